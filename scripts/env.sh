@@ -1,0 +1,33 @@
+# Source this (bash): a shell with the ROS 2 wheels of .venv and, once built, this package. It is for machines
+# without ROS packages of their own; with ROS from apt, source install/setup.bash instead.
+# A ROS environment that was sourced before is replaced: two distributions do not mix.
+
+_awr_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+if [ ! -f "$_awr_root/.venv/bin/activate" ]; then
+  echo "no .venv in $_awr_root: run 'make setup' first" >&2
+  unset _awr_root
+  return 1
+fi
+source "$_awr_root/.venv/bin/activate"
+
+# The wheels keep their libraries in several folders and restart Python once to find them. With the folders and the
+# guard in the environment that restart is not needed, and programs that are not Python find them too.
+LD_LIBRARY_PATH="$VIRTUAL_ENV/lib"
+for _awr_libs in "$VIRTUAL_ENV"/lib/python3*/site-packages/ros_*.libs; do
+  LD_LIBRARY_PATH="$LD_LIBRARY_PATH:$_awr_libs"
+done
+export LD_LIBRARY_PATH
+export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
+
+export AMENT_PREFIX_PATH="$VIRTUAL_ENV"
+export CMAKE_PREFIX_PATH="$VIRTUAL_ENV"
+unset PYTHONPATH
+export PYTHONSAFEPATH=1  # the source folder awr_ros/ has no messages: never import it instead of the installed one
+
+# One 640x480 depth image does not fit into Fast DDS's default shared memory: see config/fastdds_shm.xml.
+export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_awr_root/config/fastdds_shm.xml}"
+
+if [ -f "$_awr_root/install/local_setup.bash" ]; then
+  source "$_awr_root/install/local_setup.bash"
+fi
+unset _awr_root _awr_libs
