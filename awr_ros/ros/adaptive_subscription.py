@@ -1,0 +1,48 @@
+"""A subscription that matches whatever quality of service the publisher offers, whichever of the two starts first."""
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+# Depth 1: an older image is never worth having. Deeper queues only add latency.
+BEST_AVAILABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_AVAILABLE,
+                            durability=DurabilityPolicy.BEST_AVAILABLE)
+
+
+class AdaptiveSubscription:
+    """Subscribes with BEST_AVAILABLE, which ROS resolves against the publishers known at that moment only.
+
+    With none known it means reliable and transient local, and a best-effort camera that starts later would never be
+    heard. So an incompatible publisher makes the subscription start anew, now resolved against that publisher.
+    """
+
+    def __init__(self, node, message_type, topic, callback):
+        self._node, self._type, self._topic, self._callback = node, message_type, topic, callback
+        # Not from within the event: a subscription is not destroyed while one of its own callbacks runs.
+        self._renew = node.create_guard_condition(self._subscribe_again)
+        self._subscription = self._subscribe()
+
+    @property
+    def topic(self):
+        """The name after remapping."""
+        return self._subscription.topic_name
+
+    def describe_publishers(self):
+        """Who publishes the topic and how, for a person who wonders why nothing arrives."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        if not publishers:
+            return 'nobody publishes it'
+        return ', '.join(f'published by {p.node_name} as {p.topic_type} '
+                         f'({p.qos_profile.reliability.name.lower()}, {p.qos_profile.durability.name.lower()})'
+                         for p in publishers)
+
+    def destroy(self):
+        self._node.destroy_guard_condition(self._renew)
+        self._node.destroy_subscription(self._subscription)
+
+    def _subscribe(self):
+        events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._renew.trigger())
+        return self._node.create_subscription(self._type, self._topic, self._callback, BEST_AVAILABLE,
+                                              event_callbacks=events)
+
+    def _subscribe_again(self):
+        self._node.destroy_subscription(self._subscription)
+        self._subscription = self._subscribe()

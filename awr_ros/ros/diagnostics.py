@@ -1,0 +1,168 @@
+"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as REP 107 asks).
+
+Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested without waiting.
+"""
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+SILENCE_S = 2.0             # no message for so long is worth a word
+GAPS = 100                  # stamp gaps that are looked at for lost images
+LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
+LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
+SHM_HINT = ('large images need a larger shared memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to '
+            'config/fastdds_shm.xml of awr_ros for the camera driver and for this node')
+
+
+class StampGaps:
+    """Images that never arrived, seen as gaps between the stamps of those that did."""
+
+    def __init__(self):
+        self._last = None
+        self._gaps = deque(maxlen=GAPS)
+
+    def add(self, stamp_s):
+        if self._last is not None and 0 < stamp_s - self._last < LONGEST_GAP_S:
+            self._gaps.append(stamp_s - self._last)
+        self._last = stamp_s
+
+    def period_s(self):
+        """The camera's period [s]: a short gap, because most gaps may be long. NaN before the first gaps."""
+        return float(np.percentile(self._gaps, 10)) if len(self._gaps) >= 10 else math.nan
+
+    def lost_share(self):
+        """Share of the last images that never arrived, [0,1]; NaN before the first gaps."""
+        period = self.period_s()
+        if not math.isfinite(period):
+            return math.nan
+        lost = sum(max(0, round(gap / period) - 1) for gap in self._gaps)
+        return lost / (lost + len(self._gaps))
+
+
+@dataclass
+class Counts:
+    """Of images, since activation."""
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0        # a newer one came before this one's turn
+    refused: int = 0        # could not be used
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the node knows beyond the counts when it reports."""
+    state: str                              # 'active', or why not
+    failure: str                            # what made the last transition fail, or ''
+    enabled: bool
+    sources: tuple[tuple[str, str], ...]    # (topic, its publishers in words) of image and info, while subscribed
+    engine: str                             # device, engine and weights in words
+    camera_notes: tuple[str, ...]           # what is odd about the camera, but can be lived with
+
+
+class Health:
+    """Collects what happens to images and says it in two DiagnosticStatus: the input, the tracking."""
+
+    def __init__(self, now):
+        self.counts = Counts()
+        self._gaps = StampGaps()
+        self._started = self._last_image = self._last_info = self._last_hand = now
+        self._infos = 0
+        self._refusal, self._refused_at = '', -math.inf
+        self._note, self._noted_at = '', -math.inf
+        self._hands = 0
+        self._latency_ms = self._processing_ms = math.nan
+        self._reported, self._reported_at = Counts(), now
+
+    def image_received(self, stamp_s, now):
+        self.counts.received += 1
+        self._last_image = now
+        self._gaps.add(stamp_s)
+
+    def info_received(self, now):
+        self._infos += 1
+        self._last_info = now
+
+    def refused(self, reason, now):
+        """An image could not be used."""
+        self.counts.refused += 1
+        self._refusal, self._refused_at = reason, now
+
+    def noted(self, reason, now):
+        """An image was used, but something about it is wrong."""
+        self._note, self._noted_at = reason, now
+
+    def processed(self, hands, dropped, processing_ms, latency_ms, now):
+        self.counts.processed += 1
+        self.counts.dropped = dropped
+        self._hands, self._processing_ms, self._latency_ms = hands, processing_ms, latency_ms
+        if hands:
+            self._last_hand = now
+
+    def report(self, name, situation, now):
+        """[input, tracking] of the time since the last report."""
+        since, seconds = self._reported, max(now - self._reported_at, 1e-3)
+        self._reported = Counts(**vars(self.counts))
+        self._reported_at = now
+        new = Counts(**{key: value - getattr(since, key) for key, value in vars(self.counts).items()})
+        if situation.state != 'active' or not situation.enabled:
+            why = f'not active: {situation.state}' if situation.state != 'active' else 'disabled by the enable service'
+            level = WARN
+            if situation.failure:
+                level, why = ERROR, f'{why}: {situation.failure}'
+            return [status(f'{name}: input', [(OK, 'not listening')], {}),
+                    status(f'{name}: tracking', [(level, why)], {'engine': situation.engine})]
+        return [self._input(name, situation, new, seconds, now), self._tracking(name, situation, new, seconds, now)]
+
+    def _input(self, name, situation, new, seconds, now):
+        found = []
+        (image_topic, image_publishers), (info_topic, info_publishers) = situation.sources
+        image_silence, info_silence = now - self._last_image, now - self._last_info
+        if image_silence > SILENCE_S:
+            found.append((ERROR, f'no image on {image_topic} for {image_silence:.0f} s: '
+                                 f'{image_publishers}'))
+        if not self._infos and info_silence > SILENCE_S:
+            found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
+                                 f'{info_publishers}'))
+        if now - self._refused_at < SILENCE_S:
+            found.append((ERROR, f'{new.refused} images refused in {seconds:.0f} s: {self._refusal}'))
+        if now - self._noted_at < SILENCE_S:
+            found.append((WARN, self._note))
+        lost = self._gaps.lost_share()
+        if lost > LOST_SHARE and image_silence <= SILENCE_S:
+            found.append((WARN, f'{lost:.0%} of the images are lost on the way; {SHM_HINT}'))
+        found += [(WARN, note) for note in situation.camera_notes]
+        return status(f'{name}: input', found, {
+            'image topic': image_topic, 'image publishers': image_publishers,
+            'info topic': info_topic, 'info publishers': info_publishers,
+            'images per second': f'{new.received / seconds:.1f}', 'period from stamps [ms]':
+            f'{self._gaps.period_s() * 1e3:.1f}', 'lost on the way': f'{lost:.1%}',
+            'images received': self.counts.received, 'images refused': self.counts.refused,
+            'last refusal': self._refusal})
+
+    def _tracking(self, name, situation, new, seconds, now):
+        found = []
+        taken = new.processed + new.dropped
+        if taken and new.dropped / taken > DROPPED_SHARE:
+            found.append((WARN, f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
+                                f'one takes {self._processing_ms:.0f} ms'))
+        if new.processed and now - self._last_hand > SILENCE_S:
+            found.append((OK, f'no hand for {now - self._last_hand:.0f} s'))
+        elif not new.processed and now - self._started > SILENCE_S:
+            found.append((WARN, 'no image processed: see the input'))
+        return status(f'{name}: tracking', found, {
+            'engine': situation.engine, 'hands': self._hands,
+            'images processed per second': f'{new.processed / seconds:.1f}',
+            'images processed': self.counts.processed, 'images dropped': self.counts.dropped,
+            'processing [ms]': f'{self._processing_ms:.1f}', 'latency [ms]': f'{self._latency_ms:.1f}'})
+
+
+def status(name, found, values):
+    """A DiagnosticStatus of findings [(level, text)], the worst first, and key values."""
+    found = sorted(found, key=lambda finding: finding[0], reverse=True)
+    return DiagnosticStatus(name=name, level=found[0][0] if found else OK,
+                            message='; '.join(text for _, text in found) or 'ok',
+                            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])

@@ -1,0 +1,73 @@
+"""Hands as RViz markers: bones, joints coloured by their score, and a label."""
+import math
+
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from awr_ros.msg import Hand, HandArray
+from awr_ros.skeleton import BONES
+
+BONES_ID, JOINTS_ID, LABEL_ID = range(3)
+SIDE_NAMES = {Hand.SIDE_UNKNOWN: 'hand', Hand.SIDE_LEFT: 'left', Hand.SIDE_RIGHT: 'right'}
+SIDE_COLOURS = {
+    Hand.SIDE_UNKNOWN: ColorRGBA(r=0.8, g=0.8, b=0.8, a=1.0),
+    Hand.SIDE_LEFT: ColorRGBA(r=0.3, g=0.6, b=1.0, a=1.0),
+    Hand.SIDE_RIGHT: ColorRGBA(r=1.0, g=0.6, b=0.2, a=1.0),
+}
+BONE_WIDTH, JOINT_SIZE, LABEL_SIZE, LABEL_ABOVE = 0.006, 0.010, 0.025, 0.03    # [m]
+
+
+class HandMarkers:
+    """Turns HandArrays into MarkerArrays. Each hand has a namespace of its own, its id; what is still there is
+    overwritten in place and only what vanished is deleted, so nothing flickers and nothing stays behind."""
+
+    def __init__(self, lifetime_s):
+        # Should the node die, the markers go by themselves.
+        self._lifetime = Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
+        self._shown = set()             # (namespace, marker id)
+
+    def update(self, hands: HandArray):
+        """The MarkerArray that makes a viewer show exactly these hands."""
+        markers = [marker for hand in hands.hands for marker in self._hand(hand, hands.header)]
+        now = {(marker.ns, marker.id) for marker in markers}
+        markers += [Marker(header=hands.header, ns=ns, id=id_, action=Marker.DELETE)
+                    for ns, id_ in sorted(self._shown - now)]
+        self._shown = now
+        return MarkerArray(markers=markers)
+
+    def _hand(self, hand, header):
+        finite = [math.isfinite(p.x + p.y + p.z) for p in hand.joints]
+        if not any(finite):
+            return
+        joints = [j for j in range(Hand.NUM_JOINTS) if finite[j]]
+        bones = [bone for bone in BONES if finite[bone[0]] and finite[bone[1]]]
+        if bones:
+            lines = self._marker(hand, header, BONES_ID, Marker.LINE_LIST, SIDE_COLOURS[hand.side])
+            lines.scale.x = BONE_WIDTH
+            lines.points = [hand.joints[j] for bone in bones for j in bone]
+            yield lines
+        spheres = self._marker(hand, header, JOINTS_ID, Marker.SPHERE_LIST, SIDE_COLOURS[hand.side])
+        spheres.scale.x = spheres.scale.y = spheres.scale.z = JOINT_SIZE
+        spheres.points = [hand.joints[j] for j in joints]
+        spheres.colors = [score_colour(hand.joint_scores[j]) for j in joints]
+        yield spheres
+        label = self._marker(hand, header, LABEL_ID, Marker.TEXT_VIEW_FACING, SIDE_COLOURS[hand.side])
+        label.scale.z = LABEL_SIZE
+        top = min((hand.joints[j] for j in joints), key=lambda p: p.y)     # optical frame: y points down
+        label.pose.position = Point(x=top.x, y=top.y - LABEL_ABOVE, z=top.z)
+        label.text = f'{SIDE_NAMES[hand.side]} {hand.id}'
+        yield label
+
+    def _marker(self, hand, header, id_, type_, colour):
+        marker = Marker(header=header, ns=hand.id, id=id_, type=type_, action=Marker.ADD, color=colour,
+                        lifetime=self._lifetime)
+        marker.pose.orientation.w = 1.0
+        return marker
+
+
+def score_colour(score):
+    """Red at 0, yellow at 0.5, green at 1."""
+    score = min(max(float(score), 0.0), 1.0) if math.isfinite(score) else 0.0
+    return ColorRGBA(r=min(1.0, 2 - 2 * score), g=min(1.0, 2 * score), b=0.0, a=1.0)

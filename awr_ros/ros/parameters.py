@@ -1,0 +1,100 @@
+"""The node's parameters: one table, from which ROS descriptors and a frozen dataclass are made. SI units here,
+millimetres from tracker_config() on."""
+from dataclasses import dataclass, fields
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+from awr_ros.ros.conversions import MM_PER_M
+from awr_ros.tracker import TrackerConfig
+
+LIVE, WHEN_INACTIVE, AT_START = 'live', 'while not active', 'at start'
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table."""
+    name: str
+    default: bool | int | float | str
+    description: str                        # with its unit
+    change: str                             # LIVE, WHEN_INACTIVE or AT_START
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+
+    def descriptor(self):
+        descriptor = ParameterDescriptor(name=self.name, description=self.description,
+                                         read_only=self.change == AT_START,
+                                         additional_constraints=f'can be set {self.change}')
+        if self.choices:
+            descriptor.additional_constraints += f"; one of {', '.join(self.choices)}"
+        if self.range and isinstance(self.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=self.range[0], to_value=self.range[1])]
+        elif self.range:
+            descriptor.integer_range = [IntegerRange(from_value=self.range[0], to_value=self.range[1])]
+        return descriptor
+
+
+DEFAULTS = TrackerConfig()
+TABLE = (
+    Parameter('autostart', True, 'configure and activate without being asked', AT_START),
+    Parameter('weights', '', 'file with the network; empty: the one that comes with the package', WHEN_INACTIVE),
+    Parameter('device', 'auto', 'where the network runs', WHEN_INACTIVE, choices=('auto', 'cpu', 'cuda')),
+    Parameter('num_threads', 0, 'CPU threads for the network; 0: all cores but one, which is left to the robot',
+              WHEN_INACTIVE, range=(0, 64)),
+    Parameter('max_hands', DEFAULTS.max_hands, 'most hands to track at a time', LIVE, range=(1, 4)),
+    Parameter('side', DEFAULTS.side, 'which hands are in view; left or right when it is known', LIVE,
+              choices=('auto', 'left', 'right')),
+    Parameter('finder', DEFAULTS.finder, 'how new hands are found in the image', LIVE, choices=('nearest',)),
+    Parameter('score_threshold', DEFAULTS.score_threshold, 'hands with a lower score are lost, [0,1]', LIVE,
+              range=(0.0, 1.0)),
+    Parameter('min_depth', DEFAULTS.min_depth_mm / MM_PER_M, 'hands nearer than this are not looked for [m]', LIVE,
+              range=(0.05, 5.0)),
+    Parameter('max_depth', DEFAULTS.max_depth_mm / MM_PER_M, 'hands farther than this are not looked for [m]', LIVE,
+              range=(0.05, 5.0)),
+    Parameter('smoothing', DEFAULTS.smoothing, 'smooth the joints over time (adds no delay of whole images)', LIVE),
+    Parameter('marker_lifetime', 0.5, 'markers vanish by themselves after this time without an image [s]',
+              WHEN_INACTIVE, range=(0.05, 10.0)),
+)
+BY_NAME = {parameter.name: parameter for parameter in TABLE}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The values of TABLE, checked."""
+    autostart: bool
+    weights: str
+    device: str
+    num_threads: int
+    max_hands: int
+    side: str
+    finder: str
+    score_threshold: float
+    min_depth: float            # [m]
+    max_depth: float            # [m]
+    smoothing: bool
+    marker_lifetime: float      # [s]
+
+    def __post_init__(self):
+        for field in fields(self):
+            value, choices = getattr(self, field.name), BY_NAME[field.name].choices
+            if choices and value not in choices:
+                raise ValueError(f"parameter {field.name} is '{value}', expected one of {', '.join(choices)}")
+        if self.min_depth >= self.max_depth:
+            raise ValueError(f'parameter min_depth is {self.min_depth:g}, expected less than max_depth '
+                             f'{self.max_depth:g}')
+
+    def tracker_config(self):
+        return TrackerConfig(max_hands=self.max_hands, side=self.side, finder=self.finder,
+                             score_threshold=self.score_threshold, min_depth_mm=self.min_depth * MM_PER_M,
+                             max_depth_mm=self.max_depth * MM_PER_M, smoothing=self.smoothing)
+
+
+def declare(node):
+    """Declare TABLE on a node. Values of the wrong type or range raise rclpy's exceptions, which name the parameter."""
+    node.declare_parameters('', [(p.name, p.default, p.descriptor()) for p in TABLE])
+
+
+def read(node, changes=()):
+    """Parameters of a node on which TABLE is declared, with `changes` (rclpy Parameters) on top."""
+    values = {name: node.get_parameter(name).value for name in BY_NAME}
+    values.update({change.name: change.value for change in changes if change.name in BY_NAME})
+    return Parameters(**values)

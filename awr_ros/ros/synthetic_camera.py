@@ -1,0 +1,88 @@
+"""A camera that needs no hardware: rendered depth images of moving hands, and where their joints truly are."""
+import queue
+import sys
+import threading
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from awr_ros.msg import HandArray
+from awr_ros.ros.conversions import image_from_array, info_from_intrinsics, true_hand_array
+from awr_ros.ros.process import run
+from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
+
+FRAME_ID = 'synthetic_camera_depth_optical_frame'
+AHEAD = 8           # images rendered ahead of time: an image that takes longer than a period delays no other
+
+
+class SyntheticCameraNode(Node):
+    """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the system time of publication."""
+
+    def __init__(self, **node_options):
+        super().__init__('synthetic_camera', **node_options)
+        rate = self._declare('rate', 30.0, 'images per second [Hz]', FloatingPointRange(from_value=1.0, to_value=120.0))
+        num_hands = self._declare('num_hands', 1, 'hands in view', IntegerRange(from_value=1, to_value=2))
+        seed = self._declare('seed', 0, 'the same seed gives the same movement', IntegerRange(from_value=0, to_value=2**31))
+        best_effort = self._declare('best_effort', False, 'publish as best effort, as some camera drivers do')
+
+        reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        qos = QoSProfile(depth=5, reliability=reliability)
+        self._image_pub = self.create_publisher(Image, 'depth/image', qos)
+        self._info_pub = self.create_publisher(CameraInfo, 'depth/camera_info', qos)
+        self._truth_pub = self.create_publisher(HandArray, '~/truth', 10)
+
+        self._rendered = queue.Queue(maxsize=AHEAD)
+        self._stop = threading.Event()
+        self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed), daemon=True)
+        self._renderer.start()
+        self.create_timer(1.0 / rate, self._publish)
+        self.get_logger().info(f'{num_hands} hand(s) at {rate:g} Hz on {self._image_pub.topic_name}')
+
+    def _declare(self, name, default, description, range_=None):
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        if isinstance(range_, FloatingPointRange):
+            descriptor.floating_point_range = [range_]
+        elif range_ is not None:
+            descriptor.integer_range = [range_]
+        return self.declare_parameter(name, default, descriptor).value
+
+    def _render(self, rate, num_hands, seed):
+        camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=num_hands, seed=seed)
+        index = 0
+        while not self._stop.is_set():
+            frame = camera.frame(index / rate)
+            index += 1
+            while not self._stop.is_set():
+                try:
+                    self._rendered.put(frame, timeout=0.2)
+                    break
+                except queue.Full:
+                    pass
+
+    def _publish(self):
+        try:
+            depth_mm, true_hands = self._rendered.get_nowait()
+        except queue.Empty:
+            self.get_logger().warning('rendering does not keep up with the rate: an image is late',
+                                      throttle_duration_sec=5.0)
+            return
+        header = Header(frame_id=FRAME_ID, stamp=self.get_clock().now().to_msg())
+        self._truth_pub.publish(true_hand_array(true_hands, header))
+        self._info_pub.publish(info_from_intrinsics(DEFAULT_INTRINSICS, header))
+        self._image_pub.publish(image_from_array(depth_mm, '16UC1', header))
+
+    def destroy_node(self):
+        self._stop.set()
+        self._renderer.join()
+        super().destroy_node()
+
+
+def main():
+    return run(SyntheticCameraNode)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""A thread with room for one waiting item: the newest wins, older ones are dropped and counted, nothing queues."""
+import threading
+
+
+class NewestWorker:
+    """Calls handle(item, dropped) in its own thread for the newest item that was put.
+
+    `dropped` is the number of items given up for a newer one so far. `handle` must not raise.
+    """
+
+    def __init__(self, handle, name):
+        self._handle = handle
+        self._changed = threading.Condition()
+        self._waiting = None
+        self._stopping = False
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item):
+        """Replace the waiting item. Never blocks."""
+        with self._changed:
+            self._dropped += self._waiting is not None
+            self._waiting = item
+            self._changed.notify()
+
+    def stop(self):
+        """Finish the item in work, forget the waiting one, end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self):
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
+                if self._stopping:
+                    return
+                item, self._waiting = self._waiting, None
+                dropped = self._dropped
+            self._handle(item, dropped)

@@ -1,0 +1,103 @@
+"""Real rclpy over real DDS, in a domain of this test session only."""
+import fcntl
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import rclpy
+from fakes import FakeTracker
+from rclpy.executors import SingleThreadedExecutor
+
+from awr_ros.ros.node import TrackerNode
+
+PATIENCE_S = 10.0       # nothing takes so long unless it is broken
+
+
+@pytest.fixture(scope='session', autouse=True)
+def domain():
+    """A ROS domain that no other test session on this machine uses (a held lock file says so)."""
+    ids = list(range(1, 100))
+    random.shuffle(ids)
+    for domain_id in ids:
+        lock = open(Path(tempfile.gettempdir()) / f'awr_ros_domain_{domain_id}.lock', 'w')
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+        yield domain_id
+        lock.close()
+        return
+    raise RuntimeError('no free ROS domain')
+
+
+class Bench:
+    """Nodes that are spun by the test's own thread, and only while it waits for something."""
+
+    def __init__(self):
+        rclpy.init()
+        self.executor = SingleThreadedExecutor()
+        self.nodes = []
+        self.client = self.add(rclpy.create_node('client'))
+
+    def add(self, node):
+        self.nodes.append(node)
+        self.executor.add_node(node)
+        return node
+
+    def until(self, condition, what, seconds=PATIENCE_S):
+        """Spin until condition() is true; its value. Fails with `what` after some seconds."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, f'waited {seconds} s in vain for {what}'
+            self.executor.spin_once(timeout_sec=0.02)
+        return value
+
+    def spin(self, seconds):
+        """For what must NOT happen: spin for some time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def listen(self, message_type, topic, qos=10):
+        """The list that messages of a topic are appended to."""
+        heard = []
+        self.client.create_subscription(message_type, topic, heard.append, qos)
+        return heard
+
+    def call(self, service_type, name, request):
+        client = self.client.create_client(service_type, name)
+        self.until(client.service_is_ready, f'the service {name}')
+        future = client.call_async(request)
+        self.until(future.done, f'the answer of {name}')
+        return future.result()
+
+    def close(self):
+        for node in self.nodes:
+            node.destroy_node()
+        self.executor.shutdown()
+        rclpy.shutdown()
+
+
+@pytest.fixture
+def bench():
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def tracker():
+    return FakeTracker()
+
+
+@pytest.fixture
+def node(bench, tracker):
+    """An active tracker node around the fake tracker."""
+    node = bench.add(TrackerNode(tracker_factory=lambda values: tracker))
+    node.autostart()
+    return node
