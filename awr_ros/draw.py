@@ -1,0 +1,51 @@
+"""Overlay pictures: depth in grey, hands as coloured skeletons, the truth in white."""
+import cv2
+import numpy as np
+
+from awr_ros.skeleton import BONES
+
+# BGR of thumb, index, middle, ring, pinky.
+FINGER_COLOURS = ((60, 60, 255), (40, 170, 255), (80, 230, 80), (255, 170, 60), (255, 90, 230))
+TRUTH_COLOUR = (255, 255, 255)
+
+
+def grey(depth_mm, near_mm=None, far_mm=None):
+    """Depth as a picture, near bright, invalid black. depth_mm: (H,W). Returns (H,W,3) uint8.
+
+    near_mm, far_mm: the range that is spread over the greys; by default what the image holds.
+    """
+    depth = np.nan_to_num(np.asarray(depth_mm, np.float32), posinf=0, neginf=0)
+    valid = depth > 0
+    if valid.any():
+        low, high = np.percentile(depth[valid], (1, 99)) if near_mm is None else (near_mm, far_mm)
+        shade = 230 - 190 * np.clip((depth - low) / max(high - low, 1), 0, 1)
+        depth = np.where(valid, shade, 0)
+    return cv2.cvtColor(depth.astype(np.uint8), cv2.COLOR_GRAY2BGR)
+
+
+def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
+    """Draw one hand's bones into image (H,W,3) uint8. joints_uvd: (21,3) [px]; NaN joints are left out."""
+    points = np.asarray(joints_uvd, float)[:, :2]
+    for parent, child in BONES:
+        if np.isfinite(points[[parent, child]]).all():
+            a, b = (tuple(int(round(c * 8)) for c in points[j]) for j in (parent, child))
+            cv2.line(image, a, b, colours[(child - 1) // 4], thickness, cv2.LINE_AA, shift=3)
+    for j, point in enumerate(points):
+        if np.isfinite(point).all():
+            cv2.circle(image, tuple(int(round(c * 8)) for c in point), 8 * (thickness + 1), colours[max(j - 1, 0) // 4], -1,
+                       cv2.LINE_AA, shift=3)
+
+
+def overlay(depth_mm, hands, truth=()):
+    """Picture of a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3), hands also with id, side and
+    score. Returns (H,W,3) uint8 BGR."""
+    image = grey(depth_mm)
+    for hand in truth:
+        skeleton(image, hand.joints_uvd, (TRUTH_COLOUR,) * 5, 1)
+    for hand in hands:
+        skeleton(image, hand.joints_uvd)
+        wrist = hand.joints_uvd[0, :2]
+        if np.isfinite(wrist).all():
+            cv2.putText(image, f'{hand.id} {hand.side} {hand.score:.2f}', (int(wrist[0]) - 30, int(wrist[1]) + 18),
+                        cv2.FONT_HERSHEY_SIMPLEX, 0.5, (80, 255, 255), 1, cv2.LINE_AA)
+    return image

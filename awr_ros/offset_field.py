@@ -1,0 +1,72 @@
+"""Adaptive Weighting Regression: joints <-> dense field (Huang et al., AAAI 2020, arXiv 2007.09590).
+
+Every pixel of a depth crop holds, for each joint, a unit direction towards it and a closeness (the paper's heatmap):
+1 at the joint, falling linearly to 0 at `kernel_size`. A joint is read out as the average of all pixels' votes,
+weighted by a softmax over closeness, so the weights widen where depth near the joint is missing.
+
+Shapes: B batch, J joints, S crop side [px], F field side [px]. Coordinates are uvdn: each axis of the crop in [-1,1].
+Field channels: 3J directions (x, y, d of joint 0, then of joint 1, ...), then J closeness maps.
+"""
+import torch
+import torch.nn.functional as nn_f
+
+SHARPNESS = 30.0            # the softmax's factor, from the authors' code
+BACKGROUND_FROM = 0.99      # pixels at least this deep (uvdn) are background and do not vote
+
+
+def field_points(depth, field_size):
+    """3D point of every field pixel, and which pixels are foreground.
+
+    depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground (B,1,F,F) bool.
+    """
+    depth = nn_f.interpolate(depth, size=(field_size, field_size), mode='nearest')          # (B,1,F,F)
+    # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in a 300 mm cube.
+    axis = 2 * (torch.arange(field_size, device=depth.device, dtype=depth.dtype) + 0.5) / field_size - 1
+    v, u = torch.meshgrid(axis, axis, indexing='ij')
+    grid = torch.stack([u, v]).expand(depth.shape[0], 2, field_size, field_size)
+    return torch.cat([grid, depth], dim=1), depth < BACKGROUND_FROM
+
+
+def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
+    """Joints -> dense field: the network's target.
+
+    joints_uvdn: (B,J,3) float; depth: (B,1,S,S) float uvdn; kernel_size: radius of closeness, uvdn units.
+    Returns (B,4J,F,F). Zero outside the radius and on the background.
+    """
+    _check(joints_uvdn.ndim == 3 and joints_uvdn.shape[-1] == 3, 'joints_uvdn', '(B,J,3)', joints_uvdn)
+    _check(depth.ndim == 4 and depth.shape[1] == 1, 'depth', '(B,1,S,S)', depth)
+    points, foreground = field_points(depth, field_size)
+    offset = joints_uvdn[..., None, None] - points[:, None]                                 # (B,J,3,F,F)
+    distance = (offset.square().sum(2) + 1e-8).sqrt()                                       # (B,J,F,F)
+    closeness = (kernel_size - distance) / kernel_size
+    near = (closeness >= 0) & foreground                                                    # (B,J,F,F)
+    directions = (offset / distance[:, :, None] * near[:, :, None]).flatten(1, 2)           # (B,3J,F,F)
+    return torch.cat([directions, closeness * near], dim=1)
+
+
+def decode(field, depth, kernel_size=0.8):
+    """Dense field -> joints and confidence (section 3.2 of the paper). Differentiable in field.
+
+    field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Returns joints_uvdn (B,J,3) and confidence (B,J) in [0,1], the
+    highest closeness that any foreground pixel claims. A joint that no pixel votes for has confidence 0.
+    """
+    _check(field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3], 'field', '(B,4J,F,F)', field)
+    _check(depth.ndim == 4 and depth.shape[:2] == (field.shape[0], 1), 'depth', '(B,1,S,S)', depth)
+    batch, channels, size, _ = field.shape
+    num_joints = channels // 4
+    points, foreground = field_points(depth.to(field.dtype), size)
+    points, foreground = points.flatten(2), foreground.flatten(2)                           # (B,3,P), (B,1,P)
+    field = field.flatten(2)
+    closeness = field[:, 3 * num_joints:] * foreground                                      # (B,J,P)
+    weights = torch.softmax(SHARPNESS * closeness, dim=-1)                                  # (B,J,P)
+    # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness), background has no direction:
+    # two matrix products, so that no (B,J,3,F,F) copy of the points is made.
+    reach = weights * (kernel_size - kernel_size * closeness) * foreground                  # (B,J,P)
+    directions = field[:, :3 * num_joints].unflatten(1, (num_joints, 3))                    # (B,J,3,P)
+    joints_uvdn = (directions @ reach.unsqueeze(-1)).squeeze(-1) + weights @ points.transpose(1, 2)
+    return joints_uvdn, closeness.amax(-1).clamp(0, 1)
+
+
+def _check(ok, name, expected, got):
+    if not ok:
+        raise ValueError(f'{name} must be {expected}, got {tuple(got.shape)}')

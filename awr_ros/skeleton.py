@@ -1,0 +1,69 @@
+"""The 21 joints of a hand: order, names, bones, mirroring and the wrist frame.
+
+Order and names are MediaPipe's. One convention everywhere in the package; this is a right hand with its palm to the
+camera and its fingers up, so the thumb is at the right of the image::
+
+             12
+         16  |   8            0 wrist: middle of the wrist crease, inside the arm
+     20  |   11  |            4, 8, 12, 16, 20 tips: centre of the rounded finger end, about one
+      |  15  |   7                tip radius (4 to 7 mm) inside the skin
+     19  |   10  |   4        others: centres of rotation
+      |  14  |   6   |
+     18  |   |   |   3
+      |  |   |   |   |
+     17--13--9---5   2
+       \\  \\  |  /   /
+        \\  \\ | /  1
+         `--- 0 ---'
+"""
+import numpy as np
+
+JOINT_CONVENTION = 'mediapipe_21'
+JOINT_NAMES = (
+    'wrist',
+    'thumb_cmc', 'thumb_mcp', 'thumb_ip', 'thumb_tip',
+    'index_mcp', 'index_pip', 'index_dip', 'index_tip',
+    'middle_mcp', 'middle_pip', 'middle_dip', 'middle_tip',
+    'ring_mcp', 'ring_pip', 'ring_dip', 'ring_tip',
+    'pinky_mcp', 'pinky_pip', 'pinky_dip', 'pinky_tip',
+)
+NUM_JOINTS = len(JOINT_NAMES)
+WRIST, INDEX_MCP, MIDDLE_MCP, PINKY_MCP = 0, 5, 9, 17
+TIPS = (4, 8, 12, 16, 20)
+PALM = (0, 5, 9, 13, 17)
+
+# PARENTS[j] is the joint that bone (PARENTS[j], j) starts from; the wrist has none.
+PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
+BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)
+
+SIDES = ('left', 'right')
+
+
+def palm_centre(joints_xyz):
+    """Mean of the wrist and the four finger MCPs: the point that crops are centred on.
+
+    joints_xyz: (..., 21, 3) array or tensor, any unit and frame. Returns (..., 3) of the same kind.
+    """
+    return joints_xyz[..., PALM, :].mean(-2)
+
+
+def wrist_rotation(joints_xyz, side):
+    """Rotation camera_from_wrist (3,3) float64 of the wrist frame.
+
+    The frame is REP-103's body frame of a hand that lies palm down: x from the wrist to the middle MCP, z out of the
+    back of the hand, y = z cross x (towards the thumb of a right hand, away from the thumb of a left one).
+
+    joints_xyz: (21,3) float [any unit] right-handed frame. side: 'left' or 'right'. All NaN when the wrist, index,
+    middle or pinky MCP is NaN or the four are degenerate.
+    """
+    if side not in SIDES:
+        raise ValueError(f"side must be 'left' or 'right', got {side!r}")
+    joints = np.asarray(joints_xyz, np.float64)
+    forward = joints[MIDDLE_MCP] - joints[WRIST]
+    across = joints[INDEX_MCP] - joints[PINKY_MCP]          # towards the thumb
+    dorsal = np.cross(forward, across if side == 'right' else -across)
+    norms = np.linalg.norm(forward), np.linalg.norm(dorsal)
+    if not np.all(np.isfinite(norms)) or min(norms) < 1e-9:
+        return np.full((3, 3), np.nan)
+    x, z = forward / norms[0], dorsal / norms[1]
+    return np.stack([x, np.cross(z, x), z], axis=1)

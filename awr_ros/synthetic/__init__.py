@@ -1,0 +1,1 @@
+"""Procedural hands, their poses and rendered depth: what the default weights learn from."""

@@ -1,0 +1,108 @@
+"""Training samples: random hands, poses, views, surroundings and sensors, as the crops the network will see."""
+from dataclasses import dataclass
+
+import torch
+
+from awr_ros.skeleton import palm_centre
+from awr_ros.synthetic.clutter import random_clutter, random_things
+from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.poses import random_poses, random_rotations
+from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
+from awr_ros.synthetic.sensor import NoiseBank, random_sensor
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How training crops are drawn."""
+    size: int = 128                     # crop side [px]
+    cube_mm: float = 280.0              # crop side [mm], as in the tracker
+    cube_jitter: float = 0.06           # relative standard deviation of the cube
+    near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
+    far_mm: float = 1200.0
+    no_hand: float = 0.10               # share of crops without a hand in the middle
+    left: float = 0.12                  # share of hands of the other side, to learn to tell them
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """B training samples. Joints count only where `hand` and `right` are both set."""
+    depth: torch.Tensor                 # (B,1,S,S) float uvdn
+    joints_uvdn: torch.Tensor           # (B,21,3) float
+    hand: torch.Tensor                  # (B,) bool: a hand is centred in the crop
+    right: torch.Tensor                 # (B,) bool: it looks like a right hand
+    cube_mm: torch.Tensor               # (B,) float
+
+
+class CropSource:
+    """An endless source of random training crops.
+
+    skins: the hands to draw from (default: the procedural one). One generator, so a seed fixes everything.
+    """
+
+    def __init__(self, seed, config=CropConfig(), skins=None, device='cpu'):
+        self.config, self.device = config, device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.noise = NoiseBank(config.size, self.generator, device)
+        self.skins = [skin.to(device) for skin in (skins or [procedural_skin(2.5)])]
+
+    def _uniform(self, *shape):
+        return torch.rand(*shape, generator=self.generator, device=self.device)
+
+    def _normal(self, *shape):
+        return torch.randn(*shape, generator=self.generator, device=self.device)
+
+    @torch.no_grad()
+    def draw(self, batch):
+        """One CropBatch of B samples."""
+        config, generator, device = self.config, self.generator, self.device
+        skin = self.skins[int(torch.randint(len(self.skins), (1,), generator=generator, device=device))]
+        shape = random_shapes(batch, generator, device)
+        sleeve = torch.where(self._uniform(batch) < 0.3, 1.1 + 0.4 * self._uniform(batch), 1.0)
+        shape.thickness[:, FOREARM] *= sleeve
+        frames, joints = forward_kinematics(shape, random_poses(batch, generator, device))
+        camera_from_hand = self._views(batch, frames)
+        joints = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        points = skin.posed(shape, frames, camera_from_hand)         # (B,3,N)
+
+        # Crop centre: mostly near the palm centre as when following, sometimes far off as when a finder starts.
+        off = torch.where(self._uniform(batch, 1) < 0.7, 8.0, 24.0)
+        jitter = self._normal(batch, 3) * off
+        jitter *= (60 / jitter.norm(dim=-1, keepdim=True)).clamp(max=1)
+        hand = self._uniform(batch) >= config.no_hand
+        away = torch.nn.functional.normalize(self._normal(batch, 3), dim=-1) * (110 + 90 * self._uniform(batch, 1))
+        elbow = camera_from_hand[:, :3, :3] @ frames[:, FOREARM, :3, :1]                     # unit, towards the elbow
+        along = elbow[..., 0] * (130 + 80 * self._uniform(batch, 1))
+        away = torch.where(self._uniform(batch, 1) < 0.6, along, away)
+        centre = palm_centre(joints) + torch.where(hand[:, None], jitter, away)
+        centre[:, 2].clamp_min_(150)
+        cube = config.cube_mm * (1 + config.cube_jitter * self._normal(batch)).clamp(0.82, 1.18)
+
+        # Coarse cameras see the hand on fewer pixels than the crop has.
+        sizes = (config.size, config.size, config.size * 13 // 16, config.size * 5 // 8, config.size // 2)
+        size = sizes[int(torch.randint(len(sizes), (1,), generator=generator, device=device))]
+        depth = splat_crops(points, centre, cube, size)
+        if size != config.size:
+            depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
+        things = ((~hand) & (self._uniform(batch) < 0.4)).nonzero()[:, 0]
+        if len(things):
+            depth[things] = random_things(len(things), config.size, generator, device)
+        depth = random_clutter(depth, generator)
+        depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise)
+
+        joints_uvdn = xyz_to_uvdn(joints, centre, cube)
+        left = self._uniform(batch) < config.left
+        depth = torch.where(left[:, None, None, None], depth.flip(-1), depth)
+        return CropBatch(depth, joints_uvdn, hand, ~left, cube)
+
+    def _views(self, batch, frames):
+        """Random camera_from_hand (B,4,4): any direction, but an elbow between camera and hand is rare."""
+        rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
+        towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]                         # < 0: elbow nearer than hand
+        second = (towards[0] < -0.35) & (self._uniform(batch) < 0.8)
+        pose = torch.eye(4, device=self.device).repeat(batch, 1, 1)
+        pose[:, :3, :3] = torch.where(second[:, None, None], rotation[1], rotation[0])
+        near, far = (torch.tensor(v).log() for v in (self.config.near_mm, self.config.far_mm))
+        z = (near + (far - near) * self._uniform(batch)).exp()
+        aside = (self._uniform(batch, 2) - 0.5) * torch.tensor([1.2, 0.9], device=self.device)
+        pose[:, :3, 3] = torch.cat([aside * z[:, None], z[:, None]], -1)
+        return pose

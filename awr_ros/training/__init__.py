@@ -1,0 +1,1 @@
+"""Training and evaluation. Needs the extras of `pip install .[train]`."""

@@ -1,0 +1,163 @@
+"""Train the compact network on rendered hands: resumable at any sample, on the CPU or a GPU."""
+import csv
+import ctypes
+import itertools
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from tqdm import tqdm
+
+from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, save_checkpoint
+from awr_ros.synthetic.crops import CropBatch, CropSource
+from awr_ros.training.losses import losses, validation_figures
+
+SIZES = {'s': COMPACT_S, 'm': COMPACT_M}
+VALIDATION_SEED = 1_000_000_007
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+    size: str = 's'
+    samples: int = 1_000_000        # crops to see in all
+    batch: int = 64
+    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
+    weight_decay: float = 1e-2
+    ema: float = 0.999              # of the weights, per step
+    workers: int = 1                # rendering processes; 0 renders between steps
+    validate_every: int = 50_000    # samples
+    validation: int = 2048          # crops
+    seed: int = 0
+    device: str = 'auto'
+    skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
+
+
+class RenderedCrops(IterableDataset):
+    """Endless batches; every worker and every start of a run draws other ones."""
+
+    def __init__(self, config, start):
+        self.config, self.start = config, start
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        keep_memory()
+        info = torch.utils.data.get_worker_info()
+        seed = (self.config.seed * 1_000_003 + self.start * 64 + (info.id if info else 0)) % (2 ** 62)
+        source = CropSource(seed, skins=load_skins(self.config.skin))
+        while True:
+            drawn = source.draw(self.config.batch)
+            yield tuple(getattr(drawn, name) for name in CropBatch.__dataclass_fields__)
+
+
+def load_skins(path):
+    """The hands to draw from: the procedural one, and a GLB file's where one is given."""
+    from awr_ros.synthetic.hand import procedural_skin
+    if not path:
+        return [procedural_skin(2.5)]
+    from awr_ros.training.glb_skin import read_glb_skin
+    return [procedural_skin(2.5), read_glb_skin(path, 2.5)]
+
+
+def train(folder, config):
+    """Train until `config.samples` crops were seen, going on from `folder`/last.pt where there is one.
+
+    Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package loads them), log.csv.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device(config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
+    keep_memory()
+    torch.manual_seed(config.seed)
+    network = CompactNetwork(SIZES[config.size]).to(device, memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    seen = 0
+    if (folder / 'last.pt').exists():
+        state = torch.load(folder / 'last.pt', map_location=device, weights_only=True)
+        network.load_state_dict(state['network'])
+        average.load_state_dict(state['average'])
+        optimizer.load_state_dict(state['optimizer'])
+        seen = state['seen']
+    (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
+
+    validation = CropSource(VALIDATION_SEED, skins=load_skins(config.skin))
+    validation = [validation.draw(128) for _ in range(config.validation // 128)]
+    crops = iter(DataLoader(RenderedCrops(config, seen), batch_size=None, num_workers=config.workers,
+                            prefetch_factor=4 if config.workers else None))
+    # Half precision pays where there are matrix units for it; without them it is slower than float32.
+    half = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()
+    sums, count, began = {}, 0, time.time()
+    with tqdm(total=config.samples, initial=seen, unit='crop', smoothing=0.05, mininterval=5) as bar:
+        for step in itertools.count(1):
+            if seen >= config.samples:
+                break
+            for group in optimizer.param_groups:
+                group['lr'] = config.learning_rate * schedule(seen, config.samples)
+            batch = CropBatch(*(t.to(device, non_blocking=True) for t in next(crops)))
+            network.train()
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                field, logits = network(batch.depth.contiguous(memory_format=torch.channels_last))
+            total, terms = losses(field, logits, batch, network.config.kernel_size)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            average.update_parameters(network)
+            before, seen = seen, seen + len(batch.depth)
+            bar.update(len(batch.depth))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.item()
+            count += 1
+            if before // config.validate_every != seen // config.validate_every or seen >= config.samples:
+                figures = validate(average.module, validation, device)
+                row = {'seen': seen, 'lr': optimizer.param_groups[0]['lr'], 'crops_per_s': round(count * config.batch / (time.time() - began), 1),
+                       **{f'train_{k}': v / count for k, v in sums.items()}, **figures}
+                log(folder / 'log.csv', row)
+                tqdm.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
+                save_checkpoint(folder / 'weights.pt', average.module, seen, figures)
+                torch.save({'network': network.state_dict(), 'average': average.state_dict(),
+                            'optimizer': optimizer.state_dict(), 'seen': seen}, folder / 'last.tmp')
+                (folder / 'last.tmp').replace(folder / 'last.pt')
+                sums, count, began = {}, 0, time.time()
+
+
+def schedule(seen, total):
+    """Learning rate as a share of its peak: linear warm-up over 20k samples, then a cosine to zero."""
+    return min(1, (seen + 1) / 20_000) * 0.5 * (1 + math.cos(math.pi * min(1, seen / total)))
+
+
+@torch.no_grad()
+def validate(network, batches, device):
+    """Figures of one network on labelled crops. batches: list of CropBatch on the CPU."""
+    network.eval()
+    sums = {}
+    for batch in batches:
+        batch = CropBatch(*(getattr(batch, name).to(device) for name in CropBatch.__dataclass_fields__))
+        for name, value in validation_figures(*network(batch.depth), batch, network.config.kernel_size).items():
+            sums[name] = sums.get(name, 0) + value / len(batches)
+    return sums
+
+
+def log(path, row):
+    """Append a row to a CSV file, with a header if it is new."""
+    new = not path.exists()
+    with open(path, 'a', newline='') as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def keep_memory():
+    """Tell glibc to keep freed memory: rendering allocates megabytes by the hundred, and fresh pages cost a third of it."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'mallopt'):
+        mmap_threshold, trim_threshold = -3, -1
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
