@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-WARM_UP_S, START_UP_S, PICTURE_S = 2.0, 60.0, 5.0
+WARM_UP_S, START_UP_S, SETTLE_S, PICTURE_S = 2.0, 60.0, 0.5, 5.0     # [s]
 # What "it works" means.
 MIN_FOUND, MAX_ERROR_MM, MAX_LATENCY_MS, MAX_LOST = 0.95, 15.0, 60.0, 0
 
@@ -39,6 +39,24 @@ class Result:
     @property
     def lost(self):
         return self.published - self.received
+
+
+@dataclass(frozen=True)
+class DrawnHand:
+    """What awr_ros.draw.overlay draws."""
+    id: str
+    side: str
+    score: float
+    joints_uvd: np.ndarray      # (21,3) [px, px, mm]
+
+
+def drawn_hands(message):
+    """The hands of a HandArray of the synthetic camera."""
+    from awr_ros.ros.conversions import SIDES, joints_from_hand
+    from awr_ros.synthetic.camera import DEFAULT_INTRINSICS
+    names = {number: name for name, number in SIDES.items()}
+    return [DrawnHand(hand.id, names[hand.side], hand.score, DEFAULT_INTRINSICS.xyz_to_uvd(joints_from_hand(hand)))
+            for hand in message.hands]
 
 
 def nanoseconds(header):
@@ -128,7 +146,6 @@ class Monitor:
 
         from awr_ros.draw import overlay
         from awr_ros.ros.conversions import depth_from_image
-        from awr_ros.ros.demo_hands import drawn_hands
         record = self.recording
         self._subscribe(Image, 'depth/image', lambda m: record.images.update({nanoseconds(m.header): m}))
 
@@ -155,10 +172,12 @@ def start(module, *arguments):
 
 def end(processes):
     """End the process groups: politely, then not."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)       # an impatient second Ctrl-C must not leave one behind
     for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
         for process in processes:
             if process.poll() is None:
-                os.killpg(process.pid, number)
+                os.killpg(process.pid, number)      # not reaped yet, so the group is still there
         deadline = time.monotonic() + patience_s
         for process in processes:
             try:
@@ -197,6 +216,7 @@ def main(arguments=None):
         first_ns = max(record.stats)
         monitor.spin_until(lambda: False, options.seconds, processes, progress_bar('measuring ', options.seconds))
         last_ns = max(record.stats)
+        monitor.spin_until(lambda: False, SETTLE_S, processes)      # what belongs to these images may still be on its way
         good = report(evaluate(record, first_ns, last_ns))
         path = options.output / 'overlay.png'
         if monitor.picture(path, processes):

@@ -191,7 +191,6 @@ class TrackerNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=f'{frozen[0]} can only be set while not active')
         try:
             values = parameters.read(self, changes)
-            values.tracker_config()
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._values = values           # taken at the next image

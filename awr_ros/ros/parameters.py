@@ -44,13 +44,18 @@ TABLE = (
     Parameter('side', DEFAULTS.side, 'which hands are in view; left or right when it is known', LIVE,
               choices=('auto', 'left', 'right')),
     Parameter('finder', DEFAULTS.finder, 'how new hands are found in the image', LIVE, choices=('nearest',)),
-    Parameter('score_threshold', DEFAULTS.score_threshold, 'hands with a lower score are lost, [0,1]', LIVE,
+    Parameter('search_every', DEFAULTS.search_every, 'images between searches while some hands, but not max_hands, are '
+              'tracked; without any every image is searched', LIVE, range=(1, 1000)),
+    Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, [0,1]', LIVE,
               range=(0.0, 1.0)),
+    Parameter('lose_threshold', DEFAULTS.lose_threshold, 'score below which a tracked hand counts as not seen, [0,1]',
+              LIVE, range=(0.0, 1.0)),
+    Parameter('coast_time', DEFAULTS.coast_s, 'a hand that is not seen keeps its last pose for so long [s]', LIVE,
+              range=(0.0, 5.0)),
     Parameter('min_depth', DEFAULTS.min_depth_mm / MM_PER_M, 'hands nearer than this are not looked for [m]', LIVE,
               range=(0.05, 5.0)),
     Parameter('max_depth', DEFAULTS.max_depth_mm / MM_PER_M, 'hands farther than this are not looked for [m]', LIVE,
               range=(0.05, 5.0)),
-    Parameter('smoothing', DEFAULTS.smoothing, 'smooth the joints over time (adds no delay of whole images)', LIVE),
     Parameter('marker_lifetime', 0.5, 'markers vanish by themselves after this time without an image [s]',
               WHEN_INACTIVE, range=(0.05, 10.0)),
 )
@@ -67,10 +72,12 @@ class Parameters:
     max_hands: int
     side: str
     finder: str
-    score_threshold: float
+    search_every: int           # [images]
+    score_threshold: float      # [0,1]
+    lose_threshold: float       # [0,1]
+    coast_time: float           # [s]
     min_depth: float            # [m]
     max_depth: float            # [m]
-    smoothing: bool
     marker_lifetime: float      # [s]
 
     def __post_init__(self):
@@ -81,11 +88,13 @@ class Parameters:
         if self.min_depth >= self.max_depth:
             raise ValueError(f'parameter min_depth is {self.min_depth:g}, expected less than max_depth '
                              f'{self.max_depth:g}')
+        self.tracker_config()       # checks the rest
 
     def tracker_config(self):
         return TrackerConfig(max_hands=self.max_hands, side=self.side, finder=self.finder,
-                             score_threshold=self.score_threshold, min_depth_mm=self.min_depth * MM_PER_M,
-                             max_depth_mm=self.max_depth * MM_PER_M, smoothing=self.smoothing)
+                             score_threshold=self.score_threshold, lose_threshold=self.lose_threshold,
+                             coast_s=self.coast_time, min_depth_mm=self.min_depth * MM_PER_M,
+                             max_depth_mm=self.max_depth * MM_PER_M, search_every=self.search_every)
 
 
 def declare(node):

@@ -3,6 +3,8 @@ import queue
 import sys
 import threading
 
+import cv2
+import torch
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -50,6 +52,9 @@ class SyntheticCameraNode(Node):
         return self.declare_parameter(name, default, descriptor).value
 
     def _render(self, rate, num_hands, seed):
+        # One thread is enough for 30 Hz, and two would fight with the tracker for the cores.
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
         camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=num_hands, seed=seed)
         index = 0
         while not self._stop.is_set():

@@ -29,7 +29,9 @@ def domain():
             lock.close()
             continue
         os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+        rclpy.init()
         yield domain_id
+        rclpy.shutdown()
         lock.close()
         return
     raise RuntimeError('no free ROS domain')
@@ -39,7 +41,6 @@ class Bench:
     """Nodes that are spun by the test's own thread, and only while it waits for something."""
 
     def __init__(self):
-        rclpy.init()
         self.executor = SingleThreadedExecutor()
         self.nodes = []
         self.client = self.add(rclpy.create_node('client'))
@@ -80,7 +81,6 @@ class Bench:
         for node in self.nodes:
             node.destroy_node()
         self.executor.shutdown()
-        rclpy.shutdown()
 
 
 @pytest.fixture

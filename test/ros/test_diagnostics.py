@@ -1,0 +1,121 @@
+"""Why nothing comes out, in words, with a clock made of numbers."""
+import math
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from awr_ros.ros.diagnostics import Health, Situation, StampGaps
+
+ACTIVE = Situation(state='active', failure='', enabled=True, engine='cpu, torch, small.pt', camera_notes=(),
+                   sources=(('/cam/depth', 'published by cam'), ('/cam/info', 'published by cam')))
+PERIOD = 1 / 30
+
+
+def stream(health, seconds, start=0.0, keep=lambda index: True, hands=1, drop=lambda index: False):
+    """A camera of 30 Hz; images that are not kept never arrive, dropped ones are not processed."""
+    dropped = health.counts.dropped
+    health.info_received(start)
+    for index in range(round(seconds / PERIOD)):
+        now = start + index * PERIOD
+        if not keep(index):
+            continue
+        health.image_received(1000 + now, now)
+        if drop(index):
+            dropped += 1
+        else:
+            health.processed(hands, dropped, 10.0, 12.0, now)
+    return start + seconds
+
+
+def test_all_is_well():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    for status in health.report('tracker', ACTIVE, now):
+        assert (status.level, status.message) == (DiagnosticStatus.OK, 'ok')
+    values = {v.key: v.value for v in status.values}
+    assert values['engine'] == 'cpu, torch, small.pt' and values['images processed per second'] == '30.0'
+
+
+def test_silence_is_named_with_topic_and_publishers():
+    health = Health(0.0)
+    status = health.report('tracker', ACTIVE, 1.0)[0]
+    assert status.level == DiagnosticStatus.OK, 'a second of silence is nothing yet'
+    status = health.report('tracker', ACTIVE, 3.0)[0]
+    assert status.level == DiagnosticStatus.ERROR and status.name == 'tracker: input'
+    assert 'no image on /cam/depth for 3 s: published by cam' in status.message
+    assert 'no camera_info on /cam/info for 3 s: published by cam' in status.message
+
+
+def test_a_camera_that_stops_is_named():
+    health = Health(0.0)
+    stream(health, 1.0)
+    input_, tracking = health.report('tracker', ACTIVE, 6.0)
+    assert 'no image on /cam/depth for 5 s' in input_.message and 'camera_info' not in input_.message
+
+
+def test_latched_info_is_no_silence():
+    health = Health(0.0)
+    now = stream(health, 60.0)
+    assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
+
+
+@pytest.mark.parametrize('keep, share', [(lambda i: i % 2, 0.5), (lambda i: i % 10 < 2, 0.8), (lambda i: i % 20, 0.05)])
+def test_lost_images_are_named_with_their_share_and_a_remedy(keep, share):
+    health = Health(0.0)
+    now = stream(health, 30.0, keep=keep)
+    status = health.report('tracker', ACTIVE, now)[0]
+    if share == 0.5:        # every second image of 30 Hz is the same as all images of 15 Hz
+        assert status.message == 'ok'
+        return
+    assert status.level == DiagnosticStatus.WARN
+    assert 'lost on the way' in status.message and 'FASTDDS_DEFAULT_PROFILES_FILE' in status.message
+    assert health._gaps.lost_share() == pytest.approx(share, abs=0.02)
+
+
+def test_jitter_and_pauses_are_no_loss():
+    gaps, stamp = StampGaps(), 0.0
+    for index in range(300):
+        stamp += PERIOD * (1 + 0.2 * (-1) ** index) + (5.0 if index % 50 == 0 else 0)
+        gaps.add(stamp)
+    assert gaps.lost_share() == 0
+
+
+def test_unknown_before_the_first_gaps():
+    assert math.isnan(StampGaps().lost_share())
+
+
+def test_too_slow_is_named():
+    health = Health(0.0)
+    now = stream(health, 1.0, drop=lambda index: index % 2)
+    status = health.report('tracker', ACTIVE, now)[1]
+    assert status.level == DiagnosticStatus.WARN and 'too slow' in status.message and '10 ms' in status.message
+    now = stream(health, 1.0, start=now)
+    assert health.report('tracker', ACTIVE, now)[1].message == 'ok', 'what is over is over'
+
+
+def test_no_hand_is_said_but_no_fault():
+    health = Health(0.0)
+    now = stream(health, 5.0, hands=0)
+    status = health.report('tracker', ACTIVE, now)[1]
+    assert status.level == DiagnosticStatus.OK and 'no hand for 5 s' in status.message
+
+
+def test_refusals_are_named_and_forgotten_when_over():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    health.refused("image encoding is 'rgb8'", now)
+    status = health.report('tracker', ACTIVE, now)[0]
+    assert status.level == DiagnosticStatus.ERROR and "1 images refused in 1 s: image encoding is 'rgb8'" in status.message
+    now = stream(health, 4.0, start=now)
+    assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
+
+
+def test_not_active_says_why():
+    failed = Situation(state='unconfigured', failure='no such file: x.pt', enabled=True, sources=(), engine='not loaded',
+                       camera_notes=())
+    status = Health(0.0).report('tracker', failed, 9.0)[1]
+    assert status.level == DiagnosticStatus.ERROR
+    assert status.message == 'not active: unconfigured: no such file: x.pt'
+    disabled = Situation(state='active', failure='', enabled=False, sources=(), engine='cpu', camera_notes=())
+    status = Health(0.0).report('tracker', disabled, 9.0)[1]
+    assert status.level == DiagnosticStatus.WARN and 'disabled' in status.message
