@@ -8,7 +8,7 @@ from awr_ros.synthetic.clutter import random_clutter, random_things
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
-from awr_ros.synthetic.sensor import NoiseBank, random_sensor
+from awr_ros.synthetic.sensor import NoiseBank, random_sensor, spoil
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ class CropBatch:
 class CropSource:
     """An endless source of random training crops.
 
-    skins: the hands to draw from (default: the procedural one). One generator, so a seed fixes everything.
+    skins: the hands to draw from (default: the procedural one). One generator, so a seed fixes everything. compiled: fuse
+    the sensor model with torch.compile, which needs a C++ compiler and pays from some thousand crops on.
     """
 
-    def __init__(self, seed, config=CropConfig(), skins=None, device='cpu'):
+    def __init__(self, seed, config=CropConfig(), skins=None, device='cpu', compiled=False):
         self.config, self.device = config, device
+        self.spoil = torch.compile(spoil, dynamic=False) if compiled else spoil
         self.generator = torch.Generator(device).manual_seed(seed)
         self.noise = NoiseBank(config.size, self.generator, device)
         self.skins = [skin.to(device) for skin in (skins or [procedural_skin(2.5)])]
@@ -87,7 +89,7 @@ class CropSource:
         if len(things):
             depth[things] = random_things(len(things), config.size, generator, device)
         depth = random_clutter(depth, generator)
-        depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise)
+        depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise, self.spoil)
 
         joints_uvdn = xyz_to_uvdn(joints, centre, cube)
         left = self._uniform(batch) < config.left

@@ -24,10 +24,12 @@ def losses(field, logits, batch, kernel_size, config=LossConfig()):
     posed = (batch.hand & batch.right).float()                                              # (B,)
     field, logits = field.float(), logits.float()
     joints_pred, _ = decode(field, batch.depth, kernel_size)
-    joint = (_smooth_l1(joints_pred - batch.joints_uvdn).mean((1, 2)) * posed).sum() / posed.sum().clamp_min(1)
-    field_gt = encode(batch.joints_uvdn, batch.depth, kernel_size, field.shape[-1])
-    votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]      # (B,1,F,F)
-    dense = (_smooth_l1(field - field_gt).mean(1, keepdim=True) * votes).sum() / votes.sum().clamp_min(1)
+    joint = (_smooth_l1(joints_pred, batch.joints_uvdn, 'none').mean((1, 2)) * posed).sum() / posed.sum().clamp_min(1)
+    with torch.no_grad():
+        field_gt = encode(batch.joints_uvdn, batch.depth, kernel_size, field.shape[-1])
+        votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]  # (B,1,F,F)
+        field_gt *= votes
+    dense = _smooth_l1(field * votes, field_gt, 'sum') / (votes.sum() * field.shape[1]).clamp_min(1)
     is_hand = nn_f.binary_cross_entropy_with_logits(logits[:, 0], batch.hand.float())
     is_right = (nn_f.binary_cross_entropy_with_logits(logits[:, 1], batch.right.float(), reduction='none')
                 * batch.hand).sum() / batch.hand.sum().clamp_min(1)
@@ -35,10 +37,9 @@ def losses(field, logits, batch, kernel_size, config=LossConfig()):
     return total, {'joint': joint, 'dense': dense, 'is_hand': is_hand, 'is_right': is_right}
 
 
-def _smooth_l1(error, beta=0.01):
-    """|e| with a parabola below beta, so that the scale is uvdn (the paper's own is 0.01 of it)."""
-    size = error.abs()
-    return torch.where(size < beta, 0.5 * error.square() / beta, size - 0.5 * beta)
+def _smooth_l1(pred, target, reduction):
+    """The paper's smooth L1, |e| with a parabola below 0.01, in uvdn units (the authors' code has 0.01 times this)."""
+    return nn_f.smooth_l1_loss(pred, target, beta=0.01, reduction=reduction)
 
 
 def validation_figures(fields, logits, batch, kernel_size):

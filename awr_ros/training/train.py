@@ -34,6 +34,7 @@ class TrainConfig:
     validation: int = 2048          # crops
     seed: int = 0
     device: str = 'auto'
+    compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, saves a third
     skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
 
 
@@ -48,7 +49,7 @@ class RenderedCrops(IterableDataset):
         keep_memory()
         info = torch.utils.data.get_worker_info()
         seed = (self.config.seed * 1_000_003 + self.start * 64 + (info.id if info else 0)) % (2 ** 62)
-        source = CropSource(seed, skins=load_skins(self.config.skin))
+        source = CropSource(seed, skins=load_skins(self.config.skin), compiled=self.config.compiled)
         while True:
             drawn = source.draw(self.config.batch)
             yield tuple(getattr(drawn, name) for name in CropBatch.__dataclass_fields__)
@@ -92,6 +93,14 @@ def train(folder, config):
                             prefetch_factor=4 if config.workers else None))
     # Half precision pays where there are matrix units for it; without them it is slower than float32.
     half = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()
+
+    def compute(*crops):
+        batch = CropBatch(*crops)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            field, logits = network(batch.depth)
+        return losses(field, logits, batch, network.config.kernel_size)
+    if config.compiled:
+        compute = torch.compile(compute)
     sums, count, began = {}, 0, time.time()
     with tqdm(total=config.samples, initial=seen, unit='crop', smoothing=0.05, mininterval=5) as bar:
         for step in itertools.count(1):
@@ -99,18 +108,16 @@ def train(folder, config):
                 break
             for group in optimizer.param_groups:
                 group['lr'] = config.learning_rate * schedule(seen, config.samples)
-            batch = CropBatch(*(t.to(device, non_blocking=True) for t in next(crops)))
+            crops_now = [t.to(device, non_blocking=True) for t in next(crops)]
             network.train()
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                field, logits = network(batch.depth.contiguous(memory_format=torch.channels_last))
-            total, terms = losses(field, logits, batch, network.config.kernel_size)
+            total, terms = compute(*crops_now)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
             average.update_parameters(network)
-            before, seen = seen, seen + len(batch.depth)
-            bar.update(len(batch.depth))
+            before, seen = seen, seen + config.batch
+            bar.update(config.batch)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.item()
             count += 1

@@ -1,0 +1,84 @@
+"""Command line: `python -m awr_ros VERB`, also installed as `awr`."""
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+
+def main(argv=None):
+    """Run one verb; returns the exit status. Modules are imported by the verb that needs them."""
+    parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
+    verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
+    _add_train(verbs)
+    evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
+    evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
+    evaluate.add_argument('--crops', type=int, default=4096, help='rendered crops (default: %(default)s)')
+    evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
+    evaluate.set_defaults(run=_evaluate)
+    render = verbs.add_parser('render', help='a picture of training crops with their true joints')
+    render.add_argument('output', type=Path, help='PNG to write')
+    render.add_argument('--crops', type=int, default=48, help='how many (default: %(default)s)')
+    render.add_argument('--seed', type=int, default=1, help='default: %(default)s')
+    render.set_defaults(run=_render)
+    bench = verbs.add_parser('bench', help='milliseconds of each stage on this machine')
+    bench.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
+    bench.add_argument('--repeats', type=int, default=100, help='runs of each stage; the median is shown (default: %(default)s)')
+    bench.set_defaults(run=_bench)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except (FileNotFoundError, ValueError) as error:
+        print(f'awr {arguments.verb}: {error}', file=sys.stderr)
+        return 1
+
+
+TRAIN_HELP = {
+    'size': 'network: s or m', 'samples': 'crops to see in all', 'batch': 'crops a step', 'learning_rate': 'peak',
+    'weight_decay': 'of AdamW', 'ema': 'share of the average kept a step', 'workers': 'rendering processes, 0: none',
+    'validate_every': 'crops between validations and checkpoints', 'validation': 'crops to validate on', 'seed': 'of everything',
+    'device': 'auto, cpu or cuda', 'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
+    'compiled': 'fuse with torch.compile (needs a C++ compiler, saves a third of the time)'}
+
+
+def _add_train(verbs):
+    train = verbs.add_parser('train', help='train the compact network on rendered hands; goes on where it stopped')
+    train.add_argument('folder', type=Path, help='folder of the run: last.pt, weights.pt, log.csv')
+    try:
+        from awr_ros.training.train import TrainConfig
+    except ImportError as error:                            # tqdm comes with the training extras
+        train.set_defaults(run=lambda _: sys.exit(f"awr train: {error}; pip install 'awr_ros[train]'"))
+        return
+    for field in dataclasses.fields(TrainConfig):
+        option = '--' + field.name.replace('_', '-')
+        if isinstance(field.default, bool):
+            train.add_argument(option, action='store_true', help=TRAIN_HELP[field.name])
+        else:
+            train.add_argument(option, type=type(field.default), default=field.default,
+                               help=f'{TRAIN_HELP[field.name]} (default: {field.default!r})')
+    train.set_defaults(run=_train)
+
+
+def _train(arguments):
+    from awr_ros.training.train import TrainConfig, train
+    train(arguments.folder, TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}))
+
+
+def _evaluate(arguments):
+    from awr_ros.training.evaluate import evaluate
+    evaluate(arguments.weights, arguments.crops, arguments.sheet)
+
+
+def _render(arguments):
+    from awr_ros.training.sheet import crop_sheet
+    from awr_ros.synthetic.crops import CropSource
+    crop_sheet(arguments.output, CropSource(arguments.seed).draw(arguments.crops))
+    print(f'wrote {arguments.output}')
+
+
+def _bench(arguments):
+    from awr_ros.bench import bench
+    bench(arguments.weights, arguments.repeats)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
