@@ -10,22 +10,23 @@ ROOT = Path(__file__).parent
 
 def requirements(name: str) -> list[str]:
     """The lines of requirements/<name>.txt that are not comments."""
-    lines = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
 
 
-manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
 
 setup(
-    name="awr_ros",
-    version=manifest.findtext("version"),
-    description=manifest.findtext("description"),
-    license=manifest.findtext("license"),
-    python_requires=">=3.10",
-    packages=find_packages(include=["awr_ros", "awr_ros.*"]),
-    package_data={"awr_ros": ["weights/*"], "": ["*.npz"]},
-    install_requires=requirements("run"),
-    extras_require={"train": requirements("train"), "dev": requirements("dev")},
-    entry_points={"console_scripts": ["awr = awr_ros.__main__:main"]},
+    name='awr_ros',
+    version=manifest.findtext('version'),
+    description=manifest.findtext('description'),
+    license=manifest.findtext('license'),
+    python_requires='>=3.10',
+    packages=find_packages(include=['awr_ros', 'awr_ros.*']),
+    package_data={'awr_ros': ['weights/*'], '': ['*.npz']},
+    install_requires=requirements('run'),
+    extras_require={'train': requirements('train'), 'dev': requirements('dev')},
+    entry_points={'console_scripts': ['awr = awr_ros.__main__:main']},
     zip_safe=False,
+    options={'build': {'build_base': 'build/pip'}},     # build/ itself is colcon's
 )

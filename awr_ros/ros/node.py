@@ -8,9 +8,10 @@ import os
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
@@ -27,7 +28,7 @@ from awr_ros.ros.markers import HandMarkers
 from awr_ros.ros.process import run
 from awr_ros.ros.worker import NewestWorker
 
-THROTTLE_S = 5.0            # the same kind of complaint is logged at most so often
+REPEAT_S = 10.0             # what is wrong is logged at most so often
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,13 @@ class TrackerNode(LifecycleNode):
     def __init__(self, tracker_factory=load_tracker, **node_options):
         super().__init__('tracker', **node_options)
         self._tracker_factory = tracker_factory
-        parameters.declare(self)
-        self._values = parameters.read(self)
-        self.add_on_set_parameters_callback(self._on_parameters)
-
         self._state, self._failure, self._enabled = 'unconfigured', '', True
         self._tracker = self._worker = None
         self._engine = 'not loaded'
         self._inputs = ()
+        parameters.declare(self)
+        self._values = parameters.read(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._reset_wanted = threading.Event()
         self._forget()
 
@@ -204,6 +204,9 @@ class TrackerNode(LifecycleNode):
                               sources=tuple(sources), camera_notes=self._camera_notes)
         name = self.get_fully_qualified_name().lstrip('/')
         message = DiagnosticArray(status=self._health.report(name, situation, time.monotonic()))
+        troubles = [status.message for status in message.status if status.level != DiagnosticStatus.OK]
+        if troubles and self._inputs:       # who looks at the terminal only shall know it too
+            self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_pub.publish(message)
 
@@ -214,11 +217,9 @@ class TrackerNode(LifecycleNode):
             self._track(frame, dropped)
         except BadInput as error:
             self._health.refused(str(error), time.monotonic())
-            self.get_logger().warning(f'image refused: {error}', throttle_duration_sec=THROTTLE_S)
         except Exception as error:      # whatever one image does to the tracker, the next one gets its chance
             self._health.refused(f'{type(error).__name__}: {error}', time.monotonic())
-            self.get_logger().error(f'tracking failed: {type(error).__name__}: {error}',
-                                    throttle_duration_sec=THROTTLE_S)
+            self.get_logger().error(f'tracking failed: {traceback.format_exc()}', throttle_duration_sec=REPEAT_S)
 
     def _track(self, frame, dropped):
         start_s = time.monotonic()
@@ -227,7 +228,7 @@ class TrackerNode(LifecycleNode):
         depth_mm = conversions.depth_from_image(frame.image)
         decoded_s = time.monotonic()
         if not depth_mm.any():
-            self._note('the image has no valid depth: all 0, NaN or Inf')
+            self._health.noted('the image has no valid depth: all 0, NaN or Inf', decoded_s)
         time_s = self._time_s(frame)
         self._prepare_tracker(time_s)
         hands = self._tracker.update(depth_mm, intrinsics, time_s)
@@ -258,11 +259,7 @@ class TrackerNode(LifecycleNode):
             if info.header.frame_id != image.header.frame_id:
                 notes.append(f"the image is in frame '{image.header.frame_id}', its camera_info in "
                              f"'{info.header.frame_id}'")
-            notes = tuple(filter(None, notes))
-            if notes != self._camera_notes:
-                for note in notes:
-                    self.get_logger().warning(note)
-            self._camera, self._camera_notes = (info, conversions.intrinsics_from_info(info)), notes
+            self._camera, self._camera_notes = (info, conversions.intrinsics_from_info(info)), tuple(filter(None, notes))
         intrinsics = self._camera[1]
         if (image.width, image.height) != (intrinsics.width, intrinsics.height):
             raise BadInput(f'image is {image.width} x {image.height}, but camera_info is for '
@@ -273,7 +270,8 @@ class TrackerNode(LifecycleNode):
         """The time that the tracker reckons with [s]."""
         stamp_s = conversions.stamp_seconds(frame.image.header.stamp)
         if stamp_s == 0:
-            self._note('the image stamp is 0: its time of arrival is used for tracking, the stamp is passed on')
+            self._health.noted('the image stamp is 0: its time of arrival is used for tracking, the stamp is passed on',
+                               frame.arrived_s)
             return frame.arrived_s
         return stamp_s
 
@@ -289,10 +287,6 @@ class TrackerNode(LifecycleNode):
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()
-
-    def _note(self, text):
-        self._health.noted(text, time.monotonic())
-        self.get_logger().warning(text, throttle_duration_sec=THROTTLE_S)
 
 
 def main():

@@ -37,7 +37,7 @@ class SyntheticCameraNode(Node):
         self._truth_pub = self.create_publisher(HandArray, '~/truth', 10)
 
         self._rendered = queue.Queue(maxsize=AHEAD)
-        self._stop = threading.Event()
+        self._stop, self._started = threading.Event(), False
         self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed), daemon=True)
         self._renderer.start()
         self.create_timer(1.0 / rate, self._publish)
@@ -68,6 +68,9 @@ class SyntheticCameraNode(Node):
                     pass
 
     def _publish(self):
+        if not self._started:
+            self._started = self._rendered.full()
+            return
         try:
             depth_mm, true_hands = self._rendered.get_nowait()
         except queue.Empty:

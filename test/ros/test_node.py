@@ -1,15 +1,18 @@
 """The node over real DDS around a fake tracker: everything that is not the network."""
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from fakes import BEST_EFFORT, LATCHED, RELIABLE, Camera, hand, header, image
+from fakes import BEST_EFFORT, LATCHED, RELIABLE, Camera, FakeTracker, hand, header, image
 from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -113,7 +116,6 @@ def test_stats_count_and_time(bench, node, camera):
 
 
 def test_poses_and_debug_image_have_the_header(bench, node, camera, tracker):
-    from sensor_msgs.msg import Image
     poses = bench.listen(PoseArray, 'tracker/poses')
     pictures = bench.listen(Image, 'tracker/debug/image')
     bench.until(lambda: node._poses_pub.get_subscription_count() and node._debug_pub.get_subscription_count(),
@@ -358,10 +360,6 @@ def test_without_autostart_nothing_happens_until_asked(bench, tracker, diagnosti
 
 
 def test_deactivate_frees_the_network_and_activate_loads_it_again(bench):
-    import gc
-    import weakref
-
-    from fakes import FakeTracker
     alive = weakref.WeakSet()
 
     def load(values):
@@ -396,3 +394,20 @@ def test_two_hands_and_one_that_leaves(bench, node, camera, hands, tracker):
     bench.until(lambda: len(markers) == 2, 'markers again')
     assert {m.ns for m in markers[1].markers if m.action == Marker.DELETE} == {'a'}
     assert {m.ns for m in markers[1].markers if m.action == Marker.ADD} == {'b'}
+
+
+@pytest.mark.parametrize('content, words', [(None, 'no weights'), (b'this is no checkpoint', 'cannot be read')])
+def test_configure_fails_with_path_and_reason(bench, diagnostics, tmp_path, content, words):
+    """The real tracker factory."""
+    path = tmp_path / 'weights.pt'
+    if content is not None:
+        path.write_bytes(content)
+    node = bench.add(TrackerNode(parameter_overrides=[Parameter('weights', value=str(path))]))
+    node.autostart()
+    assert state(bench) == State.PRIMARY_STATE_UNCONFIGURED
+    diagnostics.until(str(path), 'tracking', DiagnosticStatus.ERROR)
+    diagnostics.until(words, 'tracking', DiagnosticStatus.ERROR)
+    assert set_parameter(bench, 'weights', '').successful
+    node._tracker_factory = lambda values: FakeTracker()
+    assert change_state(bench, Transition.TRANSITION_CONFIGURE).success
+    diagnostics.until('not active: inactive', 'tracking', DiagnosticStatus.WARN)

@@ -1,0 +1,143 @@
+"""The demo's arithmetic on made-up recordings, then the real thing: three processes over DDS."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from fakes import hand, open_hand_xyz
+from std_msgs.msg import Header
+
+from awr_ros.msg import TrackerStats
+from awr_ros.ros import demo
+from awr_ros.ros.conversions import hand_array
+
+MS = 1_000_000
+
+
+def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right', latency_ms=20):
+    """Images at 1, 2, ... s; the hands of the images that were tracked are off by offset_mm."""
+    record, received, processed, gone = demo.Recording(), 0, 0, 0
+    for number in range(1, images + 1):
+        stamp = number * 1000 * MS
+        header = Header(stamp=Time(sec=number))
+        record.truth[stamp] = hand_array([hand()], header, 640, 480)
+        received += number not in lost
+        gone += number in dropped
+        if number in lost or number in dropped:
+            continue
+        processed += 1
+        tracked = hand(side=side, joints_xyz=open_hand_xyz() + np.float32(offset_mm))
+        record.hands[stamp] = (hand_array([tracked], header, 640, 480), stamp + latency_ms * MS)
+        record.stats[stamp] = TrackerStats(header=header, frames_received=received, frames_processed=processed,
+                                           frames_dropped=gone)
+    return record
+
+
+def evaluate(record):
+    return demo.evaluate(record, min(record.stats), max(record.stats))
+
+
+def test_a_perfect_run():
+    result = evaluate(recording())
+    assert (result.published, result.received, result.processed, result.dropped, result.lost) == (9, 9, 9, 0, 0)
+    assert result.seconds == 9 and result.found == 1 and result.errors_mm.max() < 1e-3
+    assert result.latencies_ms == pytest.approx(20)
+    assert demo.report(result)
+
+
+@pytest.mark.parametrize('changes, expected', [
+    (dict(lost=(4, 5)), dict(published=9, received=7, processed=7, dropped=0, lost=2)),
+    (dict(dropped=(4, 5)), dict(published=9, received=9, processed=7, dropped=2, lost=0)),
+])
+def test_lost_and_dropped_are_told_apart(changes, expected):
+    result = evaluate(recording(**changes))
+    assert {name: getattr(result, name) for name in expected} == expected
+    assert demo.report(result) == (result.lost == 0)
+
+
+@pytest.mark.parametrize('changes', [dict(offset_mm=(16, 0, 0)), dict(side='left'), dict(latency_ms=61)])
+def test_not_good_enough(changes):
+    assert not demo.report(evaluate(recording(**changes)))
+
+
+def test_error_is_the_mean_distance():
+    assert evaluate(recording(offset_mm=(3, 0, 4))).errors_mm == pytest.approx(5, abs=1e-3)
+
+
+class Run:
+    """The demo as a process; everything it starts inherits a mark by which it can be found."""
+
+    def __init__(self, *arguments):
+        self.mark = uuid.uuid4().hex
+        self.process = subprocess.Popen([sys.executable, '-m', 'awr_ros.ros.demo', *arguments], text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1,
+                                        env={**os.environ, 'AWR_ROS_TEST_MARK': self.mark, 'PYTHONUNBUFFERED': '1'})
+
+    def alive(self):
+        """Process ids that carry the mark."""
+        found = []
+        for path in Path('/proc').glob('[0-9]*/environ'):
+            try:
+                if self.mark.encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+            except OSError:
+                pass            # gone meanwhile, or not ours to read
+        return found
+
+
+@pytest.mark.timeout(150)
+def test_two_real_processes_lose_nothing(tmp_path):
+    run = Run('--seconds', '3', '--output', str(tmp_path))
+    output, _ = run.process.communicate(timeout=120)
+    counts = re.search(r'published (\d+), received (\d+), processed (\d+), dropped (\d+), lost (-?\d+)', output)
+    assert counts, output
+    published, received, processed, dropped, lost = map(int, counts.groups())
+    assert published >= 60 and lost == 0 and processed > 0 and processed + dropped == received, output
+    # How well and how fast is the demo's own judgement; a busy test machine may be too slow for it.
+    assert ('the demo worked' in output) == (run.process.returncode == 0)
+    assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, output
+    assert (tmp_path / 'overlay.png').stat().st_size > 10_000
+    assert run.alive() == []
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
+    run = Run('--seconds', '100', '--output', str(tmp_path))
+    for line in run.process.stdout:
+        if line.startswith('warming up'):
+            break
+    assert len(run.alive()) == 3
+    run.process.send_signal(number)
+    run.process.communicate(timeout=30)
+    assert run.process.returncode == 128 + number
+    assert run.alive() == []
+
+
+def test_start_up_faults_end_with_the_name_of_the_parameter():
+    done = subprocess.run([sys.executable, '-m', 'awr_ros.ros.node', '--ros-args', '-p', 'side:=both'],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "side is 'both'" in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_installed_program_ends_in_good_order(tmp_path):
+    from ament_index_python.packages import get_package_prefix
+    program = Path(get_package_prefix('awr_ros')) / 'lib' / 'awr_ros' / 'tracker'
+    process = subprocess.Popen([program, '--ros-args', '-p', f'weights:={tmp_path}/missing.pt'], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    for line in process.stdout:
+        if 'cannot load the tracker' in line:
+            break
+    assert f'{tmp_path}/missing.pt' in line
+    assert process.poll() is None, 'a node without weights stays up and can be configured again'
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0 and time.monotonic() - started < 10
+    process.stdout.close()
