@@ -1,0 +1,134 @@
+"""The network's shapes and sizes, and checkpoints that describe themselves and say what is wrong with them."""
+import pytest
+import torch
+
+from awr_ros.network import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
+                             save_checkpoint)
+from awr_ros.skeleton import JOINT_NAMES
+
+TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    network = CompactNetwork(TINY)
+    network.train()
+    network(torch.rand(4, 1, 32, 32))                       # batch statistics that are not the initial ones
+    return network.eval()
+
+
+@pytest.mark.parametrize('config, shape', [
+    (COMPACT_S, (84, 32, 32)), (TINY, (84, 8, 8)),
+    (ModelConfig(widths=(8, 16, 24), blocks=(1, 2, 1), joint_names=JOINT_NAMES[:14], crop_size=96), (56, 24, 24))])
+def test_field_and_logits_have_the_documented_shapes(config, shape):
+    with torch.no_grad():
+        field, logits = CompactNetwork(config).eval()(torch.rand(2, 1, config.crop_size, config.crop_size))
+    assert field.shape == (2, *shape) and logits.shape == (2, 2)
+    assert config.field_size == shape[-1]
+
+
+# Pinned: shipped weights fit these networks only.
+@pytest.mark.parametrize('config, count', [(COMPACT_S, 1_378_246), (COMPACT_M, 4_488_582)])
+def test_parameter_counts_of_s_and_m(config, count):
+    assert sum(p.numel() for p in CompactNetwork(config).parameters()) == count
+
+
+def test_every_stage_reaches_the_field():
+    network = CompactNetwork(TINY)
+    field, logits = network(torch.rand(2, 1, 32, 32))
+    (field.square().sum() + logits.square().sum()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'widths': (8, 16, 32)}, 'widths and blocks'), ({'crop_size': 36}, 'multiple of 8, got 36'),
+    ({'crop_size': 0}, 'multiple of 8, got 0'), ({'crop_size': -8}, 'got -8'), ({'cube_mm': 0.0}, 'cube_mm'),
+    ({'kernel_size': -0.1}, 'kernel_size'), ({'kernel_size': float('nan')}, 'kernel_size')])
+def test_impossible_configurations_are_refused(change, message):
+    fields = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{**fields, **change})
+
+
+def test_configurations_from_lists_equal_those_from_tuples():
+    assert ModelConfig(widths=[32, 64, 128, 256], stem=[16, 32], joint_names=list(JOINT_NAMES)) == COMPACT_S
+    assert hash(ModelConfig(blocks=[1, 1, 1, 1])) == hash(COMPACT_S)
+
+
+def test_a_checkpoint_comes_back_as_it_was_up_to_half_precision(tiny, tmp_path):
+    path = tmp_path / 'folder' / 'weights.pt'
+    save_checkpoint(path, tiny, 1234, {'mean_mm': 9.5})
+    network, about = load_checkpoint(path)
+    assert network.config == TINY and not network.training
+    assert about['step'] == 1234 and about['metrics'] == {'mean_mm': 9.5} and 'state_dict' not in about
+    assert tuple(about['config']['joint_names']) == JOINT_NAMES and about['config']['cube_mm'] == 250.0
+    before, after = tiny.state_dict(), network.state_dict()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert after[name].dtype == value.dtype
+        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-6)        # 11 bits of mantissa
+    crop = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        for one, two in zip(tiny(crop), network(crop)):
+            torch.testing.assert_close(one, two, atol=2e-2, rtol=2e-2)
+
+
+def test_the_checksum_lies_beside_and_covers_the_file(tiny, tmp_path):
+    path = tmp_path / 'weights.pt'
+    save_checkpoint(path, tiny, 1, {})
+    assert (tmp_path / 'weights.sha256').read_text() == f'{checksum(path)}  weights.pt\n'
+    load_checkpoint(path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1                               # one bit of the weights
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match='SHA-256') as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value)
+
+
+def test_weights_without_a_checksum_file_load(tiny, tmp_path):
+    path = tmp_path / 'weights.pt'
+    save_checkpoint(path, tiny, 1, {})
+    path.with_suffix('.sha256').unlink()
+    assert load_checkpoint(path)[0].config == TINY
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / 'none.pt')):
+        load_checkpoint(tmp_path / 'none.pt')
+
+
+class Opener:
+    """What a hostile pickle would be: unpickling it runs code."""
+
+    def __reduce__(self):
+        return exec, ('raise SystemExit("code of the checkpoint ran")',)
+
+
+@pytest.mark.parametrize('write, reason', [
+    pytest.param(lambda path, good: path.write_bytes(b''), 'cannot be read', marks=pytest.mark.xfail(
+        raises=IndexError, reason='the error of an empty file has no first line')),
+    (lambda path, good: path.write_bytes(b'no checkpoint at all'), 'cannot be read'),
+    (lambda path, good: path.write_bytes(good.read_bytes()[:2000]), 'cannot be read'),
+    (lambda path, good: torch.save({'format': 'awr_ros checkpoint 1', 'x': Opener()}, path), 'cannot be read'),
+    (lambda path, good: torch.save([1, 2, 3], path), 'no checkpoint of this package'),
+    (lambda path, good: torch.save({'model': {}}, path), 'no checkpoint of this package'),
+    (lambda path, good: resave(path, good, format='awr_ros checkpoint 0'), 'no checkpoint of this package'),
+    (lambda path, good: resave(path, good, state_dict={}), 'do not fit'),
+    (lambda path, good: resave(path, good, config={'colour': 'red'}), 'do not fit'),
+    (lambda path, good: resave(path, good, config={'widths': (8, 16)}), 'do not fit'),
+    (lambda path, good: resave(path, good, config={'stem': (4, 8), 'widths': (8, 32), 'blocks': (1, 1),
+                                                   'decoder_width': 8, 'crop_size': 32}), 'do not fit'),
+])
+def test_damaged_or_foreign_files_name_path_and_reason(tiny, tmp_path, write, reason):
+    good, path = tmp_path / 'good.pt', tmp_path / 'bad.pt'
+    save_checkpoint(good, tiny, 1, {})
+    write(path, good)
+    with pytest.raises(ValueError, match=reason) as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value)
+
+
+def resave(path, good, **change):
+    torch.save({**torch.load(good, weights_only=True), **change}, path)

@@ -1,0 +1,373 @@
+"""Rendered hands: exact joints, plausible skin, and the same picture in training as at run time."""
+import numpy as np
+import pytest
+import torch
+
+from awr_ros.camera import Intrinsics
+from awr_ros.crop import crop_hand
+from awr_ros.skeleton import BONES, TIPS, palm_centre
+from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.synthetic.clutter import random_clutter, random_things
+from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.synthetic.hand import (FOREARM, KNUCKLES, HandPose, forward_kinematics, mean_shapes, procedural_skin,
+                                    random_shapes)
+from awr_ros.synthetic.poses import LOWER, POSTURES, UPPER, blend, random_poses, random_rotations, thumb_roll
+from awr_ros.synthetic.render import close_pinholes, splat_crops, splat_image, xyz_to_uvdn
+from awr_ros.synthetic.sensor import NoiseBank, random_sensor
+
+VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
+
+
+def postures():
+    """Every named posture: a HandPose of P poses."""
+    angles = torch.tensor(list(POSTURES.values()), dtype=torch.float32)
+    return HandPose(torch.deg2rad(angles), torch.deg2rad(thumb_roll(angles[:, 0, 1])), torch.zeros(len(angles), 2))
+
+
+def placed(z, seed=0):
+    """A random hand at a distance: skin (3,N) of the camera's dense cloud, joints (21,3), camera frame."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = random_shapes(1, generator)
+    frames, joints = forward_kinematics(shapes, random_poses(1, generator))
+    pose = torch.eye(4)[None]
+    pose[0, :3, :3] = random_rotations(1, generator, 'cpu')[0]
+    pose[0, :3, 3] = torch.tensor([50., -30., z])
+    return (procedural_skin(1.5, 260.0).posed(shapes, frames, pose)[0],
+            joints[0] @ pose[0, :3, :3].T + pose[0, :3, 3])
+
+
+def distance_to_bones(points, joints):
+    """(N,20) of points (N,3) to the segments between joints (21,3)."""
+    columns = []
+    for a, b in BONES:
+        axis = joints[b] - joints[a]
+        t = np.clip((points - joints[a]) @ axis / (axis @ axis), 0, 1)
+        columns.append(np.linalg.norm(points - joints[a] - t[:, None] * axis, axis=1))
+    return np.stack(columns, 1)
+
+
+# The hand
+
+def test_joints_lie_a_segments_length_apart():
+    generator = torch.Generator().manual_seed(0)
+    shapes = random_shapes(32, generator)
+    frames, joints = forward_kinematics(shapes, random_poses(32, generator))
+    for finger, knuckle in enumerate(KNUCKLES):
+        torch.testing.assert_close(joints[:, knuckle], shapes.knuckles[:, finger])
+        for segment in range(3):
+            length = (joints[:, knuckle + segment + 1] - joints[:, knuckle + segment]).norm(dim=-1)
+            torch.testing.assert_close(length, shapes.segments[:, finger, segment])
+    assert not joints[:, 0].any()
+
+
+def test_bone_frames_are_rotations_along_their_bones():
+    generator = torch.Generator().manual_seed(1)
+    frames, joints = forward_kinematics(random_shapes(8, generator), random_poses(8, generator))
+    rotation = frames[..., :3, :3]
+    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand_as(rotation), atol=1e-5, rtol=0)
+    assert (torch.linalg.det(rotation) > 0.99).all()
+    for parent, child in BONES:
+        along = torch.nn.functional.normalize(joints[:, child] - joints[:, parent], dim=-1)
+        torch.testing.assert_close(frames[:, child, :3, 0], along, atol=1e-5, rtol=0)
+        torch.testing.assert_close(frames[:, child, :3, 3], joints[:, parent])
+    assert (frames[:, FOREARM, 0, 0] < 0).all()             # the forearm leaves the hand backwards
+
+
+def test_flexion_bends_every_finger_to_the_palm_side():
+    straight, bent = torch.zeros(2, 1, 5, 4)
+    bent[:, :, [0, 2, 3]] = 0.5
+    still = torch.zeros(1), torch.zeros(1, 2)
+    _, before = forward_kinematics(mean_shapes(1), HandPose(straight, *still))
+    _, after = forward_kinematics(mean_shapes(1), HandPose(bent, *still))
+    assert (after[0, TIPS[1:], 2] < before[0, TIPS[1:], 2] - 20).all()      # z leaves the back of the hand
+
+
+def test_abduction_moves_a_fingertip_towards_the_thumb():
+    straight, aside = torch.zeros(2, 1, 5, 4)
+    aside[:, 1:, 1] = 0.2
+    still = torch.zeros(1), torch.zeros(1, 2)
+    _, before = forward_kinematics(mean_shapes(1), HandPose(straight, *still))
+    _, after = forward_kinematics(mean_shapes(1), HandPose(aside, *still))
+    assert (after[0, TIPS[1:], 1] > before[0, TIPS[1:], 1] + 5).all()
+
+
+def test_poses_stay_within_joint_limits():
+    lower, upper = (torch.tensor(limit) - torch.tensor([1e-3]) * sign for limit, sign in ((LOWER, 1), (UPPER, -1)))
+    named = torch.rad2deg(postures().fingers)
+    drawn = random_poses(500, torch.Generator().manual_seed(0))
+    for angles in (named, torch.rad2deg(drawn.fingers)):
+        assert (angles >= lower).all() and (angles <= upper).all()
+    wrist = torch.rad2deg(drawn.wrist).abs()
+    assert wrist[:, 0].max() < 70.01 and wrist[:, 1].max() < 30.01
+    assert (torch.rad2deg(drawn.fingers).std(0) > 3).all()          # and they use them
+
+
+def test_blend_passes_from_one_pose_to_the_other():
+    generator = torch.Generator().manual_seed(0)
+    one, two = random_poses(3, generator), random_poses(3, generator)
+    mixed = blend(one, two, torch.tensor([0., 1., 0.5]))
+    torch.testing.assert_close(mixed.fingers[0], one.fingers[0])
+    torch.testing.assert_close(mixed.fingers[1], two.fingers[1])
+    torch.testing.assert_close(mixed.wrist[2], (one.wrist[2] + two.wrist[2]) / 2)
+
+
+def test_random_rotations_are_proper_and_favour_no_direction():
+    rotations = random_rotations(4000, torch.Generator().manual_seed(0), 'cpu')
+    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).expand_as(rotations), atol=1e-5, rtol=0)
+    assert (torch.linalg.det(rotations) > 0.99).all()
+    assert rotations.mean(0).abs().max() < 0.05
+    torch.testing.assert_close(rotations.square().mean(0), torch.full((3, 3), 1 / 3), atol=0.03, rtol=0)
+
+
+def test_skin_stays_near_the_bones_and_covers_them():
+    generator = torch.Generator().manual_seed(0)
+    skin, shapes = procedural_skin(2.5), random_shapes(16, generator)
+    frames, joints = forward_kinematics(shapes, random_poses(16, generator))
+    points = skin.posed(shapes, frames, torch.eye(4).repeat(16, 1, 1)).transpose(1, 2).numpy()
+    joints = joints.numpy()
+    flesh = (skin.weights[:, FOREARM] < 1e-6).numpy()
+    for b in range(16):
+        assert distance_to_bones(points[b, flesh], joints[b]).min(1).max() < 38        # hypothenar of a large hand
+        for parent, child in BONES:                         # no bone is bare: a palm is 20 mm from its middle to the skin
+            middle = (joints[b, parent] + joints[b, child]) / 2
+            assert np.linalg.norm(points[b] - middle, axis=1).min() < 24
+        for tip in TIPS:                                    # tips lie inside their finger's end
+            along = joints[b, tip] - joints[b, tip - 1]
+            along /= np.linalg.norm(along)
+            own = points[b, skin.weights[:, tip].numpy() > 0.5]
+            assert 2 < ((own - joints[b, tip]) @ along).max() < 12
+
+
+def test_every_posture_has_a_finite_skin():
+    poses = postures()
+    count = len(poses.fingers)
+    frames, joints = forward_kinematics(mean_shapes(count), poses)
+    points = procedural_skin(2.5).posed(mean_shapes(count), frames, torch.eye(4).repeat(count, 1, 1))
+    assert torch.isfinite(points).all() and torch.isfinite(joints).all()
+    assert points.abs().max() < 250
+
+
+def test_the_rest_skin_is_the_template():
+    """A template hand in the pose it was baked in is not deformed."""
+    from awr_ros.synthetic.hand import rest_pose
+    skin = procedural_skin(2.5)
+    frames, _ = forward_kinematics(mean_shapes(1), rest_pose())
+    torch.testing.assert_close(skin.posed(mean_shapes(1), frames, torch.eye(4)[None])[0].T, skin.points, atol=1e-3, rtol=0)
+    torch.testing.assert_close(skin.weights.sum(1), torch.ones(len(skin.points)))
+    assert (skin.weights >= 0).all()
+
+
+# The renderer
+
+@pytest.mark.parametrize('z, seed', [(450., 1), (520., 2), (600., 3), (600., 4)])
+def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed):
+    """splat_crops against crop_hand of splat_image: the same points, so the same silhouette and depth."""
+    points, joints = placed(z, seed)
+    centre = palm_centre(joints)
+    trained = splat_crops(points[None], centre[None], torch.tensor([280.]), 128)[0, 0].numpy()
+    crop = crop_hand(splat_image(points, VGA).numpy(), VGA, centre.numpy(), 280.0, 128)
+    one, two = trained < 0.99, crop.depth < 0.99
+    assert one.mean() > 0.1
+    assert (one & two).sum() > 0.93 * (one | two).sum()
+    off_mm = np.abs(trained - crop.depth)[one & two] * 140
+    assert np.median(off_mm) < 1 and (off_mm < 5).mean() > 0.93         # the rest is at outlines between fingers
+    joints_uvdn = xyz_to_uvdn(joints[None], centre[None], torch.tensor([280.]))[0].numpy()
+    off = np.abs(crop.uvdn_from_uvd(VGA.xyz_to_uvd(joints.double().numpy())) - joints_uvdn)
+    # The window's ends are whole pixels: an image pixel is 1 / (width of the window) of the crop.
+    assert off[:, :2].max() < 2 / (crop.window[2] - crop.window[0])
+    np.testing.assert_allclose(off[:, 2], 0, atol=1e-5)
+
+
+def test_xyz_to_uvdn_of_the_cube():
+    centre, cube = torch.tensor([[60., -40., 400.]]), torch.tensor([200.])
+    # At the centre's own depth the window is the cube; farther things shrink towards the optical axis.
+    xyz = torch.tensor([[[60., -40., 400.], [160., -40., 400.], [60., -140., 400.], [60., -40., 500.], [0., 0., 380.]]])
+    expected = [[0, 0, 0], [1, 0, 0], [0, -1, 0], [-0.12, 0.08, 1], [-0.6, 0.4, -0.2]]
+    np.testing.assert_allclose(xyz_to_uvdn(xyz, centre, cube)[0], expected, atol=1e-6)
+
+
+def test_splats_keep_the_nearest_point_clamp_in_front_and_drop_behind():
+    centre, cube = torch.tensor([[0., 0., 500.]]), torch.tensor([200.])
+    patch = torch.cartesian_prod(torch.arange(-9., 9.5, 1), torch.arange(-9., 9.5, 1)).T
+
+    def sheet(x, z):
+        return torch.cat([patch + torch.tensor([[x], [0.]]), torch.full((1, patch.shape[1]), z)])
+    points = torch.cat([sheet(-60., 520.), sheet(-60., 450.), sheet(0., 390.), sheet(60., 601.)], 1)[None]
+    depth = splat_crops(points, centre, cube, 64)[0, 0]
+    middle = depth[30:34]
+    assert middle[:, 10].tolist() == pytest.approx([-0.5] * 4)          # 450, at u = 32 - 60/100*32*500/450 = 10.7
+    assert middle[:, 32].tolist() == [-1] * 4
+    assert (middle[:, 46:] == 1).all()
+
+
+def test_pinholes_close_and_outlines_stay():
+    depth = torch.ones(1, 1, 12, 12)
+    depth[..., 3:9, 3:9] = 0.2
+    holed = depth.clone()
+    holed[..., 5, 5] = holed[..., 6, 6:8] = 1.0
+    torch.testing.assert_close(close_pinholes(holed), depth)
+
+
+# Surroundings and sensors
+
+@pytest.fixture(scope='module')
+def clean():
+    """48 hands without surroundings: depth, distance, cube."""
+    generator = torch.Generator().manual_seed(7)
+    shapes = random_shapes(48, generator)
+    frames, joints = forward_kinematics(shapes, random_poses(48, generator))
+    pose = torch.eye(4).repeat(48, 1, 1)
+    pose[:, :3, :3] = random_rotations(48, generator, 'cpu')
+    pose[:, 2, 3] = torch.linspace(300, 900, 48)
+    joints = joints @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+    centre, cube = palm_centre(joints), torch.full((48,), 280.)
+    return splat_crops(procedural_skin(2.5).posed(shapes, frames, pose), centre, cube, 128), centre[:, 2], cube
+
+
+def test_sensor_noise_keeps_most_of_the_hand_and_its_depth(clean):
+    depth, z, cube = clean
+    generator = torch.Generator().manual_seed(0)
+    noisy = random_sensor(depth, z, cube, generator, NoiseBank(128, generator, images=64))
+    assert noisy.shape == depth.shape and torch.isfinite(noisy).all() and noisy.min() >= -1 and noisy.max() <= 1
+    before, after = depth < 0.99, noisy < 0.99
+    kept = (before & after).sum((1, 2, 3)) / before.sum((1, 2, 3))
+    assert kept.mean() > 0.8 and kept.min() > 0.25
+    grown = (after & ~before).sum((1, 2, 3)) / before.sum((1, 2, 3))
+    assert grown.mean() < 0.2
+    off_mm = (noisy - depth)[before & after] * 140
+    assert off_mm.median().abs() < 1 and 0.3 < off_mm.abs().median() < 6
+    assert not (after & ~before).all(-1).any()              # nothing appears where no hand is near
+    assert (noisy != depth).flatten(1).any(1).all()
+
+
+def test_clutter_hides_at_most_a_quarter_of_a_hand(clean):
+    depth, _, _ = clean
+    seen = random_clutter(depth, torch.Generator().manual_seed(0), hidden=0.25)
+    assert torch.isfinite(seen).all() and seen.min() >= -1 and seen.max() <= 1
+    assert (seen <= depth).all()
+    hand = depth < 0.99
+    share = ((seen < depth - 0.01) & hand).sum((1, 2, 3)) / hand.sum((1, 2, 3))
+    assert share.max() <= 0.25 and share.max() > 0
+    changed = (seen != depth).flatten(1).any(1).float().mean()
+    assert 0.2 < changed < 0.9                              # some have surroundings, some have none
+
+
+def test_things_without_a_hand_are_finite_and_not_empty():
+    depth = random_things(32, 64, torch.Generator().manual_seed(0))
+    assert depth.shape == (32, 1, 64, 64) and torch.isfinite(depth).all() and depth.min() >= -1 and depth.max() <= 1
+    assert ((depth < 0.99).flatten(1).any(1)).float().mean() > 0.8
+
+
+def test_noise_bank_refuses_batches_larger_than_itself():
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(ValueError, match='at most 4, got 5'):
+        NoiseBank(16, generator, images=4).draw('white', 5)
+
+
+# Training crops
+
+SMALL = CropConfig(size=64)
+
+
+def fields(batch):
+    return [getattr(batch, name) for name in CropBatch.__dataclass_fields__]
+
+
+def test_crop_source_repeats_for_a_seed_and_not_otherwise():
+    one, two, other = (CropSource(seed, SMALL) for seed in (3, 3, 4))
+    for _ in range(2):
+        a, b, c = one.draw(8), two.draw(8), other.draw(8)
+        assert all(torch.equal(x, y) for x, y in zip(fields(a), fields(b)))
+        assert not torch.equal(a.depth, c.depth) and not torch.equal(a.joints_uvdn, c.joints_uvdn)
+
+
+def test_crop_source_gives_finite_crops_with_joints_on_the_hand():
+    batch = CropSource(0, SMALL).draw(256)
+    assert all(torch.isfinite(x).all() for x in fields(batch))
+    assert batch.depth.min() >= -1 and batch.depth.max() <= 1
+    assert 0.81 * 280 < batch.cube_mm.min() and batch.cube_mm.max() < 1.19 * 280
+    assert 0.04 < 1 - batch.hand.float().mean() < 0.18 and 0.05 < 1 - batch.right.float().mean() < 0.2
+    posed = batch.hand & batch.right
+    assert palm_centre(batch.joints_uvdn)[posed].abs().max() < 0.8       # centred to within 60 mm
+    # Under most joints' own pixel there is a surface, and it is not behind them.
+    joints, depth = batch.joints_uvdn[posed], batch.depth[posed, 0]
+    at = ((joints[..., :2] + 1) * 32).long()
+    inside = ((at >= 0) & (at < 64)).all(-1)
+    at = at.clamp(0, 63)
+    surface = depth[torch.arange(len(depth))[:, None], at[..., 1], at[..., 0]]
+    seen = inside & (surface < 0.99)
+    assert seen[inside].float().mean() > 0.75
+    assert (surface < joints[..., 2] + 0.05)[seen].float().mean() > 0.95
+
+
+def test_left_means_mirrored():
+    """The same draws with and without the flag: the picture is flipped, the flag says so."""
+    right, left = (CropSource(5, CropConfig(size=64, left=share)).draw(16) for share in (0.0, 1.0))
+    assert right.right.all() and not left.right.any()
+    torch.testing.assert_close(left.depth, right.depth.flip(-1), rtol=0, atol=0)
+    torch.testing.assert_close(left.hand, right.hand)
+
+
+def test_crops_without_a_hand_are_as_many_as_asked_for():
+    assert CropSource(0, CropConfig(size=64, no_hand=0.0)).draw(64).hand.all()
+    none = CropSource(0, CropConfig(size=64, no_hand=1.0)).draw(64)
+    assert not none.hand.any()
+    off = palm_centre(none.joints_uvdn).norm(dim=-1) * none.cube_mm / 2
+    assert off.min() > 80                                   # whatever hand is near is not in the middle
+
+
+# The camera
+
+@pytest.fixture(scope='module')
+def camera():
+    return SyntheticCamera(num_hands=2, seed=1)
+
+
+def test_camera_repeats_for_a_seed_and_time(camera):
+    depth, hands = camera.frame(1.234)
+    again, hands_again = SyntheticCamera(num_hands=2, seed=1).frame(1.234)
+    np.testing.assert_array_equal(depth, again)
+    assert all((a.joints_xyz == b.joints_xyz).all() for a, b in zip(hands, hands_again))
+    assert (camera.frame(1.3)[0] != depth).any() and (SyntheticCamera(num_hands=2, seed=2).frame(1.234)[0] != depth).any()
+
+
+def test_camera_gives_millimetres_and_the_sides_it_says(camera):
+    for t in (0.0, 2.0, 7.7):
+        depth, hands = camera.frame(t)
+        assert depth.dtype == np.uint16 and depth.shape == (480, 640) and 250 < depth[depth > 0].min() < 700
+        assert [hand.side for hand in hands] == ['right', 'left']
+        assert np.linalg.norm(palm_centre(hands[0].joints_xyz) - palm_centre(hands[1].joints_xyz)) > 100
+    assert [hand.side for hand in SyntheticCamera(num_hands=1).frame(0.0)[1]] == ['right']
+    with pytest.raises(ValueError, match='got 3'):
+        SyntheticCamera(num_hands=3)
+
+
+def test_camera_moves_without_jumps(camera):
+    track = np.stack([np.stack([hand.joints_xyz for hand in camera.frame(10 + i / 30)[1]]) for i in range(8)])
+    assert np.linalg.norm(np.diff(track, axis=0), axis=-1).max() < 60       # 1.8 m/s at a fingertip
+    assert np.linalg.norm(track[-1] - track[0], axis=-1).max() > 2
+
+
+def test_a_single_hand_stays_in_the_image():
+    camera = SyntheticCamera(seed=2)
+    joints = np.stack([camera.frame(t)[1][0].joints_uvd for t in np.arange(0, 40, 5.1)])
+    assert joints[..., :2].min() > 0 and joints[..., 0].max() < 639 and joints[..., 1].max() < 479
+
+
+def test_true_joints_lie_under_the_surface_the_camera_sees(camera):
+    behind, seen = [], 0
+    for t in np.arange(0, 12, 2.0):
+        depth, hands = camera.frame(t)
+        for hand in hands:
+            np.testing.assert_allclose(hand.joints_uvd, camera.intrinsics.xyz_to_uvd(hand.joints_xyz), atol=1e-2)
+            u, v = np.rint(hand.joints_uvd[:, :2]).astype(int).T
+            inside = (u >= 0) & (u < 640) & (v >= 0) & (v < 480)       # fingers of a second hand may leave the image
+            surface = depth[v[inside], u[inside]].astype(float)
+            hit = (surface > 0) & (surface < 1300)          # neither lost nor the wall
+            behind.append((hand.joints_xyz[inside, 2] - surface)[hit])
+            seen += hit.mean()
+    behind = np.concatenate(behind)
+    assert seen / 12 > 0.9
+    assert (behind > -3).mean() > 0.99                      # joints are in the flesh, not before it
+    assert 4 < np.median(behind) < 25                       # and not deep behind it, but where fingers hide one another
+    assert (behind < 40).mean() > 0.75
