@@ -5,7 +5,7 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node
 
 CONFIG = Path(get_package_share_directory('awr_ros')) / 'config'
 
@@ -19,9 +19,8 @@ def generate_launch_description():
         # Big images need a bigger shared memory segment; the camera driver needs the same setting.
         SetEnvironmentVariable('FASTDDS_DEFAULT_PROFILES_FILE', EnvironmentVariable(
             'FASTDDS_DEFAULT_PROFILES_FILE', default_value=str(CONFIG / 'fastdds_shm.xml'))),
-        LifecycleNode(package='awr_ros', executable='tracker', name='tracker',
-                      namespace=LaunchConfiguration('namespace'), output='screen',
-                      parameters=[LaunchConfiguration('params')],
-                      remappings=[('depth/image', LaunchConfiguration('image')),
-                                  ('depth/camera_info', LaunchConfiguration('info'))]),
+        Node(package='awr_ros', executable='tracker', name='tracker', namespace=LaunchConfiguration('namespace'),
+             output='screen', parameters=[LaunchConfiguration('params')],
+             remappings=[('depth/image', LaunchConfiguration('image')),
+                         ('depth/camera_info', LaunchConfiguration('info'))]),
     ])

@@ -72,7 +72,7 @@ def test_pip_without_ros(sources, tmp_path):
     run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation', '--target', target, sources)
     assert data_files(sources / 'awr_ros') == data_files(target / 'awr_ros')
     environment = {**os.environ, 'PYTHONPATH': str(target)}
-    assert 'track' in run(sys.executable, '-m', 'awr_ros', '--help', cwd=tmp_path, env=environment)
-    assert 'track' in run(sys.executable, target / 'bin' / 'awr', '--help', cwd=tmp_path, env=environment)
+    assert 'usage: awr' in run(sys.executable, '-m', 'awr_ros', '--help', cwd=tmp_path, env=environment)
+    assert 'usage: awr' in run(sys.executable, target / 'bin' / 'awr', '--help', cwd=tmp_path, env=environment)
     program = 'import awr_ros.tracker, importlib.util as u; assert u.find_spec("awr_ros.msg") is None'
     run(sys.executable, '-c', program, cwd=tmp_path, env=environment)

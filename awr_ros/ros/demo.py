@@ -145,9 +145,11 @@ class Monitor:
         from sensor_msgs.msg import Image
 
         from awr_ros.draw import overlay
+        from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
         from awr_ros.ros.conversions import depth_from_image
         record = self.recording
-        self._subscribe(Image, 'depth/image', lambda m: record.images.update({nanoseconds(m.header): m}))
+        AdaptiveSubscription(self._node, Image, 'depth/image',
+                             lambda m: record.images.update({nanoseconds(m.header): m}))
 
         def complete():
             return [s for s in record.images if s in record.truth and s in record.hands and record.hands[s][0].hands]
@@ -205,7 +207,7 @@ def main(arguments=None):
     try:
         print(f"starting camera and tracker (domain {os.environ['ROS_DOMAIN_ID']}) ...", flush=True)
         processes['camera'] = start('awr_ros.ros.synthetic_camera', '--ros-args', '-p',
-                                    f'num_hands:={options.num_hands}')
+                                    f'num_hands:={options.num_hands}', '-p', 'best_effort:=true')
         processes['tracker'] = start('awr_ros.ros.node', '--ros-args', '-p', f'max_hands:={options.num_hands}')
         monitor = Monitor()
         record = monitor.recording

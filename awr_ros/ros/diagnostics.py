@@ -69,7 +69,7 @@ class Health:
     def __init__(self, now):
         self.counts = Counts()
         self._gaps = StampGaps()
-        self._started = self._last_image = self._last_info = self._last_hand = now
+        self._last_image = self._last_info = self._last_processed = self._last_hand = now
         self._infos = 0
         self._refusal, self._refused_at = '', -math.inf
         self._note, self._noted_at = '', -math.inf
@@ -97,6 +97,7 @@ class Health:
 
     def processed(self, hands, dropped, processing_ms, latency_ms, now):
         self.counts.processed += 1
+        self._last_processed = now
         self.counts.dropped = dropped
         self._hands, self._processing_ms, self._latency_ms = hands, processing_ms, latency_ms
         if hands:
@@ -149,10 +150,10 @@ class Health:
         if taken and new.dropped / taken > DROPPED_SHARE:
             found.append((WARN, f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
                                 f'one takes {self._processing_ms:.0f} ms'))
-        if new.processed and now - self._last_hand > SILENCE_S:
+        if now - self._last_processed > SILENCE_S:
+            found.append((WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input'))
+        elif now - self._last_hand > SILENCE_S:
             found.append((OK, f'no hand for {now - self._last_hand:.0f} s'))
-        elif not new.processed and now - self._started > SILENCE_S:
-            found.append((WARN, 'no image processed: see the input'))
         return status(f'{name}: tracking', found, {
             'engine': situation.engine, 'hands': self._hands,
             'images processed per second': f'{new.processed / seconds:.1f}',

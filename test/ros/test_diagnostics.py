@@ -51,6 +51,7 @@ def test_a_camera_that_stops_is_named():
     stream(health, 1.0)
     input_, tracking = health.report('tracker', ACTIVE, 6.0)
     assert 'no image on /cam/depth for 5 s' in input_.message and 'camera_info' not in input_.message
+    assert tracking.level == DiagnosticStatus.WARN and 'no image tracked for 5 s' in tracking.message
 
 
 def test_latched_info_is_no_silence():

@@ -58,3 +58,16 @@ def test_declared_on_a_node_they_come_back_as_defaults():
         assert node.describe_parameter('autostart').read_only
     finally:
         node.destroy_node()
+
+
+@pytest.mark.parametrize('namespace', ['', 'left/wrist'])
+def test_yaml_reaches_a_node_in_any_namespace(tmp_path, namespace):
+    text = (Path(get_package_share_directory('awr_ros')) / 'config' / 'tracker.yaml').read_text()
+    changed = tmp_path / 'changed.yaml'
+    changed.write_text(text.replace('max_hands: 2', 'max_hands: 1'))
+    node = rclpy.create_node('tracker', namespace=namespace, cli_args=['--ros-args', '--params-file', str(changed)])
+    try:
+        parameters.declare(node)
+        assert parameters.read(node) == Parameters(**{**DEFAULTS, 'max_hands': 1})
+    finally:
+        node.destroy_node()
