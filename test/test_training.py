@@ -1,0 +1,187 @@
+"""Training: losses that know the truth, runs that go on where they stopped, and a network that learns."""
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import awr_ros.training.train as training
+from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint
+from awr_ros.offset_field import encode
+from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.training.losses import LossConfig, losses, validation_figures
+from awr_ros.training.train import RenderedCrops, TrainConfig, schedule, train
+
+KERNEL = 0.8
+TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64)
+SMALL = CropConfig(size=64, no_hand=0.25, left=0.25)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    """These tensors are small: a second thread waits more than it works, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope='module')
+def batch():
+    return CropSource(2, SMALL).draw(32)
+
+
+def sure(batch):
+    """Logits (B,2) of a network that knows."""
+    return 40.0 * torch.stack([batch.hand, batch.right], 1).float() - 20
+
+
+def truth(batch):
+    return encode(batch.joints_uvdn, batch.depth, KERNEL, 16)
+
+
+def test_the_encoded_truth_has_no_loss(batch):
+    seen = batch.joints_uvdn.abs().amax((1, 2)) < 1                     # every joint inside the crop
+    batch = CropBatch(*(getattr(batch, name)[seen] for name in CropBatch.__dataclass_fields__))
+    assert (batch.hand & batch.right).sum() > 3
+    total, terms = losses(truth(batch), sure(batch), batch, KERNEL)
+    assert terms['dense'] < 1e-7 and terms['joint'] < 1e-4 and terms['is_hand'] < 1e-6 and terms['is_right'] < 1e-6
+    assert total < 1e-3
+
+
+def test_losses_are_finite_and_their_sum_is_weighted(batch):
+    field = torch.randn(32, 84, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    logits = torch.zeros(32, 2, requires_grad=True)
+    total, terms = losses(field, logits, batch, KERNEL, LossConfig(joint=2.0, dense=3.0, logit=5.0))
+    expected = 2 * terms['joint'] + 3 * terms['dense'] + 5 * (terms['is_hand'] + terms['is_right'])
+    torch.testing.assert_close(total, expected)
+    assert terms['is_hand'].item() == pytest.approx(math.log(2)) and terms['is_right'].item() == pytest.approx(math.log(2))
+    total.backward()
+    assert torch.isfinite(field.grad).all() and field.grad.abs().sum() > 0 and logits.grad.abs().min() >= 0
+
+
+def test_the_dense_loss_is_a_mean_of_smooth_l1_over_foreground_of_posed_hands(batch):
+    field = truth(batch) + 0.25
+    _, terms = losses(field, sure(batch), batch, KERNEL)
+    assert terms['dense'].item() == pytest.approx(0.25 - 0.005, rel=1e-4)       # |e| - beta / 2
+
+
+def test_background_left_hands_and_crops_without_a_hand_teach_no_field(batch):
+    field = torch.zeros(32, 84, 16, 16, requires_grad=True)
+    losses(field, sure(batch), batch, KERNEL)[0].backward()
+    touched = field.grad.abs().sum(1) > 0                               # (B,16,16)
+    posed = batch.hand & batch.right
+    assert 0 < posed.sum() < 32
+    assert not touched[~posed].any() and touched[posed].flatten(1).any(1).all()
+    background = batch.depth[:, 0, ::4, ::4] >= 0.99
+    assert not touched[background].any()
+
+
+def test_the_side_is_taught_by_hands_only(batch):
+    logits = torch.zeros(32, 2, requires_grad=True)
+    losses(truth(batch), logits, batch, KERNEL)[0].backward()
+    assert (logits.grad[:, 0] != 0).all()
+    torch.testing.assert_close(logits.grad[:, 1] != 0, batch.hand)
+
+
+def test_a_batch_with_no_hand_at_all_has_finite_losses(batch):
+    none = CropBatch(batch.depth, batch.joints_uvdn, torch.zeros(32, dtype=torch.bool), batch.right, batch.cube_mm)
+    total, terms = losses(torch.zeros(32, 84, 16, 16), torch.zeros(32, 2), none, KERNEL)
+    assert torch.isfinite(total) and terms['joint'] == terms['dense'] == terms['is_right'] == 0
+
+
+def test_validation_figures_are_millimetres_of_the_cube(batch):
+    inside = batch.joints_uvdn.abs().amax((1, 2)) < 0.9
+    batch = CropBatch(*(getattr(batch, name)[inside] for name in CropBatch.__dataclass_fields__))
+    figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
+    assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_right'] == figures['side_right'] == 1
+    moved = CropBatch(batch.depth, batch.joints_uvdn + torch.tensor([0.3, 0., 0.]), batch.hand, ~batch.right | batch.right,
+                      torch.full_like(batch.cube_mm, 200.0))
+    figures = validation_figures(truth(batch), -sure(batch), moved, KERNEL)
+    assert figures['mean_mm'] == pytest.approx(30, abs=0.2) and figures['tips_mm'] == pytest.approx(30, abs=0.5)
+    assert figures['max_below_20mm'] == figures['hand_right'] == 0
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero():
+    rates = [schedule(seen, 1_000_000) for seen in range(0, 1_000_001, 10_000)]
+    assert rates[0] < 1e-4 and max(rates) == rates[2] > 0.99 and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert all(a >= b for a, b in zip(rates[2:], rates[3:]))
+
+
+@pytest.fixture
+def tiny_run(monkeypatch):
+    """Runs of seconds: a tiny network on small crops, four a step."""
+    monkeypatch.setitem(training.SIZES, 's', TINY)
+    monkeypatch.setattr(training, 'CropSource', lambda seed, config=SMALL, **other: CropSource(seed, SMALL, **other))
+    monkeypatch.setattr(training, 'keep_memory', lambda: None)          # it would outlive the test
+    threads = torch.get_num_threads()
+    yield lambda **change: TrainConfig(**{**dict(samples=8, batch=4, workers=0, validate_every=4, validation=128,
+                                                 device='cpu'), **change})
+    torch.set_num_threads(threads)
+
+
+def rows(folder):
+    with open(folder / 'log.csv') as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_of_two_steps_leaves_all_its_files(tiny_run, tmp_path):
+    train(tmp_path / 'run', tiny_run())
+    assert {path.name for path in (tmp_path / 'run').iterdir()} == {
+        'last.pt', 'weights.pt', 'weights.sha256', 'log.csv', 'config.json'}
+    log = rows(tmp_path / 'run')
+    assert [row['seen'] for row in log] == ['4', '8']
+    assert all(math.isfinite(float(value)) for row in log for value in row.values())
+    assert {'train_joint', 'train_dense', 'mean_mm', 'tips_mm', 'lr'} <= log[0].keys()
+    network, about = load_checkpoint(tmp_path / 'run' / 'weights.pt')
+    assert network.config == TINY and about['step'] == 8
+    assert about['metrics']['mean_mm'] == pytest.approx(float(log[-1]['mean_mm']))
+    assert json.loads((tmp_path / 'run' / 'config.json').read_text())['samples'] == 8
+
+
+def test_a_run_goes_on_where_it_stopped(tiny_run, tmp_path):
+    train(tmp_path, tiny_run(samples=8, validation=0))
+    before = torch.load(tmp_path / 'last.pt', weights_only=True)
+    train(tmp_path, tiny_run(samples=12, validation=0))
+    after = torch.load(tmp_path / 'last.pt', weights_only=True)
+    assert (before['seen'], after['seen']) == (8, 12)
+    steps = [{int(s['step']) for s in state['optimizer']['state'].values()} for state in (before, after)]
+    assert steps == [{2}, {3}]                              # one step more, from the optimiser's own state
+    assert before['network']['stem.0.1.num_batches_tracked'] + 1 == after['network']['stem.0.1.num_batches_tracked']
+    assert [row['seen'] for row in rows(tmp_path)] == ['4', '8', '12']
+
+
+def test_a_finished_run_is_left_as_it_is(tiny_run, tmp_path):
+    train(tmp_path, tiny_run(validation=0))
+    before = (tmp_path / 'last.pt').read_bytes()
+    train(tmp_path, tiny_run(validation=0))
+    assert (tmp_path / 'last.pt').read_bytes() == before and len(rows(tmp_path)) == 2
+
+
+def test_every_start_draws_other_crops_and_repeats_them(tiny_run):
+    config = tiny_run()
+
+    def first(start, **change):
+        return next(iter(RenderedCrops(tiny_run(**change), start)))[0]
+    assert torch.equal(first(0), next(iter(RenderedCrops(config, 0)))[0])
+    assert not torch.equal(first(0), first(8)) and not torch.equal(first(0), first(0, seed=1))
+
+
+def test_eight_crops_are_learnt_by_heart():
+    """All the parts together can learn: network, read-out, losses, gradients."""
+    torch.manual_seed(0)
+    batch = CropSource(4, CropConfig(size=64, no_hand=0.0, left=0.0)).draw(8)
+    network = CompactNetwork(TINY).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    seen = []
+    for _ in range(60):
+        total, terms = losses(*network(batch.depth), batch, TINY.kernel_size)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        seen.append({name: value.item() for name, value in terms.items()})
+    first, last = seen[0], {name: np.mean([s[name] for s in seen[-5:]]) for name in seen[0]}
+    assert last['joint'] < 0.2 * first['joint'] and last['dense'] < 0.6 * first['dense']
+    assert last['is_hand'] < 0.1 * first['is_hand'] and last['is_right'] < 0.1 * first['is_right']
