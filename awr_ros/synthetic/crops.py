@@ -19,8 +19,8 @@ class CropConfig:
     cube_jitter: float = 0.06           # relative standard deviation of the cube
     near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
-    no_hand: float = 0.10               # share of crops without a hand in the middle
-    left: float = 0.12                  # share of hands of the other side, to learn to tell them
+    no_hand: float = 0.08               # share of crops without a hand in the middle
+    left: float = 0.10                  # share of hands of the other side, to learn to tell them
 
 
 @dataclass(frozen=True)

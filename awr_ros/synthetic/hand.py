@@ -56,7 +56,7 @@ def random_shapes(batch, generator, device='cpu'):
     """Draw B hands: men and women, large and small, thick and thin (British 5th to 95th percentile and a margin)."""
     def normal(*shape, sigma):
         return (1 + sigma * torch.randn(*shape, generator=generator, device=device)).clamp(1 - 2.5 * sigma, 1 + 2.5 * sigma)
-    size = normal(batch, 1, 1, sigma=0.07)
+    size = normal(batch, 1, 1, sigma=0.08)
     breadth = torch.cat([normal(batch, 1, 1, sigma=0.03), normal(batch, 1, 1, sigma=0.07), normal(batch, 1, 1, sigma=0.10)], -1)
     mean = mean_shapes(1, device)
     knuckles = mean.knuckles * size * breadth * normal(batch, 5, 1, sigma=0.03)

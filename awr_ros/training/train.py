@@ -50,9 +50,9 @@ class RenderedCrops(IterableDataset):
         info = torch.utils.data.get_worker_info()
         seed = (self.config.seed * 1_000_003 + self.start * 64 + (info.id if info else 0)) % (2 ** 62)
         source = CropSource(seed, skins=load_skins(self.config.skin), compiled=self.config.compiled)
-        while True:
-            drawn = source.draw(self.config.batch)
-            yield tuple(getattr(drawn, name) for name in CropBatch.__dataclass_fields__)
+        while True:                     # rendering is fastest in batches of 64, learning not
+            drawn = source.draw(-(-64 // self.config.batch) * self.config.batch)
+            yield from zip(*(getattr(drawn, name).split(self.config.batch) for name in CropBatch.__dataclass_fields__))
 
 
 def load_skins(path):
@@ -75,8 +75,7 @@ def train(folder, config):
     keep_memory()
     torch.manual_seed(config.seed)
     network = CompactNetwork(SIZES[config.size]).to(device, memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     seen = 0
     if (folder / 'last.pt').exists():
@@ -132,6 +131,22 @@ def train(folder, config):
                             'optimizer': optimizer.state_dict(), 'seen': seen}, folder / 'last.tmp')
                 (folder / 'last.tmp').replace(folder / 'last.pt')
                 sums, count, began = {}, 0, time.time()
+
+
+class Average:
+    """Exponential moving average whose memory grows with the steps taken, so that it forgets the random start."""
+
+    def __init__(self, decay):
+        self.decay = decay
+
+    @torch.no_grad()
+    def __call__(self, averages, values, steps):
+        keep = min(self.decay, (1 + float(steps)) / (10 + float(steps)))
+        for average, value in zip(averages, values):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - keep)
+            else:
+                average.copy_(value)
 
 
 def schedule(seen, total):
