@@ -53,8 +53,8 @@ def test_installed_programs_and_files():
 @pytest.mark.timeout(300)
 def test_colcon_with_symlinks(sources, tmp_path):
     install = tmp_path / 'install'
-    run(sys.executable, '-m', 'colcon', '--log-base', tmp_path / 'log', 'build', '--symlink-install', '--base-paths', sources,
-        '--build-base', tmp_path / 'build', '--install-base', install, '--cmake-args',
+    run(sys.executable, '-m', 'colcon', '--log-base', tmp_path / 'log', 'build', '--symlink-install',
+        '--base-paths', sources, '--build-base', tmp_path / 'build', '--install-base', install, '--cmake-args',
         f'-DPython3_EXECUTABLE={sys.executable}', '-DBUILD_TESTING=OFF', cwd=tmp_path)
     program = ('import awr_ros.msg, awr_ros.camera, awr_ros.ros.node; print(awr_ros.msg.HandArray.__module__); '
                'print(awr_ros.camera.__file__)')
@@ -69,7 +69,8 @@ def test_colcon_with_symlinks(sources, tmp_path):
 def test_pip_without_ros(sources, tmp_path):
     """--no-deps: what the package depends on is in this environment already, and is pinned by the requirements."""
     target = tmp_path / 'site'
-    run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation', '--target', target, sources)
+    run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation', '--target', target,
+        sources)
     assert data_files(sources / 'awr_ros') == data_files(target / 'awr_ros')
     environment = {**os.environ, 'PYTHONPATH': str(target)}
     assert 'usage: awr' in run(sys.executable, '-m', 'awr_ros', '--help', cwd=tmp_path, env=environment)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-WARM_UP_S, START_UP_S, SETTLE_S, PICTURE_S = 2.0, 60.0, 0.5, 5.0     # [s]
+WARM_UP_S, START_UP_S, SETTLE_S, PICTURE_S = 2.0, 60.0, 0.5, 10.0     # [s]
 # What "it works" means.
 MIN_FOUND, MAX_ERROR_MM, MAX_LATENCY_MS, MAX_LOST = 0.95, 15.0, 60.0, 0
 
@@ -167,9 +167,10 @@ class Monitor:
         rclpy.try_shutdown()
 
 
-def start(module, *arguments):
+def start(module, *parameters):
     """A node in a process group of its own, so that all of it can be ended, whatever it starts."""
-    return subprocess.Popen([sys.executable, '-m', module, *arguments], start_new_session=True)
+    arguments = [argument for parameter in parameters for argument in ('-p', parameter)]
+    return subprocess.Popen([sys.executable, '-m', module, '--ros-args', *arguments], start_new_session=True)
 
 
 def end(processes):
@@ -205,20 +206,24 @@ def main(arguments=None):
     processes = {}
     monitor = None
     try:
-        print(f"starting camera and tracker (domain {os.environ['ROS_DOMAIN_ID']}) ...", flush=True)
-        processes['camera'] = start('awr_ros.ros.synthetic_camera', '--ros-args', '-p',
-                                    f'num_hands:={options.num_hands}', '-p', 'best_effort:=true')
-        processes['tracker'] = start('awr_ros.ros.node', '--ros-args', '-p', f'max_hands:={options.num_hands}')
         monitor = Monitor()
         record = monitor.recording
-        if not monitor.spin_until(lambda: record.stats, START_UP_S, processes):
-            print(f'no hands message within {START_UP_S:.0f} s', file=sys.stderr)
-            return 1
+        # One after the other: both at once would fight for the cores while they load.
+        for name, heard, module, *arguments in (
+                ('camera', record.truth, 'awr_ros.ros.synthetic_camera', f'num_hands:={options.num_hands}',
+                 'best_effort:=true'),
+                ('tracker', record.stats, 'awr_ros.ros.node', f'max_hands:={options.num_hands}')):
+            print(f"starting the {name} (domain {os.environ['ROS_DOMAIN_ID']}) ...", flush=True)
+            processes[name] = start(module, *arguments)
+            if not monitor.spin_until(lambda heard=heard: heard, START_UP_S, processes):
+                print(f'nothing heard from the {name} within {START_UP_S:.0f} s', file=sys.stderr)
+                return 1
         monitor.spin_until(lambda: False, WARM_UP_S, processes, progress_bar('warming up', WARM_UP_S))
         first_ns = max(record.stats)
         monitor.spin_until(lambda: False, options.seconds, processes, progress_bar('measuring ', options.seconds))
         last_ns = max(record.stats)
-        monitor.spin_until(lambda: False, SETTLE_S, processes)      # what belongs to these images may still be on its way
+        # What belongs to these images may still be on its way.
+        monitor.spin_until(lambda: False, SETTLE_S, processes)
         good = report(evaluate(record, first_ns, last_ns))
         path = options.output / 'overlay.png'
         if monitor.picture(path, processes):

@@ -134,7 +134,8 @@ class Health:
             found.append((WARN, self._note))
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
-            found.append((WARN, f'{lost:.0%} of the images are lost on the way; {SHM_HINT}'))
+            found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
+                                f'are lost on the way; {SHM_HINT}'))
         found += [(WARN, note) for note in situation.camera_notes]
         return status(f'{name}: input', found, {
             'image topic': image_topic, 'image publishers': image_publishers,

@@ -27,7 +27,8 @@ class SyntheticCameraNode(Node):
         super().__init__('synthetic_camera', **node_options)
         rate = self._declare('rate', 30.0, 'images per second [Hz]', FloatingPointRange(from_value=1.0, to_value=120.0))
         num_hands = self._declare('num_hands', 1, 'hands in view', IntegerRange(from_value=1, to_value=2))
-        seed = self._declare('seed', 0, 'the same seed gives the same movement', IntegerRange(from_value=0, to_value=2**31))
+        seed = self._declare('seed', 0, 'the same seed gives the same movement',
+                             IntegerRange(from_value=0, to_value=2**31))
         best_effort = self._declare('best_effort', False, 'publish as best effort, as some camera drivers do')
 
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE

@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 
 from awr_ros.ros.node import TrackerNode
 
-PATIENCE_S = 10.0       # nothing takes so long unless it is broken
+PATIENCE_S = 20.0       # nothing takes so long unless it is broken
 
 
 @pytest.fixture(scope='session', autouse=True)
