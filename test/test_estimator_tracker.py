@@ -68,7 +68,8 @@ def test_the_truth_comes_back_in_camera_and_image(camera, index, side):
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
     np.testing.assert_allclose(pose.joints_uvd, hand.joints_uvd, atol=0.1)
     assert pose.joints_xyz.dtype == pose.joints_uvd.dtype == np.float32 and pose.side == side
-    assert pose.hand_score == pytest.approx(1 / (1 + math.exp(-3))) and pose.side_score == pytest.approx(1 / (1 + math.exp(-2)))
+    hand_score, side_score = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-2))
+    assert pose.hand_score == pytest.approx(hand_score) and pose.side_score == pytest.approx(side_score)
     assert (pose.joint_scores > 0.5).all() and pose.joint_scores.shape == (21,)
     crop = crop_hand(depth, K, centre, 280.0, 128)
     u0, v0, u1, v1 = crop.window
@@ -89,7 +90,8 @@ def test_a_batch_keeps_its_order_and_leaves_none_where_nothing_is(camera):
     depth, hands = camera.frame(0.4)
     right, left = hands
     answers = [uvdn(depth, left.joints_xyz, palm(left), mirror=True), uvdn(depth, right.joints_xyz, palm(right))]
-    requests = [Request(np.array([0., 0., 200.]), 'right'), Request(palm(left), 'left'), Request(np.array([0., 0., 60.]), 'left'),
+    requests = [Request(np.array([0., 0., 200.]), 'right'), Request(palm(left), 'left'),
+                Request(np.array([0., 0., 60.]), 'left'),
                 Request(palm(right), 'right'), Request(np.array([5000., 0., 500.]), 'right')]
     poses = HandPoseEstimator(KnowingNetwork(answers)).estimate_batch(depth, K, requests)
     assert [pose is None for pose in poses] == [True, False, True, False, True]
@@ -268,6 +270,7 @@ def test_no_more_hands_than_asked_for_and_the_likeliest_first(monkeypatch):
     assert [round(hand.score, 2) for hand in hands] == [0.9, 0.8]
     hands = run(HandTracker(scene, TrackerConfig(max_hands=1)), 12)[-1]
     assert [round(hand.score, 2) for hand in hands] == [0.9]
+    assert len(scene.requests[-1]) == 1                     # nor are more followed in secret
     hands = run(HandTracker(scene, TrackerConfig(max_hands=5)), 12)[-1]
     assert len(hands) == 3
 

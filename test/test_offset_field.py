@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from awr_ros.offset_field import decode, encode
-from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.hand import forward_kinematics, mean_shapes, procedural_skin
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
 
@@ -90,7 +90,7 @@ def older_decode(field, depth, kernel):
 def hands():
     """Four rendered hands in a 280 mm cube: depth (4,1,128,128) and joints_uvdn (4,21,3)."""
     generator = torch.Generator().manual_seed(3)
-    shapes = random_shapes(4, generator)
+    shapes = mean_shapes(4)
     frames, joints = forward_kinematics(shapes, random_poses(4, generator))
     pose = torch.eye(4).repeat(4, 1, 1)
     pose[:, :3, :3] = random_rotations(4, generator, 'cpu')
@@ -104,7 +104,9 @@ def hands():
 def some_field(batch, joints, size, seed=0):
     """A field no encoder would write, so that every mask and factor shows."""
     generator = torch.Generator().manual_seed(seed)
-    return 0.4 * torch.randn(batch, 4 * joints, size, size, generator=generator)
+    field = 0.4 * torch.randn(batch, 4 * joints, size, size, generator=generator)
+    field[:, 3 * joints::2] *= 0.05                         # nobody is near these: the background's weight shows
+    return field
 
 
 @pytest.mark.parametrize('kernel', [0.4, 0.8])
@@ -140,7 +142,7 @@ def test_encode_then_decode_recovers_joints_below_a_millimetre(hands, size):
     pred, confidence = decode(encode(joints, depth, KERNEL, size), depth, KERNEL)
     error_mm = (pred - joints).norm(dim=-1) * 140
     visible = confidence > 0.8                              # some skin within 22 mm of the joint
-    assert visible.sum() > 0.8 * visible.numel()
+    assert visible.sum() > 0.6 * visible.numel()
     assert error_mm[visible].mean() < 0.1
     assert error_mm[visible].max() < 1
 
@@ -161,12 +163,12 @@ def test_older_grid_is_off_by_2_4_mm_at_the_centre_and_4_8_mm_at_the_edge():
 
 def test_gradients_are_right():
     generator = torch.Generator().manual_seed(5)
-    depth = torch.rand(2, 1, 8, 8, generator=generator, dtype=torch.float64) - 0.5
-    depth[:, :, :3] = 1.0
-    field = 0.2 + 0.3 * torch.rand(2, 8, 4, 4, generator=generator, dtype=torch.float64)
+    depth = torch.rand(2, 1, 6, 6, generator=generator, dtype=torch.float64) - 0.5
+    depth[:, :, :2] = 1.0
+    field = 0.2 + 0.3 * torch.rand(2, 8, 3, 3, generator=generator, dtype=torch.float64)
     joints = torch.rand(2, 2, 3, generator=generator, dtype=torch.float64) - 0.5
     assert torch.autograd.gradcheck(lambda f: decode(f, depth, KERNEL), field.requires_grad_())
-    assert torch.autograd.gradcheck(lambda j: encode(j, depth, KERNEL, 4), joints.requires_grad_())
+    assert torch.autograd.gradcheck(lambda j: encode(j, depth, KERNEL, 3), joints.requires_grad_())
 
 
 def test_background_does_not_vote(hands):

@@ -82,13 +82,14 @@ def test_bone_frames_are_rotations_along_their_bones():
     assert (frames[:, FOREARM, 0, 0] < 0).all()             # the forearm leaves the hand backwards
 
 
-def test_flexion_bends_every_finger_to_the_palm_side():
+@pytest.mark.parametrize('angle', [0, 2, 3])             # MCP, PIP, DIP
+def test_flexion_bends_every_finger_to_the_palm_side(angle):
     straight, bent = torch.zeros(2, 1, 5, 4)
-    bent[:, :, [0, 2, 3]] = 0.5
+    bent[:, 1:, angle] = 0.5
     still = torch.zeros(1), torch.zeros(1, 2)
     _, before = forward_kinematics(mean_shapes(1), HandPose(straight, *still))
     _, after = forward_kinematics(mean_shapes(1), HandPose(bent, *still))
-    assert (after[0, TIPS[1:], 2] < before[0, TIPS[1:], 2] - 20).all()      # z leaves the back of the hand
+    assert (after[0, TIPS[1:], 2] < before[0, TIPS[1:], 2] - 5).all()       # z leaves the back of the hand
 
 
 def test_abduction_moves_a_fingertip_towards_the_thumb():
@@ -98,6 +99,12 @@ def test_abduction_moves_a_fingertip_towards_the_thumb():
     _, before = forward_kinematics(mean_shapes(1), HandPose(straight, *still))
     _, after = forward_kinematics(mean_shapes(1), HandPose(aside, *still))
     assert (after[0, TIPS[1:], 1] > before[0, TIPS[1:], 1] + 5).all()
+
+
+def test_straight_fingers_fan_out():
+    _, joints = forward_kinematics(mean_shapes(1), HandPose(torch.zeros(1, 5, 4), torch.zeros(1), torch.zeros(1, 2)))
+    aside = (joints[0, TIPS[1:], 1] - joints[0, KNUCKLES[1:], 1]).tolist()      # towards the thumb
+    assert aside == sorted(aside, reverse=True) and aside[0] > 0 > aside[-1]
 
 
 def test_poses_stay_within_joint_limits():
