@@ -58,11 +58,12 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size):
         raise ValueError(f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}')
     if not np.all(cube > 0):
         raise ValueError(f'cube must be positive, got {cube}')
-    # bounds int(c -+ (cube/2)/z f + 0.5), the authors' code; here on pixel edges, so that both ways agree exactly
+    # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5), counts pixel corners
+    # as centres and is half a pixel off.
     middle = intrinsics.xyz_to_uvd(centre)[:2]
     half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
-    u0, v0 = np.floor(middle - half + 0.5).astype(int)
-    u1, v1 = np.maximum(np.floor(middle + half + 0.5).astype(int), [u0 + 1, v0 + 1])
+    u0, v0 = np.floor(middle - half + 1).astype(int)
+    u1, v1 = np.maximum(np.floor(middle + half + 1).astype(int), [u0 + 1, v0 + 1])
     cells = np.arange(size) + 0.5
     cols = np.floor(u0 + cells * ((u1 - u0) / size)).astype(int)
     rows = np.floor(v0 + cells * ((v1 - v0) / size)).astype(int)
@@ -78,7 +79,7 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size):
 def refine_centre(depth_mm, intrinsics, centre_xyz, cube, steps=2):
     """Move a rough centre to the middle of what lies in its cube.
 
-    Arguments as `crop_hand`. Returns (3,) float64 [mm], or None when the cube is empty.
+    Arguments as `crop_hand`. Returns (3,) float64 [mm], or None when the cube is empty or what fills it is too near.
     """
     centre = np.asarray(centre_xyz, np.float64)
     for _ in range(steps):
@@ -88,4 +89,6 @@ def refine_centre(depth_mm, intrinsics, centre_xyz, cube, steps=2):
             return None
         uvdn = np.stack([(cols + 0.5) / 16 - 1, (rows + 0.5) / 16 - 1, crop.depth[rows, cols]], -1)
         centre = intrinsics.uvd_to_xyz(crop.uvd_from_uvdn(uvdn)).mean(0)
+        if centre[2] < MIN_CENTRE_MM:
+            return None
     return centre

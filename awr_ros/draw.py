@@ -9,15 +9,15 @@ FINGER_COLOURS = ((60, 60, 255), (40, 170, 255), (80, 230, 80), (255, 170, 60), 
 TRUTH_COLOUR = (255, 255, 255)
 
 
-def grey(depth_mm, near_mm=None, far_mm=None):
+def grey(depth_mm, span_mm=None):
     """Depth as a picture, near bright, invalid black. depth_mm: (H,W). Returns (H,W,3) uint8.
 
-    near_mm, far_mm: the range that is spread over the greys; by default what the image holds.
+    span_mm: (near, far) that is spread over the greys; by default what the image holds.
     """
     depth = np.nan_to_num(np.asarray(depth_mm, np.float32), posinf=0, neginf=0)
     valid = depth > 0
     if valid.any():
-        low, high = np.percentile(depth[valid], (1, 99)) if near_mm is None else (near_mm, far_mm)
+        low, high = np.percentile(depth[valid], (1, 99)) if span_mm is None else span_mm
         shade = 230 - 190 * np.clip((depth - low) / max(high - low, 1), 0, 1)
         depth = np.where(valid, shade, 0)
     return cv2.cvtColor(depth.astype(np.uint8), cv2.COLOR_GRAY2BGR)

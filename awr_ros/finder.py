@@ -8,7 +8,7 @@ import numpy as np
 
 COARSE_WIDTH = 160          # the frame is looked at on about this many columns
 MIN_AREA_MM2 = 1500.0       # smaller pieces are no hands: an edge-on hand shows about 3000
-REACH_MM = 85.0             # a candidate is the mean of its piece within this distance of the piece's extreme
+REACH_MM = 100.0            # a candidate slides from an extreme of its piece to the middle of what lies within this distance
 MAX_CANDIDATES = 8
 
 
@@ -50,7 +50,7 @@ def _far_side_of_jumps(depth):
         high = [slice(None)] * 2
         low[axis], high[axis] = slice(None, -1), slice(1, None)
         low, high = tuple(low), tuple(high)
-        cut[high] |= difference > threshold[low]
+        cut[high] |= (difference > threshold[low]) & (depth[low] > 0)
         cut[low] |= (-difference > threshold[high]) & (depth[high] > 0)
     return cut
 
@@ -58,7 +58,8 @@ def _far_side_of_jumps(depth):
 def _extremes(xyz):
     """Nearest part of a piece, then up to three ends far from its middle and from one another. xyz: (n,3) [mm]."""
     near = xyz[xyz[:, 2] <= np.percentile(xyz[:, 2], 3)].mean(0)
-    yield xyz[np.linalg.norm(xyz - near, axis=1) <= REACH_MM].mean(0) if len(xyz) > 3 else xyz.mean(0)
+    near = xyz[np.linalg.norm(xyz - near, axis=1).argmin()]         # the mean of two near parts may lie between them
+    yield _slide(xyz, near)
     known = [xyz.mean(0)]
     for _ in range(4):
         distance = np.min([np.linalg.norm(xyz - k, axis=1) for k in known], axis=0)
@@ -66,4 +67,11 @@ def _extremes(xyz):
         if distance.max() < 60:
             return
         known.append(end)
-        yield xyz[np.linalg.norm(xyz - end, axis=1) <= REACH_MM].mean(0)
+        yield _slide(xyz, end)
+
+
+def _slide(xyz, start):
+    """Two steps of mean shift: from a fingertip to about the palm."""
+    for _ in range(2):
+        start = xyz[np.linalg.norm(xyz - start, axis=1) <= REACH_MM].mean(0)
+    return start

@@ -32,8 +32,8 @@ class ModelConfig:
     def __post_init__(self):
         for name in ('stem', 'widths', 'blocks', 'joint_names'):       # JSON-like sources give lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.widths) != len(self.blocks):
-            raise ValueError(f'widths and blocks must be of one length, got {self.widths} and {self.blocks}')
+        if len(self.widths) != len(self.blocks) or not self.widths or min(*self.widths, *self.blocks) < 1:
+            raise ValueError(f'widths and blocks must be positive and of one length, got {self.widths} and {self.blocks}')
         step = 2 ** (len(self.widths) + 1)
         if self.crop_size <= 0 or self.crop_size % step:
             raise ValueError(f'crop_size must be a positive multiple of {step}, got {self.crop_size}')
@@ -134,15 +134,21 @@ def load_checkpoint(path=None):
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:                          # torch raises many types for a file that is no checkpoint
-        raise ValueError(f'weights {path} cannot be read: {str(error).splitlines()[0]}') from error
+        raise ValueError(f'weights {path} cannot be read: {_first_line(error)}') from error
     if not isinstance(checkpoint, dict) or checkpoint.get('format') != FORMAT:
         raise ValueError(f"weights {path} are no checkpoint of this package (expected format '{FORMAT}')")
     try:
+        checkpoint['step'], checkpoint['metrics']
         network = CompactNetwork(ModelConfig(**checkpoint['config']))
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in checkpoint['state_dict'].items()})
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f'weights {path} do not fit their own description: {str(error).splitlines()[0]}') from error
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f'weights {path} do not fit their own description: {_first_line(error)}') from error
     return network.eval(), {k: v for k, v in checkpoint.items() if k != 'state_dict'}
+
+
+def _first_line(error):
+    """An error's message without the pages that torch appends."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def checksum(path):

@@ -34,7 +34,7 @@ def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
     Returns (B,4J,F,F). Zero outside the radius and on the background.
     """
     _check(joints_uvdn.ndim == 3 and joints_uvdn.shape[-1] == 3, 'joints_uvdn', '(B,J,3)', joints_uvdn)
-    _check(depth.ndim == 4 and depth.shape[1] == 1, 'depth', '(B,1,S,S)', depth)
+    _check(depth.ndim == 4 and depth.shape[:2] == (joints_uvdn.shape[0], 1), 'depth', '(B,1,S,S)', depth)
     points, foreground = field_points(depth, field_size)
     offset = joints_uvdn[..., None, None] - points[:, None]                                 # (B,J,3,F,F)
     distance = (offset.square().sum(2) + 1e-8).sqrt()                                       # (B,J,F,F)

@@ -133,16 +133,20 @@ class HandTracker:
             ahead = track.palm + track.velocity * (stamp_s - track.stamp_s)
             requests.append(Request(ahead if track.seen else track.palm, track.pose.side))
         poses = self.estimator.estimate_batch(depth_mm, intrinsics, requests) if requests else []
-        for track, pose in zip(self._tracks, poses):
-            track.seen = pose is not None and pose.hand_score >= self.config.lose_threshold
-            if track.seen:
+        # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it nearer.
+        claims = []
+        for track, request, pose in zip(self._tracks, requests, poses):
+            track.seen = False
+            if pose is not None and pose.hand_score >= self.config.lose_threshold:
+                palm = palm_centre(pose.joints_xyz.astype(np.float64))
+                claims.append((np.linalg.norm(palm - request.centre_xyz), len(claims), palm, track, pose))
+        taken = []
+        for _, _, palm, track, pose in sorted(claims, key=lambda claim: claim[:2]):
+            if all(np.linalg.norm(palm - other) > SAME_HAND_MM for other in taken):
+                taken.append(palm)
+                track.seen = True
                 self._accept(track, pose, stamp_s)
-        kept = []
-        for track in self._tracks:                          # oldest first: of two on one hand the older stays
-            alive = track.seen or stamp_s - track.stamp_s <= self.config.coast_s
-            if alive and all(np.linalg.norm(track.palm - other.palm) > SAME_HAND_MM for other in kept):
-                kept.append(track)
-        self._tracks = kept
+        self._tracks = [t for t in self._tracks if t.seen or stamp_s - t.stamp_s <= self.config.coast_s]
 
     def _accept(self, track, pose, stamp_s):
         palm_before, dt = track.palm, stamp_s - track.stamp_s

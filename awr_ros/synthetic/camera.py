@@ -59,8 +59,8 @@ class SyntheticCamera:
         frames, joints = forward_kinematics(self._shapes[index], self._pose(index, t_s))
         p = self._phases[index]
         turn = _euler(0.5 * math.sin(0.7 * t_s + p[0]), 0.6 * math.sin(0.53 * t_s + p[1]), 0.7 * math.sin(0.41 * t_s + p[2]))
-        aside = 0.0 if self.num_hands == 1 else 130.0
-        place = np.array([aside + 60 * math.sin(0.9 * t_s + p[3]), 60 + 40 * math.sin(1.1 * t_s + p[4]),
+        aside, sway = (0, 60) if self.num_hands == 1 else (150, 30)        # two hands do not touch
+        place = np.array([aside + sway * math.sin(0.9 * t_s + p[3]), 60 + 40 * math.sin(1.1 * t_s + p[4]),
                           520 + 80 * math.sin(0.6 * t_s + p[5])])
         transform = torch.eye(4)[None]
         transform[0, :3, :3] = torch.tensor(turn @ CAMERA_FROM_UPRIGHT)
@@ -76,7 +76,7 @@ class SyntheticCamera:
         order, at = self._order[index], t_s / POSTURE_S
         share = np.clip((at % 1) * 1.5 - 0.25, 0, 1)        # hold, pass over smoothly, hold
         share = share * share * (3 - 2 * share)
-        first, second = (postures[order[(int(at) + i) % len(order)]] for i in (0, 1))
+        first, second = (postures[order[(math.floor(at) + i) % len(order)]] for i in (0, 1))
         angles = torch.lerp(first, second, float(share))[None]
         wrist = torch.tensor([[18 * math.sin(0.8 * t_s + index), 8 * math.sin(0.6 * t_s)]], dtype=torch.float32)
         return HandPose(torch.deg2rad(angles), torch.deg2rad(thumb_roll(angles[:, 0, 1])), torch.deg2rad(wrist))

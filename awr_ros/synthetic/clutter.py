@@ -58,7 +58,7 @@ def random_clutter(depth, generator, hidden=0.25):
     hand = depth < 0.99
     covered = ((result < depth - 0.01) & hand).sum((1, 2, 3)) > hidden * hand.sum((1, 2, 3))
     result = torch.where(covered[:, None, None, None], depth, result)
-    return torch.where(result < 1, result, 1.0).clamp_min(-1)
+    return result.clamp(-1, 1)
 
 
 def random_things(batch, size, generator, device='cpu'):
@@ -74,7 +74,7 @@ def random_things(batch, size, generator, device='cpu'):
         round_ = torch.rand(batch, 1, 1, generator=generator, device=device) < 0.6
         thing = torch.where(round_, _ellipsoid(x, y, centre, extent, rotation), _box(x, y, centre, extent, rotation))
         depth = torch.minimum(depth, thing)
-    return torch.where(depth < 1, depth, 1.0).clamp_min(-1)[:, None]
+    return depth.clamp(-1, 1)[:, None]
 
 
 def _ellipsoid(x, y, centre, extent, rotation):

@@ -97,10 +97,13 @@ class CropSource:
         return CropBatch(depth, joints_uvdn, hand, ~left, cube)
 
     def _views(self, batch, frames):
-        """Random camera_from_hand (B,4,4): any direction, but an elbow between camera and hand is rare."""
+        """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show
+        their hands, and rarely an elbow between camera and hand."""
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
         towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]                         # < 0: elbow nearer than hand
-        second = (towards[0] < -0.35) & (self._uniform(batch) < 0.8)
+        facing = rotation[..., 2, 2].abs()                                                   # 1: palm or back to the camera
+        second = torch.where(self._uniform(batch) < 0.5, facing[1] > facing[0],
+                             (towards[0] < -0.35) & (self._uniform(batch) < 0.8))
         pose = torch.eye(4, device=self.device).repeat(batch, 1, 1)
         pose[:, :3, :3] = torch.where(second[:, None, None], rotation[1], rotation[0])
         near, far = (torch.tensor(v).log() for v in (self.config.near_mm, self.config.far_mm))

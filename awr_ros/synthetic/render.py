@@ -53,7 +53,10 @@ def spread(image, combine):
 
 
 def splat_image(points, intrinsics):
-    """Depth image of points. points: (3,N) float [mm] camera optical frame. Returns (H,W) float [mm], +inf where nothing."""
+    """Depth image of points. points: (3,N) float [mm] camera optical frame. Returns (H,W) float [mm], +inf where nothing.
+
+    Closed surfaces need points at most about 3 pixels apart.
+    """
     x, y, z = points[:, points[2] > 1]
     u, v = x / z * intrinsics.fx + intrinsics.cx, y / z * intrinsics.fy + intrinsics.cy
     depth = points.new_full((intrinsics.height * intrinsics.width,), torch.inf)

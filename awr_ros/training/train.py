@@ -31,7 +31,7 @@ class TrainConfig:
     ema: float = 0.999              # of the weights, per step
     workers: int = 1                # rendering processes; 0 renders between steps
     validate_every: int = 50_000    # samples
-    validation: int = 2048          # crops
+    validation: int = 2048          # crops, in whole batches of 128
     seed: int = 0
     device: str = 'auto'
     compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, saves a third
@@ -45,9 +45,10 @@ class RenderedCrops(IterableDataset):
         self.config, self.start = config, start
 
     def __iter__(self):
-        torch.set_num_threads(1)
-        keep_memory()
         info = torch.utils.data.get_worker_info()
+        if info:
+            torch.set_num_threads(1)
+            keep_memory()
         seed = (self.config.seed * 1_000_003 + self.start * 64 + (info.id if info else 0)) % (2 ** 62)
         source = CropSource(seed, skins=load_skins(self.config.skin), compiled=self.config.compiled)
         while True:                     # rendering is fastest in batches of 64, learning not
