@@ -1,4 +1,8 @@
 """A subscription that matches whatever quality of service the publisher offers, whichever of the two starts first."""
+try:
+    from message_filters import SimpleFilter
+except ImportError:             # ROS from wheels
+    from awr_ros.ros.stand_ins import SimpleFilter
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -7,15 +11,16 @@ BEST_AVAILABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_AVAILABL
                             durability=DurabilityPolicy.BEST_AVAILABLE)
 
 
-class AdaptiveSubscription:
-    """Subscribes with BEST_AVAILABLE, which ROS resolves against the publishers known at that moment only.
+class AdaptiveSubscription(SimpleFilter):
+    """A message filter that subscribes with BEST_AVAILABLE, which ROS resolves against the publishers known at that moment only.
 
     With none known it means reliable and transient local, and a best-effort camera that starts later would never be
     heard. So an incompatible publisher makes the subscription start anew, now resolved against that publisher.
     """
 
-    def __init__(self, node, message_type, topic, callback):
-        self._node, self._type, self._topic, self._callback = node, message_type, topic, callback
+    def __init__(self, node, message_type, topic):
+        super().__init__()
+        self._node, self._type, self._topic = node, message_type, topic
         # Not from within the event: a subscription is not destroyed while one of its own callbacks runs.
         self._renew = node.create_guard_condition(self._subscribe_again)
         self._subscription = self._subscribe()
@@ -40,7 +45,7 @@ class AdaptiveSubscription:
 
     def _subscribe(self):
         events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._renew.trigger())
-        return self._node.create_subscription(self._type, self._topic, self._callback, BEST_AVAILABLE,
+        return self._node.create_subscription(self._type, self._topic, self.signalMessage, BEST_AVAILABLE,
                                               event_callbacks=events)
 
     def _subscribe_again(self):

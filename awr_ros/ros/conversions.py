@@ -2,9 +2,6 @@
 
 Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInput, which names the value.
 """
-import sys
-from array import array
-
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseArray
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
@@ -32,7 +29,8 @@ def stamp_seconds(stamp):
 def depth_from_image(msg: Image):
     """The depth of a sensor_msgs/Image: (H,W) uint16 or float32 [mm], 0 = no measurement.
 
-    16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy.
+    16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy. Not by cv_bridge: it
+    takes no big-endian images beside NumPy 2, and its errors do not name what is wrong with an image.
     """
     if msg.encoding not in DEPTH_ENCODINGS:
         raise BadInput(f"image encoding is '{msg.encoding}', expected one of {', '.join(DEPTH_ENCODINGS)}")
@@ -53,15 +51,6 @@ def depth_from_image(msg: Image):
         depth[~((depth > 0) & (depth < np.inf))] = 0
         return depth
     return np.ascontiguousarray(pixels, dtype=np.uint16)
-
-
-def image_from_array(pixels, encoding, header):
-    """A sensor_msgs/Image of (H,W) or (H,W,C) pixels. Assigning data anything but an array('B') is far slower."""
-    pixels = np.ascontiguousarray(pixels)
-    data = array('B')
-    data.frombytes(memoryview(pixels).cast('B'))
-    return Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
-                 is_bigendian=int(sys.byteorder == 'big'), step=pixels.strides[0], data=data)
 
 
 def intrinsics_from_info(msg: CameraInfo):

@@ -19,6 +19,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
+try:
+    from cv_bridge import CvBridge
+    from message_filters import Cache
+except ImportError:             # ROS from wheels
+    from awr_ros.ros.stand_ins import Cache, CvBridge
+
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, parameters
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
@@ -60,7 +66,7 @@ class TrackerNode(LifecycleNode):
         self._state, self._failure, self._enabled = 'unconfigured', '', True
         self._tracker = self._worker = None
         self._engine = 'not loaded'
-        self._inputs = ()
+        self._inputs, self._infos, self._bridge = (), None, CvBridge()
         parameters.declare(self)
         self._values = parameters.read(self)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -136,8 +142,13 @@ class TrackerNode(LifecycleNode):
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
-        self._inputs = (AdaptiveSubscription(self, Image, 'depth/image', self._on_image),
-                               AdaptiveSubscription(self, CameraInfo, 'depth/camera_info', self._on_info))
+        images = AdaptiveSubscription(self, Image, 'depth/image')
+        infos = AdaptiveSubscription(self, CameraInfo, 'depth/camera_info')
+        # Not synchronised: a latched, slow or differently stamped info would never find its image. The last one serves.
+        self._infos = Cache(infos, 1)
+        infos.registerCallback(self._on_info)
+        images.registerCallback(self._on_image)
+        self._inputs = (images, infos)
         self.get_logger().info(f'tracking hands on {self._inputs[0].topic} with {self._engine}')
 
     def _stop_listening(self):
@@ -151,7 +162,7 @@ class TrackerNode(LifecycleNode):
             self._markers_pub.publish(self._markers.update(HandArray()))
 
     def _forget(self):
-        self._info, self._camera, self._camera_notes = None, None, ()
+        self._camera, self._camera_notes = None, ()
         self._last_time_s = -math.inf
         self._health = Health(time.monotonic())
         self._markers = HandMarkers(self._values.marker_lifetime)
@@ -166,8 +177,7 @@ class TrackerNode(LifecycleNode):
         age_s = self.get_clock().now().nanoseconds * 1e-9 - stamp_s if stamp_s else math.nan
         self._worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
 
-    def _on_info(self, info):
-        self._info = info
+    def _on_info(self, _info):
         self._health.info_received(time.monotonic())
 
     def _on_enable(self, request, response):
@@ -247,11 +257,11 @@ class TrackerNode(LifecycleNode):
             self._poses_pub.publish(conversions.pose_array(message))
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
-            self._debug_pub.publish(conversions.image_from_array(overlay(depth_mm, hands), 'bgr8', header))
+            self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
 
     def _intrinsics(self, image):
         """The camera of this image, from the last CameraInfo: latched, slow or differently stamped info will do."""
-        info = self._info
+        info = self._infos.getLast()
         if info is None:
             raise BadInput('no camera_info yet')
         if self._camera is None or self._camera[0] is not info:

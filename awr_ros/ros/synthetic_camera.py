@@ -11,8 +11,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+try:
+    from cv_bridge import CvBridge
+except ImportError:             # ROS from wheels
+    from awr_ros.ros.stand_ins import CvBridge
+
 from awr_ros.msg import HandArray
-from awr_ros.ros.conversions import image_from_array, info_from_intrinsics, true_hand_array
+from awr_ros.ros.conversions import info_from_intrinsics, true_hand_array
 from awr_ros.ros.process import run
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
@@ -37,6 +42,7 @@ class SyntheticCameraNode(Node):
         self._info_pub = self.create_publisher(CameraInfo, 'depth/camera_info', qos)
         self._truth_pub = self.create_publisher(HandArray, '~/truth', 10)
 
+        self._bridge = CvBridge()
         self._rendered = queue.Queue(maxsize=AHEAD)
         self._stop, self._started = threading.Event(), False
         self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed), daemon=True)
@@ -81,7 +87,7 @@ class SyntheticCameraNode(Node):
         header = Header(frame_id=FRAME_ID, stamp=self.get_clock().now().to_msg())
         self._truth_pub.publish(true_hand_array(true_hands, header))
         self._info_pub.publish(info_from_intrinsics(DEFAULT_INTRINSICS, header))
-        self._image_pub.publish(image_from_array(depth_mm, '16UC1', header))
+        self._image_pub.publish(self._bridge.cv2_to_imgmsg(depth_mm, '16UC1', header))
 
     def destroy_node(self):
         self._stop.set()

@@ -45,13 +45,6 @@ def test_float_depth_is_metres_and_invalid_is_zero(padding, big):
     np.testing.assert_array_equal(depth, [[500, 1250, 0, 0], [0, 0, 0, 0]])
 
 
-def test_image_from_array_goes_both_ways():
-    pixels = np.arange(24, dtype=np.uint16).reshape(4, 6)
-    message = conversions.image_from_array(pixels[:, ::2], '16UC1', header())
-    assert (message.height, message.width, message.step) == (4, 3, 6)
-    np.testing.assert_array_equal(conversions.depth_from_image(message), pixels[:, ::2])
-
-
 def test_info_gives_k_and_not_p():
     message = info()
     message.p = [99.0] * 12
