@@ -4,6 +4,7 @@ All in uvdn and along parallel rays: within one crop perspective changes a box b
 """
 import torch
 
+from awr_ros.synthetic.hand import rotation
 from awr_ros.synthetic.poses import random_rotations
 
 
@@ -18,8 +19,7 @@ def random_clutter(depth, generator, hidden=0.25):
 
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, device=device)
-    axis = 2 * (torch.arange(size, device=device) + 0.5) / size - 1
-    y, x = torch.meshgrid(axis, axis, indexing='ij')
+    y, x = _grid(size, device)
     result = depth.clone()
     what = uniform(batch)
     surface = (what < 0.25).nonzero()[:, 0]                 # a wall, a table, a torso
@@ -32,13 +32,13 @@ def random_clutter(depth, generator, hidden=0.25):
     solid = ((what > 0.2) & (what < 0.55)).nonzero()[:, 0]
     if len(solid):
         n = len(solid)
-        rotation = random_rotations(n, generator, device)
+        turn = random_rotations(n, generator, device)
         extent = 0.08 + 0.35 * uniform(n, 3) ** 2
         extent[:, 0] *= torch.where(uniform(n) < 0.4, 4.0, 1.0)             # bars, bottles, limbs
         centre = torch.randn(n, 3, generator=generator, device=device) * torch.tensor([0.5, 0.5, 0.4], device=device)
         round_ = uniform(n) < 0.5
-        shape = torch.where(round_[:, None, None], _ellipsoid(x, y, centre, extent * 1.3, rotation),
-                            _box(x, y, centre, extent, rotation))
+        shape = torch.where(round_[:, None, None], _ellipsoid(x, y, centre, extent * 1.3, turn),
+                            _box(x, y, centre, extent, turn))
         result[solid, 0] = torch.minimum(result[solid, 0], shape)
     other = ((what > 0.5) & (what < 0.62)).nonzero()[:, 0]                  # the neighbour's hand, moved aside
     if len(other):
@@ -62,19 +62,50 @@ def random_clutter(depth, generator, hidden=0.25):
 
 
 def random_things(batch, size, generator, device='cpu'):
-    """(B,1,size,size) uvdn: heads, boxes and bars with no hand among them."""
-    axis = 2 * (torch.arange(size, device=device) + 0.5) / size - 1
-    y, x = torch.meshgrid(axis, axis, indexing='ij')
+    """(B,1,size,size) uvdn: round things, boxes and bars with no hand among them."""
+    y, x = _grid(size, device)
     depth = torch.ones(batch, size, size, device=device)
     for _ in range(3):
         extent = 0.08 + 0.6 * torch.rand(batch, 3, generator=generator, device=device) ** 2
         extent[:, 0] *= torch.where(torch.rand(batch, generator=generator, device=device) < 0.4, 4.0, 1.0)
         centre = torch.randn(batch, 3, generator=generator, device=device) * 0.4
-        rotation = random_rotations(batch, generator, device)
+        turn = random_rotations(batch, generator, device)
         round_ = torch.rand(batch, 1, 1, generator=generator, device=device) < 0.6
-        thing = torch.where(round_, _ellipsoid(x, y, centre, extent, rotation), _box(x, y, centre, extent, rotation))
+        thing = torch.where(round_, _ellipsoid(x, y, centre, extent, turn), _box(x, y, centre, extent, turn))
         depth = torch.minimum(depth, thing)
     return depth.clamp(-1, 1)[:, None]
+
+
+# A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part; the first three turn.
+HEAD = (((75, 106, 98), (0, 0, 0)), ((58, 55, 72), (0, 66, -14)), ((11, 24, 16), (0, 18, -98)),
+        ((56, 170, 58), (0, 140, 28)), ((215, 130, 105), (0, 300, 45)))
+
+
+def random_heads(cube_mm, size, generator):
+    """(B,1,size,size) uvdn: heads on shoulders, which depth alone easily takes for fists on arms. cube_mm: (B,)."""
+    device, batch = cube_mm.device, len(cube_mm)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, device=device)
+    y, x = _grid(size, device)
+    half = cube_mm[:, None] / 2
+    scale = (1 + 0.09 * normal(batch, 3)) / half
+    yaw, pitch, roll = 0.7 * normal(batch), 0.25 * normal(batch), 0.35 * normal(batch)
+    upright = rotation('z', roll)
+    turned = upright @ rotation('y', yaw) @ rotation('x', pitch)
+    middle = normal(batch, 3) * 45 / half + torch.tensor([0, 0, 0.3], device=device)
+    depth = torch.full((batch, size, size), torch.inf, device=device)
+    for part, (extent, centre) in enumerate(HEAD):
+        frame = turned if part < 3 else upright
+        extent, centre = (torch.tensor(v, dtype=torch.float32, device=device) * scale for v in (extent, centre))
+        depth = torch.minimum(depth, _ellipsoid(x, y, middle + (frame @ centre[..., None])[..., 0], extent, frame))
+    return depth.clamp(-1, 1)[:, None]
+
+
+def _grid(size, device):
+    """(size,size) coordinates y and x of pixel centres in [-1,1]."""
+    axis = 2 * (torch.arange(size, device=device) + 0.5) / size - 1
+    return torch.meshgrid(axis, axis, indexing='ij')
 
 
 def _ellipsoid(x, y, centre, extent, rotation):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 
 from awr_ros.skeleton import palm_centre
-from awr_ros.synthetic.clutter import random_clutter, random_things
+from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
@@ -19,7 +19,7 @@ class CropConfig:
     cube_jitter: float = 0.06           # relative standard deviation of the cube
     near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
-    no_hand: float = 0.08               # share of crops without a hand in the middle
+    no_hand: float = 0.14               # share of crops without a hand in the middle
     left: float = 0.10                  # share of hands of the other side, to learn to tell them
 
 
@@ -85,9 +85,12 @@ class CropSource:
         depth = splat_crops(points, centre, cube, size)
         if size != config.size:
             depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
-        things = ((~hand) & (self._uniform(batch) < 0.4)).nonzero()[:, 0]
+        instead = self._uniform(batch)                      # crops without a hand: the arm it hangs on, things, heads
+        things, heads = (((~hand) & chosen).nonzero()[:, 0] for chosen in (instead < 0.25, instead > 0.6))
         if len(things):
             depth[things] = random_things(len(things), config.size, generator, device)
+        if len(heads):
+            depth[heads] = random_heads(cube[heads], config.size, generator)
         depth = random_clutter(depth, generator)
         depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise, self.spoil)
 

@@ -74,22 +74,22 @@ def forward_kinematics(shape, pose):
     origins = pose.fingers.new_zeros(batch, NUM_BONES, 3)
     joints = pose.fingers.new_zeros(batch, NUM_JOINTS, 3)
     rotations[:, 0] = rotations[:, 1] = torch.eye(3, device=device)
-    rotations[:, FOREARM] = _rotation('z', pose.wrist[:, 1] + torch.pi) @ _rotation('y', pose.wrist[:, 0])
+    rotations[:, FOREARM] = rotation('z', pose.wrist[:, 1] + torch.pi) @ rotation('y', pose.wrist[:, 0])
     fan, roll = (torch.deg2rad(torch.tensor(angles, device=device)) for angles in (FAN, ROLL))
     for finger, knuckle in enumerate(KNUCKLES):
         joints[:, knuckle] = shape.knuckles[:, finger]
         flexion, abduction, middle, distal = pose.fingers[:, finger].unbind(-1)
         if finger == 0:
-            turn = _rotation('z', flexion) @ _rotation('y', abduction) @ _rotation('x', pose.thumb_roll)
+            turn = rotation('z', flexion) @ rotation('y', abduction) @ rotation('x', pose.thumb_roll)
             rotations[:, 1] = _along(shape.knuckles[:, 0], zero)
         else:
-            turn = (_rotation('z', fan[finger] + zero) @ _rotation('x', roll[finger] + zero)
-                    @ _rotation('z', abduction) @ _rotation('y', flexion))
+            turn = (rotation('z', fan[finger] + zero) @ rotation('x', roll[finger] + zero)
+                    @ rotation('z', abduction) @ rotation('y', flexion))
             rotations[:, knuckle] = _along(shape.knuckles[:, finger], roll[finger] + zero)
         for segment, bend in enumerate((None, middle, distal)):
             bone = knuckle + 1 + segment
             if bend is not None:
-                turn = turn @ _rotation('y', bend)
+                turn = turn @ rotation('y', bend)
             rotations[:, bone] = turn
             origins[:, bone] = joints[:, bone - 1]
             joints[:, bone] = joints[:, bone - 1] + turn[:, :, 0] * shape.segments[:, finger, segment, None]
@@ -254,10 +254,10 @@ def _along(direction, roll):
     x = torch.nn.functional.normalize(direction, dim=-1)
     up = torch.tensor([0., 0., 1.], device=x.device).expand_as(x)
     y = torch.nn.functional.normalize(torch.linalg.cross(up, x), dim=-1)
-    return torch.stack([x, y, torch.linalg.cross(x, y)], -1) @ _rotation('x', roll)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], -1) @ rotation('x', roll)
 
 
-def _rotation(axis, angle):
+def rotation(axis, angle):
     """(B,3,3) rotation matrices about a coordinate axis; angle: (B,) [rad]."""
     c, s, o, i = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = {'x': (i, o, o, o, c, -s, o, s, c), 'y': (c, o, s, o, i, o, -s, o, c), 'z': (c, -s, o, s, c, o, o, o, i)}[axis]
