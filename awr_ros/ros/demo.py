@@ -148,8 +148,8 @@ class Monitor:
         from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
         from awr_ros.ros.conversions import depth_from_image
         record = self.recording
-        AdaptiveSubscription(self._node, Image, 'depth/image',
-                             lambda m: record.images.update({nanoseconds(m.header): m}))
+        images = AdaptiveSubscription(self._node, Image, 'depth/image')
+        images.registerCallback(lambda m: record.images.update({nanoseconds(m.header): m}))
 
         def complete():
             return [s for s in record.images if s in record.truth and s in record.hands and record.hands[s][0].hands]
