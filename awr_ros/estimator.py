@@ -17,7 +17,6 @@ class HandPose:
     joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm] full image
     joint_scores: np.ndarray    # (21,) float32 [0,1], highest closeness claimed for the joint
     hand_score: float           # [0,1] that a hand is centred in the crop
-    side_score: float           # [0,1] that it is a hand of the side it was taken for
     side: str                   # the side it was taken for
     foreground: float           # [0,1] share of the crop that holds depth
     roi: tuple                  # (x, y, width, height) [px] of the crop in the full image, may reach beyond it
@@ -92,16 +91,16 @@ class HandPoseEstimator:
             return poses
         images = np.stack([crops[i].depth if requests[i].side == 'right' else crops[i].depth[:, ::-1] for i in full])
         depth = torch.from_numpy(images)[:, None].to(self.device)                               # (B,1,S,S)
-        field, logits = self.network(depth)
+        field, hand_logit = self.network(depth)
         joints, scores = decode(field.float(), depth, self.config.kernel_size)
-        joints, scores, logits = joints.cpu().numpy(), scores.cpu().numpy(), logits.float().sigmoid().cpu().numpy()
-        for i, uvdn, joint_scores, (hand_score, side_score) in zip(full, joints, scores, logits):
+        joints, scores, hand_scores = joints.cpu().numpy(), scores.cpu().numpy(), hand_logit.float().sigmoid().cpu().numpy()
+        for i, uvdn, joint_scores, hand_score in zip(full, joints, scores, hand_scores):
             crop = crops[i]
             if requests[i].side == 'left':
                 uvdn = uvdn * np.float32([-1, 1, 1])
             uvd = crop.uvd_from_uvdn(uvdn)
             u0, v0, u1, v1 = crop.window
             poses[i] = HandPose(intrinsics.uvd_to_xyz(uvd).astype(np.float32), uvd.astype(np.float32), joint_scores,
-                                float(hand_score), float(side_score), requests[i].side, crop.foreground,
+                                float(hand_score), requests[i].side, crop.foreground,
                                 (u0, v0, u1 - u0, v1 - v0))
         return poses

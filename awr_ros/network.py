@@ -1,4 +1,4 @@
-"""The network: a depth crop in, a dense AWR field and two logits about the whole crop out; and its checkpoints.
+"""The network: a depth crop in, a dense AWR field out, and whether the crop holds a hand at all; and its checkpoints.
 
 A checkpoint describes itself: configuration, joint names, weights, training step and metrics, so that nothing about it has
 to be known from elsewhere. It is loaded strictly and never unpickles code.
@@ -70,8 +70,7 @@ class ResidualBlock(nn.Module):
 class CompactNetwork(nn.Module):
     """Small residual encoder with a light top-down decoder.
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and logits (B,2): that a hand is centred in the crop, and
-    that it is a right hand.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and the logit (B,) that a hand is centred in the crop.
     """
 
     def __init__(self, config):
@@ -91,7 +90,7 @@ class CompactNetwork(nn.Module):
         self.laterals = nn.ModuleList(nn.Conv2d(w, width, 1) for w in config.widths)
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
-        self.logits = nn.Linear(config.widths[-1], 2)
+        self.hand = nn.Linear(config.widths[-1], 1)
 
     def forward(self, depth):
         x = self.stem(depth)
@@ -99,11 +98,11 @@ class CompactNetwork(nn.Module):
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
-        logits = self.logits(x.mean((2, 3)))
+        hand = self.hand(x.mean((2, 3))).squeeze(1)
         x = self.laterals[-1](x)
         for level, lateral, fuse in zip(levels[-2::-1], self.laterals[-2::-1], reversed(self.fuse)):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
-        return self.field(x), logits
+        return self.field(x), hand
 
 
 def save_checkpoint(path, network, step, metrics):

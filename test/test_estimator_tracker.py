@@ -36,18 +36,18 @@ def camera():
 # The estimator, on a network that answers with the encoded truth
 
 class KnowingNetwork(torch.nn.Module):
-    """Answers call after call with the field of joints it was told (B,21,3) uvdn, and with the logits it was told."""
+    """Answers call after call with the field of joints it was told (B,21,3) uvdn, and with the logit it was told."""
 
-    def __init__(self, *answers, logits=(3.0, 2.0), config=ModelConfig()):
+    def __init__(self, *answers, logit=3.0, config=ModelConfig()):
         super().__init__()
-        self.config, self.answers, self.logits, self.asked = config, list(answers), logits, []
+        self.config, self.answers, self.logit, self.asked = config, list(answers), logit, []
 
     def forward(self, depth):
         self.asked.append(depth.clone())
         joints = torch.tensor(np.stack(self.answers.pop(0)), dtype=torch.float32)
         assert len(joints) == len(depth)
         return (encode(joints, depth, self.config.kernel_size, self.config.field_size),
-                torch.tensor([self.logits]).expand(len(depth), 2))
+                torch.full((len(depth),), self.logit))
 
 
 def uvdn(depth, joints_xyz, centre, mirror=False):
@@ -68,8 +68,7 @@ def test_the_truth_comes_back_in_camera_and_image(camera, index, side):
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
     np.testing.assert_allclose(pose.joints_uvd, hand.joints_uvd, atol=0.1)
     assert pose.joints_xyz.dtype == pose.joints_uvd.dtype == np.float32 and pose.side == side
-    hand_score, side_score = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-2))
-    assert pose.hand_score == pytest.approx(hand_score) and pose.side_score == pytest.approx(side_score)
+    assert pose.hand_score == pytest.approx(1 / (1 + math.exp(-3)))
     assert (pose.joint_scores > 0.5).all() and pose.joint_scores.shape == (21,)
     crop = crop_hand(depth, K, centre, 280.0, 128)
     u0, v0, u1, v1 = crop.window
@@ -141,12 +140,13 @@ SHAPE -= palm_centre(SHAPE)
 
 
 class Scene:
-    """Hands as palms (3,) with the side they look like; found by requests within 100 mm, scored as told."""
+    """Hands as palms (3,) with the side they look like; found by requests within 100 mm, scored as told. Read as the other
+    side, their joints are less sure by `lead`."""
 
     def __init__(self, monkeypatch, *palms):
         self.palms = [np.array(p, float) for p in palms]
         self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.95] * len(palms), set(), []
-        self.side_score, self.candidates = 0.95, None
+        self.lead, self.candidates = 0.03, None
         self.description = 'a scene'
         monkeypatch.setattr(awr_ros.tracker, 'find_candidates', self.find)
 
@@ -165,9 +165,9 @@ class Scene:
         if distance > 100:
             return None
         joints = SHAPE + self.palms[i]
-        as_taken = self.side_score if request.side == self.sides[i] else 1 - self.side_score
-        return HandPose(joints.astype(np.float32), K.xyz_to_uvd(joints).astype(np.float32), np.ones(21, np.float32),
-                        self.scores[i], as_taken, request.side, 0.3, (0, 0, 10, 10))
+        sure = np.full(21, 0.8 if request.side == self.sides[i] else 0.8 - self.lead, np.float32)
+        return HandPose(joints.astype(np.float32), K.xyz_to_uvd(joints).astype(np.float32), sure, self.scores[i],
+                        request.side, 0.3, (0, 0, 10, 10))
 
 
 def run(tracker, steps, start=0.0, each=lambda i: None):
@@ -299,7 +299,7 @@ def test_a_second_hand_is_found_within_search_every_frames(monkeypatch):
     assert [hand.id for hand in frames[-1]] == ['0', '1'] and len(frames[0]) == 1
 
 
-def test_sides_are_read_from_the_network(monkeypatch):
+def test_the_side_is_the_one_the_network_is_surer_of(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
     scene.sides = ['left', 'right']
     hands = run(HandTracker(scene), 10)[-1]
@@ -314,13 +314,22 @@ def test_a_side_flips_only_after_evidence(monkeypatch):
 
     def doubt(i):                                           # one frame in three looks wrong
         scene.sides = ['left' if i % 3 == 2 else 'right']
-    frames = run(tracker, 15, start=20 / 30, each=doubt)
+    frames = run(tracker, 30, start=20 / 30, each=doubt)
     assert all(hands[0].side == 'right' for hands in frames)
     scene.sides = ['left']
-    sides = [hands[0].side for hands in run(tracker, 15, start=35 / 30)]
+    sides = [hands[0].side for hands in run(tracker, 60, start=50 / 30)]
     assert sides[0] == 'right' and sides[-1] == 'left'
     assert sum(a != b for a, b in zip(sides, sides[1:])) == 1           # and stays
-    assert ids(run(tracker, 1, start=50 / 30)) == [['0']]
+    assert ids(run(tracker, 1, start=110 / 30)) == [['0']]
+
+
+def test_a_sure_side_is_checked_now_and_then_only(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    tracker = HandTracker(scene, TrackerConfig(max_hands=1))
+    run(tracker, 10)
+    scene.requests = []
+    run(tracker, 40, start=10 / 30)
+    assert sum(map(len, scene.requests)) == 44
 
 
 def test_a_fixed_side_is_kept_and_has_no_score(monkeypatch):

@@ -16,7 +16,7 @@ from awr_ros.training.train import RenderedCrops, TrainConfig, schedule, train
 
 KERNEL = 0.8
 TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64)
-SMALL = CropConfig(size=64, no_hand=0.25, left=0.25)
+SMALL = CropConfig(size=64, no_hand=0.25)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -34,8 +34,8 @@ def batch():
 
 
 def sure(batch):
-    """Logits (B,2) of a network that knows."""
-    return 40.0 * torch.stack([batch.hand, batch.right], 1).float() - 20
+    """Logit (B,) of a network that knows."""
+    return 40.0 * batch.hand.float() - 20
 
 
 def truth(batch):
@@ -45,21 +45,21 @@ def truth(batch):
 def test_the_encoded_truth_has_no_loss(batch):
     seen = batch.joints_uvdn.abs().amax((1, 2)) < 1                     # every joint inside the crop
     batch = CropBatch(*(getattr(batch, name)[seen] for name in CropBatch.__dataclass_fields__))
-    assert (batch.hand & batch.right).sum() > 3
+    assert batch.hand.sum() > 3
     total, terms = losses(truth(batch), sure(batch), batch, KERNEL)
-    assert terms['dense'] < 1e-7 and terms['joint'] < 1e-4 and terms['is_hand'] < 1e-6 and terms['is_right'] < 1e-6
-    assert total < 1e-3
+    assert terms['dense'] < 1e-7 and terms['joint'] < 3e-4 and terms['hand'] < 1e-6
+    assert total < 5e-3
 
 
 def test_losses_are_finite_and_their_sum_is_weighted(batch):
     field = torch.randn(32, 84, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    logits = torch.zeros(32, 2, requires_grad=True)
-    total, terms = losses(field, logits, batch, KERNEL, LossConfig(joint=2.0, dense=3.0, logit=5.0))
-    expected = 2 * terms['joint'] + 3 * terms['dense'] + 5 * (terms['is_hand'] + terms['is_right'])
+    logit = torch.zeros(32, requires_grad=True)
+    total, terms = losses(field, logit, batch, KERNEL, LossConfig(joint=2.0, dense=3.0, hand=5.0))
+    expected = 2 * terms['joint'] + 3 * terms['dense'] + 5 * terms['hand']
     torch.testing.assert_close(total, expected)
-    assert terms['is_hand'].item() == pytest.approx(math.log(2)) and terms['is_right'].item() == pytest.approx(math.log(2))
+    assert terms['hand'].item() == pytest.approx(math.log(2))
     total.backward()
-    assert torch.isfinite(field.grad).all() and field.grad.abs().sum() > 0 and logits.grad.abs().min() >= 0
+    assert torch.isfinite(field.grad).all() and field.grad.abs().sum() > 0 and (logit.grad != 0).all()
 
 
 def test_the_dense_loss_is_a_mean_of_smooth_l1_over_foreground_of_posed_hands(batch):
@@ -68,40 +68,32 @@ def test_the_dense_loss_is_a_mean_of_smooth_l1_over_foreground_of_posed_hands(ba
     assert terms['dense'].item() == pytest.approx(0.25 - 0.005, rel=1e-4)       # |e| - beta / 2
 
 
-def test_background_left_hands_and_crops_without_a_hand_teach_no_field(batch):
+def test_background_and_crops_without_a_hand_teach_no_field(batch):
     field = torch.zeros(32, 84, 16, 16, requires_grad=True)
     losses(field, sure(batch), batch, KERNEL)[0].backward()
     touched = field.grad.abs().sum(1) > 0                               # (B,16,16)
-    posed = batch.hand & batch.right
-    assert 0 < posed.sum() < 32
-    assert not touched[~posed].any() and touched[posed].flatten(1).any(1).all()
+    assert 0 < batch.hand.sum() < 32
+    assert not touched[~batch.hand].any() and touched[batch.hand].flatten(1).any(1).all()
     background = batch.depth[:, 0, ::4, ::4] >= 0.99
     assert not touched[background].any()
 
 
-def test_the_side_is_taught_by_hands_only(batch):
-    logits = torch.zeros(32, 2, requires_grad=True)
-    losses(truth(batch), logits, batch, KERNEL)[0].backward()
-    assert (logits.grad[:, 0] != 0).all()
-    torch.testing.assert_close(logits.grad[:, 1] != 0, batch.hand)
-
-
 def test_a_batch_with_no_hand_at_all_has_finite_losses(batch):
-    none = CropBatch(batch.depth, batch.joints_uvdn, torch.zeros(32, dtype=torch.bool), batch.right, batch.cube_mm)
-    total, terms = losses(torch.zeros(32, 84, 16, 16), torch.zeros(32, 2), none, KERNEL)
-    assert torch.isfinite(total) and terms['joint'] == terms['dense'] == terms['is_right'] == 0
+    none = CropBatch(batch.depth, batch.joints_uvdn, torch.zeros(32, dtype=torch.bool), batch.cube_mm)
+    total, terms = losses(torch.zeros(32, 84, 16, 16), torch.zeros(32), none, KERNEL)
+    assert torch.isfinite(total) and terms['joint'] == terms['dense'] == 0
 
 
 def test_validation_figures_are_millimetres_of_the_cube(batch):
     inside = batch.joints_uvdn.abs().amax((1, 2)) < 0.9
     batch = CropBatch(*(getattr(batch, name)[inside] for name in CropBatch.__dataclass_fields__))
     figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
-    assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_right'] == figures['side_right'] == 1
-    moved = CropBatch(batch.depth, batch.joints_uvdn + torch.tensor([0.3, 0., 0.]), batch.hand, ~batch.right | batch.right,
+    assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_told'] == 1
+    moved = CropBatch(batch.depth, batch.joints_uvdn + torch.tensor([0.3, 0., 0.]), batch.hand,
                       torch.full_like(batch.cube_mm, 200.0))
     figures = validation_figures(truth(batch), -sure(batch), moved, KERNEL)
     assert figures['mean_mm'] == pytest.approx(30, abs=0.2) and figures['tips_mm'] == pytest.approx(30, abs=0.5)
-    assert figures['max_below_20mm'] == figures['hand_right'] == 0
+    assert figures['max_below_20mm'] == figures['hand_told'] == 0
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero():
@@ -172,7 +164,7 @@ def test_every_start_draws_other_crops_and_repeats_them(tiny_run):
 def test_eight_crops_are_learnt_by_heart():
     """All the parts together can learn: network, read-out, losses, gradients."""
     torch.manual_seed(0)
-    batch = CropSource(4, CropConfig(size=64, no_hand=0.0, left=0.0)).draw(8)
+    batch = CropSource(4, CropConfig(size=64, no_hand=0.0)).draw(8)
     network = CompactNetwork(TINY).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     seen = []
@@ -184,4 +176,4 @@ def test_eight_crops_are_learnt_by_heart():
         seen.append({name: value.item() for name, value in terms.items()})
     first, last = seen[0], {name: np.mean([s[name] for s in seen[-5:]]) for name in seen[0]}
     assert last['joint'] < 0.2 * first['joint'] and last['dense'] < 0.6 * first['dense']
-    assert last['is_hand'] < 0.1 * first['is_hand'] and last['is_right'] < 0.1 * first['is_right']
+    assert last['hand'] < 0.1 * first['hand']

@@ -20,16 +20,14 @@ class CropConfig:
     near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
     no_hand: float = 0.14               # share of crops without a hand in the middle
-    left: float = 0.10                  # share of hands of the other side, to learn to tell them
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """B training samples. Joints count only where `hand` and `right` are both set."""
+    """B training samples, right hands all. Joints count only where `hand` is set."""
     depth: torch.Tensor                 # (B,1,S,S) float uvdn
     joints_uvdn: torch.Tensor           # (B,21,3) float
     hand: torch.Tensor                  # (B,) bool: a hand is centred in the crop
-    right: torch.Tensor                 # (B,) bool: it looks like a right hand
     cube_mm: torch.Tensor               # (B,) float
 
 
@@ -94,10 +92,7 @@ class CropSource:
         depth = random_clutter(depth, generator)
         depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise, self.spoil)
 
-        joints_uvdn = xyz_to_uvdn(joints, centre, cube)
-        left = self._uniform(batch) < config.left
-        depth = torch.where(left[:, None, None, None], depth.flip(-1), depth)
-        return CropBatch(depth, joints_uvdn, hand, ~left, cube)
+        return CropBatch(depth, xyz_to_uvdn(joints, centre, cube), hand, cube)
 
     def _views(self, batch, frames):
         """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show

@@ -21,26 +21,26 @@ def evaluate(weights, crops, sheet=None):
     keep_memory()
     network, about = load_checkpoint(weights)
     source = CropSource(VALIDATION_SEED + 1)
-    errors, is_hand, is_right, hand_logits, right_logits, worst = [], [], [], [], [], []
+    errors, leads, is_hand, hand_logits, worst = [], [], [], [], []
     for _ in range(max(1, crops // BATCH)):
         batch = source.draw(BATCH)
-        field, logits = network(batch.depth)
-        pred, _ = decode(field, batch.depth, network.config.kernel_size)
-        posed = batch.hand & batch.right
+        field, hand_logit = network(batch.depth)
+        pred, confidence = decode(field, batch.depth, network.config.kernel_size)
+        mirrored = batch.depth.flip(-1)
+        _, other = decode(network(mirrored)[0], mirrored, network.config.kernel_size)
         error = (pred - batch.joints_uvdn).norm(dim=-1) * batch.cube_mm[:, None] / 2        # (B,21) [mm]
-        errors.append(error[posed])
-        is_hand.append(batch.hand), is_right.append(batch.right)
-        hand_logits.append(logits[:, 0]), right_logits.append(logits[:, 1])
-        worst += [(error[i].mean().item(), _one(batch, i), pred[i]) for i in posed.nonzero()[:, 0]]
+        errors.append(error[batch.hand])
+        leads.append((confidence.mean(1) - other.mean(1))[batch.hand])
+        is_hand.append(batch.hand), hand_logits.append(hand_logit)
+        worst += [(error[i].mean().item(), _one(batch, i), pred[i]) for i in batch.hand.nonzero()[:, 0]]
         worst = sorted(worst, key=lambda entry: -entry[0])[:48]
-    error, is_hand, is_right = torch.cat(errors), torch.cat(is_hand), torch.cat(is_right)
-    found, right = torch.cat(hand_logits).sigmoid(), torch.cat(right_logits) > 0
-    print(f"{about['step']} training samples; {len(is_hand)} crops, of them {len(error)} right hands with joints")
+    error, lead, is_hand, found = torch.cat(errors), torch.cat(leads), torch.cat(is_hand), torch.cat(hand_logits).sigmoid()
+    print(f"{about['step']} training samples; {len(is_hand)} crops, of them {len(error)} with a hand")
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
     for limit in (10, 20, 30, 40):
         print(f'max error <= {limit} mm    {(error.amax(1) <= limit).float().mean():6.1%} of hands')
-    print(f'side right        {(right == is_right)[is_hand].float().mean():6.1%} of hands')
+    print(f'side right        {(lead > 0).float().mean():6.1%} of hands, by the higher confidence as a right or as a left hand')
     for threshold in (0.3, 0.5, 0.6, 0.8):
         print(f'hand score >= {threshold}: misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
               f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')

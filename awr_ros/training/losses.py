@@ -1,4 +1,4 @@
-"""What the network is trained to do: the dense field, the joints read out of it, and what kind of crop it sees."""
+"""What the network is trained to do: the dense field, the joints read out of it, and whether there is a hand."""
 from dataclasses import dataclass
 
 import torch
@@ -12,17 +12,17 @@ class LossConfig:
     """Weights of the terms. Joint and dense terms are mean absolute errors in uvdn units."""
     joint: float = 10.0     # read-out joints against the truth
     dense: float = 4.0      # field against the encoded truth, on foreground pixels only: the others do not vote
-    logit: float = 0.1      # is it a hand, is it a right one (cross entropy)
+    hand: float = 0.1       # is there a hand (cross entropy)
 
 
-def losses(field, logits, batch, kernel_size, config=LossConfig()):
+def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
     """Total loss and its terms.
 
-    field: (B,4J,F,F); logits: (B,2); batch: CropBatch. Returns (scalar tensor, {name: scalar tensor}). Joints count for
-    right hands in the middle of the crop; a crop without a hand teaches the logits only.
+    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Returns (scalar tensor, {name: scalar tensor}). A crop without a
+    hand teaches the logit only.
     """
-    posed = (batch.hand & batch.right).float()                                              # (B,)
-    field, logits = field.float(), logits.float()
+    posed = batch.hand.float()                                                              # (B,)
+    field = field.float()
     joints_pred, _ = decode(field, batch.depth, kernel_size)
     joint = (_smooth_l1(joints_pred, batch.joints_uvdn, 'none').mean((1, 2)) * posed).sum() / posed.sum().clamp_min(1)
     with torch.no_grad():
@@ -30,11 +30,8 @@ def losses(field, logits, batch, kernel_size, config=LossConfig()):
         votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]  # (B,1,F,F)
         field_gt *= votes
     dense = _smooth_l1(field * votes, field_gt, 'sum') / (votes.sum() * field.shape[1]).clamp_min(1)
-    is_hand = nn_f.binary_cross_entropy_with_logits(logits[:, 0], batch.hand.float())
-    is_right = (nn_f.binary_cross_entropy_with_logits(logits[:, 1], batch.right.float(), reduction='none')
-                * batch.hand).sum() / batch.hand.sum().clamp_min(1)
-    total = config.joint * joint + config.dense * dense + config.logit * (is_hand + is_right)
-    return total, {'joint': joint, 'dense': dense, 'is_hand': is_hand, 'is_right': is_right}
+    hand = nn_f.binary_cross_entropy_with_logits(hand_logit.float(), posed)
+    return config.joint * joint + config.dense * dense + config.hand * hand, {'joint': joint, 'dense': dense, 'hand': hand}
 
 
 def _smooth_l1(pred, target, reduction):
@@ -42,17 +39,14 @@ def _smooth_l1(pred, target, reduction):
     return nn_f.smooth_l1_loss(pred, target, beta=0.01, reduction=reduction)
 
 
-def validation_figures(fields, logits, batch, kernel_size):
+def validation_figures(field, hand_logit, batch, kernel_size):
     """Errors on labelled crops: {name: float}, joints in mm (the crop's perspective counts as parallel).
 
-    fields: (B,4J,F,F); logits: (B,2); batch: CropBatch.
+    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch.
     """
-    posed = batch.hand & batch.right
-    pred, _ = decode(fields[posed].float(), batch.depth[posed], kernel_size)
-    error = (pred - batch.joints_uvdn[posed]).norm(dim=-1) * batch.cube_mm[posed, None] / 2             # (n,J) [mm]
+    pred, _ = decode(field[batch.hand].float(), batch.depth[batch.hand], kernel_size)
+    error = (pred - batch.joints_uvdn[batch.hand]).norm(dim=-1) * batch.cube_mm[batch.hand, None] / 2             # (n,J) [mm]
     tips = error[:, [4, 8, 12, 16, 20]] if error.shape[1] == 21 else error
-    hand, right = logits[:, 0] > 0, logits[:, 1] > 0
     return {'mean_mm': error.mean().item(), 'median_mm': error.median().item(), 'tips_mm': tips.mean().item(),
             'max_below_20mm': (error.amax(1) < 20).float().mean().item(),
-            'hand_right': (hand == batch.hand).float().mean().item(),
-            'side_right': (right == batch.right)[batch.hand].float().mean().item()}
+            'hand_told': ((hand_logit > 0) == batch.hand).float().mean().item()}

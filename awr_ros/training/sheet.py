@@ -18,7 +18,7 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
         # nearest -1 .. background +1 as millimetres behind an arbitrary camera, with background invalid
         image = grey(np.where(depth < 0.99, 1000 + 500 * depth, 0), (500, 1500))
         image = cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
-        if batch.hand[i] and batch.right[i]:
+        if batch.hand[i]:
             if joints_pred is None:
                 skeleton(image, _pixels(batch.joints_uvdn[i]), thickness=1)
             else:

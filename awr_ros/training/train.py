@@ -97,8 +97,8 @@ def train(folder, config):
     def compute(*crops):
         batch = CropBatch(*crops)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            field, logits = network(batch.depth)
-        return losses(field, logits, batch, network.config.kernel_size)
+            field, hand_logit = network(batch.depth)
+        return losses(field, hand_logit, batch, network.config.kernel_size)
     if config.compiled:
         compute = torch.compile(compute)
     sums, count, began = {}, 0, time.time()
