@@ -18,6 +18,8 @@ def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; only depths within [min_depth_mm, max_depth_mm] count.
     Returns (n,3) float64 [mm] camera optical frame, n <= 8.
     """
+    if depth_mm.shape != (intrinsics.height, intrinsics.width):
+        raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
     step = max(1, round(depth_mm.shape[1] / COARSE_WIDTH))
     depth = np.nan_to_num(depth_mm[step // 2::step, step // 2::step].astype(np.float32), posinf=0, neginf=0)
     valid = (depth >= min_depth_mm) & (depth <= max_depth_mm)

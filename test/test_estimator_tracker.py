@@ -19,15 +19,6 @@ from awr_ros.tracker import HandTracker, TrackerConfig
 K = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """These tensors are small: a second thread waits more than it works, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope='module')
 def camera():
     return SyntheticCamera(num_hands=2, seed=1)

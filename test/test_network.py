@@ -9,15 +9,6 @@ from awr_ros.skeleton import JOINT_NAMES
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """These tensors are small: a second thread waits more than it works, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def tiny():
     torch.manual_seed(0)

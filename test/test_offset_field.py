@@ -13,15 +13,6 @@ from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
 KERNEL = 0.8
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """These tensors are small: a second thread waits more than it works, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def slow_point(depth, row, col, size):
     """Field pixel (row, col): the crop pixel that plain nearest picks, at the centre of the field pixel, over F."""
     step = depth.shape[0] // size

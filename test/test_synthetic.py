@@ -18,15 +18,6 @@ from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """These tensors are small: a second thread waits more than it works, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def postures():
     """Every named posture: a HandPose of P poses."""
     angles = torch.tensor(list(POSTURES.values()), dtype=torch.float32)

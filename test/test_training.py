@@ -19,15 +19,6 @@ TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_
 SMALL = CropConfig(size=64, no_hand=0.25)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """These tensors are small: a second thread waits more than it works, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope='module')
 def batch():
     return CropSource(2, SMALL).draw(32)

@@ -99,7 +99,14 @@ def random_heads(cube_mm, size, generator):
         frame = turned if part < 3 else upright
         extent, centre = (torch.tensor(v, dtype=torch.float32, device=device) * scale for v in (extent, centre))
         depth = torch.minimum(depth, _ellipsoid(x, y, middle + (frame @ centre[..., None])[..., 0], extent, frame))
-    return depth.clamp(-1, 1)[:, None]
+    # Hair, beards and glasses: uneven by some millimetres, and swallowed in patches, often all but the face.
+    def patches(cells):
+        return torch.nn.functional.interpolate(normal(batch, 1, cells, cells), size=size, mode='bicubic')[:, 0]
+    amount = torch.rand(3, batch, 1, 1, generator=generator, device=device)
+    depth = depth + (0.06 * amount[0] * patches(size // 8) + 0.05 * amount[0] * patches(size // 16))
+    swallowed = patches(size // 12) + patches(size // 32) > 0.2 + 3.5 * amount[1]
+    swallowed |= (y < middle[:, 1, None, None] + 0.8 * amount[2] - 1.1) & (patches(size // 12) > -0.5)
+    return torch.where(swallowed, 1.0, depth.clamp(-1, 1))[:, None]
 
 
 def _grid(size, device):
