@@ -27,6 +27,7 @@ class TrackerConfig:
     side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
     finder: str = 'nearest'             # how new hands are found
     score_threshold: float = 0.6        # [0,1] hand score that starts a track
+    joint_threshold: float = 0.7        # [0,1] mean joint score that starts a track: low on faces and other things
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
     coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
     min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
@@ -43,6 +44,8 @@ class TrackerConfig:
         if not 0 <= self.lose_threshold <= self.score_threshold <= 1:
             raise ValueError('0 <= lose_threshold <= score_threshold <= 1 must hold, got '
                              f'{self.lose_threshold} and {self.score_threshold}')
+        if not 0 <= self.joint_threshold <= 1:
+            raise ValueError(f'joint_threshold must be in [0,1], got {self.joint_threshold}')
         if not 0 < self.min_depth_mm < self.max_depth_mm:
             raise ValueError(f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}')
         if self.coast_s < 0 or self.search_every < 1:
@@ -183,7 +186,8 @@ class HandTracker:
                 odds = _right_odds(readings)
                 found.append((self._as_side(readings, odds, first), odds))
         for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
-            if (pose.hand_score >= config.score_threshold and len(self._tracks) < config.max_hands
+            believed = pose.hand_score >= config.score_threshold and pose.joint_scores.mean() >= config.joint_threshold
+            if (believed and len(self._tracks) < config.max_hands
                     and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
                 self._tracks.append(_Track(str(self._next_id), pose, stamp_s, odds))
                 self._next_id += 1

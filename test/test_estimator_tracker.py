@@ -137,7 +137,7 @@ class Scene:
     def __init__(self, monkeypatch, *palms):
         self.palms = [np.array(p, float) for p in palms]
         self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.95] * len(palms), set(), []
-        self.lead, self.candidates = 0.03, None
+        self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
         self.description = 'a scene'
         monkeypatch.setattr(awr_ros.tracker, 'find_candidates', self.find)
 
@@ -156,7 +156,7 @@ class Scene:
         if distance > 100:
             return None
         joints = SHAPE + self.palms[i]
-        sure = np.full(21, 0.8 if request.side == self.sides[i] else 0.8 - self.lead, np.float32)
+        sure = np.full(21, self.joint_score - self.lead * (request.side != self.sides[i]), np.float32)
         return HandPose(joints.astype(np.float32), K.xyz_to_uvd(joints).astype(np.float32), sure, self.scores[i],
                         request.side, 0.3, (0, 0, 10, 10))
 
@@ -288,6 +288,18 @@ def test_a_second_hand_is_found_within_search_every_frames(monkeypatch):
     scene.hidden = set()
     frames = run(tracker, 5, start=7 / 30)
     assert [hand.id for hand in frames[-1]] == ['0', '1'] and len(frames[0]) == 1
+
+
+def test_what_the_network_calls_a_hand_without_finding_its_joints_starts_no_track(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    scene.joint_score = 0.65
+    assert ids(run(HandTracker(scene), 5))[-1] == []
+    assert ids(run(HandTracker(scene, TrackerConfig(joint_threshold=0.6)), 5))[-1] == ['0']
+    scene.joint_score = 0.8
+    tracker = HandTracker(scene)
+    run(tracker, 2)
+    scene.joint_score = 0.5                                 # once known, a hand may be hard to read
+    assert ids(run(tracker, 5, start=0.1))[-1] == ['0']
 
 
 def test_the_side_is_the_one_the_network_is_surer_of(monkeypatch):
