@@ -12,6 +12,7 @@ from awr_ros.skeleton import SIDES, palm_centre
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
 MAX_SPEED_MM_S = 3000.0     # predictions never go faster
 MAX_GAP_S = 1.0             # after a longer pause nothing is followed
+CANDIDATES_BESIDE = 3       # while some hand is tracked a search tries no more places, so that its frame is not late
 # The network knows right hands only. Read as its true side, a hand draws higher closeness from it than as its mirror image;
 # the difference, gathered over frames as log odds, tells the side.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
@@ -171,6 +172,7 @@ class HandTracker:
         config = self.config
         places = [c for c in find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
                   if all(np.linalg.norm(c - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
+        places = places[:CANDIDATES_BESIDE] if self._tracks else places
         first = 'right' if config.side == 'auto' else config.side
         rough = self.estimator.estimate_batch(depth_mm, intrinsics, [Request(c, first) for c in places]) if places else []
         rough = sorted((p for p in rough if p is not None and p.hand_score >= config.lose_threshold),
