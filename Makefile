@@ -1,4 +1,4 @@
-# Set-up, build, demo and tests on a machine without ROS packages (Python >= 3.10, CMake, a C++ compiler).
+# Set-up, build, demo and tests on a machine without ROS packages (Python >= 3.11, CMake, a C++ compiler).
 # With ROS from apt none of this is needed: colcon build in a sourced workspace.
 
 SHELL := /bin/bash
@@ -24,7 +24,7 @@ setup: $(VENV)/ready
 
 $(VENV)/created:
 	@command -v cmake c++ >/dev/null || { echo "CMake and a C++ compiler are needed (Debian: apt install cmake g++)"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than 3.10"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11"; exit 1; }
 	@echo "[setup 1/4] a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@

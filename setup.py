@@ -23,7 +23,7 @@ setup(
     license=manifest.findtext('license'),
     python_requires='>=3.10',
     packages=find_packages(include=['awr_ros', 'awr_ros.*']),
-    package_data={'awr_ros': ['weights/*'], '': ['*.npz']},
+    package_data={'awr_ros': ['weights/*']},
     install_requires=requirements('run'),
     extras_require={'train': requirements('train'), 'dev': requirements('dev')},
     entry_points={'console_scripts': ['awr = awr_ros.__main__:main']},

@@ -29,7 +29,9 @@ def main(argv=None):
         return arguments.run(arguments) or 0
     except (FileNotFoundError, ValueError) as error:
         print(f'awr {arguments.verb}: {error}', file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        print(f"awr {arguments.verb}: {error}; pip install 'awr_ros[train]'", file=sys.stderr)
+    return 1
 
 
 TRAIN_HELP = {
@@ -43,11 +45,7 @@ TRAIN_HELP = {
 def _add_train(verbs):
     train = verbs.add_parser('train', help='train the compact network on rendered hands; goes on where it stopped')
     train.add_argument('folder', type=Path, help='folder of the run: last.pt, weights.pt, log.csv')
-    try:
-        from awr_ros.training.train import TrainConfig
-    except ImportError as error:                            # tqdm comes with the training extras
-        train.set_defaults(run=lambda _: sys.exit(f"awr train: {error}; pip install 'awr_ros[train]'"))
-        return
+    from awr_ros.training.config import TrainConfig
     for field in dataclasses.fields(TrainConfig):
         option = '--' + field.name.replace('_', '-')
         if isinstance(field.default, bool):
@@ -59,7 +57,8 @@ def _add_train(verbs):
 
 
 def _train(arguments):
-    from awr_ros.training.train import TrainConfig, train
+    from awr_ros.training.config import TrainConfig
+    from awr_ros.training.train import train
     train(arguments.folder, TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}))
 
 

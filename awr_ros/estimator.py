@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from awr_ros.crop import crop_hand
+from awr_ros.crop import MIN_CENTRE_MM, crop_hand
 from awr_ros.network import load_checkpoint
 from awr_ros.offset_field import decode
 from awr_ros.skeleton import JOINT_NAMES, SIDES, palm_centre
@@ -18,7 +18,6 @@ class HandPose:
     joint_scores: np.ndarray    # (21,) float32 [0,1], highest closeness claimed for the joint
     hand_score: float           # [0,1] that a hand is centred in the crop
     side: str                   # the side it was taken for
-    foreground: float           # [0,1] share of the crop that holds depth
     roi: tuple                  # (x, y, width, height) [px] of the crop in the full image, may reach beyond it
 
 
@@ -84,7 +83,7 @@ class HandPoseEstimator:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
         crops = [crop_hand(depth_mm, intrinsics, r.centre_xyz, self.config.cube_mm, self.config.crop_size)
-                 if r.centre_xyz[2] >= 80 else None for r in requests]
+                 if r.centre_xyz[2] >= MIN_CENTRE_MM else None for r in requests]
         full = [i for i, crop in enumerate(crops) if crop is not None and crop.foreground > 0]
         poses = [None] * len(requests)
         if not full:
@@ -101,6 +100,6 @@ class HandPoseEstimator:
             uvd = crop.uvd_from_uvdn(uvdn)
             u0, v0, u1, v1 = crop.window
             poses[i] = HandPose(intrinsics.uvd_to_xyz(uvd).astype(np.float32), uvd.astype(np.float32), joint_scores,
-                                float(hand_score), requests[i].side, crop.foreground,
+                                float(hand_score), requests[i].side,
                                 (u0, v0, u1 - u0, v1 - v0))
         return poses

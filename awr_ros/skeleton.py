@@ -1,4 +1,4 @@
-"""The 21 joints of a hand: order, names, bones, mirroring and the wrist frame.
+"""The 21 joints of a hand: order, names, bones and the wrist frame.
 
 Order and names are MediaPipe's. One convention everywhere in the package; this is a right hand with its palm to the
 camera and its fingers up, so the thumb is at the right of the image::

@@ -8,6 +8,7 @@ import numpy as np
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
 from awr_ros.skeleton import SIDES, palm_centre
+from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
 MAX_SPEED_MM_S = 3000.0     # predictions never go faster
@@ -19,38 +20,6 @@ ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendere
 ODDS_A_FRAME = 2.0          # no frame says more
 SURE_ODDS, MOST_ODDS = 6.0, 10.0
 SIDE_CHECK_EVERY = 10       # [frames] between looks at the mirror image once the side is sure
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """How hands are found, followed and given up."""
-    max_hands: int = 2                  # at most this many at once
-    side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
-    finder: str = 'nearest'             # how new hands are found
-    score_threshold: float = 0.6        # [0,1] hand score that starts a track
-    joint_threshold: float = 0.7        # [0,1] mean joint score that starts a track: low on faces and other things
-    lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
-    coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
-    min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
-    max_depth_mm: float = 1500.0        # [mm]
-    search_every: int = 5               # [frames] between searches while some hand, but not max_hands, is tracked
-
-    def __post_init__(self):
-        if self.max_hands < 1:
-            raise ValueError(f'max_hands must be at least 1, got {self.max_hands}')
-        if self.side not in ('auto', *SIDES):
-            raise ValueError(f"side must be 'auto', 'left' or 'right', got {self.side!r}")
-        if self.finder != 'nearest':
-            raise ValueError(f"finder must be 'nearest', got {self.finder!r}")
-        if not 0 <= self.lose_threshold <= self.score_threshold <= 1:
-            raise ValueError('0 <= lose_threshold <= score_threshold <= 1 must hold, got '
-                             f'{self.lose_threshold} and {self.score_threshold}')
-        if not 0 <= self.joint_threshold <= 1:
-            raise ValueError(f'joint_threshold must be in [0,1], got {self.joint_threshold}')
-        if not 0 < self.min_depth_mm < self.max_depth_mm:
-            raise ValueError(f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}')
-        if self.coast_s < 0 or self.search_every < 1:
-            raise ValueError(f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and {self.search_every}')
 
 
 @dataclass(frozen=True)
@@ -70,9 +39,9 @@ class TrackedHand:
 @dataclass(frozen=True)
 class Timings:
     """Where the time of one update went [ms]."""
-    find_ms: float = 0.0
-    inference_ms: float = 0.0
-    postprocess_ms: float = 0.0
+    find_ms: float = 0.0            # looking for new hands, without the network
+    inference_ms: float = 0.0       # crops and network, of known and of new hands
+    postprocess_ms: float = 0.0     # everything else: deciding who is who
 
 
 @dataclass
@@ -124,16 +93,14 @@ class HandTracker:
         self._stamp_s = stamp_s
         self._frame += 1
         start = time.perf_counter()
+        self._finding_s = self._estimating_s = 0.0
         self._follow(depth_mm, intrinsics, stamp_s)
-        followed = time.perf_counter()
-        searching = len(self._tracks) < self.config.max_hands and (
-            not self._tracks or self._frame % self.config.search_every == 0)
-        if searching:
+        if len(self._tracks) < self.config.max_hands and (
+                not self._tracks or self._frame % self.config.search_every == 0):
             self._search(depth_mm, intrinsics, stamp_s)
-        searched = time.perf_counter()
         hands = [self._report(track) for track in self._tracks[:self.config.max_hands]]
-        done = time.perf_counter()
-        self.timings = Timings(1e3 * (searched - followed), 1e3 * (followed - start), 1e3 * (done - searched))
+        rest_s = time.perf_counter() - start - self._finding_s - self._estimating_s
+        self.timings = Timings(1e3 * self._finding_s, 1e3 * self._estimating_s, 1e3 * rest_s)
         return hands
 
     def _follow(self, depth_mm, intrinsics, stamp_s):
@@ -142,26 +109,26 @@ class HandTracker:
         for track in self._tracks:
             places.append(track.palm + track.velocity * (stamp_s - track.stamp_s) if track.seen else track.palm)
             unsure = abs(track.right_odds) < SURE_ODDS or track.frames % SIDE_CHECK_EVERY == 0
-            sides.append(SIDES if self.config.side == 'auto' and unsure else (track.pose.side,))
+            sides.append((self.config.side,) if self.config.side != 'auto' else SIDES if unsure else (track.pose.side,))
         # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it nearer.
         claims = []
         for track, place, readings in zip(self._tracks, places, self._read(depth_mm, intrinsics, places, sides)):
             track.seen = False
             if readings:
-                track.right_odds = float(np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS))
-                pose = self._as_side(readings, track.right_odds, track.pose.side)
+                odds = float(np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS))
+                pose = self._as_side(readings, odds, track.pose.side)
                 if pose.hand_score >= self.config.lose_threshold:
-                    claims.append((np.linalg.norm(_palm(pose) - place), len(claims), track, pose))
+                    claims.append((np.linalg.norm(_palm(pose) - place), len(claims), track, pose, odds))
         taken = []
-        for _, _, track, pose in sorted(claims, key=lambda claim: claim[:2]):
+        for _, _, track, pose, odds in sorted(claims, key=lambda claim: claim[:2]):
             if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
                 taken.append(_palm(pose))
-                self._accept(track, pose, stamp_s)
+                self._accept(track, pose, odds, stamp_s)
         self._tracks = [t for t in self._tracks if t.seen or stamp_s - t.stamp_s <= self.config.coast_s]
 
-    def _accept(self, track, pose, stamp_s):
+    def _accept(self, track, pose, right_odds, stamp_s):
         moved, dt = _palm(pose) - track.palm, stamp_s - track.stamp_s
-        track.pose, track.stamp_s, track.seen = pose, stamp_s, True
+        track.pose, track.right_odds, track.stamp_s, track.seen = pose, right_odds, stamp_s, True
         track.frames += 1
         if dt > 0:
             velocity = moved / dt
@@ -170,23 +137,28 @@ class HandTracker:
     def _search(self, depth_mm, intrinsics, stamp_s):
         """Verify the finder's candidates by the network; those that pass a second time, now centred and from both sides."""
         config = self.config
-        places = [c for c in find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
+        start = time.perf_counter()
+        candidates = find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
+        self._finding_s += time.perf_counter() - start
+        places = [c for c in candidates
                   if all(np.linalg.norm(c - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
-        places = places[:CANDIDATES_BESIDE] if self._tracks else places
-        first = 'right' if config.side == 'auto' else config.side
-        rough = self.estimator.estimate_batch(depth_mm, intrinsics, [Request(c, first) for c in places]) if places else []
+        if self._tracks and places:                         # a few at a time, other ones every search
+            first = self._frame // config.search_every * CANDIDATES_BESIDE % len(places)
+            places = (places[first:] + places[:first])[:CANDIDATES_BESIDE]
+        usual = 'right' if config.side == 'auto' else config.side
+        rough = self._estimate(depth_mm, intrinsics, [Request(place, usual) for place in places])
         rough = sorted((p for p in rough if p is not None and p.hand_score >= config.lose_threshold),
                        key=lambda pose: -pose.hand_score)
         places = []
         for pose in rough:
             if all(np.linalg.norm(_palm(pose) - place) > SAME_HAND_MM / 2 for place in places):
                 places.append(_palm(pose))
-        sides = [SIDES if config.side == 'auto' else (first,)] * len(places)
+        sides = [SIDES if config.side == 'auto' else (usual,)] * len(places)
         found = []
         for readings in self._read(depth_mm, intrinsics, places, sides):
             if readings:
                 odds = _right_odds(readings)
-                found.append((self._as_side(readings, odds, first), odds))
+                found.append((self._as_side(readings, odds, usual), odds))
         for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
             believed = pose.hand_score >= config.score_threshold and pose.joint_scores.mean() >= config.joint_threshold
             if (believed and len(self._tracks) < config.max_hands
@@ -197,8 +169,14 @@ class HandTracker:
     def _read(self, depth_mm, intrinsics, places, sides):
         """The poses at each place [mm] as each of its sides, {side: HandPose}, empty where nothing is; one network pass."""
         requests = [Request(place, side) for place, its_sides in zip(places, sides) for side in its_sides]
-        poses = iter(self.estimator.estimate_batch(depth_mm, intrinsics, requests) if requests else [])
+        poses = iter(self._estimate(depth_mm, intrinsics, requests))
         return [{side: pose for side in its_sides if (pose := next(poses)) is not None} for its_sides in sides]
+
+    def _estimate(self, depth_mm, intrinsics, requests):
+        start = time.perf_counter()
+        poses = self.estimator.estimate_batch(depth_mm, intrinsics, requests) if requests else []
+        self._estimating_s += time.perf_counter() - start
+        return poses
 
     def _as_side(self, readings, right_odds, usual):
         """The reading of the likelier side; close calls stay with the usual one."""

@@ -11,7 +11,7 @@ from awr_ros.synthetic.clutter import random_clutter, random_things
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import (FOREARM, KNUCKLES, HandPose, forward_kinematics, mean_shapes, procedural_skin,
                                     random_shapes)
-from awr_ros.synthetic.poses import LOWER, POSTURES, UPPER, blend, random_poses, random_rotations, thumb_roll
+from awr_ros.synthetic.poses import LOWER, POSTURES, UPPER, random_poses, random_rotations, thumb_roll
 from awr_ros.synthetic.render import close_pinholes, splat_crops, splat_image, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
@@ -107,15 +107,6 @@ def test_poses_stay_within_joint_limits():
     wrist = torch.rad2deg(drawn.wrist).abs()
     assert wrist[:, 0].max() < 70.01 and wrist[:, 1].max() < 30.01
     assert (torch.rad2deg(drawn.fingers).std(0) > 3).all()          # and they use them
-
-
-def test_blend_passes_from_one_pose_to_the_other():
-    generator = torch.Generator().manual_seed(0)
-    one, two = random_poses(3, generator), random_poses(3, generator)
-    mixed = blend(one, two, torch.tensor([0., 1., 0.5]))
-    torch.testing.assert_close(mixed.fingers[0], one.fingers[0])
-    torch.testing.assert_close(mixed.fingers[1], two.fingers[1])
-    torch.testing.assert_close(mixed.wrist[2], (one.wrist[2] + two.wrist[2]) / 2)
 
 
 def test_random_rotations_are_proper_and_favour_no_direction():

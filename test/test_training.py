@@ -96,7 +96,7 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
 @pytest.fixture
 def tiny_run(monkeypatch):
     """Runs of seconds: a tiny network on small crops, four a step."""
-    monkeypatch.setitem(training.SIZES, 's', TINY)
+    monkeypatch.setitem(training.NETWORKS, 's', TINY)
     monkeypatch.setattr(training, 'CropSource', lambda seed, config=SMALL, **other: CropSource(seed, SMALL, **other))
     monkeypatch.setattr(training, 'keep_memory', lambda: None)          # it would outlive the test
     threads = torch.get_num_threads()

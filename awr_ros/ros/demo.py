@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 WARM_UP_S, START_UP_S, SETTLE_S, PICTURE_S = 2.0, 60.0, 0.5, 10.0     # [s]
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What "it works" means.
 MIN_FOUND, MAX_ERROR_MM, MAX_LATENCY_MS, MAX_LOST = 0.95, 15.0, 60.0, 0
 
@@ -170,12 +171,14 @@ class Monitor:
 def start(module, *parameters):
     """A node in a process group of its own, so that all of it can be ended, whatever it starts."""
     arguments = [argument for parameter in parameters for argument in ('-p', parameter)]
-    return subprocess.Popen([sys.executable, '-m', module, '--ros-args', *arguments], start_new_session=True)
+    # Safe path: started inside the source folder, the children must not import it instead of the installed package.
+    return subprocess.Popen([sys.executable, '-m', module, '--ros-args', *arguments], start_new_session=True,
+                            env={**os.environ, 'PYTHONSAFEPATH': '1'})
 
 
 def end(processes):
     """End the process groups: politely, then not."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)       # an impatient second Ctrl-C must not leave one behind
     for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
         for process in processes:
@@ -201,7 +204,7 @@ def main(arguments=None):
 
     def interrupted(number, _):
         raise SystemExit(128 + number)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDINGS:
         signal.signal(number, interrupted)
     processes = {}
     monitor = None

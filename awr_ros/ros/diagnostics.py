@@ -72,7 +72,7 @@ class Health:
         self._last_image = self._last_info = self._last_processed = self._last_hand = now
         self._infos = 0
         self._refusal, self._refused_at = '', -math.inf
-        self._note, self._noted_at = '', -math.inf
+        self._notes = {}                # text: when it was last noted
         self._hands = 0
         self._latency_ms = self._processing_ms = math.nan
         self._reported, self._reported_at = Counts(), now
@@ -93,7 +93,7 @@ class Health:
 
     def noted(self, reason, now):
         """An image was used, but something about it is wrong."""
-        self._note, self._noted_at = reason, now
+        self._notes[reason] = now
 
     def processed(self, hands, dropped, processing_ms, latency_ms, now):
         self.counts.processed += 1
@@ -129,9 +129,10 @@ class Health:
             found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
                                  f'{info_publishers}'))
         if now - self._refused_at < SILENCE_S:
-            found.append((ERROR, f'{new.refused} images refused in {seconds:.0f} s: {self._refusal}'))
-        if now - self._noted_at < SILENCE_S:
-            found.append((WARN, self._note))
+            count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
+            found.append((ERROR, f'{count}: {self._refusal}'))
+        self._notes = {note: at for note, at in self._notes.items() if now - at < SILENCE_S}
+        found += [(WARN, note) for note in self._notes]
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
             found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '

@@ -21,9 +21,8 @@ from visualization_msgs.msg import MarkerArray
 
 try:
     from cv_bridge import CvBridge
-    from message_filters import Cache
 except ImportError:             # ROS from wheels
-    from awr_ros.ros.stand_ins import Cache, CvBridge
+    from awr_ros.ros.stand_ins import CvBridge
 
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, parameters
@@ -66,7 +65,7 @@ class TrackerNode(LifecycleNode):
         self._state, self._failure, self._enabled = 'unconfigured', '', True
         self._tracker = self._worker = None
         self._engine = 'not loaded'
-        self._inputs, self._infos, self._bridge = (), None, CvBridge()
+        self._inputs, self._bridge = (), CvBridge()
         parameters.declare(self)
         self._values = parameters.read(self)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -145,7 +144,6 @@ class TrackerNode(LifecycleNode):
         images = AdaptiveSubscription(self, Image, 'depth/image')
         infos = AdaptiveSubscription(self, CameraInfo, 'depth/camera_info')
         # Not synchronised: a latched, slow or differently stamped info would never find its image. The last one serves.
-        self._infos = Cache(infos, 1)
         infos.registerCallback(self._on_info)
         images.registerCallback(self._on_image)
         self._inputs = (images, infos)
@@ -162,7 +160,7 @@ class TrackerNode(LifecycleNode):
             self._markers_pub.publish(self._markers.update(HandArray()))
 
     def _forget(self):
-        self._camera, self._camera_notes = None, ()
+        self._info, self._camera, self._camera_notes = None, None, ()
         self._last_time_s = -math.inf
         self._health = Health(time.monotonic())
         self._markers = HandMarkers(self._values.marker_lifetime)
@@ -177,7 +175,8 @@ class TrackerNode(LifecycleNode):
         age_s = self.get_clock().now().nanoseconds * 1e-9 - stamp_s if stamp_s else math.nan
         self._worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
 
-    def _on_info(self, _info):
+    def _on_info(self, info):
+        self._info = info
         self._health.info_received(time.monotonic())
 
     def _on_enable(self, request, response):
@@ -261,7 +260,7 @@ class TrackerNode(LifecycleNode):
 
     def _intrinsics(self, image):
         """The camera of this image, from the last CameraInfo: latched, slow or differently stamped info will do."""
-        info = self._infos.getLast()
+        info = self._info
         if info is None:
             raise BadInput('no camera_info yet')
         if self._camera is None or self._camera[0] is not info:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from awr_ros.ros.conversions import MM_PER_M
-from awr_ros.tracker import TrackerConfig
+from awr_ros.tracker_config import TrackerConfig
 
 LIVE, WHEN_INACTIVE, AT_START = 'live', 'while not active', 'at start'
 

@@ -27,23 +27,6 @@ class SimpleFilter:
             callback(*messages, *args)
 
 
-class Cache(SimpleFilter):
-    """message_filters.Cache: the last cache_size messages of a filter."""
-
-    def __init__(self, source, cache_size=1):
-        super().__init__()
-        self.cache_size, self.cache_msgs = cache_size, []
-        source.registerCallback(self.add)
-
-    def add(self, message):
-        self.cache_msgs = [*self.cache_msgs, message][-self.cache_size:]
-        self.signalMessage(message)
-
-    def getLast(self):
-        """The message that came last, or None."""
-        return self.cache_msgs[-1] if self.cache_msgs else None
-
-
 class CvBridge:
     """cv_bridge.CvBridge, from arrays to messages."""
 

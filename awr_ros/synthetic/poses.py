@@ -74,13 +74,6 @@ def random_rotations(batch, generator, device):
                         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1).unflatten(-1, (3, 3))
 
 
-def blend(first, second, share):
-    """Poses between two batches; share: (B,) in [0,1]."""
-    def mix(a, b):
-        return torch.lerp(a, b, share.view(-1, *[1] * (a.ndim - 1)))
-    return HandPose(mix(first.fingers, second.fingers), mix(first.thumb_roll, second.thumb_roll), mix(first.wrist, second.wrist))
-
-
 def _draw(total, generator, device):
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, device=device)

@@ -5,37 +5,19 @@ import itertools
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
 from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, save_checkpoint
 from awr_ros.synthetic.crops import CropBatch, CropSource
+from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
 
-SIZES = {'s': COMPACT_S, 'm': COMPACT_M}
+NETWORKS = {'s': COMPACT_S, 'm': COMPACT_M}
 VALIDATION_SEED = 1_000_000_007
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run."""
-    size: str = 's'
-    samples: int = 1_000_000        # crops to see in all
-    batch: int = 64
-    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
-    weight_decay: float = 1e-2
-    ema: float = 0.999              # of the weights, per step
-    workers: int = 1                # rendering processes; 0 renders between steps
-    validate_every: int = 50_000    # samples
-    validation: int = 2048          # crops, in whole batches of 128
-    seed: int = 0
-    device: str = 'auto'
-    compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, saves a third
-    skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
 
 
 class RenderedCrops(IterableDataset):
@@ -65,17 +47,19 @@ def load_skins(path):
     return [procedural_skin(2.5), read_glb_skin(path, 2.5)]
 
 
-def train(folder, config):
+def train(folder, config: TrainConfig):
     """Train until `config.samples` crops were seen, going on from `folder`/last.pt where there is one.
 
     Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package loads them), log.csv.
     """
+    from tqdm import tqdm       # of the training extras; evaluation does without
+
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device(config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
     keep_memory()
     torch.manual_seed(config.seed)
-    network = CompactNetwork(SIZES[config.size]).to(device, memory_format=torch.channels_last)
+    network = CompactNetwork(NETWORKS[config.size]).to(device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     seen = 0
@@ -168,7 +152,9 @@ def validate(network, batches, device):
 
 
 def log(path, row):
-    """Append a row to a CSV file, with a header if it is new."""
+    """Append a row to a CSV file, with a header if it is new. A file with other columns is kept under another name."""
+    if path.exists() and path.read_text().partition('\n')[0] != ','.join(row):
+        path.rename(path.with_name(f'{path.stem}-until-{row["seen"]}{path.suffix}'))
     new = not path.exists()
     with open(path, 'a', newline='') as file:
         writer = csv.DictWriter(file, row)

@@ -26,7 +26,7 @@ def camera(bench, node):
     camera = Camera(bench.client)
     bench.until(camera.connected, 'the node to find the camera')
     camera.info()
-    bench.until(lambda: node._infos.getLast(), 'camera_info')
+    bench.until(lambda: node._info, 'camera_info')
     return camera
 
 
@@ -207,14 +207,14 @@ BAD_INFOS = {
 @pytest.mark.parametrize('changes, words', BAD_INFOS.values(), ids=BAD_INFOS)
 def test_bad_info_is_named_and_a_good_one_mends_it(bench, node, camera, hands, diagnostics, changes, words):
     camera.info(**changes)
-    before = node._infos.getLast()
-    bench.until(lambda: node._infos.getLast() is not before, 'the bad camera_info')
+    before = node._info
+    bench.until(lambda: node._info is not before, 'the bad camera_info')
     camera.image()
     diagnostics.until(words, 'input', DiagnosticStatus.ERROR)
     assert not hands
-    bad = node._infos.getLast()
+    bad = node._info
     camera.info()
-    bench.until(lambda: node._infos.getLast() is not bad, 'the good camera_info')
+    bench.until(lambda: node._info is not bad, 'the good camera_info')
     camera.image()
     bench.until(lambda: hands, 'hands')
 
@@ -247,10 +247,10 @@ def test_a_failing_tracker_is_named_and_gets_the_next_image(bench, camera, hands
 
 
 def test_frames_that_differ_and_distortion_are_named_and_lived_with(bench, node, camera, hands, diagnostics):
-    before = node._infos.getLast()
+    before = node._info
     camera.info(header=header(frame_id='elsewhere'), distortion_model='rational_polynomial',
                 d=[0.5] * 8)
-    bench.until(lambda: node._infos.getLast() is not before, 'camera_info')
+    bench.until(lambda: node._info is not before, 'camera_info')
     camera.image()
     bench.until(lambda: hands, 'hands')
     diagnostics.until("camera_info in 'elsewhere'", 'input', DiagnosticStatus.WARN)
@@ -304,7 +304,7 @@ def test_disable_is_silent_and_clears_markers_and_enable_goes_on(bench, node, ca
     assert tracker.resets == resets + 1
     bench.until(camera.connected, 'the node to listen again')
     camera.info()
-    bench.until(lambda: node._infos.getLast(), 'camera_info')
+    bench.until(lambda: node._info, 'camera_info')
     camera.image()
     bench.until(lambda: len(hands) == 2, 'hands again')
 

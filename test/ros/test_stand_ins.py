@@ -19,14 +19,8 @@ def variants(module, *names):
     return found + [pytest.param(real, id=module)]
 
 
-FILTERS = pytest.mark.parametrize('filters', variants('message_filters', 'SimpleFilter', 'Cache'))
+FILTERS = pytest.mark.parametrize('filters', variants('message_filters', 'SimpleFilter'))
 BRIDGES = pytest.mark.parametrize('bridges', variants('cv_bridge', 'CvBridge'))
-
-
-class Message:
-    def __init__(self, second):
-        self.header = Header()
-        self.header.stamp.sec = second
 
 
 @FILTERS
@@ -36,19 +30,6 @@ def test_a_filter_passes_on_what_it_gets_with_the_callers_own_arguments(filters)
     source.registerCallback(lambda *got: heard.append(got), 'mine')
     source.signalMessage('a', 'b')
     assert heard == [('a', 'b'), ('a', 'b', 'mine')]
-
-
-@FILTERS
-def test_a_cache_keeps_the_newest_and_passes_it_on(filters):
-    source, heard = filters.SimpleFilter(), []
-    cache = filters.Cache(source, 1)
-    cache.registerCallback(heard.append)
-    assert cache.getLast() is None
-    messages = [Message(1), Message(2), Message(2)]
-    for message in messages:
-        source.signalMessage(message)
-        assert cache.getLast() is message
-    assert heard == messages
 
 
 @BRIDGES

@@ -1,0 +1,36 @@
+"""How hands are found, followed and given up. Beside the tracker, so that reading parameters needs no PyTorch."""
+from dataclasses import dataclass
+
+from awr_ros.skeleton import SIDES
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Settings of a HandTracker."""
+    max_hands: int = 2                  # at most this many at once
+    side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
+    finder: str = 'nearest'             # how new hands are found
+    score_threshold: float = 0.6        # [0,1] hand score that starts a track
+    joint_threshold: float = 0.7        # [0,1] mean joint score that starts a track: low on faces and other things
+    lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
+    coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
+    min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
+    max_depth_mm: float = 1500.0        # [mm]
+    search_every: int = 5               # [frames] between searches while some hand, but not max_hands, is tracked
+
+    def __post_init__(self):
+        if self.max_hands < 1:
+            raise ValueError(f'max_hands must be at least 1, got {self.max_hands}')
+        if self.side not in ('auto', *SIDES):
+            raise ValueError(f"side must be 'auto', 'left' or 'right', got {self.side!r}")
+        if self.finder != 'nearest':
+            raise ValueError(f"finder must be 'nearest', got {self.finder!r}")
+        if not 0 <= self.lose_threshold <= self.score_threshold <= 1:
+            raise ValueError('0 <= lose_threshold <= score_threshold <= 1 must hold, got '
+                             f'{self.lose_threshold} and {self.score_threshold}')
+        if not 0 <= self.joint_threshold <= 1:
+            raise ValueError(f'joint_threshold must be in [0,1], got {self.joint_threshold}')
+        if not 0 < self.min_depth_mm < self.max_depth_mm:
+            raise ValueError(f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}')
+        if self.coast_s < 0 or self.search_every < 1:
+            raise ValueError(f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and {self.search_every}')

@@ -1,0 +1,32 @@
+"""Settings of a training run. Apart from the trainer, so that the command line can show them without PyTorch."""
+from dataclasses import dataclass
+
+SIZES = ('s', 'm')
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+    size: str = 's'
+    samples: int = 1_000_000        # crops to see in all
+    batch: int = 64
+    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
+    weight_decay: float = 1e-2
+    ema: float = 0.999              # of the weights, per step
+    workers: int = 1                # rendering processes; 0 renders between steps
+    validate_every: int = 50_000    # samples
+    validation: int = 2048          # crops, in whole batches of 128
+    seed: int = 0
+    device: str = 'auto'
+    compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, saves a third
+    skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
+
+    def __post_init__(self):
+        if self.size not in SIZES:
+            raise ValueError(f'size must be one of {SIZES}, got {self.size!r}')
+        for name in ('samples', 'batch', 'validate_every', 'validation'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        if self.workers < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
+            raise ValueError('workers >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
+                             f'{self.workers}, {self.learning_rate} and {self.ema}')
