@@ -8,6 +8,7 @@ import numpy as np
 
 COARSE_WIDTH = 160          # the frame is looked at on about this many columns
 MIN_AREA_MM2 = 1500.0       # smaller pieces are no hands: an edge-on hand shows about 3000
+MAX_AREA_MM2 = 800_000.0    # larger ones are walls and tables: a person to the knees shows about half of it
 REACH_MM = 100.0            # a candidate slides from an extreme of its piece to the middle of what lies within this distance
 MAX_CANDIDATES = 8
 
@@ -30,7 +31,7 @@ def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     label, z = labels[rows, cols], depth[rows, cols]
     xyz = intrinsics.uvd_to_xyz(np.stack([cols * step + step // 2, rows * step + step // 2, z], -1).astype(np.float64))
     area = np.bincount(label, z.astype(np.float64) ** 2 * step ** 2 / (intrinsics.fx * intrinsics.fy), count)    # [mm^2]
-    pieces = [np.flatnonzero(label == i) for i in range(1, count) if area[i] >= MIN_AREA_MM2]
+    pieces = [np.flatnonzero(label == i) for i in range(1, count) if MIN_AREA_MM2 <= area[i] <= MAX_AREA_MM2]
     pieces.sort(key=lambda piece: np.percentile(z[piece], 5))
     # Every piece gives its nearest part first, then its ends: so no piece can crowd out the others.
     rounds = [list(_extremes(xyz[piece])) for piece in pieces[:MAX_CANDIDATES]]

@@ -11,7 +11,7 @@ class TrackerConfig:
     side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
     finder: str = 'nearest'             # how new hands are found
     score_threshold: float = 0.6        # [0,1] hand score that starts a track
-    joint_threshold: float = 0.7        # [0,1] mean joint score that starts a track: low on faces and other things
+    joint_threshold: float = 0.72       # [0,1] mean joint score that starts a track: low on faces and other things
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
     coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
     min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
