@@ -1,5 +1,6 @@
 """Milliseconds of each stage on this machine: medians over many runs after a warm-up."""
 import platform
+import shutil
 import statistics
 import time
 
@@ -14,6 +15,7 @@ from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.crops import CropSource
 from awr_ros.tracker import HandTracker, TrackerConfig
+from awr_ros.training.train import keep_memory
 
 
 def median_ms(run, repeats):
@@ -62,7 +64,11 @@ def bench(weights=None, repeats=100):
         show(f'tracker: a frame, up to {count} hand{"s" * (count - 1)}', step)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    source = CropSource(0)
-    per_batch = median_ms(lambda: source.draw(64), max(3, repeats // 10))
+    keep_memory()
+    for name, compiled in (('renderer with noise, one thread', False), ('the same, fused as in training --compiled', True)):
+        if compiled and not shutil.which('c++'):
+            continue
+        source = CropSource(0, compiled=compiled)
+        per_batch = median_ms(lambda: source.draw(64), max(10, repeats // 5))
+        print(f'{name:<58}{64e3 / per_batch:9.0f} crops/s', flush=True)
     torch.set_num_threads(threads)
-    print(f'{"renderer with noise, one thread":<58}{64e3 / per_batch:9.0f} crops/s')

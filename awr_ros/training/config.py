@@ -24,9 +24,9 @@ class TrainConfig:
     def __post_init__(self):
         if self.size not in SIZES:
             raise ValueError(f'size must be one of {SIZES}, got {self.size!r}')
-        for name in ('samples', 'batch', 'validate_every', 'validation'):
+        for name in ('samples', 'batch', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if self.workers < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
-            raise ValueError('workers >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
-                             f'{self.workers}, {self.learning_rate} and {self.ema}')
+        if self.workers < 0 or self.validation < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
+            raise ValueError('workers >= 0, validation >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
+                             f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}')
