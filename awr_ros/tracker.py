@@ -13,7 +13,7 @@ from awr_ros.tracker_config import TrackerConfig
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
 MAX_SPEED_MM_S = 3000.0     # predictions never go faster
 MAX_GAP_S = 1.0             # after a longer pause nothing is followed
-CANDIDATES_BESIDE = 3       # while some hand is tracked a search tries no more places, so that its frame is not late
+CANDIDATES_BESIDE = 2       # while some hand is tracked a search tries no more places: its frame must not be late
 # The network knows right hands only. Read as its true side, a hand draws higher closeness from it than as its mirror image;
 # the difference, gathered over frames as log odds, tells the side.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops

@@ -57,12 +57,12 @@ def splat_image(points, intrinsics):
 
     Closed surfaces need points at most about 3 pixels apart.
     """
-    x, y, z = points[:, points[2] > 1]
-    u, v = x / z * intrinsics.fx + intrinsics.cx, y / z * intrinsics.fy + intrinsics.cy
-    depth = points.new_full((intrinsics.height * intrinsics.width,), torch.inf)
-    for du in (0, 1):                                   # each point covers 2x2 pixels: splats are sparser than pixels
-        for dv in (0, 1):
-            col, row = (u + du).floor(), (v + dv).floor()
-            inside = (col >= 0) & (col < intrinsics.width) & (row >= 0) & (row < intrinsics.height)
-            depth.scatter_reduce_(0, (row * intrinsics.width + col)[inside].long(), z[inside], 'amin')
-    return close_pinholes(depth.view(1, 1, intrinsics.height, intrinsics.width))[0, 0]
+    width, height = intrinsics.width, intrinsics.height
+    x, y, z = points
+    col, row = (x / z * intrinsics.fx + intrinsics.cx).floor(), (y / z * intrinsics.fy + intrinsics.cy).floor()
+    inside = (z > 1) & (col >= 0) & (col < width - 1) & (row >= 0) & (row < height - 1)
+    index, z = (row * width + col)[inside].long(), z[inside]
+    depth = points.new_full((height * width,), torch.inf)
+    for step in (0, 1, width, width + 1):               # each point covers 2x2 pixels: splats are sparser than pixels
+        depth.scatter_reduce_(0, index + step, z, 'amin')
+    return close_pinholes(depth.view(1, 1, height, width))[0, 0]
