@@ -1,4 +1,5 @@
 """A camera that needs no hardware: rendered depth images of moving hands, and where their joints truly are."""
+import os
 import queue
 import sys
 import threading
@@ -22,7 +23,7 @@ from awr_ros.ros.process import run
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
 FRAME_ID = 'synthetic_camera_depth_optical_frame'
-AHEAD = 8           # images rendered ahead of time: an image that takes longer than a period delays no other
+AHEAD = 30          # images rendered ahead of time: an image that takes longer than a period delays no other
 
 
 class SyntheticCameraNode(Node):
@@ -59,6 +60,9 @@ class SyntheticCameraNode(Node):
         return self.declare_parameter(name, default, descriptor).value
 
     def _render(self, rate, num_hands, seed):
+        # Rendered ahead, so it can yield to whoever works on the images; on Linux niceness is a thread's own.
+        if sys.platform == 'linux':
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         # One thread is enough for 30 Hz, and two would fight with the tracker for the cores.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
