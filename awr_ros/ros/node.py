@@ -24,12 +24,12 @@ try:
 except ImportError:             # ROS from wheels
     from awr_ros.ros.stand_ins import CvBridge
 
+from awr_ros.hand_markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
-from awr_ros.ros import conversions, parameters
+from awr_ros.ros import conversions, messages, parameters
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.diagnostics import Health, Situation
-from awr_ros.ros.markers import HandMarkers
 from awr_ros.ros.process import run
 from awr_ros.ros.worker import NewestWorker
 
@@ -163,7 +163,7 @@ class TrackerNode(LifecycleNode):
         self._info, self._camera, self._camera_notes = None, None, ()
         self._last_time_s = -math.inf
         self._health = Health(time.monotonic())
-        self._markers = HandMarkers(self._values.marker_lifetime)
+        self._markers = HandMarkers(self._values.marker_lifetime, messages)
         self._reset_wanted.clear()
 
     # ---- callbacks: short, nothing is computed here ------------------------------------------------------------------
@@ -269,11 +269,7 @@ class TrackerNode(LifecycleNode):
                 notes.append(f"the image is in frame '{image.header.frame_id}', its camera_info in "
                              f"'{info.header.frame_id}'")
             self._camera, self._camera_notes = (info, conversions.intrinsics_from_info(info)), tuple(filter(None, notes))
-        intrinsics = self._camera[1]
-        if (image.width, image.height) != (intrinsics.width, intrinsics.height):
-            raise BadInput(f'image is {image.width} x {image.height}, but camera_info is for '
-                           f'{intrinsics.width} x {intrinsics.height}')
-        return intrinsics
+        return conversions.checked_intrinsics(self._camera[1], image)
 
     def _time_s(self, frame):
         """The time that the tracker reckons with [s]."""

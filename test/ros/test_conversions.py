@@ -7,6 +7,7 @@ import pytest
 from fakes import HEIGHT, WIDTH, hand, header, image, info, open_hand_xyz
 from sensor_msgs.msg import Image
 
+from awr_ros.hand_messages import clipped_roi, quaternion_from_rotation
 from awr_ros.msg import Hand
 from awr_ros.ros import conversions
 from awr_ros.ros.conversions import BadInput
@@ -102,8 +103,7 @@ def test_hand_message():
 
 
 def test_roi_outside_the_image_is_empty_and_not_negative():
-    roi = conversions.roi_message((40, -30, 10, 10), WIDTH, HEIGHT)
-    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == (WIDTH, 0, 0, 0)
+    assert clipped_roi((40, -30, 10, 10), WIDTH, HEIGHT) == (WIDTH, 0, 0, 0)
 
 
 def test_wrist_pose_has_the_axes_of_the_message():
@@ -130,7 +130,7 @@ def test_quaternion_turns_like_the_matrix(seed):
     joints = rng.normal(size=(21, 3))
     rotation = wrist_rotation(joints, 'left' if seed % 2 else 'right')
     from geometry_msgs.msg import Quaternion
-    q = Quaternion(**dict(zip('xyzw', conversions.quaternion_from_rotation(rotation), strict=True)))
+    q = Quaternion(**dict(zip('xyzw', quaternion_from_rotation(rotation), strict=True)))
     vector = rng.normal(size=3)
     np.testing.assert_allclose(rotate(q, vector), rotation @ vector, atol=1e-9)
 
@@ -141,7 +141,7 @@ def test_quaternion_of_half_turns(axis):
     rotation[axis, axis] = 1
     expected = np.zeros(4)
     expected[axis] = 1
-    np.testing.assert_allclose(np.abs(conversions.quaternion_from_rotation(rotation)), expected, atol=1e-12)
+    np.testing.assert_allclose(np.abs(quaternion_from_rotation(rotation)), expected, atol=1e-12)
 
 
 def rotate(q, vector):

@@ -6,15 +6,16 @@ import pytest
 from fakes import HEIGHT, WIDTH, hand, header, open_hand_xyz
 from visualization_msgs.msg import Marker
 
+from awr_ros.hand_markers import HandMarkers, score_colour
+from awr_ros.ros import messages
 from awr_ros.ros.conversions import hand_array
-from awr_ros.ros.markers import HandMarkers, score_colour
 
 
 class Viewer:
     """(namespace, id) -> Marker, and how many deletions were asked for."""
 
     def __init__(self):
-        self.markers = HandMarkers(lifetime_s=0.5)
+        self.markers = HandMarkers(0.5, messages)
         self.shown, self.deletions = {}, 0
 
     def show(self, *hands):
@@ -71,4 +72,4 @@ def test_a_hand_without_any_joint_shows_nothing():
 @pytest.mark.parametrize('score, rgb', [(0, (1, 0, 0)), (0.5, (1, 1, 0)), (1, (0, 1, 0)), (math.nan, (1, 0, 0))])
 def test_colour_of_a_score(score, rgb):
     colour = score_colour(score)
-    assert (colour.r, colour.g, colour.b) == pytest.approx(rgb)
+    assert (colour['r'], colour['g'], colour['b']) == pytest.approx(rgb)

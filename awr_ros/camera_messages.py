@@ -1,0 +1,92 @@
+"""Images and camera infos as the core needs them. The one place where metres of a camera become millimetres.
+
+Messages are whatever has the fields of sensor_msgs: those of rclpy and those read from a bag alike, so ROS is not needed
+here. What cannot be used raises BadInput, which names the value.
+"""
+import numpy as np
+
+from awr_ros.camera import Intrinsics
+
+MM_PER_M = 1000.0
+# Encodings of depth: one pixel as a NumPy type, in what unit.
+DEPTH_ENCODINGS = {'16UC1': ('u2', 'mm'), 'mono16': ('u2', 'mm'), '32FC1': ('f4', 'm')}
+
+
+class BadInput(ValueError):
+    """A message that cannot be used; the text names the field, its value and what was expected."""
+
+
+def stamp_seconds(stamp):
+    """builtin_interfaces/Time as float seconds."""
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def depth_from_image(msg):
+    """The depth of a sensor_msgs/Image: (H,W) uint16 or float32 [mm], 0 = no measurement.
+
+    16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy. Not by cv_bridge: it
+    takes no big-endian images beside NumPy 2, and its errors do not name what is wrong with an image.
+    """
+    if msg.encoding not in DEPTH_ENCODINGS:
+        raise BadInput(f"image encoding is '{msg.encoding}', expected one of {', '.join(DEPTH_ENCODINGS)}")
+    code, unit = DEPTH_ENCODINGS[msg.encoding]
+    dtype = np.dtype(('>' if msg.is_bigendian else '<') + code)
+    if msg.width == 0 or msg.height == 0:
+        raise BadInput(f'image is empty: {msg.width} x {msg.height}')
+    if msg.step < msg.width * dtype.itemsize:
+        raise BadInput(f'image step is {msg.step} bytes, but a row of {msg.width} pixels of {msg.encoding} '
+                       f'has {msg.width * dtype.itemsize}')
+    if len(msg.data) != msg.step * msg.height:
+        raise BadInput(f'image data has {len(msg.data)} bytes, but step {msg.step} x height {msg.height} '
+                       f'= {msg.step * msg.height}')
+    pixels = np.ndarray((msg.height, msg.width), dtype, buffer=msg.data, strides=(msg.step, dtype.itemsize))
+    if unit == 'm':
+        with np.errstate(over='ignore'):    # absurd lengths become Inf, which is no measurement either
+            depth = np.multiply(pixels, np.float32(MM_PER_M), dtype=np.float32)
+        depth[~((depth > 0) & (depth < np.inf))] = 0
+        return depth
+    return np.ascontiguousarray(pixels, dtype=np.uint16)
+
+
+def intrinsics_from_info(msg):
+    """The pinhole model of the images that come with this CameraInfo: K, moved by its ROI and divided by its binning.
+
+    K and not P: depth cameras fill P for a rectified stereo pair or not at all.
+    """
+    fx, fy, cx, cy = msg.k[0], msg.k[4], msg.k[2], msg.k[5]
+    if not (np.all(np.isfinite([fx, fy, cx, cy])) and fx > 0 and fy > 0):
+        raise BadInput(f'camera_info K has fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g}: the camera is not calibrated')
+    # 0 means "no binning" and, for the ROI's size, "the whole image".
+    binning_x, binning_y = msg.binning_x or 1, msg.binning_y or 1
+    width, height = msg.roi.width or msg.width, msg.roi.height or msg.height
+    if width < binning_x or height < binning_y:
+        raise BadInput(f'camera_info is for an image of {width} x {height}, binning {binning_x} x {binning_y}')
+    # Pixel centres lie on whole numbers, so binning moves them by half a pixel.
+    return Intrinsics(fx=fx / binning_x, fy=fy / binning_y,
+                      cx=(cx - msg.roi.x_offset + 0.5) / binning_x - 0.5,
+                      cy=(cy - msg.roi.y_offset + 0.5) / binning_y - 0.5,
+                      width=width // binning_x, height=height // binning_y)
+
+
+def info_from_intrinsics(intrinsics: Intrinsics, header, info_type):
+    """The CameraInfo of an ideal pinhole camera, of the class info_type."""
+    k = [intrinsics.fx, 0.0, intrinsics.cx, 0.0, intrinsics.fy, intrinsics.cy, 0.0, 0.0, 1.0]
+    return info_type(header=header, width=intrinsics.width, height=intrinsics.height,
+                     distortion_model='plumb_bob', d=[0.0] * 5, k=k, r=np.eye(3).ravel(),
+                     p=k[:3] + [0.0] + k[3:6] + [0.0] + k[6:] + [0.0])
+
+
+def distortion_note(msg):
+    """What to tell the user about the lens distortion in a CameraInfo, or None."""
+    if not any(msg.d):
+        return None
+    return (f"camera_info has distortion '{msg.distortion_model}' with D = {[round(float(d), 4) for d in msg.d]}; "
+            'it is ignored (K only), so joints near the image border are off: publish an undistorted depth image')
+
+
+def checked_intrinsics(intrinsics, image):
+    """The Intrinsics, if they are for an image of this size; `image` is a sensor_msgs/Image or anything with its size."""
+    if (image.width, image.height) != (intrinsics.width, intrinsics.height):
+        raise BadInput(f'image is {image.width} x {image.height}, but camera_info is for '
+                       f'{intrinsics.width} x {intrinsics.height}')
+    return intrinsics

@@ -1,0 +1,11 @@
+"""The message classes of rclpy, gathered for awr_ros.hand_messages and awr_ros.hand_markers."""
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from awr_ros.msg import Hand, HandArray
+
+__all__ = ['ColorRGBA', 'Duration', 'Hand', 'HandArray', 'Marker', 'MarkerArray', 'Point', 'Pose', 'PoseArray',
+           'Quaternion', 'RegionOfInterest']
