@@ -9,7 +9,7 @@ from awr_ros.camera import Intrinsics
 
 MM_PER_M = 1000.0
 # Encodings of depth: one pixel as a NumPy type, in what unit.
-DEPTH_ENCODINGS = {'16UC1': ('u2', 'mm'), 'mono16': ('u2', 'mm'), '32FC1': ('f4', 'm')}
+DEPTH_ENCODINGS = {'16UC1': ('u2', 'mm'), 'mono16': ('u2', 'mm'), 'MONO16': ('u2', 'mm'), '32FC1': ('f4', 'm')}
 
 
 class BadInput(ValueError):

@@ -1,0 +1,42 @@
+"""The One Euro filter: less jitter of a hand at rest, little delay of one that moves.
+
+Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
+CHI 2012. The authors' package filters one number at a time with a speed of its own. Here a joint is one point with one
+speed, so that the result does not depend on how the camera is turned, and 21 joints are one array operation.
+"""
+import math
+
+import numpy as np
+
+SPEED_CUTOFF_HZ = 1.0           # of the low pass on the speed, the paper's value
+
+
+class OneEuro:
+    """Filters points that are measured again and again. Adds no frame of delay: each answer is of its own time."""
+
+    def __init__(self):
+        self._points = None
+
+    def __call__(self, points, stamp_s, min_cutoff_hz, beta):
+        """The filtered points, (n,3) float64. Non-increasing stamps start afresh.
+
+        points: (n,3) [mm], NaN where unknown; min_cutoff_hz: cutoff at rest; beta: how the cutoff grows with speed
+        [Hz per mm/s].
+        """
+        points = np.asarray(points, np.float64)
+        if self._points is None or stamp_s <= self._stamp_s:
+            self._points, self._velocity, self._stamp_s = points, np.zeros_like(points), stamp_s
+            return points
+        period_s, self._stamp_s = stamp_s - self._stamp_s, stamp_s
+        last = np.where(np.isfinite(self._points), self._points, points)        # a joint that was unknown starts here
+        velocity = np.nan_to_num((points - last) / period_s)
+        self._velocity += _weight(SPEED_CUTOFF_HZ, period_s) * (velocity - self._velocity)
+        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)          # (n,1) [mm/s]
+        self._points = last + _weight(min_cutoff_hz + beta * speed, period_s) * (points - last)
+        return self._points
+
+
+def _weight(cutoff_hz, period_s):
+    """Weight of the newest value in an exponential filter: 1 / (1 + tau/T) with tau = 1 / (2 pi cutoff)."""
+    rate = 2 * math.pi * cutoff_hz * period_s
+    return rate / (1 + rate)
