@@ -8,6 +8,7 @@ import numpy as np
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
 from awr_ros.skeleton import SIDES, palm_centre
+from awr_ros.smoothing import OneEuro
 from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
@@ -30,7 +31,7 @@ class TrackedHand:
     side_score: float           # [0,1] how sure the side is; NaN when fixed by the configuration
     state: str                  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
     score: float                # [0,1] hand score
-    joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame
+    joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
     joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm] full image
     joint_scores: np.ndarray    # (21,) float32 [0,1]
     roi: tuple                  # (x, y, width, height) [px] the crop, may reach beyond the image
@@ -53,6 +54,8 @@ class _Track:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))       # [mm/s] of the palm
     frames: int = 1
     seen: bool = True
+    smooth: OneEuro = field(default_factory=OneEuro)
+    shown: tuple = ()                                       # joints (xyz, uvd) as last reported, smoothed
 
     @property
     def palm(self):
@@ -82,11 +85,13 @@ class HandTracker:
         """Forget all hands. Identifiers go on counting."""
         self._tracks, self._frame, self._stamp_s = [], 0, None
 
-    def update(self, depth_mm, intrinsics, stamp_s):
+    def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
         """Track through one frame.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a step back or a gap of
-        more than a second starts afresh. Returns a list of TrackedHand, oldest first.
+        more than a second starts afresh; centres_xyz: (n,3) [mm] camera optical frame, where somebody else sees the middle
+        of a palm: with finder 'external' new hands are looked for there and nowhere else. Returns a list of TrackedHand,
+        oldest first.
         """
         if self._stamp_s is not None and not 0 <= stamp_s - self._stamp_s <= MAX_GAP_S:
             self.reset()
@@ -97,8 +102,8 @@ class HandTracker:
         self._follow(depth_mm, intrinsics, stamp_s)
         if len(self._tracks) < self.config.max_hands and (
                 not self._tracks or self._frame % self.config.search_every == 0):
-            self._search(depth_mm, intrinsics, stamp_s)
-        hands = [self._report(track) for track in self._tracks[:self.config.max_hands]]
+            self._search(depth_mm, intrinsics, stamp_s, centres_xyz)
+        hands = [self._report(track, intrinsics) for track in self._tracks[:self.config.max_hands]]
         rest_s = time.perf_counter() - start - self._finding_s - self._estimating_s
         self.timings = Timings(1e3 * self._finding_s, 1e3 * self._estimating_s, 1e3 * rest_s)
         return hands
@@ -127,6 +132,8 @@ class HandTracker:
         self._tracks = [t for t in self._tracks if t.seen or stamp_s - t.stamp_s <= self.config.coast_s]
 
     def _accept(self, track, pose, right_odds, stamp_s):
+        if pose.side != track.pose.side:                    # its joints are others now: nothing to glide from
+            track.smooth = OneEuro()
         moved, dt = _palm(pose) - track.palm, stamp_s - track.stamp_s
         track.pose, track.right_odds, track.stamp_s, track.seen = pose, right_odds, stamp_s, True
         track.frames += 1
@@ -134,11 +141,12 @@ class HandTracker:
             velocity = moved / dt
             track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
 
-    def _search(self, depth_mm, intrinsics, stamp_s):
+    def _search(self, depth_mm, intrinsics, stamp_s, centres_xyz):
         """Verify the finder's candidates by the network; those that pass a second time, now centred and from both sides."""
         config = self.config
         start = time.perf_counter()
-        candidates = find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
+        candidates = (np.asarray(centres_xyz, np.float64).reshape(-1, 3) if config.finder == 'external' else
+                      find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm))
         self._finding_s += time.perf_counter() - start
         places = [c for c in candidates
                   if all(np.linalg.norm(c - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
@@ -184,13 +192,24 @@ class HandTracker:
             return readings['right' if right_odds > 0 else 'left']
         return readings.get(usual) or next(iter(readings.values()))
 
-    def _report(self, track):
+    def _report(self, track, intrinsics):
         pose = track.pose
         state = 'coasting' if not track.seen else 'new' if track.frames == 1 else 'ok'
         odds = track.right_odds if pose.side == 'right' else -track.right_odds
         side_score = 1 / (1 + math.exp(-odds)) if self.config.side == 'auto' else math.nan
-        return TrackedHand(track.id, pose.side, side_score, state, pose.hand_score, pose.joints_xyz, pose.joints_uvd,
+        joints_xyz, joints_uvd = pose.joints_xyz, pose.joints_uvd
+        if self.config.smoothing:
+            joints_xyz, joints_uvd = self._smoothed(track, intrinsics)
+        return TrackedHand(track.id, pose.side, side_score, state, pose.hand_score, joints_xyz, joints_uvd,
                            pose.joint_scores, pose.roi)
+
+    def _smoothed(self, track, intrinsics):
+        """The joints to report; the hand is followed by the measured ones, so smoothing never makes the tracker late."""
+        if track.seen or not track.shown:                   # a coasting hand stays where it was last shown
+            config = self.config
+            xyz = track.smooth(track.pose.joints_xyz, track.stamp_s, config.smoothing_min_cutoff_hz, config.smoothing_beta)
+            track.shown = xyz.astype(np.float32), intrinsics.xyz_to_uvd(xyz).astype(np.float32)
+        return track.shown
 
 
 def _palm(pose):

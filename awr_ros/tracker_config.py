@@ -3,13 +3,15 @@ from dataclasses import dataclass
 
 from awr_ros.skeleton import SIDES
 
+FINDERS = ('nearest', 'external')
+
 
 @dataclass(frozen=True)
 class TrackerConfig:
     """Settings of a HandTracker."""
     max_hands: int = 2                  # at most this many at once
     side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
-    finder: str = 'nearest'             # how new hands are found
+    finder: str = 'nearest'             # how new hands are found: 'nearest' by depth alone, 'external' where the caller says
     score_threshold: float = 0.6        # [0,1] hand score that starts a track
     joint_threshold: float = 0.72       # [0,1] mean joint score that starts a track: low on faces and other things
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
@@ -17,14 +19,17 @@ class TrackerConfig:
     min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
     max_depth_mm: float = 1500.0        # [mm]
     search_every: int = 5               # [frames] between searches while some hand, but not max_hands, is tracked
+    smoothing: bool = False             # reported joints go through the One Euro filter
+    smoothing_min_cutoff_hz: float = 1.5    # [Hz] of the filter at rest
+    smoothing_beta: float = 0.02        # [Hz per mm/s] how the cutoff grows with a joint's speed
 
     def __post_init__(self):
         if self.max_hands < 1:
             raise ValueError(f'max_hands must be at least 1, got {self.max_hands}')
         if self.side not in ('auto', *SIDES):
             raise ValueError(f"side must be 'auto', 'left' or 'right', got {self.side!r}")
-        if self.finder != 'nearest':
-            raise ValueError(f"finder must be 'nearest', got {self.finder!r}")
+        if self.finder not in FINDERS:
+            raise ValueError(f'finder must be one of {FINDERS}, got {self.finder!r}')
         if not 0 <= self.lose_threshold <= self.score_threshold <= 1:
             raise ValueError('0 <= lose_threshold <= score_threshold <= 1 must hold, got '
                              f'{self.lose_threshold} and {self.score_threshold}')
@@ -34,3 +39,6 @@ class TrackerConfig:
             raise ValueError(f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}')
         if self.coast_s < 0 or self.search_every < 1:
             raise ValueError(f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and {self.search_every}')
+        if self.smoothing_min_cutoff_hz <= 0 or self.smoothing_beta < 0:
+            raise ValueError('smoothing_min_cutoff_hz must be > 0 and smoothing_beta >= 0, got '
+                             f'{self.smoothing_min_cutoff_hz} and {self.smoothing_beta}')
