@@ -5,6 +5,7 @@ pixel i of S covers [2i/S - 1, 2(i+1)/S - 1], which is the grid that `offset_fie
 """
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from awr_ros.camera import Intrinsics
@@ -21,6 +22,8 @@ class Crop:
     cube: np.ndarray            # (3,) float64 [mm]
     window: tuple               # (u0, v0, u1, v1) [px] half open, in the full image, may reach beyond it
     intrinsics: Intrinsics
+    grid: tuple | None = None   # (u, v, width, height) [px] where uvdn is -1 and how far +1 is; None: the window's pixel edges
+    roll: float = 0.0           # [rad] the crop's axes lie turned by this in the image, from u towards v
 
     @property
     def foreground(self):
@@ -29,27 +32,105 @@ class Crop:
 
     def uvd_from_uvdn(self, uvdn):
         """Crop to full image. uvdn: (..., 3). Returns (..., 3) float64 [px, px, mm]."""
-        u0, v0, u1, v1 = self.window
-        low, size = np.array([u0 - 0.5, v0 - 0.5]), np.array([u1 - u0, v1 - v0])
+        low, size = self._grid()
         uvdn = np.asarray(uvdn, np.float64)
-        return np.concatenate([(uvdn[..., :2] + 1) / 2 * size + low,
+        return np.concatenate([(uvdn[..., :2] @ _turn(self.roll).T + 1) / 2 * size + low,
                                uvdn[..., 2:] * self.cube[2] / 2 + self.centre_xyz[2]], axis=-1)
 
     def uvdn_from_uvd(self, uvd):
         """Full image to crop: the inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
-        u0, v0, u1, v1 = self.window
-        low, size = np.array([u0 - 0.5, v0 - 0.5]), np.array([u1 - u0, v1 - v0])
+        low, size = self._grid()
         uvd = np.asarray(uvd, np.float64)
-        return np.concatenate([(uvd[..., :2] - low) / size * 2 - 1,
+        return np.concatenate([((uvd[..., :2] - low) / size * 2 - 1) @ _turn(self.roll),
                                (uvd[..., 2:] - self.centre_xyz[2]) / (self.cube[2] / 2)], axis=-1)
 
+    def _grid(self):
+        """Where uvdn is -1, and how far from there it is +1: two (2,) arrays [px]."""
+        u0, v0, u1, v1 = self.window
+        u, v, width, height = self.grid or (u0 - 0.5, v0 - 0.5, u1 - u0, v1 - v0)
+        return np.array([u, v]), np.array([width, height])
 
-def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size):
+
+def _turn(angle):
+    """(2,2) rotation in the image plane, from u towards v."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s], [s, c]])
+
+
+def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     """Cut the cube around a centre out of a depth image.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN = invalid; centre_xyz: (3,) [mm], z >= 50; cube: side or (3,) [mm];
-    size: S [px]. Nearer than the front face clamps to it, beyond the back face is background, outside the image too.
+    size: S [px]; roll: [rad] turns the crop about its middle: what lies at this angle from up, clockwise, points up in it. Nearer than the front face clamps to it, beyond the back face is background, outside the image too.
     """
+    centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
+    # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5), counts pixel corners
+    # as centres and is half a pixel off.
+    middle = intrinsics.xyz_to_uvd(centre)[:2]
+    half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
+    u0, v0 = np.floor(middle - half + 1).astype(int)
+    u1, v1 = np.maximum(np.floor(middle + half + 1).astype(int), [u0 + 1, v0 + 1])
+    cut = _sample(depth_mm, (u0, v0, u1, v1), size, roll)
+    normal = (cut - np.float32(centre[2])) / np.float32(cube[2] / 2)
+    inside = (cut > 0) & (normal < 1)                   # NaN compares false
+    depth = np.where(inside, np.maximum(normal, -1), np.float32(BACKGROUND))
+    return Crop(depth, centre, cube, (int(u0), int(v0), int(u1), int(v1)), intrinsics, roll=float(roll))
+
+
+def _sample(depth_mm, window, size, roll):
+    """(size,size) float32 [mm]: the image's pixels nearest to the crop's, 0 outside the image."""
+    u0, v0, u1, v1 = window
+    height, width = depth_mm.shape
+    cut = np.zeros((size, size), np.float32)
+    if not roll:                                        # rows and columns apart: many times faster
+        cells = np.arange(size) + 0.5
+        cols, rows = (np.floor(low + cells * ((high - low) / size)).astype(int) for low, high in ((u0, u1), (v0, v1)))
+        cols_in, rows_in = (cols >= 0) & (cols < width), (rows >= 0) & (rows < height)
+        cut[np.ix_(rows_in, cols_in)] = depth_mm[np.ix_(rows[rows_in], cols[cols_in])]
+        return cut
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    turn = _turn(roll)
+    u = turn[0, 0] * axis + turn[0, 1] * axis[:, None]                      # (S,S) uvdn along the image's axes
+    v = turn[1, 0] * axis + turn[1, 1] * axis[:, None]
+    cols, rows = (np.floor(low + (t + 1) / 2 * (high - low)).astype(int) for t, low, high in ((u, u0, u1), (v, v0, v1)))
+    inside = (cols >= 0) & (cols < width) & (rows >= 0) & (rows < height)
+    cut[inside] = depth_mm[rows[inside], cols[inside]]
+    return cut
+
+
+def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
+    """Cut the cube as the authors' code does, for networks that were trained on such crops. Arguments as `crop_hand`.
+
+    Four things differ from `crop_hand`, all of which a trained network has learnt, so that it is off by up to a pixel or two
+    on other crops: the window is int(c -+ (cube/2)/z f + 0.5), whose corner pixel's centre, not its edge, is uvdn -1; the
+    cut is resized by its first, not its middle pixels; it keeps its aspect and is padded; and the farthest pixels of the cut
+    become background, which opens a hole where the whole crop is within the cube.
+    """
+    centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
+    middle = intrinsics.xyz_to_uvd(centre)[:2]
+    half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
+    (u0, v0), (u1, v1) = (middle - half + 0.5).astype(int), (middle + half + 0.5).astype(int)       # towards 0, as int()
+    u1, v1 = max(u1, u0 + 1), max(v1, v0 + 1)
+    cut = np.zeros((v1 - v0, u1 - u0), np.float32)
+    left, top, right, bottom = max(u0, 0), max(v0, 0), min(u1, intrinsics.width), min(v1, intrinsics.height)
+    if left < right and top < bottom:
+        cut[top - v0:bottom - v0, left - u0:right - u0] = np.nan_to_num(depth_mm[top:bottom, left:right], posinf=0, neginf=0)
+    near, far = centre[2] - cube[2] / 2, centre[2] + cube[2] / 2
+    cut[(cut > 0) & (cut < near)] = near
+    cut[cut > far] = 0
+    scale = min(size / (u1 - u0), size / (v1 - v0))
+    width, height = max(1, int((u1 - u0) * scale)), max(1, int((v1 - v0) * scale))
+    x, y = (size - width) // 2, (size - height) // 2
+    depth = np.zeros((size, size), np.float32)
+    depth[y:y + height, x:x + width] = cv2.resize(cut, (width, height), interpolation=cv2.INTER_NEAREST)
+    depth[(depth == depth.max()) | (depth <= 0)] = far
+    depth = ((np.clip(depth, near, far) - centre[2]) / (cube[2] / 2)).astype(np.float32)
+    return Crop(depth, centre, cube, (int(u0), int(v0), int(u1), int(v1)), intrinsics,
+                (u0 - x / scale, v0 - y / scale, size / scale, size / scale))
+
+
+def _checked(depth_mm, intrinsics, centre_xyz, cube):
+    """centre_xyz and cube as (3,) float64 [mm], or ValueError."""
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
     centre = np.asarray(centre_xyz, np.float64)
@@ -58,22 +139,7 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size):
         raise ValueError(f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}')
     if not np.all(cube > 0):
         raise ValueError(f'cube must be positive, got {cube}')
-    # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5), counts pixel corners
-    # as centres and is half a pixel off.
-    middle = intrinsics.xyz_to_uvd(centre)[:2]
-    half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
-    u0, v0 = np.floor(middle - half + 1).astype(int)
-    u1, v1 = np.maximum(np.floor(middle + half + 1).astype(int), [u0 + 1, v0 + 1])
-    cells = np.arange(size) + 0.5
-    cols = np.floor(u0 + cells * ((u1 - u0) / size)).astype(int)
-    rows = np.floor(v0 + cells * ((v1 - v0) / size)).astype(int)
-    cols_in, rows_in = (cols >= 0) & (cols < intrinsics.width), (rows >= 0) & (rows < intrinsics.height)
-    cut = np.zeros((size, size), np.float32)
-    cut[np.ix_(rows_in, cols_in)] = depth_mm[np.ix_(rows[rows_in], cols[cols_in])]
-    normal = (cut - np.float32(centre[2])) / np.float32(cube[2] / 2)
-    inside = (cut > 0) & (normal < 1)                   # NaN compares false
-    depth = np.where(inside, np.maximum(normal, -1), np.float32(BACKGROUND))
-    return Crop(depth, centre, cube, (int(u0), int(v0), int(u1), int(v1)), intrinsics)
+    return centre, cube
 
 
 def refine_centre(depth_mm, intrinsics, centre_xyz, cube, steps=2):

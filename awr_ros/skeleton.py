@@ -38,6 +38,38 @@ BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent 
 
 SIDES = ('left', 'right')
 
+# The joints of the public data sets, in their files' order; what has our name is the same joint.
+_FINGERS = ('index', 'middle', 'ring', 'pinky')
+# Ids 0, 3, 6, ... of 36. The joint in a finger's middle lies 43 to 57 mm from its tip, so it is the PIP.
+NYU_14 = ('pinky_tip', 'pinky_pip', 'ring_tip', 'ring_pip', 'middle_tip', 'middle_pip', 'index_tip', 'index_pip',
+          'thumb_tip', 'thumb_ip', 'thumb_mcp', 'wrist_pinky_side', 'wrist_thumb_side', 'palm')
+# Middles of finger segments rather than joints (index: 57, 29, 19 mm apart): only the tips have a counterpart.
+ICVL_16 = ('palm', *(f'{finger}_{part}' for finger in ('thumb', *_FINGERS) for part in ('proximal', 'intermediate', 'tip')))
+MSRA_21 = ('wrist', *(f'{finger}_{part}' for finger in _FINGERS for part in ('mcp', 'pip', 'dip', 'tip')),
+           'thumb_cmc', 'thumb_mcp', 'thumb_ip', 'thumb_tip')
+HANDS17_21 = ('wrist', 'thumb_cmc', *(f'{finger}_mcp' for finger in _FINGERS), 'thumb_mcp', 'thumb_ip', 'thumb_tip',
+              *(f'{finger}_{part}' for finger in _FINGERS for part in ('pip', 'dip', 'tip')))
+# What stands for a joint that a data set has not: the mean of others, all of which it must have.
+_STAND_INS = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
+
+
+def as_21_joints(values, joint_names):
+    """What belongs to the joints of a network, in the order of JOINT_NAMES; NaN for joints that it has not.
+
+    values: (..., J, C) float, of the joints `joint_names`. Returns (..., 21, C).
+    """
+    values = np.asarray(values)
+    if values.shape[-2] != len(joint_names):
+        raise ValueError(f'values must be of {len(joint_names)} joints, got {values.shape}')
+    if tuple(joint_names) == JOINT_NAMES:
+        return values
+    result = np.full((*values.shape[:-2], NUM_JOINTS, values.shape[-1]), np.nan, values.dtype)
+    for j, name in enumerate(JOINT_NAMES):
+        sources = (name,) if name in joint_names else _STAND_INS.get(name, ())
+        if sources and all(source in joint_names for source in sources):
+            result[..., j, :] = values[..., [joint_names.index(source) for source in sources], :].mean(-2)
+    return result
+
 
 def palm_centre(joints_xyz):
     """Mean of the wrist and the four finger MCPs: the point that crops are centred on.
@@ -45,6 +77,28 @@ def palm_centre(joints_xyz):
     joints_xyz: (..., 21, 3) array or tensor, any unit and frame. Returns (..., 3) of the same kind.
     """
     return joints_xyz[..., PALM, :].mean(-2)
+
+
+def hand_centre(joints_xyz):
+    """Palm centre, or where palm joints are NaN the mean of all joints that are not: what a hand is followed by.
+
+    joints_xyz: (21,3) float, any unit and frame. Returns (3,) float64, NaN when all joints are.
+    """
+    joints = np.asarray(joints_xyz, np.float64)
+    centre = palm_centre(joints)
+    known = joints[np.isfinite(joints).all(-1)]
+    return centre if np.isfinite(centre).all() or not len(known) else known.mean(0)
+
+
+def hand_roll(joints_xyz):
+    """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle of the four finger MCPs.
+
+    joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Returns (...) [rad] of the same kind. Turning a crop by
+    this (`crop.crop_hand`) makes the fingers' roots point up in it.
+    """
+    image = joints_xyz[..., PALM, :2] / joints_xyz[..., PALM, 2:]
+    x, y = (image[..., 1:, i].mean(-1) - image[..., 0, i] for i in (0, 1))
+    return np.arctan2(x, -y) if isinstance(joints_xyz, np.ndarray) else x.atan2(-y)
 
 
 def wrist_rotation(joints_xyz, side):
