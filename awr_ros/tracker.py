@@ -7,7 +7,7 @@ import numpy as np
 
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
-from awr_ros.skeleton import SIDES, palm_centre
+from awr_ros.skeleton import SIDES, hand_centre
 from awr_ros.smoothing import OneEuro
 from awr_ros.tracker_config import TrackerConfig
 
@@ -72,9 +72,9 @@ class HandTracker:
         self.reset()
 
     @classmethod
-    def from_pretrained(cls, weights=None, device='auto', config=TrackerConfig(), num_threads=None):
+    def from_pretrained(cls, weights=None, device='auto', config=TrackerConfig(), num_threads=None, engine='auto'):
         """Load weights (None: the ones that come with the package). Arguments and errors as the estimator's."""
-        return cls(HandPoseEstimator.from_pretrained(weights, device, num_threads), config)
+        return cls(HandPoseEstimator.from_pretrained(weights, device, num_threads, engine), config)
 
     @property
     def description(self):
@@ -168,7 +168,7 @@ class HandTracker:
                 odds = _right_odds(readings)
                 found.append((self._as_side(readings, odds, usual), odds))
         for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
-            believed = pose.hand_score >= config.score_threshold and pose.joint_scores.mean() >= config.joint_threshold
+            believed = pose.hand_score >= config.score_threshold and np.nanmean(pose.joint_scores) >= config.joint_threshold
             if (believed and len(self._tracks) < config.max_hands
                     and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
                 self._tracks.append(_Track(str(self._next_id), pose, stamp_s, odds))
@@ -214,12 +214,12 @@ class HandTracker:
 
 def _palm(pose):
     """(3,) float64 [mm]"""
-    return palm_centre(pose.joints_xyz.astype(np.float64))
+    return hand_centre(pose.joints_xyz)
 
 
 def _right_odds(readings):
     """Log odds that a hand is a right one, from its two readings; 0 when there is but one."""
     if len(readings) < 2:
         return 0.0
-    lead = np.mean(readings['right'].joint_scores) - np.mean(readings['left'].joint_scores)
+    lead = np.nanmean(readings['right'].joint_scores) - np.nanmean(readings['left'].joint_scores)
     return float(np.clip(ODDS_PER_CONFIDENCE * lead, -ODDS_A_FRAME, ODDS_A_FRAME))
