@@ -22,10 +22,12 @@ setup(
     description=manifest.findtext('description'),
     license=manifest.findtext('license'),
     python_requires='>=3.10',
-    packages=find_packages(include=['awr_ros', 'awr_ros.*']),
-    package_data={'awr_ros': ['weights/*']},
+    # The definitions of the messages go along, for bags are written without ROS.
+    packages=[*find_packages(include=['awr_ros', 'awr_ros.*']), 'awr_ros.message_definitions'],
+    package_dir={'awr_ros.message_definitions': 'msg'},
+    package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
-    extras_require={'train': requirements('train'), 'dev': requirements('dev')},
+    extras_require={name: requirements(name) for name in ('train', 'offline', 'engines', 'dev')},
     entry_points={'console_scripts': ['awr = awr_ros.__main__:main']},
     zip_safe=False,
     options={'build': {'build_base': 'build/pip'}},     # build/ itself is colcon's

@@ -2,12 +2,15 @@
 import argparse
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 
 
 def main(argv=None):
     """Run one verb; returns the exit status. Modules are imported by the verb that needs them."""
     parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
+    from awr_ros.export import add_export
+    from awr_ros.offline.command import add_track
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     _add_train(verbs)
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
@@ -15,22 +18,30 @@ def main(argv=None):
     evaluate.add_argument('--crops', type=int, default=4096, help='rendered crops (default: %(default)s)')
     evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
     evaluate.set_defaults(run=_evaluate)
-    render = verbs.add_parser('render', help='a picture of training crops with their true joints')
-    render.add_argument('output', type=Path, help='PNG to write')
+    render = verbs.add_parser('render', help='a picture of training crops, or a bag of the synthetic camera, with true joints')
+    render.add_argument('output', type=Path, help='PNG, or with --bag the folder, to write')
     render.add_argument('--crops', type=int, default=48, help='how many (default: %(default)s)')
     render.add_argument('--seed', type=int, default=1, help='default: %(default)s')
+    render.add_argument('--bag', type=int, metavar='FRAMES', help='instead a new bag of the synthetic camera with so many images, '
+                        'with their camera info and the true hands')
+    render.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='of the bag (default: %(default)s)')
+    render.add_argument('--hands', type=int, default=1, choices=(1, 2), help='in the bag (default: %(default)s)')
+    render.add_argument('--storage', default='mcap', choices=('mcap', 'sqlite3'), help='of the bag (default: %(default)s)')
     render.set_defaults(run=_render)
     bench = verbs.add_parser('bench', help='milliseconds of each stage on this machine')
     bench.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
     bench.add_argument('--repeats', type=int, default=100, help='runs of each stage; the median is shown (default: %(default)s)')
     bench.set_defaults(run=_bench)
+    add_track(verbs)
+    add_export(verbs)
+    parser.set_defaults(extra='train')
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments) or 0
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f'awr {arguments.verb}: {error}', file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(f"awr {arguments.verb}: {error}; pip install 'awr_ros[train]'", file=sys.stderr)
+        print(f"awr {arguments.verb}: {error}; pip install 'awr_ros[{arguments.extra}]'", file=sys.stderr)
     return 1
 
 
@@ -68,6 +79,15 @@ def _evaluate(arguments):
 
 
 def _render(arguments):
+    if arguments.bag is not None:
+        arguments.extra = 'offline'
+        from tqdm import tqdm
+
+        from awr_ros.offline.bag_writer import record_synthetic
+        record_synthetic(arguments.output, arguments.bag, arguments.rate, arguments.hands, arguments.seed, arguments.storage,
+                         partial(tqdm, unit='image', disable=None))
+        print(f'wrote {arguments.output}')
+        return
     from awr_ros.training.sheet import crop_sheet
     from awr_ros.synthetic.crops import CropSource
     crop_sheet(arguments.output, CropSource(arguments.seed).draw(arguments.crops))

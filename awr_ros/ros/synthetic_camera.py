@@ -20,9 +20,8 @@ except ImportError:             # ROS from wheels
 from awr_ros.msg import HandArray
 from awr_ros.ros.conversions import info_from_intrinsics, true_hand_array
 from awr_ros.ros.process import run
-from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
+from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
-FRAME_ID = 'synthetic_camera_depth_optical_frame'
 AHEAD = 30          # images rendered ahead of time: an image that takes longer than a period delays no other
 
 

@@ -12,6 +12,7 @@ from awr_ros.synthetic.poses import POSTURES, HandPose, thumb_roll
 from awr_ros.synthetic.render import splat_image
 
 DEFAULT_INTRINSICS = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
+FRAME_ID = 'synthetic_camera_depth_optical_frame'
 POSTURE_S = 1.5             # time from one posture to the next
 WALL_MM = 1400.0
 # Palm to the camera, fingers up: the hand's x is up, its y to the right of the image, its z away from the camera.

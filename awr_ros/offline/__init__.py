@@ -1,0 +1,1 @@
+"""Tracking what was recorded: bags, folders of depth images, single images. Needs no ROS."""

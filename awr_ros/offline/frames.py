@@ -1,0 +1,109 @@
+"""What is tracked, frame by frame: the interface of all inputs, and depth images in files."""
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+
+from awr_ros.camera_messages import BadInput, stamp_seconds
+from awr_ros.depth_camera import DepthCamera
+
+NS_PER_S = 10**9
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One depth image of an input, not yet read."""
+    name: str                   # which one, for a person
+    stamp_ns: int               # [ns] when it was taken, as its header says; 0: unknown
+    logged_ns: int              # [ns] when it was recorded
+    frame_id: str               # of the camera's optical frame; '' when the input has none
+    load: Callable = field(repr=False)      # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInput
+
+    @property
+    def time_s(self):
+        """The time that the tracker reckons with [s]: as in the node the stamp, or without one the time of arrival."""
+        sec, nanosec = divmod(self.stamp_ns or self.logged_ns, NS_PER_S)
+        return stamp_seconds(SimpleNamespace(sec=sec, nanosec=nanosec))
+
+
+class DepthImages:
+    """16-bit PNGs, one depth image each, as an input: its length, its frames in order, and their rate.
+
+    camera_info: (width, height) -> sensor_msgs/CameraInfo; stamps_ns: one for each path [ns]; distortion: see DepthCamera;
+    scale: millimetres a unit of the pixels.
+    """
+
+    def __init__(self, paths, camera_info, stamps_ns, distortion='undistort', scale=1.0):
+        if len(paths) != len(stamps_ns):
+            raise ValueError(f'{len(paths)} images, but {len(stamps_ns)} timestamps')
+        if not scale > 0:
+            raise ValueError(f'the depth scale must be positive, got {scale:g}')
+        self._paths, self._stamps_ns, self._scale = paths, stamps_ns, scale
+        self._camera_info, self._distortion = camera_info, distortion
+
+    @property
+    def rate_hz(self):
+        """Images a second, for a video of them."""
+        span_ns = self._stamps_ns[-1] - self._stamps_ns[0]
+        return (len(self) - 1) * NS_PER_S / span_ns if span_ns > 0 else 30.0
+
+    def __len__(self):
+        return len(self._paths)
+
+    def __iter__(self):
+        for path, stamp_ns in zip(self._paths, self._stamps_ns, strict=True):
+            yield Frame(path.name, stamp_ns, stamp_ns, '', lambda path=path: self._load(path))
+
+    def _load(self, path):
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+        if pixels is None:
+            raise BadInput('not an image that OpenCV can read')
+        if pixels.dtype != np.uint16 or pixels.ndim != 2:
+            channels = pixels.shape[2] if pixels.ndim == 3 else 1
+            raise BadInput(f'the image has {channels} channel(s) of {pixels.dtype}, expected 1 of uint16: depth')
+        height, width = pixels.shape
+        camera = DepthCamera(self._camera_info(width, height), self._distortion)
+        depth = camera.depth_from(SimpleNamespace(width=width, height=height, encoding='16UC1', step=2 * width,
+                                                  is_bigendian=sys.byteorder == 'big', data=pixels.view(np.uint8).ravel()))
+        return depth if self._scale == 1 else depth * np.float32(self._scale), camera.intrinsics
+
+
+def image_paths(path):
+    """The PNGs of a folder in natural order (2 before 10), or the one image that `path` is."""
+    if path.is_file():
+        return [path]
+    paths = sorted((p for p in path.iterdir() if p.suffix.lower() == '.png'), key=_natural)
+    if not paths:
+        raise ValueError(f'{path} has neither PNGs nor a metadata.yaml: expected a folder of 16-bit PNGs, or a ROS 2 bag')
+    return paths
+
+
+def even_stamps(count, rate_hz):
+    """Stamps [ns] of `count` images taken at this rate, the first at 1 s: 0 means that there is no stamp."""
+    if not rate_hz > 0:
+        raise ValueError(f'the rate must be positive, got {rate_hz:g} Hz')
+    return [NS_PER_S + round(index * NS_PER_S / rate_hz) for index in range(count)]
+
+
+def read_stamps(path):
+    """Stamps [ns] from a text file: seconds at the start of each line, what follows is ignored, as are lines with #."""
+    stamps_ns = []
+    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+        text = line.split('#')[0].replace(',', ' ').split()
+        if not text:
+            continue
+        match = re.fullmatch(r'(\d+)(?:\.(\d{1,9})\d*)?', text[0])
+        if not match:
+            raise ValueError(f"{path}, line {number}: expected seconds like 1700000000.033333333, got '{text[0]}'")
+        # Not by float: a double has no room for today's seconds and their nanoseconds.
+        stamps_ns.append(int(match[1]) * NS_PER_S + int((match[2] or '').ljust(9, '0')))
+    return stamps_ns
+
+
+def _natural(path):
+    return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', path.name.lower())]

@@ -1,0 +1,62 @@
+"""Overlay pictures of what was tracked: a video, a folder of PNGs, or one PNG."""
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+
+from awr_ros.draw import overlay
+from awr_ros.offline.outputs import completed
+
+
+@contextmanager
+def overlays(path, count, rate_hz):
+    """A function that draws a Tracked; frames that were refused are left out.
+
+    path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a name without suffix a
+    folder with one PNG a frame, called by its number.
+    """
+    path = Path(path)
+    kind = {'.mp4': _video, '.png': _picture, '': _folder}.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f'cannot draw into {path}: expected a name that ends in .mp4, a folder, or .png for a single image')
+    if kind is _picture and count != 1:
+        raise ValueError(f'{path} is one picture, but there are {count} images: name a .mp4 or a folder')
+    with completed(path) as part, kind(part, rate_hz) as add:
+        yield lambda tracked: None if tracked.refused else add(tracked.index, overlay(tracked.depth_mm, tracked.hands))
+
+
+@contextmanager
+def _video(path, rate_hz):
+    writer, size = None, None
+
+    def add(index, image):
+        nonlocal writer, size
+        if writer is None:
+            size = image.shape
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate_hz, (size[1], size[0]))
+            if not writer.isOpened():
+                raise ValueError(f'this OpenCV ({cv2.__version__}) cannot write mp4 videos: name a folder for PNGs instead')
+        if image.shape != size:         # OpenCV would leave it out without a word
+            raise ValueError(f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x {size[0]}: '
+                             'a video has one size, name a folder for PNGs instead')
+        writer.write(image)
+    try:
+        yield add
+    finally:
+        if writer is not None:
+            writer.release()
+
+
+@contextmanager
+def _folder(path, _rate_hz):
+    path.mkdir()
+    yield lambda index, image: _write(path / f'{index:06d}.png', image)
+
+
+@contextmanager
+def _picture(path, _rate_hz):
+    yield lambda _index, image: _write(path, image)
+
+
+def _write(path, image):
+    path.write_bytes(cv2.imencode('.png', image)[1].tobytes())      # says what is wrong, unlike cv2.imwrite
