@@ -11,12 +11,15 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
     from awr_ros.export import add_export
     from awr_ros.offline.command import add_track
+    from awr_ros.training.dataset_command import add_import, extend_evaluate
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
-    _add_train(verbs)
+    argv = sys.argv[1:] if argv is None else argv
+    _add_train(verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv))
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
     evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
     evaluate.add_argument('--crops', type=int, default=4096, help='rendered crops (default: %(default)s)')
     evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
+    extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)
     render = verbs.add_parser('render', help='a picture of training crops, or a bag of the synthetic camera, with true joints')
     render.add_argument('output', type=Path, help='PNG, or with --bag the folder, to write')
@@ -34,6 +37,7 @@ def main(argv=None):
     bench.set_defaults(run=_bench)
     add_track(verbs)
     add_export(verbs)
+    add_import(verbs)
     parser.set_defaults(extra='train')
     arguments = parser.parse_args(argv)
     try:
@@ -53,9 +57,13 @@ TRAIN_HELP = {
     'compiled': 'fuse with torch.compile (needs a C++ compiler, saves a third of the time)'}
 
 
-def _add_train(verbs):
-    train = verbs.add_parser('train', help='train the compact network on rendered hands; goes on where it stopped')
+def _add_train(verbs, on_dataset):
+    train = verbs.add_parser('train', help='train the compact network on rendered hands, or with --dataset NAME one of the '
+                             "paper's on a public data set (train --dataset nyu --help); goes on where it stopped")
     train.add_argument('folder', type=Path, help='folder of the run: last.pt, weights.pt, log.csv')
+    if on_dataset:              # has options of its own
+        from awr_ros.training.dataset_command import extend_train
+        return extend_train(train)
     from awr_ros.training.config import TrainConfig
     for field in dataclasses.fields(TrainConfig):
         option = '--' + field.name.replace('_', '-')
@@ -74,6 +82,11 @@ def _train(arguments):
 
 
 def _evaluate(arguments):
+    if arguments.dataset:
+        from awr_ros.training.dataset_command import evaluate_dataset
+        return evaluate_dataset(arguments)
+    if arguments.predictions:
+        raise ValueError('files of predictions need --dataset')
     from awr_ros.training.evaluate import evaluate
     evaluate(arguments.weights, arguments.crops, arguments.sheet)
 
