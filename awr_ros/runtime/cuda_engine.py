@@ -1,0 +1,81 @@
+"""torch on an NVIDIA GPU: half precision, channels last, one CUDA graph per batch size, read-out inside.
+
+At batch 1 a GPU needs far less time for the compact network's kernels than Python and the driver need to launch them one
+by one. A graph replays them all with one launch. A graph is fixed to its batch size and to its memory, so there is one
+for each of a few sizes, and smaller batches are filled up with background.
+"""
+import numpy as np
+import torch
+
+from awr_ros.crop import BACKGROUND
+from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, readout_module
+
+GRAPH_BATCHES = (1, 2, 4, MAX_BATCH)    # max_hands x sides is 4 by default; searches take up to MAX_BATCH
+WARM_UPS = 3                            # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
+
+
+def graph_batch(count):
+    """The smallest of GRAPH_BATCHES that holds `count` crops."""
+    if not 1 <= count <= MAX_BATCH:
+        raise ValueError(f'a pass takes 1 to {MAX_BATCH} crops, got {count}')
+    return min(size for size in GRAPH_BATCHES if size >= count)
+
+
+class CudaEngine:
+    """A network on the current CUDA device. All graphs are captured at the start, so no frame waits for one."""
+
+    def __init__(self, network, origin='', half=True):
+        """network: of awr_ros.network; origin: of its weights, in words. half: False computes in single precision (for comparisons)."""
+        if not torch.cuda.is_available():
+            raise ValueError("device is 'cuda', but torch finds no CUDA device")
+        self.config = EngineConfig.of(network.config, origin)
+        self.description = (f"torch {torch.__version__} on {torch.cuda.get_device_name()}, "
+                            f"{'float16' if half else 'float32'}, CUDA graphs")
+        network = network.eval().to('cuda', memory_format=torch.channels_last)
+        readout = readout_module(network.half() if half else network)
+        self._stream = torch.cuda.Stream()
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            # The largest first: the smaller graphs then fit into the memory pool that it made.
+            self._graphs = {}
+            for size in sorted(GRAPH_BATCHES, reverse=True):
+                pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
+                self._graphs[size] = _Graph(readout, size, self.config.crop_size, pool, self._stream)
+        self._stream.synchronize()
+
+    def read(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+        check_crops(crops, self.config)
+        return read_in_passes(self._pass, crops)
+
+    def _pass(self, crops):
+        return self._graphs[graph_batch(len(crops))].run(crops, self._stream)
+
+
+class _Graph:
+    """One captured pass with its input and outputs on the device and pinned copies of them on the host."""
+
+    def __init__(self, readout, batch, size, pool, stream):
+        # Pinned memory is what the GPU can copy by itself, without the driver staging it.
+        self._host_in = torch.full((batch, 1, size, size), BACKGROUND).pin_memory()
+        self._device_in = self._host_in.to('cuda')
+        for _ in range(WARM_UPS):
+            readout(self._device_in)
+        stream.synchronize()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
+            self._device_out = readout(self._device_in)
+        self._host_out = [torch.empty(output.shape, dtype=output.dtype).pin_memory() for output in self._device_out]
+
+    @torch.inference_mode()
+    def run(self, crops, stream):
+        """crops: (b,1,S,S) with b up to the graph's batch. Returns three arrays of b rows."""
+        count = len(crops)
+        self._host_in[:count] = torch.from_numpy(crops)
+        self._host_in[count:] = BACKGROUND
+        with torch.cuda.stream(stream):
+            self._device_in.copy_(self._host_in, non_blocking=True)
+            self.graph.replay()
+            for host, device in zip(self._host_out, self._device_out):
+                host.copy_(device, non_blocking=True)
+        stream.synchronize()
+        return [np.array(host[:count]) for host in self._host_out]     # copies: the next pass writes there again

@@ -1,0 +1,89 @@
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider where that is installed."""
+import warnings
+
+import numpy as np
+
+from awr_ros.runtime.cache import cache_folder
+from awr_ros.runtime.readout import MAX_BATCH, OUTPUTS, EngineConfig, check_crops, read_in_passes, readout_module
+
+METADATA = 'awr_ros'        # where a model keeps what EngineConfig.to_json says
+OPSET = 17                  # read by ONNX Runtime 1.13 and newer
+CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')     # the fastest first
+
+
+def write_onnx(network, origin, path):
+    """Convert network and read-out to an ONNX file. Needs the package onnx, beside torch."""
+    import onnx
+    import torch
+    size = network.config.crop_size
+    batch = {name: {0: 'batch'} for name in ('depth', *OUTPUTS)}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        # The exporter from TorchScript: the newer one needs one more package and takes ten times as long.
+        options = {'dynamo': False} if _has_dynamo_option(torch) else {}
+        torch.onnx.export(readout_module(network), (torch.ones(2, 1, size, size),), str(path), input_names=['depth'],
+                          output_names=list(OUTPUTS), dynamic_axes=batch, opset_version=OPSET, **options)
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {METADATA: EngineConfig.of(network.config, origin).to_json()})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _has_dynamo_option(torch):
+    """torch.onnx.export takes `dynamo` since torch 2.5."""
+    return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 5)
+
+
+def cuda_provider():
+    """The fastest CUDA provider of the installed ONNX Runtime, or None."""
+    import onnxruntime
+    available = onnxruntime.get_available_providers()
+    return next((provider for provider in CUDA_PROVIDERS if provider in available), None)
+
+
+class OnnxEngine:
+    """An ONNX file that `write_onnx` wrote."""
+
+    def __init__(self, path, num_threads=1, provider='CPUExecutionProvider'):
+        """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must do the work.
+
+        Raises ValueError that names the path for a file that cannot be read or was not exported by this package, and
+        ValueError when the provider cannot be started.
+        """
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')    # waiting must not cost a core
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=[self._with_options(provider)])
+        except Exception as error:              # the classes of its errors are no part of its interface
+            raise ValueError(f'ONNX Runtime cannot load {path} with {provider}: {str(error).splitlines()[0]}') from error
+        if session.get_providers()[0] != provider:
+            raise ValueError(f'ONNX Runtime cannot start {provider}: it offers {", ".join(session.get_providers())} instead')
+        metadata = session.get_modelmeta().custom_metadata_map
+        if METADATA not in metadata:
+            raise ValueError(f'{path} was not exported by this package: it has no metadata {METADATA}')
+        self.config = EngineConfig.from_json(metadata[METADATA], path)
+        where = (f'the CPU, f32, {num_threads} threads' if provider == 'CPUExecutionProvider' else
+                 f'the GPU by {provider}')
+        self.description = f'ONNX Runtime {onnxruntime.__version__} on {where}'
+        self._session = session
+        size = self.config.crop_size
+        for batch in range(1, MAX_BATCH + 1):
+            self._pass(np.ones((batch, 1, size, size), np.float32))
+
+    @staticmethod
+    def _with_options(provider):
+        if provider == 'TensorrtExecutionProvider':         # building its engine takes minutes: once
+            return provider, {'trt_fp16_enable': True, 'trt_engine_cache_enable': True,
+                              'trt_engine_cache_path': str(cache_folder() / 'tensorrt')}
+        return provider
+
+    def read(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+        check_crops(crops, self.config)
+        return read_in_passes(self._pass, crops)
+
+    def _pass(self, crops):
+        return self._session.run(OUTPUTS, {'depth': np.ascontiguousarray(crops)})

@@ -1,0 +1,81 @@
+"""OpenVINO on the CPU: the fastest engine where the CPU multiplies matrices of bfloat16."""
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, trace
+
+METADATA = 'awr_ros'        # where a model keeps what EngineConfig.to_json says
+
+
+def import_openvino():
+    """The module openvino. Raises ModuleNotFoundError where it is not installed.
+
+    Without its telemetry: importing openvino reports the import to its makers over the network, and a robot has no
+    business to do that. OpenVINO does without the package openvino_telemetry where it cannot be imported.
+    """
+    if 'openvino' not in sys.modules:
+        sys.modules.setdefault('openvino_telemetry', None)
+    import openvino
+    return openvino
+
+
+def fastest_precision(flags=None):
+    """'bf16' on CPUs that multiply matrices of bfloat16 in hardware (AMX), else 'f32'.
+
+    Not what OpenVINO says the CPU can do: with AVX512_BF16 alone bf16 took 1.5 times as long as f32. flags: of the CPU in
+    Linux's words, None: of this one; unknown CPUs get 'f32'.
+    """
+    if flags is None:
+        cpuinfo = Path('/proc/cpuinfo')
+        flags = cpuinfo.read_text().split() if cpuinfo.exists() else ()
+    return 'bf16' if 'amx_bf16' in flags else 'f32'
+
+
+def write_openvino(network, origin, path):
+    """Convert network and read-out to an OpenVINO model at path (.xml; the weights go beside it as .bin)."""
+    ov = import_openvino()
+    config = EngineConfig.of(network.config, origin)
+    shape = ov.PartialShape([-1, 1, config.crop_size, config.crop_size])
+    model = ov.convert_model(trace(network), input=[shape])
+    model.set_rt_info(config.to_json(), [METADATA])
+    ov.save_model(model, str(path), compress_to_fp16=False)
+
+
+class OpenVinoEngine:
+    """An OpenVINO model that `write_openvino` wrote."""
+
+    def __init__(self, path, num_threads=1, precision=None):
+        """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the fastest here.
+
+        Raises ValueError that names the path for a file that cannot be read or was not exported by this package.
+        """
+        ov = import_openvino()
+        precision = precision or fastest_precision()
+        core = ov.Core()
+        try:
+            model = core.read_model(str(path))
+        except RuntimeError as error:
+            raise ValueError(f'{path} is no OpenVINO model: {str(error).strip().splitlines()[-1]}') from error
+        if not model.has_rt_info([METADATA]):
+            raise ValueError(f'{path} was not exported by this package: it has no metadata {METADATA}')
+        self.config = EngineConfig.from_json(model.get_rt_info([METADATA]).astype(str), path)
+        self.description = f'OpenVINO {ov.__version__.split("-")[0]} on the CPU, {precision}, {num_threads} threads'
+        compiled = core.compile_model(model, 'CPU', {
+            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': num_threads, 'INFERENCE_PRECISION_HINT': precision,
+            'ENABLE_CPU_PINNING': False})       # pinned to a core that a camera driver keeps busy, it would wait for that
+        self._tensor, self._request = ov.Tensor, compiled.create_infer_request()
+        self._outputs = compiled.outputs
+        size = self.config.crop_size
+        for batch in range(1, MAX_BATCH + 1):   # code is generated at the first pass of each size: not in a frame's time
+            self._pass(np.ones((batch, 1, size, size), np.float32))
+
+    def read(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+        check_crops(crops, self.config)
+        return read_in_passes(self._pass, crops)
+
+    def _pass(self, crops):
+        self._request.infer(self._tensor(np.ascontiguousarray(crops), shared_memory=True))
+        return [np.array(self._request.get_tensor(output).data) for output in self._outputs]    # copies: memory is reused

@@ -1,0 +1,98 @@
+"""What every engine computes: crops in; joints, their scores and the hand scores out. The read-out belongs to the network,
+so that one graph holds both and an engine can fuse across them.
+
+An engine is any object with `config` (EngineConfig), `description` (str, for people) and
+`read(crops) -> Readings`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1.
+"""
+import json
+import warnings
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores')
+FORMAT = 'awr_ros engine 1'
+MAX_BATCH = 8               # crops in one pass: as many as the finder has candidates; longer lists take several passes
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What has to be known of a network to feed it and to use what it says."""
+    joint_names: tuple[str, ...]    # of the J joints, in order
+    crop_size: int                  # S, side of the input [px]
+    cube_mm: float                  # side of the cropped cube [mm]
+    side: str = 'right'             # of the hands that it knows
+    authors_crop: bool = False      # wants crops as the authors' code cuts them (awr_ros.crop)
+    origin: str = ''                # where its weights come from, in words
+
+    @classmethod
+    def of(cls, config, origin=''):
+        """Of a network's configuration, which has more fields (awr_ros.network)."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls) if field.name != 'origin'},
+                   origin=origin)
+
+    def to_json(self):
+        """For the metadata of an exported file."""
+        return json.dumps({'format': FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text, path):
+        """The inverse of `to_json`. Raises ValueError that names the path when it is not of this package."""
+        try:
+            values = json.loads(text)
+            if values.pop('format') != FORMAT:
+                raise ValueError(f"expected format '{FORMAT}'")
+            return cls(tuple(values.pop('joint_names')), **values)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f'{path} was not exported by this package: {error}') from error
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the network says of B crops."""
+    joints_uvdn: np.ndarray     # (B,J,3) float32, each axis of the crop in [-1,1]
+    joint_scores: np.ndarray    # (B,J) float32 [0,1], highest closeness claimed for the joint
+    hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
+
+
+def read_in_passes(read, crops):
+    """`read` over at most MAX_BATCH crops at a time; it returns three arrays. Returns Readings."""
+    parts = [read(crops[first:first + MAX_BATCH]) for first in range(0, len(crops), MAX_BATCH)]
+    return Readings(*(parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))))
+
+
+def check_crops(crops, config):
+    """Misuse of `read` is a ValueError with expected and got."""
+    size = config.crop_size
+    if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (1, size, size) or not len(crops):
+        raise ValueError(f'crops must be (B,1,{size},{size}) float32 with B >= 1, got {crops.shape} {crops.dtype}')
+
+
+def readout_module(network):
+    """network and read-out as one torch module: depth (B,1,S,S) -> the three arrays of Readings as tensors."""
+    import torch
+
+    from awr_ros.offset_field import decode
+
+    class Readout(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.kernel_size = network, network.config.kernel_size
+
+        def forward(self, depth):
+            # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
+            field, hand_logit = self.network(depth.to(next(self.network.parameters(), depth).dtype))
+            joints_uvdn, joint_scores = decode(field.float(), depth, self.kernel_size)
+            return joints_uvdn, joint_scores, hand_logit.float().sigmoid()
+    return Readout().eval()
+
+
+def trace(network):
+    """The read-out as a TorchScript graph of any batch size, for converters. Takes a network in eval mode on the CPU."""
+    import torch
+    size = network.config.crop_size
+    with warnings.catch_warnings(), torch.no_grad():
+        # The shape checks of decode are Python conditions: they hold for all inputs of this size.
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        return torch.jit.trace(readout_module(network), torch.ones(2, 1, size, size), check_trace=False)

@@ -1,0 +1,172 @@
+"""Which engine runs the network, why, and how it gets there: `load_engine`.
+
+`auto` takes the fastest engine that this machine has and says why; an engine asked for by name is that engine or an error
+that says how to get it. Nothing ever falls back to something slower in silence.
+"""
+import ctypes
+import importlib.util
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from awr_ros.default_weights import DEFAULT_WEIGHTS, check_whole
+from awr_ros.runtime.cache import NAME, cache_folder, converted
+from awr_ros.runtime.openvino_engine import fastest_precision
+
+ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime')
+DEVICES = ('auto', 'cpu', 'cuda')
+MOST_THREADS = 4            # taken by default: more make a network of this size little faster
+SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}     # of exported files, which fix the engine
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine on a device."""
+    engine: str         # 'torch', 'openvino' or 'onnxruntime'
+    device: str         # 'cpu' or 'cuda'
+    reason: str         # in words
+
+
+def default_threads():
+    """All CPU cores that this process may use but one, which is left to the robot; at most MOST_THREADS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return min(max(1, cores - 1), MOST_THREADS)
+
+
+def has_cuda():
+    """Whether torch can use an NVIDIA GPU. Where there is no driver, torch is not even imported."""
+    try:
+        ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return False
+    import torch
+    return torch.cuda.is_available()
+
+
+def installed(package):
+    """Whether a Python package could be imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def choose(engine, device, weights=None, cuda=has_cuda, installed=installed, precision=fastest_precision):
+    """The Choice for parameters engine (of ENGINES) and device (of DEVICES).
+
+    weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what is wrong or missing and
+    which pip package would help. cuda, installed, precision: how to find out, replaced in tests.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if device not in DEVICES:
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
+    file_engine = SUFFIXES.get(Path(weights).suffix) if weights is not None else None
+    if file_engine and engine not in ('auto', file_engine):
+        raise ValueError(f"engine is '{engine}', but {weights} is a file for '{file_engine}'")
+    if file_engine or engine != 'auto':
+        return _as_asked(file_engine or engine, device, f'{weights} is a file for it' if file_engine else 'asked for', cuda,
+                         installed)
+    if device != 'cpu' and cuda():
+        return Choice('torch', 'cuda', 'the fastest where there is a GPU')
+    if device == 'cuda':
+        raise ValueError("device is 'cuda', but torch finds no CUDA device")
+    # In float32 ONNX Runtime was a tenth faster and needs half the time to start; bfloat16 is OpenVINO's alone.
+    has = {'openvino': installed('openvino'), 'onnxruntime': installed('onnxruntime') and installed('onnx')}
+    if has['openvino'] and (precision() == 'bf16' or not has['onnxruntime']):
+        return Choice('openvino', 'cpu', 'the fastest on a CPU with AMX' if precision() == 'bf16' else
+                      'the fastest installed: onnxruntime and onnx are not')
+    if has['onnxruntime']:
+        return Choice('onnxruntime', 'cpu', 'the fastest on a CPU without AMX' if precision() == 'f32' else
+                      'the fastest installed: openvino is not')
+    return Choice('torch', 'cpu', 'the only one installed, two to three times slower than: pip install onnxruntime onnx')
+
+
+def _as_asked(engine, device, reason, cuda, installed):
+    """The Choice of an engine that is not to be chosen any more."""
+    if engine == 'torch':
+        if device == 'cuda' and not cuda():
+            raise ValueError("device is 'cuda', but torch finds no CUDA device")
+        return Choice(engine, 'cuda' if device != 'cpu' and cuda() else 'cpu', reason)
+    if not installed(engine):
+        raise ValueError(f"engine is '{engine}', but the package is not installed: pip install {engine}")
+    if engine == 'openvino':
+        if device == 'cuda':
+            raise ValueError("engine is 'openvino', which has no device 'cuda': use engine 'torch'")
+        return Choice(engine, 'cpu', reason)
+    from awr_ros.runtime.onnx_engine import cuda_provider
+    provider = cuda_provider() if device != 'cpu' else None
+    if device == 'cuda' and provider is None:
+        raise ValueError("device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
+    return Choice(engine, 'cuda' if provider else 'cpu', reason)
+
+
+def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
+    """Load weights into the fastest engine here, or the one asked for.
+
+    weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights that come with the package; num_threads:
+    CPU threads, None or 0: `default_threads()`. Raises FileNotFoundError or ValueError that names the path, and ValueError
+    for an engine or a device that is not there. The first start with a checkpoint converts it, which takes some seconds.
+    """
+    choice = choose(engine, device, weights)
+    threads = num_threads or default_threads()
+    path = Path(weights or DEFAULT_WEIGHTS)
+    if not path.is_file():
+        raise FileNotFoundError(f'no weights at {path}')
+    loaded = LOADERS[choice.engine](path, choice, threads)
+    name = 'default weights' if weights is None else str(weights)
+    loaded.description += f' ({choice.reason}); {name}, {loaded.config.origin}'
+    return loaded
+
+
+def load_network(path):
+    """The network of a checkpoint and the origin of its weights in words."""
+    from awr_ros.network import load_checkpoint
+    network, about = load_checkpoint(path)
+    return network, about.get('recipe', {}).get('imported_from') or f"{about['step']} training samples"
+
+
+def _load_torch(path, choice, threads):
+    network, origin = load_network(path)
+    if choice.device == 'cuda':
+        from awr_ros.runtime.cuda_engine import CudaEngine
+        return CudaEngine(network, origin)
+    from awr_ros.runtime.torch_engine import TorchEngine
+    return TorchEngine(network, origin, threads)
+
+
+def _load_openvino(path, _, threads):
+    from awr_ros.runtime import openvino_engine
+    version = openvino_engine.import_openvino().__version__
+    return _load_converted(path, f'openvino {version}', openvino_engine.write_openvino, '.xml',
+                           lambda file: openvino_engine.OpenVinoEngine(file, threads))
+
+
+def _load_onnx(path, choice, threads):
+    from awr_ros.runtime import onnx_engine
+    if path.suffix != '.onnx' and not installed('onnx'):
+        raise ValueError(f"engine 'onnxruntime' needs the package onnx to convert {path}: pip install onnx")
+    provider = 'CPUExecutionProvider' if choice.device == 'cpu' else onnx_engine.cuda_provider()
+    return _load_converted(path, 'onnx', onnx_engine.write_onnx, '.onnx',
+                           lambda file: onnx_engine.OnnxEngine(file, threads, provider))
+
+
+def _load_converted(path, converter, write, suffix, load):
+    """load(path) of an exported file, or load(file) of what write(network, origin, file) makes of a checkpoint, cached."""
+    if path.suffix == suffix:
+        return load(path)
+
+    def convert(folder):
+        network, origin = load_network(path)        # only here: a start from the cache needs no torch
+        write(network, origin, folder / (NAME + suffix))
+    check_whole(path)
+    try:
+        entry = converted(path, converter, convert)
+    except OSError as error:            # a robot's file system may be read only
+        with tempfile.TemporaryDirectory() as folder:
+            convert(Path(folder))
+            loaded = load(Path(folder) / (NAME + suffix))
+        loaded.description += f', converted anew at every start because {cache_folder()} cannot be written ({error.strerror})'
+        return loaded
+    return load(entry / (NAME + suffix))
+
+
+LOADERS = {'torch': _load_torch, 'openvino': _load_openvino, 'onnxruntime': _load_onnx}
