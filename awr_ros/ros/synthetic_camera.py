@@ -1,4 +1,5 @@
 """A camera that needs no hardware: rendered depth images of moving hands, and where their joints truly are."""
+import itertools
 import os
 import queue
 import sys
@@ -34,6 +35,9 @@ class SyntheticCameraNode(Node):
         num_hands = self._declare('num_hands', 1, 'hands in view', IntegerRange(from_value=1, to_value=2))
         seed = self._declare('seed', 0, 'the same seed gives the same movement',
                              IntegerRange(from_value=0, to_value=2**31))
+        repeat = self._declare('repeat', 0.0, 'render only so much movement [s], then show it backwards and forwards, which '
+                               'leaves the CPU to the tracker; 0: always render',
+                               FloatingPointRange(from_value=0.0, to_value=60.0))
         best_effort = self._declare('best_effort', False, 'publish as best effort, as some camera drivers do')
 
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
@@ -45,7 +49,7 @@ class SyntheticCameraNode(Node):
         self._bridge = CvBridge()
         self._rendered = queue.Queue(maxsize=AHEAD)
         self._stop, self._started = threading.Event(), False
-        self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed), daemon=True)
+        self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed, repeat), daemon=True)
         self._renderer.start()
         self.create_timer(1.0 / rate, self._publish)
         self.get_logger().info(f'{num_hands} hand(s) at {rate:g} Hz on {self._image_pub.topic_name}')
@@ -58,7 +62,7 @@ class SyntheticCameraNode(Node):
             descriptor.integer_range = [range_]
         return self.declare_parameter(name, default, descriptor).value
 
-    def _render(self, rate, num_hands, seed):
+    def _render(self, rate, num_hands, seed, repeat_s):
         # Rendered ahead, so it can yield to whoever works on the images; on Linux niceness is a thread's own.
         if sys.platform == 'linux':
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
@@ -66,31 +70,50 @@ class SyntheticCameraNode(Node):
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=num_hands, seed=seed)
-        index = 0
-        while not self._stop.is_set():
-            frame = camera.frame(index / rate)
-            index += 1
+        for messages in self._shown(camera, rate, repeat_s):
             while not self._stop.is_set():
                 try:
-                    self._rendered.put(frame, timeout=0.2)
+                    self._rendered.put(messages, timeout=0.2)
                     break
                 except queue.Full:
                     pass
+
+    def _shown(self, camera, rate, repeat_s):
+        """The messages of each image in the order of publication, without a header, until the node stops."""
+        def messages(index):
+            depth_mm, true_hands = camera.frame(index / rate)
+            return (self._bridge.cv2_to_imgmsg(depth_mm, '16UC1'), info_from_intrinsics(DEFAULT_INTRINSICS, Header()),
+                    true_hand_array(true_hands, Header()))
+        if not repeat_s:
+            for index in itertools.count():
+                if self._stop.is_set():
+                    return
+                yield messages(index)
+        some = []
+        for index in range(max(2, round(repeat_s * rate))):
+            if self._stop.is_set():
+                return
+            some.append(messages(index))
+        for index in itertools.cycle([*range(len(some)), *range(len(some) - 2, 0, -1)]):    # no jump at either end
+            if self._stop.is_set():
+                return
+            yield some[index]
 
     def _publish(self):
         if not self._started:
             self._started = self._rendered.full()
             return
         try:
-            depth_mm, true_hands = self._rendered.get_nowait()
+            image, info, truth = self._rendered.get_nowait()
         except queue.Empty:
             self.get_logger().warning('rendering does not keep up with the rate: an image is late',
                                       throttle_duration_sec=5.0)
             return
         header = Header(frame_id=FRAME_ID, stamp=self.get_clock().now().to_msg())
-        self._truth_pub.publish(true_hand_array(true_hands, header))
-        self._info_pub.publish(info_from_intrinsics(DEFAULT_INTRINSICS, header))
-        self._image_pub.publish(self._bridge.cv2_to_imgmsg(depth_mm, '16UC1', header))
+        image.header = info.header = truth.header = header
+        self._image_pub.publish(image)          # first: the others are not waited for
+        self._info_pub.publish(info)
+        self._truth_pub.publish(truth)
 
     def destroy_node(self):
         self._stop.set()

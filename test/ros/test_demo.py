@@ -15,7 +15,7 @@ from fakes import hand, open_hand_xyz
 from std_msgs.msg import Header
 
 from awr_ros.msg import TrackerStats
-from awr_ros.ros import demo
+from awr_ros.ros import demo, session
 from awr_ros.ros.conversions import hand_array
 
 MS = 1_000_000
@@ -23,7 +23,7 @@ MS = 1_000_000
 
 def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right', latency_ms=20):
     """Images at 1, 2, ... s; the hands of the images that were tracked are off by offset_mm."""
-    record, received, processed, gone = demo.Recording(), 0, 0, 0
+    record, received, processed, gone = session.Recording(), 0, 0, 0
     for number in range(1, images + 1):
         stamp = number * 1000 * MS
         header = Header(stamp=Time(sec=number))
@@ -41,7 +41,7 @@ def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right',
 
 
 def evaluate(record):
-    return demo.evaluate(record, min(record.stats), max(record.stats))
+    return session.evaluate(record, min(record.stats), max(record.stats))
 
 
 def test_a_perfect_run():
