@@ -20,6 +20,7 @@ class ModelConfig:
     kernel_size: float = 0.8                            # radius of closeness, uvdn units
     side: str = 'right'                                 # which hands it knows; the others are mirrored
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
+    aligned: bool = False                               # knows hands best in crops turned so that they point up
 
     def __post_init__(self):
         for name in ('stem', 'widths', 'blocks', 'joint_names'):       # JSON-like sources give lists

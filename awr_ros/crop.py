@@ -61,7 +61,8 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     """Cut the cube around a centre out of a depth image.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN = invalid; centre_xyz: (3,) [mm], z >= 50; cube: side or (3,) [mm];
-    size: S [px]; roll: [rad] turns the crop about its middle: what lies at this angle from up, clockwise, points up in it. Nearer than the front face clamps to it, beyond the back face is background, outside the image too.
+    size: S [px]; roll: [rad] turns the crop about its middle: what lies at this angle from up, clockwise, points up in it.
+    Nearer than the front face clamps to it, beyond the back face is background, outside the image too.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5), counts pixel corners

@@ -5,7 +5,7 @@ import numpy as np
 
 from awr_ros.crop import MIN_CENTRE_MM, crop_as_authors, crop_hand
 from awr_ros.runtime.select import load_engine
-from awr_ros.skeleton import SIDES, as_21_joints, hand_centre
+from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, hand_roll
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,18 @@ class HandPose:
     side: str                   # the side it was taken for
     roi: tuple                  # (x, y, width, height) [px] of the crop in the full image, may reach beyond it
 
+    def request(self, centre_xyz=None):
+        """Where to look for this hand next: here, or at another centre, and turned as it lies. centre_xyz: (3,) [mm]."""
+        return Request(hand_centre(self.joints_xyz) if centre_xyz is None else centre_xyz, self.side,
+                       float(hand_roll(self.joints_xyz)))
+
 
 @dataclass(frozen=True)
 class Request:
     """Where to look for a hand, and for which."""
     centre_xyz: np.ndarray      # (3,) [mm] near the palm's centre
     side: str                   # 'left' or 'right'
+    roll: float = 0.0           # [rad] which way it points in the image, from up, clockwise (skeleton.hand_roll)
 
 
 class HandPoseEstimator:
@@ -47,13 +53,13 @@ class HandPoseEstimator:
         """Pose of the hand at a given centre (the benchmarks' protocol).
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] near the palm's centre; passes: crops
-        after the first are centred on the palm that the one before found. Returns HandPose, or None when the cube around
-        the centre is empty.
+        after the first are centred on the palm that the one before found and turned as it lies. Returns HandPose, or None
+        when the cube around the centre is empty.
         """
         pose = None
         for _ in range(passes):
-            centre = np.asarray(centre_xyz, np.float64) if pose is None else hand_centre(pose.joints_xyz)
-            better = self.estimate_batch(depth_mm, intrinsics, [Request(centre, side)])[0]
+            request = Request(np.asarray(centre_xyz, np.float64), side) if pose is None else pose.request()
+            better = self.estimate_batch(depth_mm, intrinsics, [request])[0]
             if better is None:
                 break
             pose = better
@@ -67,9 +73,8 @@ class HandPoseEstimator:
         for request in requests:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
-        cut = crop_as_authors if self.config.authors_crop else crop_hand
-        crops = [cut(depth_mm, intrinsics, r.centre_xyz, self.config.cube_mm, self.config.crop_size)
-                 if r.centre_xyz[2] >= MIN_CENTRE_MM else None for r in requests]
+        crops = [self._cut(depth_mm, intrinsics, request) if request.centre_xyz[2] >= MIN_CENTRE_MM else None
+                 for request in requests]
         full = [i for i, crop in enumerate(crops) if crop is not None and crop.foreground > 0]
         poses = [None] * len(requests)
         if not full:
@@ -92,3 +97,10 @@ class HandPoseEstimator:
                                 float(hand_score), requests[i].side,
                                 (u0, v0, u1 - u0, v1 - v0))
         return poses
+
+    def _cut(self, depth_mm, intrinsics, request):
+        config = self.config
+        if config.authors_crop:
+            return crop_as_authors(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size)
+        return crop_hand(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size,
+                         request.roll if config.aligned else 0.0)

@@ -23,6 +23,7 @@ class HourglassConfig:
     kernel_size: float = 0.4                            # radius of closeness, uvdn units
     side: str = 'right'                                 # which hands it knows; the others are mirrored
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
+    aligned: bool = False                               # knows hands best in crops turned so that they point up
 
     def __post_init__(self):
         object.__setattr__(self, 'joint_names', tuple(self.joint_names))        # JSON-like sources give lists

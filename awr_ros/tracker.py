@@ -1,7 +1,7 @@
 """Frames in, identified hands out: follow the known hands, verify them, lose them, find new ones."""
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -110,20 +110,20 @@ class HandTracker:
 
     def _follow(self, depth_mm, intrinsics, stamp_s):
         """Look for every known hand where it should be by now."""
-        places, sides = [], []
+        wanted, sides = [], []
         for track in self._tracks:
-            places.append(track.palm + track.velocity * (stamp_s - track.stamp_s) if track.seen else track.palm)
+            wanted.append(track.pose.request(track.palm + track.velocity * (stamp_s - track.stamp_s) if track.seen else None))
             unsure = abs(track.right_odds) < SURE_ODDS or track.frames % SIDE_CHECK_EVERY == 0
             sides.append((self.config.side,) if self.config.side != 'auto' else SIDES if unsure else (track.pose.side,))
         # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it nearer.
         claims = []
-        for track, place, readings in zip(self._tracks, places, self._read(depth_mm, intrinsics, places, sides)):
+        for track, request, readings in zip(self._tracks, wanted, self._read(depth_mm, intrinsics, wanted, sides)):
             track.seen = False
             if readings:
                 odds = float(np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS))
                 pose = self._as_side(readings, odds, track.pose.side)
                 if pose.hand_score >= self.config.lose_threshold:
-                    claims.append((np.linalg.norm(_palm(pose) - place), len(claims), track, pose, odds))
+                    claims.append((np.linalg.norm(_palm(pose) - request.centre_xyz), len(claims), track, pose, odds))
         taken = []
         for _, _, track, pose, odds in sorted(claims, key=lambda claim: claim[:2]):
             if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
@@ -142,7 +142,7 @@ class HandTracker:
             track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
 
     def _search(self, depth_mm, intrinsics, stamp_s, centres_xyz):
-        """Verify the finder's candidates by the network; those that pass a second time, now centred and from both sides."""
+        """Verify the finder's candidates by the network; those that pass a second time, centred, turned and from both sides."""
         config = self.config
         start = time.perf_counter()
         candidates = (np.asarray(centres_xyz, np.float64).reshape(-1, 3) if config.finder == 'external' else
@@ -157,13 +157,13 @@ class HandTracker:
         rough = self._estimate(depth_mm, intrinsics, [Request(place, usual) for place in places])
         rough = sorted((p for p in rough if p is not None and p.hand_score >= config.lose_threshold),
                        key=lambda pose: -pose.hand_score)
-        places = []
+        wanted = []
         for pose in rough:
-            if all(np.linalg.norm(_palm(pose) - place) > SAME_HAND_MM / 2 for place in places):
-                places.append(_palm(pose))
-        sides = [SIDES if config.side == 'auto' else (usual,)] * len(places)
+            if all(np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2 for other in wanted):
+                wanted.append(pose.request())
+        sides = [SIDES if config.side == 'auto' else (usual,)] * len(wanted)
         found = []
-        for readings in self._read(depth_mm, intrinsics, places, sides):
+        for readings in self._read(depth_mm, intrinsics, wanted, sides):
             if readings:
                 odds = _right_odds(readings)
                 found.append((self._as_side(readings, odds, usual), odds))
@@ -174,9 +174,9 @@ class HandTracker:
                 self._tracks.append(_Track(str(self._next_id), pose, stamp_s, odds))
                 self._next_id += 1
 
-    def _read(self, depth_mm, intrinsics, places, sides):
-        """The poses at each place [mm] as each of its sides, {side: HandPose}, empty where nothing is; one network pass."""
-        requests = [Request(place, side) for place, its_sides in zip(places, sides) for side in its_sides]
+    def _read(self, depth_mm, intrinsics, wanted, sides):
+        """The poses at each Request as each of its sides, {side: HandPose}, empty where nothing is; one network pass."""
+        requests = [replace(request, side=side) for request, its_sides in zip(wanted, sides) for side in its_sides]
         poses = iter(self._estimate(depth_mm, intrinsics, requests))
         return [{side: pose for side in its_sides if (pose := next(poses)) is not None} for its_sides in sides]
 

@@ -1,9 +1,11 @@
 """The crop and the way back: both must agree to the pixel, and bad depth must become background."""
 import numpy as np
 import pytest
+import torch
 
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_hand, refine_centre
+from awr_ros.skeleton import hand_roll
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 UNEQUAL = Intrinsics(fx=500.0, fy=380.0, cx=301.2, cy=252.7, width=640, height=480)
@@ -22,8 +24,9 @@ def cell_centres(size):
 
 @pytest.mark.parametrize('intrinsics', [VGA, UNEQUAL, COARSE])
 @pytest.mark.parametrize('cube', [280.0, (300.0, 250.0, 200.0)])
-def test_round_trips_are_exact(intrinsics, cube):
-    crop = crop_hand(blank(intrinsics, 500), intrinsics, (-31.7, 22.3, 487.0), cube, 128)
+@pytest.mark.parametrize('roll', [0.0, 2.1])
+def test_round_trips_are_exact(intrinsics, cube, roll):
+    crop = crop_hand(blank(intrinsics, 500), intrinsics, (-31.7, 22.3, 487.0), cube, 128, roll)
     uvdn = np.random.default_rng(0).uniform(-1.5, 1.5, (5, 21, 3))
     np.testing.assert_allclose(crop.uvdn_from_uvd(crop.uvd_from_uvdn(uvdn)), uvdn, atol=1e-12)
     uvd = uvdn * [100, 80, 90] + [200, 100, 500]
@@ -47,14 +50,14 @@ def test_window_is_the_cube_seen_at_its_centre(intrinsics):
     assert np.abs(crop.uvd_from_uvdn([0., 0., 0.]) - centre).max() <= 1
 
 
-@pytest.mark.parametrize('size', [32, 128])
+@pytest.mark.parametrize('size, roll', [(32, 0), (128, 0), (128, 0.6), (64, -2.5)])
 @pytest.mark.parametrize('intrinsics, centre', [
     (VGA, (0., 0., 500.)), (VGA, (-260., 190., 520.)), (UNEQUAL, (35., 10., 333.)), (COARSE, (60., -50., 700.))])
-def test_every_crop_pixel_shows_the_image_pixel_it_says(intrinsics, centre, size):
+def test_every_crop_pixel_shows_the_image_pixel_it_says(intrinsics, centre, size, roll):
     """Depth that tells its own column, then its own row; windows finer and coarser than the crop, and over the border."""
     for axis in (0, 1):
         own = np.indices((intrinsics.height, intrinsics.width))[1 - axis].astype(np.float32)
-        crop = crop_hand(centre[2] + 0.1 * own - 30, intrinsics, centre, 280.0, size)
+        crop = crop_hand(centre[2] + 0.1 * own - 30, intrinsics, centre, 280.0, size, roll)
         shown = (crop.depth * 140.0 + 30) / 0.1
         said = crop.uvd_from_uvdn(np.concatenate([cell_centres(size), np.zeros((size, size, 1))], -1))
         seen = crop.depth < 1
@@ -143,3 +146,15 @@ def test_refine_centre_ignores_what_clamps_and_says_when_nothing_is_there():
     assert refine_centre(depth, VGA, (0., 0., 500.), 280.0) is None
     depth[220:260, 320:360] = 500
     np.testing.assert_allclose(refine_centre(depth, VGA, (0., 0., 500.), 280.0), [20, 0, 500], atol=4)
+
+
+@pytest.mark.parametrize('intrinsics', [VGA, UNEQUAL])
+@pytest.mark.parametrize('roll', [-3.0, -1.2, 0.4, 2.0])
+def test_a_crop_turned_by_the_hands_roll_has_it_point_up(intrinsics, roll):
+    joints = np.zeros((21, 3)) + [20., -30., 500.]
+    joints[1:] += np.array([80 * np.sin(roll), -80 * np.cos(roll), 0.])       # clockwise from up, v is down
+    np.testing.assert_allclose(hand_roll(joints), roll, atol=1e-9)
+    np.testing.assert_allclose(hand_roll(torch.from_numpy(joints)), roll, atol=1e-9)
+    crop = crop_hand(blank(intrinsics, 500), intrinsics, joints.mean(0), 280.0, 64, hand_roll(joints))
+    wrist, fingers = crop.uvdn_from_uvd(intrinsics.xyz_to_uvd(joints))[:2]
+    np.testing.assert_allclose(fingers - wrist, [0, -80 / 140, 0], atol=0.01)  # the window is cut at whole pixels

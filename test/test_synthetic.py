@@ -361,3 +361,11 @@ def test_true_joints_lie_under_the_surface_the_camera_sees(camera):
     assert (behind > -3).mean() > 0.99                      # joints are in the flesh, not before it
     assert 4 < np.median(behind) < 25                       # and not deep behind it, but where fingers hide one another
     assert (behind < 40).mean() > 0.75
+
+
+def test_aligned_crops_have_the_hand_point_about_up():
+    def rolls(aligned):
+        batch = CropSource(4, CropConfig(aligned=aligned, no_hand=0.0)).draw(64)
+        towards = batch.joints_uvdn[:, [5, 9, 13, 17], :2].mean(1) - batch.joints_uvdn[:, 0, :2]
+        return torch.atan2(towards[:, 0], -towards[:, 1]).abs()
+    assert rolls(1.0).median() < 0.2 < 1.0 < rolls(0.0).median()

@@ -23,6 +23,7 @@ class EngineConfig:
     cube_mm: float                  # side of the cropped cube [mm]
     side: str = 'right'             # of the hands that it knows
     authors_crop: bool = False      # wants crops as the authors' code cuts them (awr_ros.crop)
+    aligned: bool = False           # wants crops turned so that the hand points up, once it is known where it points
     origin: str = ''                # where its weights come from, in words
 
     @classmethod

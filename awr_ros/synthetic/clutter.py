@@ -91,6 +91,7 @@ def random_heads(cube_mm, size, generator):
     half = cube_mm[:, None] / 2
     scale = (1 + 0.09 * normal(batch, 3)) / half
     yaw, pitch, roll = 0.7 * normal(batch), 0.25 * normal(batch), 0.35 * normal(batch)
+    roll = torch.where(torch.rand(batch, generator=generator, device=device) < 0.5, roll, 3 * normal(batch))    # in turned crops
     upright = rotation('z', roll)
     turned = upright @ rotation('y', yaw) @ rotation('x', pitch)
     middle = normal(batch, 3) * 45 / half + torch.tensor([0, 0, 0.3], device=device)

@@ -3,9 +3,9 @@ from dataclasses import dataclass
 
 import torch
 
-from awr_ros.skeleton import palm_centre
+from awr_ros.skeleton import PALM, hand_roll, palm_centre
 from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
-from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes, rotation
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor, spoil
@@ -20,6 +20,8 @@ class CropConfig:
     near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
     no_hand: float = 0.14               # share of crops without a hand in the middle
+    aligned: float = 0.65               # share of crops turned so that the hand points up, as in the tracker once it knows
+    roll_error_mm: float = 7.0          # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class CropSource:
         sleeve = torch.where(self._uniform(batch) < 0.3, 1.1 + 0.4 * self._uniform(batch), 1.0)
         shape.thickness[:, FOREARM] *= sleeve
         frames, joints = forward_kinematics(shape, random_poses(batch, generator, device))
-        camera_from_hand = self._views(batch, frames)
+        camera_from_hand = self._align(self._views(batch, frames), joints)
         joints = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
         points = skin.posed(shape, frames, camera_from_hand)         # (B,3,N)
 
@@ -109,3 +111,16 @@ class CropSource:
         aside = (self._uniform(batch, 2) - 0.5) * torch.tensor([1.2, 0.9], device=self.device)
         pose[:, :3, 3] = torch.cat([aside * z[:, None], z[:, None]], -1)
         return pose
+
+    def _align(self, camera_from_hand, joints):
+        """Turn some of the views about the optical axis, which turns their crops alike, until the hand points about up.
+
+        camera_from_hand: (B,4,4); joints: (B,21,3) [mm] hand frame. Returns (B,4,4).
+        """
+        batch = len(joints)
+        seen = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        seen[:, PALM[0], :2] += self.config.roll_error_mm * self._normal(batch, 2)
+        roll = torch.where(self._uniform(batch) < self.config.aligned, hand_roll(seen), 0.0)
+        turned = camera_from_hand.clone()
+        turned[:, :3] = rotation('z', -roll) @ camera_from_hand[:, :3]
+        return turned
