@@ -35,6 +35,8 @@ def add_track(verbs):
 def _add_tracker(group):
     group.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
     group.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s')
+    group.add_argument('--engine', default='auto', help='auto, torch, openvino or onnxruntime (default: %(default)s)')
+    group.add_argument('--num-threads', type=int, metavar='N', help='CPU threads for the network (default: all cores but one)')
     number = partial(group.add_argument, metavar='X', help='default: %(default)s')
     number('--max-hands', type=int, default=DEFAULTS.max_hands)
     group.add_argument('--side', choices=('auto', 'left', 'right'), default=DEFAULTS.side, help='default: %(default)s')
@@ -46,6 +48,9 @@ def _add_tracker(group):
     metres('--min-depth', default=DEFAULTS.min_depth_mm / MM_PER_M)
     metres('--max-depth', default=DEFAULTS.max_depth_mm / MM_PER_M)
     group.add_argument('--coast-time', type=float, metavar='S', default=DEFAULTS.coast_s, help='[s], default: %(default)s')
+    group.add_argument('--smoothing', action='store_true', help='One Euro filter on the joints')
+    number('--smoothing-min-cutoff', type=float, default=DEFAULTS.smoothing_min_cutoff_hz)
+    number('--smoothing-beta', type=float, default=DEFAULTS.smoothing_beta * MM_PER_M)
 
 
 def run_track(arguments):
@@ -60,11 +65,13 @@ def run_track(arguments):
         max_hands=arguments.max_hands, side=arguments.side, search_every=arguments.search_every,
         score_threshold=arguments.score_threshold, joint_threshold=arguments.joint_threshold,
         lose_threshold=arguments.lose_threshold, coast_s=arguments.coast_time,
-        min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M)
+        min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M,
+        smoothing=arguments.smoothing, smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
+        smoothing_beta=arguments.smoothing_beta / MM_PER_M)
     recording = Recording(arguments.input, arguments.topic, arguments.info_topic, arguments.intrinsics, arguments.distortion,
                           arguments.rate, arguments.timestamps, arguments.depth_scale)
     with opened(recording) as images:
-        tracker = HandTracker.from_pretrained(arguments.weights, arguments.device, config)
+        tracker = HandTracker.from_pretrained(arguments.weights, arguments.device, config, arguments.num_threads, arguments.engine)
         print(f'{len(images)} images from {arguments.input}, tracked with {tracker.description}', file=sys.stderr)
         summary = track(images, tracker, Outputs(arguments.output, arguments.overlay, arguments.bag),
                         partial(tqdm, unit='image', disable=None))

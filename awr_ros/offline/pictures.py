@@ -21,6 +21,8 @@ def overlays(path, count, rate_hz):
         raise ValueError(f'cannot draw into {path}: expected a name that ends in .mp4, a folder, or .png for a single image')
     if kind is _picture and count != 1:
         raise ValueError(f'{path} is one picture, but there are {count} images: name a .mp4 or a folder')
+    # What MPEG-4 takes: stamps that are all the same, or a nanosecond apart, are no rate of a video.
+    rate_hz = round(min(max(rate_hz, 1.0), 240.0), 2)
     with completed(path) as part, kind(part, rate_hz) as add:
         yield lambda tracked: None if tracked.refused else add(tracked.index, overlay(tracked.depth_mm, tracked.hands))
 

@@ -70,7 +70,7 @@ def opened(recording):
     if recording.timestamps and recording.rate_hz is not None:
         raise ValueError('--rate and --timestamps exclude each other')
     stamps_ns = (read_stamps(recording.timestamps) if recording.timestamps
-                 else even_stamps(len(paths), recording.rate_hz or DEFAULT_RATE_HZ))
+                 else even_stamps(len(paths), DEFAULT_RATE_HZ if recording.rate_hz is None else recording.rate_hz))
     yield DepthImages(paths, camera_info, stamps_ns, recording.distortion, recording.depth_scale)
 
 
