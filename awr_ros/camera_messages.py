@@ -74,19 +74,3 @@ def info_from_intrinsics(intrinsics: Intrinsics, header, info_type):
     return info_type(header=header, width=intrinsics.width, height=intrinsics.height,
                      distortion_model='plumb_bob', d=[0.0] * 5, k=k, r=np.eye(3).ravel(),
                      p=k[:3] + [0.0] + k[3:6] + [0.0] + k[6:] + [0.0])
-
-
-def distortion_note(msg):
-    """What to tell the user about the lens distortion in a CameraInfo, or None."""
-    if not any(msg.d):
-        return None
-    return (f"camera_info has distortion '{msg.distortion_model}' with D = {[round(float(d), 4) for d in msg.d]}; "
-            'it is ignored (K only), so joints near the image border are off: publish an undistorted depth image')
-
-
-def checked_intrinsics(intrinsics, image):
-    """The Intrinsics, if they are for an image of this size; `image` is a sensor_msgs/Image or anything with its size."""
-    if (image.width, image.height) != (intrinsics.width, intrinsics.height):
-        raise BadInput(f'image is {image.width} x {image.height}, but camera_info is for '
-                       f'{intrinsics.width} x {intrinsics.height}')
-    return intrinsics

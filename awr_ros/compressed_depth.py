@@ -12,6 +12,7 @@ import numpy as np
 
 from awr_ros.camera_messages import MM_PER_M, BadInput
 
+TRANSPORT = 'compressedDepth'           # how topics and formats name it
 HEADER = struct.Struct('<iff')          # ConfigHeader: compression format, A, B
 ENCODINGS = ('16UC1', 'mono16', '32FC1')
 
@@ -44,12 +45,12 @@ def depth_from_compressed(msg):
 def _encoding(text):
     """The encoding of the original image from a format such as '16UC1; compressedDepth png'."""
     encoding, _, transport = (part.strip() for part in text.partition(';'))
-    if encoding not in ENCODINGS or not (transport == '' or transport.startswith('compressedDepth')):
+    if encoding not in ENCODINGS or not (transport == '' or transport.startswith(TRANSPORT)):
         raise BadInput(f"compressed image format is '{text}', expected one of {', '.join(ENCODINGS)} followed by "
-                       "'; compressedDepth png'")
-    codec = transport.removeprefix('compressedDepth').strip()
+                       f"'; {TRANSPORT} png'")
+    codec = transport.removeprefix(TRANSPORT).strip()
     # RVL: the decoders for Python read beyond the end of damaged data, and messages come from anywhere.
     if codec not in ('', 'png'):        # old publishers name no codec and mean PNG
         raise BadInput(f"compressed image format is '{text}': codec '{codec}' is not supported, set the publisher's "
-                       "parameter <topic>.compressedDepth.format to png")
+                       f"parameter <topic>.{TRANSPORT}.format to png")
     return encoding

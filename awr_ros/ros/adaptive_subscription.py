@@ -6,9 +6,7 @@ except ImportError:             # ROS from wheels
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-# Depth 1: an older image is never worth having. Deeper queues only add latency.
-BEST_AVAILABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_AVAILABLE,
-                            durability=DurabilityPolicy.BEST_AVAILABLE)
+from awr_ros.ros.endpoints import describe_publishers
 
 
 class AdaptiveSubscription(SimpleFilter):
@@ -18,9 +16,12 @@ class AdaptiveSubscription(SimpleFilter):
     heard. So an incompatible publisher makes the subscription start anew, now resolved against that publisher.
     """
 
-    def __init__(self, node, message_type, topic):
+    def __init__(self, node, message_type, topic, depth=1):
+        """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only add latency."""
         super().__init__()
         self._node, self._type, self._topic = node, message_type, topic
+        self._qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_AVAILABLE,
+                               durability=DurabilityPolicy.BEST_AVAILABLE)
         # Not from within the event: a subscription is not destroyed while one of its own callbacks runs.
         self._renew = node.create_guard_condition(self._subscribe_again)
         self._subscription = self._subscribe()
@@ -32,12 +33,7 @@ class AdaptiveSubscription(SimpleFilter):
 
     def describe_publishers(self):
         """Who publishes the topic and how, for a person who wonders why nothing arrives."""
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        if not publishers:
-            return 'nobody publishes it'
-        return ', '.join(f'published by {p.node_name} as {p.topic_type} '
-                         f'({p.qos_profile.reliability.name.lower()}, {p.qos_profile.durability.name.lower()})'
-                         for p in publishers)
+        return describe_publishers(self._node, self.topic, self._type)
 
     def destroy(self):
         self._node.destroy_guard_condition(self._renew)
@@ -45,7 +41,7 @@ class AdaptiveSubscription(SimpleFilter):
 
     def _subscribe(self):
         events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._renew.trigger())
-        return self._node.create_subscription(self._type, self._topic, self.signalMessage, BEST_AVAILABLE,
+        return self._node.create_subscription(self._type, self._topic, self.signalMessage, self._qos,
                                               event_callbacks=events)
 
     def _subscribe_again(self):

@@ -6,14 +6,13 @@ from functools import partial
 
 from sensor_msgs.msg import CameraInfo
 
-from awr_ros.camera_messages import (MM_PER_M, BadInput, checked_intrinsics, depth_from_image, distortion_note,
-                                     info_from_intrinsics, intrinsics_from_info, stamp_seconds)
+from awr_ros.camera_messages import (MM_PER_M, BadInput, depth_from_image, info_from_intrinsics, intrinsics_from_info,
+                                     stamp_seconds)
 from awr_ros.hand_messages import HandMessages, joints_from_hand
 from awr_ros.ros import messages
 
-__all__ = ['MM_PER_M', 'SIDES', 'STATES', 'BadInput', 'checked_intrinsics', 'depth_from_image', 'distortion_note',
-           'hand_array', 'hand_message', 'info_from_intrinsics', 'intrinsics_from_info', 'joints_from_hand', 'pose_array',
-           'stamp_seconds', 'true_hand_array']
+__all__ = ['MM_PER_M', 'SIDES', 'STATES', 'BadInput', 'depth_from_image', 'hand_array', 'hand_message', 'info_from_intrinsics',
+           'intrinsics_from_info', 'joints_from_hand', 'pose_array', 'stamp_seconds', 'true_hand_array']
 
 info_from_intrinsics = partial(info_from_intrinsics, info_type=CameraInfo)
 _of_rclpy = HandMessages(messages)

@@ -3,6 +3,7 @@
 Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested without waiting.
 """
 import math
+import sys
 from collections import deque
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ SILENCE_S = 2.0             # no message for so long is worth a word
 GAPS = 100                  # stamp gaps that are looked at for lost images
 LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
+ODD_AGE_S = 5.0             # of an image on arrival: worth a word, but a bag replayed without its clock works well
 SHM_HINT = ('large images need a larger shared memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to '
             'config/fastdds_shm.xml of awr_ros for the camera driver and for this node')
 
@@ -58,9 +60,12 @@ class Situation:
     state: str                              # 'active', or why not
     failure: str                            # what made the last transition fail, or ''
     enabled: bool
-    sources: tuple[tuple[str, str], ...]    # (topic, its publishers in words) of image and info, while subscribed
     engine: str                             # device, engine and weights in words
-    camera_notes: tuple[str, ...]           # what is odd about the camera, but can be lived with
+    sources: tuple[tuple[str, str], ...] = ()   # (topic, its publishers in words) of image and info, while subscribed
+    camera_notes: tuple[str, ...] = ()      # what is odd about the camera, but can be lived with
+    lens: str = ''                          # what the camera_info says of the lens, and what is done about it
+    unserved: tuple[str, ...] = ()          # subscribers of ours that get nothing, in words
+    waiting: str = ''                       # who else does not do his part, while no hand is tracked
 
 
 class Health:
@@ -74,12 +79,13 @@ class Health:
         self._refusal, self._refused_at = '', -math.inf
         self._notes = {}                # text: when it was last noted
         self._hands = 0
-        self._latency_ms = self._processing_ms = math.nan
+        self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
 
-    def image_received(self, stamp_s, now):
+    def image_received(self, stamp_s, now, age_s=math.nan):
+        """age_s: the ROS clock minus the stamp [s]; NaN when there is no stamp."""
         self.counts.received += 1
-        self._last_image = now
+        self._last_image, self._age_s = now, age_s
         self._gaps.add(stamp_s)
 
     def info_received(self, now):
@@ -138,11 +144,15 @@ class Health:
             found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
                                 f'are lost on the way; {SHM_HINT}'))
         found += [(WARN, note) for note in situation.camera_notes]
+        if abs(self._age_s) > ODD_AGE_S:
+            found.append((OK, f"images are stamped {abs(self._age_s):.0f} s {'before' if self._age_s > 0 else 'after'} the clock of "
+                              'this node: a bag without use_sim_time, or clocks that differ'))
         return status(f'{name}: input', found, {
             'image topic': image_topic, 'image publishers': image_publishers,
             'info topic': info_topic, 'info publishers': info_publishers,
             'images per second': f'{new.received / seconds:.1f}', 'period from stamps [ms]':
             f'{self._gaps.period_s() * 1e3:.1f}', 'lost on the way': f'{lost:.1%}',
+            'age on arrival [ms]': f'{self._age_s * 1e3:.1f}', 'lens': situation.lens,
             'images received': self.counts.received, 'images refused': self.counts.refused,
             'last refusal': self._refusal})
 
@@ -156,11 +166,24 @@ class Health:
             found.append((WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input'))
         elif now - self._last_hand > SILENCE_S:
             found.append((OK, f'no hand for {now - self._last_hand:.0f} s'))
+        if situation.waiting and not self._hands:
+            found.append((WARN, situation.waiting))
+        found += [(WARN, text) for text in situation.unserved]
         return status(f'{name}: tracking', found, {
-            'engine': situation.engine, 'hands': self._hands,
+            'engine': situation.engine, **gpu_memory(), 'hands': self._hands,
             'images processed per second': f'{new.processed / seconds:.1f}',
             'images processed': self.counts.processed, 'images dropped': self.counts.dropped,
             'processing [ms]': f'{self._processing_ms:.1f}', 'latency [ms]': f'{self._latency_ms:.1f}'})
+
+
+def gpu_memory():
+    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while it uses none."""
+    torch = sys.modules.get('torch')        # never import it for this
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    free, total = torch.cuda.mem_get_info()
+    return {'GPU memory of this node [MiB]': torch.cuda.memory_reserved() // 2**20,
+            'GPU memory free [MiB]': f'{free // 2**20} of {total // 2**20}'}
 
 
 def status(name, found, values):

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
@@ -27,11 +28,14 @@ except ImportError:             # ROS from wheels
 from awr_ros.hand_markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, messages, parameters
-from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
+from awr_ros.ros.camera_input import CameraInput
 from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.diagnostics import Health, Situation
+from awr_ros.ros.endpoints import unserved_subscribers
+from awr_ros.ros.external import ExternalPlaces
 from awr_ros.ros.process import run
 from awr_ros.ros.worker import NewestWorker
+from awr_ros.ros.wrist_frames import WristFrames
 
 REPEAT_S = 10.0             # what is wrong is logged at most so often
 
@@ -39,7 +43,7 @@ REPEAT_S = 10.0             # what is wrong is logged at most so often
 @dataclass(frozen=True)
 class Frame:
     """One depth image on its way to the worker."""
-    image: Image
+    image: Image | CompressedImage
     received: int           # images received up to and with this one
     arrived_s: float        # monotonic clock
     age_s: float            # arrival minus stamp; NaN when the stamp is 0
@@ -50,10 +54,9 @@ def load_tracker(values: parameters.Parameters):
     import cv2              # here, because tests give the node another tracker
 
     from awr_ros.tracker import HandTracker
-    num_threads = values.num_threads or max(1, (os.cpu_count() or 2) - 1)
-    cv2.setNumThreads(num_threads)
-    return HandTracker.from_pretrained(values.weights or None, device=values.device,
-                                       config=values.tracker_config(), num_threads=num_threads)
+    cv2.setNumThreads(1)    # what OpenCV does here takes less than a millisecond: a second thread only costs
+    return HandTracker.from_pretrained(values.weights or None, device=values.device, engine=values.engine,
+                                       config=values.tracker_config(), num_threads=values.num_threads or None)
 
 
 class TrackerNode(LifecycleNode):
@@ -65,22 +68,30 @@ class TrackerNode(LifecycleNode):
         self._state, self._failure, self._enabled = 'unconfigured', '', True
         self._tracker = self._worker = None
         self._engine = 'not loaded'
-        self._inputs, self._bridge = (), CvBridge()
+        self._input = self._external = self._frames = None      # while listening
+        self._bridge = CvBridge()
         parameters.declare(self)
         self._values = parameters.read(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._reset_wanted = threading.Event()
         self._forget()
 
-        self._hands_pub = self.create_publisher(HandArray, '~/hands', 10)
-        self._markers_pub = self.create_publisher(MarkerArray, '~/markers', 10)
-        self._poses_pub = self.create_publisher(PoseArray, '~/poses', 10)
-        self._debug_pub = self.create_publisher(Image, '~/debug/image', 1)
-        self._stats_pub = self.create_publisher(TrackerStats, '~/stats', 10)
-        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._unserved = set()          # publishers that some subscriber asks more of than they offer
+        self._hands_pub = self._publisher(HandArray, '~/hands')
+        self._markers_pub = self._publisher(MarkerArray, '~/markers')
+        self._poses_pub = self._publisher(PoseArray, '~/poses')
+        self._debug_pub = self._publisher(Image, '~/debug/image', depth=1)
+        self._stats_pub = self._publisher(TrackerStats, '~/stats')
+        self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(1.0, self._report)
+
+    def _publisher(self, message_type, topic, depth=10):
+        """A publisher that notices who cannot hear it."""
+        events = PublisherEventCallbacks(incompatible_qos=lambda _: self._unserved.add(publisher))
+        publisher = self.create_publisher(message_type, topic, depth, event_callbacks=events)
+        return publisher
 
     # ---- lifecycle -------------------------------------------------------------------------------------------------
 
@@ -123,10 +134,10 @@ class TrackerNode(LifecycleNode):
         """Load the network; False, with the reason in the log and in /diagnostics, when that is not possible."""
         try:
             self._tracker = self._tracker_factory(self._values)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
-            # rclpy would swallow the exception and with it the reason.
-            self._failure = str(error)
-            self.get_logger().error(f'cannot load the tracker: {error}')
+        except Exception as error:      # any: rclpy would swallow it and with it the reason
+            named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))     # by a text that was written for people
+            self._failure = str(error) if named else f'{type(error).__name__}: {error}'
+            self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
         self._failure, self._engine = '', self._tracker.description
         return True
@@ -141,26 +152,22 @@ class TrackerNode(LifecycleNode):
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
-        images = AdaptiveSubscription(self, Image, 'depth/image')
-        infos = AdaptiveSubscription(self, CameraInfo, 'depth/camera_info')
-        # Not synchronised: a latched, slow or differently stamped info would never find its image. The last one serves.
-        infos.registerCallback(self._on_info)
-        images.registerCallback(self._on_image)
-        self._inputs = (images, infos)
-        self.get_logger().info(f'tracking hands on {self._inputs[0].topic} with {self._engine}')
+        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info)
+        self._external = ExternalPlaces(self)
+        self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
     def _stop_listening(self):
         """End the work and take the hands out of the viewers. Does nothing the second time."""
-        for subscription in self._inputs:
-            subscription.destroy()
-        self._inputs = ()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
             self._markers_pub.publish(self._markers.update(HandArray()))
+        for part in filter(None, (self._input, self._external, self._frames)):
+            part.destroy()
+        self._input = self._external = self._frames = None
 
     def _forget(self):
-        self._info, self._camera, self._camera_notes = None, None, ()
+        self._info = None
         self._last_time_s = -math.inf
         self._health = Health(time.monotonic())
         self._markers = HandMarkers(self._values.marker_lifetime, messages)
@@ -171,8 +178,8 @@ class TrackerNode(LifecycleNode):
     def _on_image(self, image):
         arrived_s = time.monotonic()
         stamp_s = conversions.stamp_seconds(image.header.stamp)
-        self._health.image_received(stamp_s, arrived_s)
         age_s = self.get_clock().now().nanoseconds * 1e-9 - stamp_s if stamp_s else math.nan
+        self._health.image_received(stamp_s, arrived_s, age_s)
         self._worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
 
     def _on_info(self, info):
@@ -208,13 +215,20 @@ class TrackerNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _report(self):
-        sources = [(subscription.topic, subscription.describe_publishers()) for subscription in self._inputs]
+        now = time.monotonic()
         situation = Situation(state=self._state, failure=self._failure, enabled=self._enabled, engine=self._engine,
-                              sources=tuple(sources), camera_notes=self._camera_notes)
+                              unserved=tuple(text for publisher in tuple(self._unserved)
+                                             for text in unserved_subscribers(self, publisher)))
+        if self._input is not None:
+            camera, frame = self._input.camera, self._input.image_frame
+            situation = replace(situation, sources=self._input.sources(), camera_notes=self._input.notes,
+                                lens=camera.lens if camera else 'unknown')
+            if self._values.finder == 'external' and frame is not None:
+                situation = replace(situation, waiting=self._external.note(frame, now))
         name = self.get_fully_qualified_name().lstrip('/')
-        message = DiagnosticArray(status=self._health.report(name, situation, time.monotonic()))
+        message = DiagnosticArray(status=self._health.report(name, situation, now))
         troubles = [status.message for status in message.status if status.level != DiagnosticStatus.OK]
-        if troubles and self._inputs:       # who looks at the terminal only shall know it too
+        if troubles and self._input:        # who looks at the terminal only shall know it too
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_pub.publish(message)
@@ -233,14 +247,17 @@ class TrackerNode(LifecycleNode):
     def _track(self, frame, dropped):
         start_s = time.monotonic()
         header = frame.image.header
-        intrinsics = self._intrinsics(frame.image)
-        depth_mm = conversions.depth_from_image(frame.image)
+        camera = self._input.camera_for(frame.image, self._info, self._values.distortion)
+        intrinsics, depth_mm = camera.intrinsics, camera.depth_from(frame.image)
         decoded_s = time.monotonic()
         if not depth_mm.any():
             self._health.noted('the image has no valid depth: all 0, NaN or Inf', decoded_s)
         time_s = self._time_s(frame)
         self._prepare_tracker(time_s)
-        hands = self._tracker.update(depth_mm, intrinsics, time_s)
+        places = ()
+        if self._values.finder == 'external':
+            places = self._external.centres(header.frame_id, depth_mm, intrinsics, decoded_s)
+        hands = self._tracker.update(depth_mm, intrinsics, time_s, places)
         message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
         self._hands_pub.publish(message)
         done_s = time.monotonic()
@@ -252,24 +269,14 @@ class TrackerNode(LifecycleNode):
             postprocess_ms=float(timings.postprocess_ms), latency_ms=(done_s - frame.arrived_s) * 1e3,
             frames_received=frame.received, frames_processed=self._health.counts.processed, frames_dropped=dropped))
         self._markers_pub.publish(self._markers.update(message))
+        if self._values.tf:
+            self._frames = self._frames or WristFrames(self)
+            self._frames.publish(message, self._values.tf_prefix)
         if self._poses_pub.get_subscription_count():
             self._poses_pub.publish(conversions.pose_array(message))
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
-
-    def _intrinsics(self, image):
-        """The camera of this image, from the last CameraInfo: latched, slow or differently stamped info will do."""
-        info = self._info
-        if info is None:
-            raise BadInput('no camera_info yet')
-        if self._camera is None or self._camera[0] is not info:
-            notes = [conversions.distortion_note(info)]
-            if info.header.frame_id != image.header.frame_id:
-                notes.append(f"the image is in frame '{image.header.frame_id}', its camera_info in "
-                             f"'{info.header.frame_id}'")
-            self._camera, self._camera_notes = (info, conversions.intrinsics_from_info(info)), tuple(filter(None, notes))
-        return conversions.checked_intrinsics(self._camera[1], image)
 
     def _time_s(self, frame):
         """The time that the tracker reckons with [s]."""

@@ -4,8 +4,11 @@ from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from awr_ros.compressed_depth import TRANSPORT
+from awr_ros.depth_camera import DISTORTION_CHOICES
 from awr_ros.ros.conversions import MM_PER_M
-from awr_ros.tracker_config import TrackerConfig
+from awr_ros.ros.wrist_frames import tf_is_installed
+from awr_ros.tracker_config import FINDERS, TrackerConfig
 
 LIVE, WHEN_INACTIVE, AT_START = 'live', 'while not active', 'at start'
 
@@ -38,12 +41,19 @@ TABLE = (
     Parameter('autostart', True, 'configure and activate without being asked', AT_START),
     Parameter('weights', '', 'file with the network; empty: the one that comes with the package', WHEN_INACTIVE),
     Parameter('device', 'auto', 'where the network runs', WHEN_INACTIVE, choices=('auto', 'cpu', 'cuda')),
-    Parameter('num_threads', 0, 'CPU threads for the network; 0: all cores but one, which is left to the robot',
+    Parameter('engine', 'auto', 'what runs the network; auto: the fastest that is installed', WHEN_INACTIVE,
+              choices=('auto', 'torch', 'openvino', 'onnxruntime')),
+    Parameter('num_threads', 0, 'CPU threads for the network; 0: all cores but one, which is left to the robot, at most 4',
               WHEN_INACTIVE, range=(0, 64)),
+    Parameter('image_transport', 'raw', f'raw: depth/image is an Image; {TRANSPORT}: depth/image/{TRANSPORT} is a PNG in a '
+              'CompressedImage', WHEN_INACTIVE, choices=('raw', TRANSPORT)),
+    Parameter('distortion', 'undistort', 'what to do with images whose camera_info has lens distortion; ignore it when the '
+              'image is rectified already', LIVE, choices=DISTORTION_CHOICES),
     Parameter('max_hands', DEFAULTS.max_hands, 'most hands to track at a time', LIVE, range=(1, 4)),
     Parameter('side', DEFAULTS.side, 'which hands are in view; left or right when it is known', LIVE,
               choices=('auto', 'left', 'right')),
-    Parameter('finder', DEFAULTS.finder, 'how new hands are found in the image', LIVE, choices=('nearest',)),
+    Parameter('finder', DEFAULTS.finder, 'how new hands are found: nearest by depth alone, external where ~/centre or ~/boxes '
+              'say', LIVE, choices=FINDERS),
     Parameter('search_every', DEFAULTS.search_every, 'images between searches while some hands, but not max_hands, are '
               'tracked; without any every image is searched', LIVE, range=(1, 1000)),
     Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, [0,1]', LIVE,
@@ -58,6 +68,13 @@ TABLE = (
               range=(0.05, 5.0)),
     Parameter('max_depth', DEFAULTS.max_depth_mm / MM_PER_M, 'hands farther than this are not looked for [m]', LIVE,
               range=(0.05, 5.0)),
+    Parameter('smoothing', DEFAULTS.smoothing, 'smooth the published joints (One Euro filter)', LIVE),
+    Parameter('smoothing_min_cutoff', DEFAULTS.smoothing_min_cutoff_hz, 'cutoff of the smoothing for a joint at rest [Hz]: '
+              'less is steadier and later', LIVE, range=(0.01, 30.0)),
+    Parameter('smoothing_beta', DEFAULTS.smoothing_beta * MM_PER_M, 'how the cutoff grows with a joint\'s speed [Hz per m/s]: '
+              'more is less late', LIVE, range=(0.0, 1000.0)),
+    Parameter('tf', False, 'publish each wrist as TF frame <tf_prefix><id>_wrist; needs tf2_msgs', LIVE),
+    Parameter('tf_prefix', 'hand_', 'how the names of the TF frames begin', LIVE),
     Parameter('marker_lifetime', 0.5, 'markers vanish by themselves after this time without an image [s]',
               WHEN_INACTIVE, range=(0.05, 10.0)),
 )
@@ -70,7 +87,10 @@ class Parameters:
     autostart: bool
     weights: str
     device: str
+    engine: str
     num_threads: int
+    image_transport: str
+    distortion: str
     max_hands: int
     side: str
     finder: str
@@ -81,6 +101,11 @@ class Parameters:
     coast_time: float           # [s]
     min_depth: float            # [m]
     max_depth: float            # [m]
+    smoothing: bool
+    smoothing_min_cutoff: float     # [Hz]
+    smoothing_beta: float       # [Hz per m/s]
+    tf: bool
+    tf_prefix: str
     marker_lifetime: float      # [s]
 
     def __post_init__(self):
@@ -91,6 +116,11 @@ class Parameters:
         if self.min_depth >= self.max_depth:
             raise ValueError(f'parameter min_depth is {self.min_depth:g}, expected less than max_depth '
                              f'{self.max_depth:g}')
+        if self.tf_prefix.startswith('/'):
+            raise ValueError(f"parameter tf_prefix is '{self.tf_prefix}', expected no leading slash: tf2 has no absolute names")
+        if self.tf and not tf_is_installed():
+            raise ValueError('parameter tf is true, but the ROS package tf2_msgs is not installed '
+                             '(apt install ros-$ROS_DISTRO-tf2-msgs)')
         self.tracker_config()       # checks the rest
 
     def tracker_config(self):
@@ -98,7 +128,9 @@ class Parameters:
                              score_threshold=self.score_threshold, joint_threshold=self.joint_threshold,
                              lose_threshold=self.lose_threshold,
                              coast_s=self.coast_time, min_depth_mm=self.min_depth * MM_PER_M,
-                             max_depth_mm=self.max_depth * MM_PER_M, search_every=self.search_every)
+                             max_depth_mm=self.max_depth * MM_PER_M, search_every=self.search_every,
+                             smoothing=self.smoothing, smoothing_min_cutoff_hz=self.smoothing_min_cutoff,
+                             smoothing_beta=self.smoothing_beta / MM_PER_M)
 
 
 def declare(node):

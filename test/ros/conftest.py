@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from fakes import FakeTracker
+from diagnostic_msgs.msg import DiagnosticArray
+from fakes import Camera, FakeTracker
 from rclpy.executors import SingleThreadedExecutor
 
+from awr_ros.msg import HandArray
 from awr_ros.ros.node import TrackerNode
 
 PATIENCE_S = 20.0       # nothing takes so long unless it is broken
@@ -101,3 +103,41 @@ def node(bench, tracker):
     node = bench.add(TrackerNode(tracker_factory=lambda values: tracker))
     node.autostart()
     return node
+
+
+@pytest.fixture
+def camera(bench, node):
+    """A connected camera that has already told its intrinsics."""
+    camera = Camera(bench.client)
+    bench.until(camera.connected, 'the node to find the camera')
+    camera.info()
+    bench.until(lambda: node._info, 'camera_info')
+    return camera
+
+
+@pytest.fixture
+def hands(bench, node):
+    heard = bench.listen(HandArray, 'tracker/hands')
+    bench.until(lambda: node._hands_pub.get_subscription_count(), 'the hands to have a listener')
+    return heard
+
+
+class Diagnostics:
+    """The newest status of each name."""
+
+    def __init__(self, bench):
+        self._bench, self._heard = bench, bench.listen(DiagnosticArray, '/diagnostics')
+
+    def until(self, text, name, level):
+        """Wait until the status `name` of the tracker says `text` at this level."""
+        def said():
+            return any(s.name == f'tracker: {name}' and text in s.message and s.level == level
+                       for message in self._heard for s in message.status)
+        self._bench.until(said, f'diagnostics "{text}"; the last ones were '
+                                f'{[s.message for m in self._heard[-1:] for s in m.status]}')
+        self._heard.clear()
+
+
+@pytest.fixture
+def diagnostics(bench):
+    return Diagnostics(bench)

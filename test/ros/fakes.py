@@ -54,12 +54,13 @@ class FakeTracker:
 
     def __init__(self, hands=(FakeHand(),), config=TrackerConfig()):
         self.hands, self.config = list(hands), config
-        self.calls, self.resets, self.failure = [], 0, None
+        self.calls, self.places, self.resets, self.failure = [], [], 0, None
         self.gate = threading.Event()
         self.gate.set()
 
-    def update(self, depth_mm, intrinsics, stamp_s):
+    def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
         self.calls.append((np.array(depth_mm), intrinsics, stamp_s))
+        self.places.append(np.array(centres_xyz))
         assert self.gate.wait(10)
         if self.failure is not None:
             raise self.failure
@@ -97,13 +98,16 @@ def info(**changes):
 class Camera:
     """Publishes what it is given, as which quality of service is asked for."""
 
-    def __init__(self, node, image_qos=RELIABLE, info_qos=RELIABLE):
-        self._images = node.create_publisher(Image, 'depth/image', image_qos)
+    def __init__(self, node, image_qos=RELIABLE, info_qos=RELIABLE, image_topic='depth/image'):
+        self._images = node.create_publisher(Image, image_topic, image_qos)
         self._infos = node.create_publisher(CameraInfo, 'depth/camera_info', info_qos)
         self._stamp_s = 100.0
 
     def connected(self):
-        return self._images.get_subscription_count() > 0 and self._infos.get_subscription_count() > 0
+        return self._images.get_subscription_count() > 0 and self.infos_connected()
+
+    def infos_connected(self):
+        return self._infos.get_subscription_count() > 0
 
     def info(self, **changes):
         self._infos.publish(info(**changes))

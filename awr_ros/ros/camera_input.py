@@ -1,0 +1,54 @@
+"""The two topics of a depth camera, and the camera that its last CameraInfo describes."""
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from awr_ros.compressed_depth import TRANSPORT
+from awr_ros.depth_camera import DepthCamera
+from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
+from awr_ros.ros.conversions import BadInput
+
+
+class CameraInput:
+    """Subscribes to depth/image, or what image_transport compresses of it, and to depth/camera_info.
+
+    The two are not synchronised: a latched, slow or differently stamped info would never find its image.
+    """
+
+    def __init__(self, node, image_transport, on_image, on_info):
+        if image_transport == TRANSPORT:        # below the image's name after remapping, as image_transport has it
+            self._images = AdaptiveSubscription(node, CompressedImage, f"{node.resolve_topic_name('depth/image')}/{TRANSPORT}")
+        else:
+            self._images = AdaptiveSubscription(node, Image, 'depth/image')
+        self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info')
+        self._infos.registerCallback(on_info)
+        self._images.registerCallback(on_image)
+        self.topic = self._images.topic         # of the images, after remapping
+        self.camera = self.image_frame = None   # of the last image
+        self.notes = ()                         # what is odd about the camera, but can be lived with
+        self._read_with = None
+
+    def destroy(self):
+        self._images.destroy()
+        self._infos.destroy()
+
+    def sources(self):
+        """((topic, its publishers in words) of the images, the same of the infos)"""
+        return tuple((s.topic, s.describe_publishers()) for s in (self._images, self._infos))
+
+    def camera_for(self, image, info, distortion):
+        """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises BadInput."""
+        if info is None:
+            raise BadInput('no camera_info yet')
+        frame, known = image.header.frame_id, self._read_with
+        if known is None or known[0] is not info or known[1:] != (frame, distortion):
+            self.camera, self.notes, self.image_frame, self._read_with = None, (), frame, None
+            camera = DepthCamera(info, distortion)
+            self.notes = tuple(self._odd(camera, info, frame, distortion))
+            self.camera, self._read_with = camera, (info, frame, distortion)
+        return self.camera
+
+    def _odd(self, camera, info, image_frame, distortion):
+        if info.header.frame_id != image_frame:
+            yield f"the image is in frame '{image_frame}', its camera_info in '{info.header.frame_id}'"
+        if camera.distorted and distortion == 'undistort' and 'rect' in self.topic:
+            yield (f"{self.topic} sounds rectified, but its camera_info has distortion '{info.distortion_model}', which is undone: "
+                   'set parameter distortion to ignore if the image is rectified already')

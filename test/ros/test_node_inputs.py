@@ -1,0 +1,258 @@
+"""What the node takes besides plain images, and what it gives besides hands, over real DDS around a fake tracker."""
+import struct
+from array import array
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from fakes import FRAME_ID, HEIGHT, WIDTH, Camera, hand, header, image
+from geometry_msgs.msg import Point, PointStamped
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+
+from awr_ros.camera import Intrinsics
+from awr_ros.msg import HandArray
+from awr_ros.ros import conversions, external
+from awr_ros.ros.node import TrackerNode
+from awr_ros.ros.wrist_frames import tf_is_installed, wrist_transforms
+
+K = Intrinsics(fx=30.0, fy=30.0, cx=15.5, cy=11.5, width=WIDTH, height=HEIGHT)
+
+
+def start_node(bench, tracker, **overrides):
+    node = bench.add(TrackerNode(tracker_factory=lambda values: tracker, parameter_overrides=[
+        Parameter(name, value=value) for name, value in overrides.items()]))
+    node.autostart()
+    return node
+
+
+def compressed(depth, codec='png', stamp_s=100.0):
+    data = struct.pack('<iff', 0, 0.0, 0.0) + cv2.imencode('.png', depth)[1].tobytes()
+    return CompressedImage(header=header(stamp_s), format=f'16UC1; compressedDepth {codec}', data=array('B', data))
+
+
+# ---- compressed images -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compressed_camera(bench, tracker):
+    """(node, camera for infos, publisher of compressed images), connected and informed."""
+    node = start_node(bench, tracker, image_transport='compressedDepth')
+    camera = Camera(bench.client)
+    publisher = bench.client.create_publisher(CompressedImage, 'depth/image/compressedDepth', 1)
+    bench.until(lambda: publisher.get_subscription_count() and camera.infos_connected(), 'the node to find the camera')
+    camera.info()
+    bench.until(lambda: node._info, 'camera_info')
+    return node, camera, publisher
+
+
+def test_compressed_depth_is_tracked_and_rvl_is_named(bench, compressed_camera, tracker, diagnostics):
+    _, _, publisher = compressed_camera
+    depth = np.random.default_rng(0).integers(300, 3000, (HEIGHT, WIDTH)).astype(np.uint16)
+    publisher.publish(compressed(depth))
+    bench.until(lambda: tracker.calls, 'a tracked image')
+    np.testing.assert_array_equal(tracker.calls[0][0], depth)
+    publisher.publish(compressed(depth, 'rvl'))
+    diagnostics.until("codec 'rvl' is not supported", 'input', DiagnosticStatus.ERROR)
+
+
+def test_a_camera_that_only_sends_compressed_images_is_named_with_the_remedy(bench, node, diagnostics):
+    bench.client.create_publisher(CompressedImage, 'depth/image/compressedDepth', 1)
+    diagnostics.until('set parameter image_transport to compressedDepth', 'input', DiagnosticStatus.ERROR)
+
+
+def test_another_type_on_the_topic_is_named(bench, node, diagnostics):
+    context = rclpy.Context()           # one participant of DDS cannot have two types on a topic
+    rclpy.init(context=context)
+    try:
+        other = rclpy.create_node('other', context=context)
+        other.create_publisher(PointStamped, 'depth/image', 1)
+        diagnostics.until('as geometry_msgs/msg/PointStamped (reliable, volatile), which is not sensor_msgs/msg/Image and never '
+                          'arrives', 'input', DiagnosticStatus.ERROR)
+        other.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+
+
+# ---- lens distortion ---------------------------------------------------------------------------------------------
+
+
+def test_distortion_is_undone_ignored_or_refused_as_the_parameter_says(bench, node, camera, tracker, diagnostics):
+    before = node._info
+    camera.info(distortion_model='rational_polynomial', d=[0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0])     # pulls to the middle
+    bench.until(lambda: node._info is not before, 'camera_info')
+    ramp = np.tile(np.arange(WIDTH, dtype='<u2') + 500, (HEIGHT, 1))
+    message = image(data=array('B', ramp.tobytes()))
+    camera.image(message)
+    bench.until(lambda: tracker.calls, 'a tracked image')
+    undone = tracker.calls[0][0]
+    x = (WIDTH - 1 - K.cx) / K.fx                                       # right end of the middle row: y is about 0
+    assert undone[12, -1] == 500 + round(K.cx + K.fx * x / (1 + 0.5 * x * x)) and undone[12, 15] == ramp[12, 15]
+    node.set_parameters([Parameter('distortion', value='ignore')])
+    camera.image(message)
+    bench.until(lambda: len(tracker.calls) == 2, 'the second image')
+    np.testing.assert_array_equal(tracker.calls[1][0], ramp)
+    node.set_parameters([Parameter('distortion', value='refuse')])
+    camera.image(message)
+    diagnostics.until('parameter distortion says to refuse', 'input', DiagnosticStatus.ERROR)
+
+
+def test_a_rectified_image_with_the_lens_of_the_raw_one_is_named(bench, tracker, diagnostics):
+    node = bench.add(TrackerNode(tracker_factory=lambda values: tracker, cli_args=[
+        '--ros-args', '-r', 'depth/image:=depth/image_rect']))
+    node.autostart()
+    camera = Camera(bench.client, image_topic='depth/image_rect')
+    bench.until(camera.connected, 'the node to find the camera')
+    camera.info(d=[0.1, 0.0, 0.0, 0.0, 0.0])
+    bench.until(lambda: node._info, 'camera_info')
+    camera.image()
+    diagnostics.until('/depth/image_rect sounds rectified', 'input', DiagnosticStatus.WARN)
+
+
+# ---- places that others see --------------------------------------------------------------------------------------
+
+
+def test_points_of_others_reach_the_tracker_and_foreign_frames_are_named(bench, tracker, diagnostics):
+    tracker.hands = []
+    node = start_node(bench, tracker, finder='external')
+    camera = Camera(bench.client)
+    points = bench.client.create_publisher(PointStamped, 'tracker/centre', 10)
+    bench.until(lambda: camera.connected() and points.get_subscription_count(), 'the node to find its inputs')
+    camera.info()
+    bench.until(lambda: node._info, 'camera_info')
+
+    def seen(frame_id, *expected):
+        def told():
+            for x in (0.1, -0.1):       # the second is another hand, what is published again replaces itself
+                points.publish(PointStamped(header=header(frame_id=frame_id), point=Point(x=x, y=0.0, z=0.5)))
+            camera.image()
+            bench.spin(0.05)
+            return [list(map(float, p)) for p in tracker.places[-1]] == list(expected) if tracker.places else False
+        bench.until(told, f'places told in {frame_id}')
+    seen(FRAME_ID, [-100, 0, 500], [100, 0, 500])
+    bench.until(lambda: not node._external._fresh(external.time.monotonic()), 'the places to become old')
+    seen('map')
+    diagnostics.until("places are told in frame 'map' and the image is in 'camera_depth_optical_frame'", 'tracking',
+                      DiagnosticStatus.WARN)
+
+    def silent():
+        camera.image()
+        bench.spin(0.05)
+        return any('no place came for' in s.message and '/tracker/centre (published by /client' in s.message
+                   for m in diagnostics._heard for s in m.status)
+    bench.until(silent, 'the silence to be named')
+
+
+def test_points_are_not_asked_for_with_the_own_finder(bench, node, camera, tracker):
+    node._external._on_point(PointStamped(header=header(), point=Point(z=0.5)))
+    camera.image()
+    bench.until(lambda: tracker.calls, 'a tracked image')
+    assert tracker.places[0].size == 0
+
+
+def test_a_box_is_as_far_away_as_what_is_near_in_its_inner_half():
+    depth = np.full((HEIGHT, WIDTH), 1500, np.uint16)
+    depth[8:16, 12:20] = 600                                # a hand before a wall
+    depth[10:12, 14:18] = 0                                 # not measured everywhere
+    centre = external.centre_of_box((16.0, 12.0, 14.0, 14.0), depth, K)
+    np.testing.assert_allclose(centre, K.uvd_to_xyz(np.array([16.0, 12.0, 610.0])))
+    for box in ((16.0, 12.0, 14.0, 14.0), (500.0, 12.0, 10.0, 10.0), (float('nan'), 12.0, 10.0, 10.0)):
+        assert external.centre_of_box(box, np.zeros((HEIGHT, WIDTH), np.uint16), K) is None
+
+
+def test_boxes_serve_for_half_a_second_and_only_in_the_frame_of_the_image(bench, node, monkeypatch):
+    """The message of vision_msgs as an object with its fields, so that it need not be installed."""
+    places, now = node._external, [10.0]
+    monkeypatch.setattr(external.time, 'monotonic', lambda: now[0])
+    box = SimpleNamespace(center=SimpleNamespace(position=SimpleNamespace(x=16.0, y=12.0)), size_x=8.0, size_y=8.0)
+    places._on_boxes(SimpleNamespace(header=header(), detections=[SimpleNamespace(bbox=box)]))
+    depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
+    assert places.centres(FRAME_ID, depth, K, 10.4).shape == (1, 3) and places.note(FRAME_ID, 10.4) == ''
+    assert places.centres('map', depth, K, 10.4).shape == (0, 3)
+    assert places.centres(FRAME_ID, depth, K, 10.6).shape == (0, 3) and 'no place came for 1 s' in places.note(FRAME_ID, 10.6)
+
+
+def test_boxes_over_dds(bench, tracker):
+    vision = pytest.importorskip('vision_msgs.msg')
+    node = start_node(bench, tracker, finder='external')
+    camera = Camera(bench.client)
+    boxes = bench.client.create_publisher(vision.Detection2DArray, 'tracker/boxes', 1)
+    bench.until(lambda: camera.connected() and boxes.get_subscription_count(), 'the node to find its inputs')
+    camera.info()
+    bench.until(lambda: node._info, 'camera_info')
+    box = vision.BoundingBox2D(size_x=8.0, size_y=8.0)
+    box.center.position.x, box.center.position.y = 15.5, 11.5
+
+    def told():
+        boxes.publish(vision.Detection2DArray(header=header(), detections=[vision.Detection2D(bbox=box)]))
+        camera.image()
+        bench.spin(0.05)
+        return tracker.places and tracker.places[-1].size
+    bench.until(told, 'a place')
+    np.testing.assert_allclose(tracker.places[-1], [[0, 0, 510]])
+
+
+# ---- what else comes out -----------------------------------------------------------------------------------------
+
+
+def test_a_listener_that_asks_for_more_than_is_offered_is_named_with_both_sides(bench, node, diagnostics):
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    subscription = bench.client.create_subscription(HandArray, 'tracker/hands', lambda _: None, qos)
+    words = '/client gets nothing on /tracker/hands: it asks for (reliable, transient_local), offered is (reliable, volatile)'
+    for _ in range(2):                  # it is not forgotten from one report to the next
+        diagnostics.until(words, 'tracking', DiagnosticStatus.WARN)
+    bench.client.destroy_subscription(subscription)
+    bench.until(lambda: any(s.name == 'tracker: tracking' and words not in s.message
+                            for m in diagnostics._heard for s in m.status), 'the warning to end')
+
+
+def test_wrists_become_transforms_of_hands_that_are_seen():
+    unknown = hand(id='1').joints_xyz.copy()
+    unknown[9] = np.nan
+    hands = conversions.hand_array([hand(id='0'), hand(id='1', joints_xyz=unknown), hand(id='2', state='coasting')],
+                                   header(), WIDTH, HEIGHT)
+    transform, = wrist_transforms(hands, 'left_arm/hand_')
+    pose = hands.hands[0].wrist_pose
+    assert transform.header == hands.header and transform.child_frame_id == 'left_arm/hand_0_wrist'
+    assert transform.transform.rotation == pose.orientation and transform.transform.translation.z == pose.position.z
+
+
+def test_transforms_over_dds(bench, node, camera):
+    tf = pytest.importorskip('tf2_msgs.msg')
+    heard = bench.listen(tf.TFMessage, '/tf')
+    camera.image()
+    assert node.set_parameters([Parameter('tf', value=True)])[0].successful
+
+    def told():
+        camera.image()
+        bench.spin(0.05)
+        return heard
+    bench.until(told, 'a transform')
+    assert heard[0].transforms[0].child_frame_id == 'hand_hand_1_wrist' and heard[0].transforms[0].header.frame_id == FRAME_ID
+
+
+@pytest.mark.skipif(tf_is_installed(), reason='tf2_msgs is installed')
+def test_transforms_without_their_message_are_refused_with_the_remedy(node):
+    result, = node.set_parameters([Parameter('tf', value=True)])
+    assert not result.successful and 'tf2_msgs is not installed (apt install' in result.reason
+
+
+def test_smoothing_reaches_the_tracker_while_it_runs(bench, node, camera, hands, tracker):
+    assert all(r.successful for r in node.set_parameters([
+        Parameter('smoothing', value=True), Parameter('smoothing_min_cutoff', value=0.5), Parameter('smoothing_beta', value=50.0)]))
+    camera.image()
+    bench.until(lambda: hands, 'hands')
+    assert (tracker.config.smoothing, tracker.config.smoothing_min_cutoff_hz, tracker.config.smoothing_beta) == (True, 0.5, 0.05)
+
+
+def test_the_picture_shows_what_the_tracker_saw(bench, compressed_camera):
+    node, _, publisher = compressed_camera
+    pictures = bench.listen(Image, 'tracker/debug/image')
+    bench.until(lambda: node._debug_pub.get_subscription_count(), 'the picture to have a listener')
+    publisher.publish(compressed(np.full((HEIGHT, WIDTH), 500, np.uint16)))
+    bench.until(lambda: pictures, 'a picture')
+    assert (pictures[0].width, pictures[0].height, pictures[0].header.frame_id) == (WIDTH, HEIGHT, FRAME_ID)
