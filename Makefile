@@ -17,7 +17,7 @@ help:
 	@echo "make build   colcon build into build/ and install/"
 	@echo "make demo    synthetic camera and tracker as two processes for DEMO_SECONDS=$(DEMO_SECONDS); writes demo/overlay.png"
 	@echo "make test    all tests, against the installed package (PYTEST_ARGS='-k name' for some)"
-	@echo "make bench   milliseconds of each stage on this machine"
+	@echo "make bench   how fast everything is on this machine, some minutes; writes bench/results.md"
 	@echo "make clean   removes everything that the above made"
 
 setup: $(VENV)/ready
@@ -52,7 +52,7 @@ test: build
 	@$(ENV) && exec pytest test $(PYTEST_ARGS)
 
 bench: build
-	@$(ENV) && exec python -m awr_ros bench
+	@$(ENV) && exec python -m awr_ros bench --output bench/results.md
 
 clean:
 	rm -rf $(VENV) build install log demo

@@ -9,6 +9,7 @@ from pathlib import Path
 def main(argv=None):
     """Run one verb; returns the exit status. Modules are imported by the verb that needs them."""
     parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
+    from awr_ros.bench.command import add_bench
     from awr_ros.export import add_export
     from awr_ros.offline.command import add_track
     from awr_ros.training.dataset_command import add_import, extend_evaluate
@@ -31,10 +32,7 @@ def main(argv=None):
     render.add_argument('--hands', type=int, default=1, choices=(1, 2), help='in the bag (default: %(default)s)')
     render.add_argument('--storage', default='mcap', choices=('mcap', 'sqlite3'), help='of the bag (default: %(default)s)')
     render.set_defaults(run=_render)
-    bench = verbs.add_parser('bench', help='milliseconds of each stage on this machine')
-    bench.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
-    bench.add_argument('--repeats', type=int, default=100, help='runs of each stage; the median is shown (default: %(default)s)')
-    bench.set_defaults(run=_bench)
+    add_bench(verbs, _bench_messages)
     add_track(verbs)
     add_export(verbs)
     add_import(verbs)
@@ -107,9 +105,15 @@ def _render(arguments):
     print(f'wrote {arguments.output}')
 
 
-def _bench(arguments):
-    from awr_ros.bench import bench
-    bench(arguments.weights, arguments.repeats)
+def _bench_messages(report, seconds):
+    """The bench over ROS, which is not everywhere where the rest is."""
+    import importlib.util
+    if importlib.util.find_spec('rclpy') is None or importlib.util.find_spec('awr_ros.msg') is None:
+        report.section('Message to message')
+        report.remark('ROS is not here: nothing was measured.')
+        return
+    from awr_ros.ros.latency import bench_messages
+    bench_messages(report, seconds)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 60.0, 0.5     # [s]
+WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5    # [s]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_ms', 'latency_ms')     # of TrackerStats
 

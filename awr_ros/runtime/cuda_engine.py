@@ -14,18 +14,19 @@ GRAPH_BATCHES = (1, 2, 4, MAX_BATCH)    # max_hands x sides is 4 by default; sea
 WARM_UPS = 3                            # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
 
 
-def graph_batch(count):
-    """The smallest of GRAPH_BATCHES that holds `count` crops."""
-    if not 1 <= count <= MAX_BATCH:
-        raise ValueError(f'a pass takes 1 to {MAX_BATCH} crops, got {count}')
-    return min(size for size in GRAPH_BATCHES if size >= count)
+def graph_batch(count, batches=GRAPH_BATCHES):
+    """The smallest of the batches that holds `count` crops."""
+    if not 1 <= count <= max(batches):
+        raise ValueError(f'a pass takes 1 to {max(batches)} crops, got {count}')
+    return min(size for size in batches if size >= count)
 
 
 class CudaEngine:
     """A network on the current CUDA device. All graphs are captured at the start, so no frame waits for one."""
 
-    def __init__(self, network, origin='', half=True):
-        """network: of awr_ros.network; origin: of its weights, in words. half: False computes in single precision (for comparisons)."""
+    def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES):
+        """network: of awr_ros.network; origin: of its weights, in words. half: False computes in single precision;
+        batches: sizes to capture a graph for."""
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
         self.config = EngineConfig.of(network.config, origin)
@@ -33,22 +34,23 @@ class CudaEngine:
                             f"{'float16' if half else 'float32'}, CUDA graphs")
         network = network.eval().to('cuda', memory_format=torch.channels_last)
         readout = readout_module(network.half() if half else network)
-        self._stream = torch.cuda.Stream()
-        with torch.inference_mode(), torch.cuda.stream(self._stream):
+        self.stream = torch.cuda.Stream()
+        with torch.inference_mode(), torch.cuda.stream(self.stream):
             # The largest first: the smaller graphs then fit into the memory pool that it made.
-            self._graphs = {}
-            for size in sorted(GRAPH_BATCHES, reverse=True):
-                pool = next(iter(self._graphs.values())).graph.pool() if self._graphs else None
-                self._graphs[size] = _Graph(readout, size, self.config.crop_size, pool, self._stream)
-        self._stream.synchronize()
+            self.graphs = {}
+            for size in sorted(batches, reverse=True):
+                pool = next(iter(self.graphs.values())).graph.pool() if self.graphs else None
+                self.graphs[size] = _Graph(readout, size, self.config.crop_size, pool, self.stream)
+        self.stream.synchronize()
 
     def read(self, crops):
         """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
         check_crops(crops, self.config)
-        return read_in_passes(self._pass, crops)
+        return read_in_passes(self.run_graph, crops)
 
-    def _pass(self, crops):
-        return self._graphs[graph_batch(len(crops))].run(crops, self._stream)
+    def run_graph(self, crops):
+        """One pass: as many crops as the largest graph takes. Returns the three arrays of Readings."""
+        return self.graphs[graph_batch(len(crops), tuple(self.graphs))].run(crops, self.stream)
 
 
 class _Graph:

@@ -92,10 +92,10 @@ class Run:
         return found
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_two_real_processes_lose_nothing(tmp_path):
     run = Run('--seconds', '3', '--output', str(tmp_path))
-    output, _ = run.process.communicate(timeout=120)
+    output, _ = run.process.communicate(timeout=350)
     counts = re.search(r'published (\d+), received (\d+), processed (\d+), dropped (\d+), lost (-?\d+)', output)
     assert counts, output
     published, received, processed, dropped, lost = map(int, counts.groups())
@@ -107,7 +107,7 @@ def test_two_real_processes_lose_nothing(tmp_path):
     assert run.alive() == []
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
     run = Run('--seconds', '100', '--output', str(tmp_path))
@@ -116,7 +116,7 @@ def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
             break
     assert len(run.alive()) == 3
     run.process.send_signal(number)
-    run.process.communicate(timeout=30)
+    run.process.communicate(timeout=60)
     assert run.process.returncode == 128 + number
     assert run.alive() == []
 

@@ -1,0 +1,44 @@
+"""The verb `bench`."""
+import tempfile
+from pathlib import Path
+
+from awr_ros.bench.report import Report
+
+PARTS = ('networks', 'frame', 'start', 'ros', 'training', 'gpu')
+
+
+def add_bench(verbs, messages):
+    """The verb, on argparse's subparsers. messages(report, seconds): measures over ROS, or None where there is none."""
+    parser = verbs.add_parser('bench', help='how fast everything is on this machine')
+    parser.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
+    parser.add_argument('--repeats', type=int, default=100, help='runs of each stage; medians are shown (default: %(default)s)')
+    parser.add_argument('--seconds', type=float, default=10.0, help='of each measurement over ROS (default: %(default)s)')
+    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART', help=f"of {', '.join(PARTS)}")
+    parser.add_argument('--output', type=Path, help='write the tables here too, as Markdown')
+    parser.set_defaults(run=lambda arguments: bench(arguments, messages))
+
+
+def bench(arguments, messages):
+    """Measure what was asked for. Machines that do other things as well give worse figures: the report says so."""
+    from awr_ros.bench import frame, gpu, machine, network
+    report = Report('awr_ros on this machine')
+    row = report.table(('machine', ''))
+    for what, value in machine.describe():
+        row(what, value)
+    wanted = set(arguments.only)
+    if 'networks' in wanted:
+        network.bench_networks(report, arguments.weights, arguments.repeats)
+    if 'frame' in wanted:
+        frame.bench_frame(report, arguments.weights, arguments.repeats)
+    if 'start' in wanted:
+        with tempfile.TemporaryDirectory() as folder:
+            frame.bench_cold_start(report, arguments.weights, Path(folder))
+    if 'ros' in wanted:
+        messages(report, arguments.seconds)
+    if 'training' in wanted:
+        frame.bench_training(report, arguments.repeats)
+    if 'gpu' in wanted:
+        gpu.bench_gpu(report, arguments.weights, arguments.repeats)
+    if arguments.output is not None:
+        report.write(arguments.output)
+        print(f'\nwrote {arguments.output}')

@@ -1,0 +1,93 @@
+"""One frame in this process: its stages, the tracker, the way from nothing to the first joints; and what training needs."""
+import shutil
+import subprocess
+import sys
+import time
+
+import torch
+
+from awr_ros.bench.timing import median_ms
+from awr_ros.crop import crop_hand
+from awr_ros.estimator import HandPoseEstimator, Request
+from awr_ros.finder import find_candidates
+from awr_ros.network import COMPACT_S, CompactNetwork
+from awr_ros.skeleton import palm_centre
+from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.synthetic.crops import CropSource
+from awr_ros.tracker import HandTracker, TrackerConfig
+from awr_ros.training.losses import losses
+from awr_ros.training.train import keep_memory
+
+COLD_START = '''
+from awr_ros.synthetic.camera import DEFAULT_INTRINSICS as K
+from awr_ros.tracker import HandTracker
+import numpy as np, sys
+depth = np.load(sys.argv[1])
+tracker = HandTracker.from_pretrained(sys.argv[2] or None)
+assert any(tracker.update(depth, K, 0.1 * i) for i in range(5)), 'no hand'
+'''
+
+
+def bench_frame(report, weights, repeats):
+    """Stages of a 640x480 frame, and whole frames of the tracker."""
+    estimator = HandPoseEstimator.from_pretrained(weights)
+    report.section('One frame', f'640 x 480, {estimator.description}; medians of up to {repeats}.')
+    camera = SyntheticCamera(num_hands=2)
+    frames = [camera.frame(i / 30) for i in range(30)]
+    depth_mm, hands = frames[0]
+    requests = [Request(palm_centre(hand.joints_xyz), hand.side) for hand in hands]
+    cut = estimator.config
+    row = report.table(('stage', 'ms'))
+    row('crop of one hand', median_ms(lambda: crop_hand(depth_mm, camera.intrinsics, requests[0].centre_xyz, cut.cube_mm,
+                                                        cut.crop_size), repeats))
+    for count in (1, 2):
+        row(f'crops, network, read-out, back to the camera: {count} hand{"s" * (count - 1)}',
+            median_ms(lambda n=count: estimator.estimate_batch(depth_mm, camera.intrinsics, requests[:n]), repeats))
+    row('finder: candidates of a frame', median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats))
+    for count in (1, 2):
+        tracker = HandTracker(estimator, TrackerConfig(max_hands=count))
+        stamps = iter(range(10 ** 9))
+
+        def step():
+            i = next(stamps)
+            tracker.update(frames[i % 30][0], camera.intrinsics, i / 30)
+        row(f'tracker: a frame, up to {count} hand{"s" * (count - 1)}', median_ms(step, repeats))
+
+
+def bench_cold_start(report, weights, folder):
+    """A new Python process from its start to the first joints, with the converted network in the cache."""
+    import numpy as np
+    camera = SyntheticCamera(num_hands=1)
+    np.save(folder / 'frame.npy', camera.frame(0.0)[0])
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, '-c', COLD_START, str(folder / 'frame.npy'), str(weights or '')], check=True)
+        times.append(time.perf_counter() - start)
+    report.section('Cold start', 'A new process from its start to the first joints, without ROS, the network converted before.')
+    report.remark(f'{sorted(times)[1]:.2f} s (median of 3).')
+
+
+def bench_training(report, repeats):
+    """Crops a second: rendering on one thread, and the network's steps on all threads."""
+    report.section('Training', 'Rendering on one thread, as each worker does it; optimising on all threads, compact S, batches of '
+                   '16, without the fusing of --compiled.')
+    keep_memory()
+    row = report.table(('what', 'crops/s'))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    source = CropSource(0)
+    row('rendering with noise and clutter', f'{64e3 / median_ms(lambda: source.draw(64), max(10, repeats // 5)):.0f}')
+    if shutil.which('c++'):
+        fused = CropSource(0, compiled=True)
+        row('the same, fused as in training --compiled', f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5)):.0f}')
+    torch.set_num_threads(torch.multiprocessing.cpu_count())
+    batch, network = source.draw(16), CompactNetwork(COMPACT_S).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        losses(*network(batch.depth), batch, network.config.kernel_size)[0].backward()
+        optimizer.step()
+    row('optimising', f'{16e3 / median_ms(step, repeats // 5):.0f}')
+    torch.set_num_threads(threads)

@@ -1,0 +1,44 @@
+"""What the bench found, on the terminal while it measures and as a Markdown file at the end."""
+from pathlib import Path
+
+
+class Report:
+    """Sections of tables and remarks, printed as they come."""
+
+    def __init__(self, title):
+        self._lines = [f'# {title}']
+        print(title, flush=True)
+
+    def section(self, title, remark=''):
+        """Begin a section; remark: what was measured and how."""
+        self._lines += ['', f'## {title}', *(['', remark] if remark else [])]
+        print(f'\n{title}' + (f'\n{remark}' if remark else ''), flush=True)
+
+    def remark(self, text):
+        """A paragraph."""
+        self._lines += ['', text]
+        print(text, flush=True)
+
+    def table(self, header):
+        """Begin a table. header: names of the columns. Returns a function that takes a row of as many cells."""
+        self._lines += ['', '| ' + ' | '.join(header) + ' |', '|' + '---|' * len(header)]
+        widths = [max(len(name), 34 if i == 0 else 9) for i, name in enumerate(header)]
+
+        def show(cells):
+            print('  '.join(f'{cell:<{width}}' if i == 0 else f'{cell:>{width}}' for i, (cell, width) in
+                            enumerate(zip(cells, widths))).rstrip(), flush=True)
+
+        def row(*cells):
+            if len(cells) != len(header):
+                raise ValueError(f'a row must have the {len(header)} cells {header}, got {cells}')
+            cells = [f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in cells]
+            self._lines.append('| ' + ' | '.join(cells) + ' |')
+            show(cells)
+        show(header)
+        return row
+
+    def write(self, path):
+        """Write the Markdown file."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('\n'.join(self._lines) + '\n')
