@@ -10,7 +10,7 @@ import pytest
 import awr_ros
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = ('awr_ros', 'config', 'launch', 'msg', 'scripts', 'test', 'requirements', 'CMakeLists.txt', 'package.xml',
+SOURCES = ('awr_ros', 'config', 'examples', 'launch', 'msg', 'scripts', 'test', 'requirements', 'CMakeLists.txt', 'package.xml',
            'pyproject.toml', 'setup.py')
 
 
@@ -42,9 +42,10 @@ def data_files(root):
 def test_installed_programs_and_files():
     from ament_index_python.packages import get_package_prefix
     prefix = Path(get_package_prefix('awr_ros'))
-    for name in ('tracker', 'synthetic_camera', 'demo'):
+    for name in ('tracker', 'synthetic_camera', 'demo', 'retarget.py', 'servo_teleop.py'):
         assert os.access(prefix / 'lib' / 'awr_ros' / name, os.X_OK)
-    for name in ('config/tracker.yaml', 'config/fastdds_shm.xml', 'launch/tracker.launch.py', 'msg/Hand.msg'):
+    for name in ('config/tracker.yaml', 'config/fastdds_shm.xml', 'launch/tracker.launch.py', 'launch/cameras/zed_camera.launch.py',
+                 'config/awr.rviz', 'examples/cpp/package.xml', 'msg/Hand.msg'):
         assert (prefix / 'share' / 'awr_ros' / name).is_file()
     missing = data_files(REPOSITORY / 'awr_ros') - data_files(Path(awr_ros.__file__).parent)
     assert not missing
@@ -72,6 +73,7 @@ def test_pip_without_ros(sources, tmp_path):
     run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation', '--target', target,
         sources)
     assert data_files(sources / 'awr_ros') == data_files(target / 'awr_ros')
+    assert (target / 'awr_ros' / 'message_definitions' / 'Hand.msg').is_file()
     environment = {**os.environ, 'PYTHONPATH': str(target)}
     assert 'usage: awr' in run(sys.executable, '-m', 'awr_ros', '--help', cwd=tmp_path, env=environment)
     assert 'usage: awr' in run(sys.executable, target / 'bin' / 'awr', '--help', cwd=tmp_path, env=environment)

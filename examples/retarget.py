@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Tracked hands as dex-retargeting expects them, and with it as joint angles of a robot hand.
+
+    ros2 run awr_ros retarget.py                                # ~/joints: 21 x 3 numbers [m] for your own retargeting
+    ros2 run awr_ros retarget.py --ros-args -p config:=allegro_hand_right.yml -p urdf_folder:=.../dex-urdf/robots/hands
+                                                                # also ~/joint_states, with dex-retargeting installed
+
+dex-retargeting (https://github.com/dexsuite/dex-retargeting) takes 21 points in MediaPipe's order, from the wrist, in
+the frame that MANO has at the wrist, as example/vector_retargeting/single_hand_detector.py there makes them from
+MediaPipe's: p = (joints - wrist) @ frame @ OPERATOR2MANO.
+"""
+import sys
+
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float32MultiArray, MultiArrayDimension
+
+from awr_ros.msg import Hand, HandArray
+
+SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
+# The columns are MANO's axes in the frame of operator_frame(), from dex_retargeting/constants.py.
+OPERATOR2MANO = {'right': np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]], float),
+                 'left': np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], float)}
+
+
+def operator_frame(joints):
+    """Rotation camera_from_operator (3,3) of a hand: x from the middle MCP to the wrist, z towards the index finger in
+    the plane of wrist, index and middle MCP, y = z cross x. NaN when these three joints are NaN or in one line.
+
+    joints: (21,3) [any unit] right-handed frame.
+    """
+    wrist, index, middle = joints[Hand.WRIST], joints[Hand.INDEX_MCP], joints[Hand.MIDDLE_MCP]
+    x = wrist - middle
+    z = (index - middle) - x * ((index - middle) @ x) / (x @ x)
+    norms = np.linalg.norm(x), np.linalg.norm(z)
+    if not np.all(np.isfinite(norms)) or min(norms) < 1e-6:
+        return np.full((3, 3), np.nan)
+    x, z = x / norms[0], z / norms[1]
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def retargeting_input(hand: Hand, side):
+    """(21,3) float64 [m]: the joints of an awr_ros/Hand, from the wrist, in MANO's wrist frame. NaN stays NaN."""
+    joints = np.array([(p.x, p.y, p.z) for p in hand.joints])
+    return (joints - joints[Hand.WRIST]) @ operator_frame(joints) @ OPERATOR2MANO[side]
+
+
+def reference_value(joints, retargeting):
+    """What retargeting.retarget() of dex-retargeting wants of (21,3) joints: points for "position", else vectors."""
+    indices = np.asarray(retargeting.optimizer.target_link_human_indices)
+    if retargeting.optimizer.retargeting_type.lower() == 'position':
+        return joints[indices]
+    return joints[indices[1]] - joints[indices[0]]
+
+
+def load_retargeting(config, urdf_folder):
+    from dex_retargeting.retargeting_config import RetargetingConfig
+    RetargetingConfig.set_default_urdf_dir(urdf_folder)
+    return RetargetingConfig.load_from_file(config).build()
+
+
+class RetargetNode(Node):
+    """Listens to tracker/hands; publishes ~/joints and, when a retargeting was loaded, ~/joint_states."""
+
+    def __init__(self, retargeting=None, **node_options):
+        super().__init__('retarget', **node_options)
+        self._side = self.declare_parameter('side', 'right').value
+        config, urdf_folder = (self.declare_parameter(name, '').value for name in ('config', 'urdf_folder'))
+        if self._side not in SIDES:
+            raise ValueError(f"parameter side is '{self._side}', expected left or right")
+        self._retargeting = load_retargeting(config, urdf_folder) if config else retargeting
+        self._joints_pub = self.create_publisher(Float32MultiArray, '~/joints', 1)
+        self._states_pub = self.create_publisher(JointState, '~/joint_states', 1)
+        self.create_subscription(HandArray, 'tracker/hands', self._on_hands, 1)
+
+    def _on_hands(self, message):
+        for hand in message.hands:
+            # A hand that is not seen keeps its last pose: nothing new to say.
+            if hand.side != SIDES[self._side] or hand.tracking_state == Hand.TRACKING_COASTING:
+                continue
+            joints = retargeting_input(hand, self._side)
+            if not np.isfinite(joints).all():
+                continue
+            array = Float32MultiArray(data=joints.ravel().tolist())
+            array.layout.dim = [MultiArrayDimension(label='joint', size=21, stride=63),
+                                MultiArrayDimension(label='xyz', size=3, stride=3)]
+            self._joints_pub.publish(array)
+            if self._retargeting is not None:
+                angles = self._retargeting.retarget(reference_value(joints, self._retargeting))
+                state = JointState(name=list(self._retargeting.joint_names), position=[float(a) for a in angles])
+                state.header.stamp = message.header.stamp
+                self._states_pub.publish(state)
+            return
+
+
+def main():
+    rclpy.init()
+    try:
+        rclpy.spin(RetargetNode())
+    except KeyboardInterrupt:
+        pass
+    except (ValueError, ImportError) as error:
+        print(f'cannot start: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
