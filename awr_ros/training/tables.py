@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 
-def read_table(path, columns, names='none', skip=0, max_rows=None):
+def read_table(path, columns, names='none', skip=0):
     """The numbers of a text file, separated by blanks, tabs or commas.
 
     columns: numbers a line; names: 'none', 'first' (each line begins with a file's name) or 'maybe'; skip: lines before the
@@ -21,27 +21,32 @@ def read_table(path, columns, names='none', skip=0, max_rows=None):
             words = line.replace(',', ' ').split()
             if number <= skip or not words:
                 continue
-            if max_rows is not None and len(rows) == max_rows:
-                raise ValueError(f'{path}, line {number}: expected {max_rows} frames, but there are more')
             named = names == 'first' or (names == 'maybe' and len(words) == columns + 1)
             found.append(words.pop(0) if named else '')
             if len(words) != columns:
                 raise ValueError(f'{path}, line {number}: expected {columns} numbers{" after a name" * named}, got {len(words)}')
-            rows.append([_number(word, path, number) for word in words])
+            rows.append(_numbers(words, path, number))
     if not rows:
         raise ValueError(f'{path} has no frames: expected lines of {columns} numbers')
     return np.array(rows), found
 
 
-def _number(word, path, line):
-    """A finite float."""
+def _numbers(words, path, line):
+    """Finite floats (n,)."""
     try:
-        value = float(word)
+        values = np.array(words, np.float64)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f'{path}, line {line}: expected a finite number, got {word!r}')
-    return value
+        values = np.array([_float(word) for word in words])
+    if not np.isfinite(values).all():
+        raise ValueError(f'{path}, line {line}: expected finite numbers, got {words[np.isfinite(values).argmin()]!r}')
+    return values
+
+
+def _float(word):
+    try:
+        return float(word)
+    except ValueError:
+        return math.nan
 
 
 def write_predictions(path, joints_uvd):
