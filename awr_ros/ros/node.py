@@ -268,7 +268,8 @@ class TrackerNode(LifecycleNode):
             find_ms=float(timings.find_ms), inference_ms=float(timings.inference_ms),
             postprocess_ms=float(timings.postprocess_ms), latency_ms=(done_s - frame.arrived_s) * 1e3,
             frames_received=frame.received, frames_processed=self._health.counts.processed, frames_dropped=dropped))
-        self._markers_pub.publish(self._markers.update(message))
+        if self._markers_pub.get_subscription_count():      # building them takes as long as all the rest but the network
+            self._markers_pub.publish(self._markers.update(message))
         if self._values.tf:
             self._frames = self._frames or WristFrames(self)
             self._frames.publish(message, self._values.tf_prefix)
