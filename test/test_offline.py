@@ -128,15 +128,21 @@ def test_compressed_depth_is_taken_where_there_is_no_other(tmp_path):
         assert images.topic == '/d/image'
 
 
+def test_rate_of_a_bag(tmp_path):
+    recorded(tmp_path / 'b', [('/d/image', depth_image(SECOND))] * 5 + [('/d/camera_info', camera_info(1))])
+    with BagImages(tmp_path / 'b') as images:
+        assert images.rate_hz == pytest.approx(800)      # 4 periods in 5 ms: the camera info comes last
+
+
 MANY = [('/a/image', depth_image(SECOND)), ('/b/image', depth_image(SECOND)), ('/a/camera_info', camera_info(SECOND)),
         ('/rgb/image', depth_image(SECOND, 1, 'rgb8', 'u1')), ('/rgb/camera_info', camera_info(SECOND, 99))]
 CHOICES = {
     'two': ({}, 'has 2 topics with depth images: /a/image, /b/image; choose one with --topic'),
-    'no info': (dict(topic='/b/image'), 'has no /b/camera_info to /b/image; choose one with --info-topic, or give --intrinsics; '
-                                        '.*infos: /a/camera_info, /rgb/camera_info'),
+    'no info': (dict(topic='/b/image'), 'has no /b/camera_info to /b/image; choose one with --info-topic, or give '
+                                        '--intrinsics; .*infos: /a/camera_info, /rgb/camera_info'),
     'absent': (dict(topic='/c'), r'has no topic /c; images in the bag: /a/image \(16UC1\), .*/rgb/image \(rgb8\)'),
-    'no image': (dict(topic='/a/camera_info'), 'topic /a/camera_info is sensor_msgs/msg/CameraInfo, expected sensor_msgs/msg/Im'),
-    'no such info': (dict(topic='/a/image', info_topic='/b/image'), 'topic /b/image is sensor_msgs/msg/Image, expected .*CameraI'),
+    'no image': (dict(topic='/a/camera_info'), 'topic /a/camera_info is sensor_msgs/msg/CameraInfo, expected sensor_msgs/'),
+    'no such info': (dict(topic='/a/image', info_topic='/b/image'), 'topic /b/image is sensor_msgs/msg/Image, .*CameraInfo'),
 }
 
 

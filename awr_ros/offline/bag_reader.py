@@ -52,13 +52,14 @@ class BagImages:
     @property
     def rate_hz(self):
         """Images a second, for a video of them."""
-        return len(self) * NS_PER_S / self._reader.duration if len(self) > 1 and self._reader.duration > 1 else 30.0
+        duration_ns = self._reader.duration - 1         # rosbags counts from the first message to behind the last
+        return (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
 
     def __iter__(self):
         info, infos = None, []
         if self._camera_info is None:
             infos = self._infos
-            _, _, info = next(self._messages(infos))
+            info = self._first_of(infos)
         for connection, logged_ns, message in self._messages([*self._images, *infos]):
             if connection.msgtype == INFO:
                 info = message
@@ -87,7 +88,8 @@ class BagImages:
             yield connection, logged_ns, message
 
     def _unreadable(self, error):
-        return ValueError(f'{self._path} is not a ROS 2 bag that can be read, or damaged: {error or type(error).__name__}')
+        reason = str(error) or type(error).__name__
+        return ValueError(f'{self._path} is not a ROS 2 bag that can be read, or damaged: {reason}')
 
     # ---- which topics --------------------------------------------------------------------------------------------------
 
@@ -123,7 +125,12 @@ class BagImages:
         return beside
 
     def _first(self, topic):
-        return next(self._messages([c for c in self._reader.connections if c.topic == topic]))[2]
+        return self._first_of([c for c in self._reader.connections if c.topic == topic])
+
+    def _first_of(self, connections):
+        for _, _, message in self._messages(connections):
+            return message
+        raise self._unreadable(f'{connections[0].topic} should have {connections[0].msgcount} messages, but has none')
 
     def _choices(self):
         images = [f'{topic} ({self._first(topic).encoding})' for topic in self._topics(IMAGE)]

@@ -41,7 +41,8 @@ def hands_bag(path):
         if tracked.refused:
             return
         frame, intrinsics = tracked.frame, tracked.intrinsics
-        hands = messages.hand_array(tracked.hands, _header(frame.stamp_ns, frame.frame_id), intrinsics.width, intrinsics.height)
+        header = _header(frame.stamp_ns, frame.frame_id)
+        hands = messages.hand_array(tracked.hands, header, intrinsics.width, intrinsics.height)
         write('/tracker/hands', types.HandArray, frame.logged_ns, hands)
         write('/tracker/markers', types.MarkerArray, frame.logged_ns, markers.update(hands))
         write('/tracker/poses', types.PoseArray, frame.logged_ns, messages.pose_array(hands))

@@ -71,7 +71,8 @@ def run_track(arguments):
     recording = Recording(arguments.input, arguments.topic, arguments.info_topic, arguments.intrinsics, arguments.distortion,
                           arguments.rate, arguments.timestamps, arguments.depth_scale)
     with opened(recording) as images:
-        tracker = HandTracker.from_pretrained(arguments.weights, arguments.device, config, arguments.num_threads, arguments.engine)
+        tracker = HandTracker.from_pretrained(arguments.weights, arguments.device, config, arguments.num_threads,
+                                              arguments.engine)
         print(f'{len(images)} images from {arguments.input}, tracked with {tracker.description}', file=sys.stderr)
         summary = track(images, tracker, Outputs(arguments.output, arguments.overlay, arguments.bag),
                         partial(tqdm, unit='image', disable=None))

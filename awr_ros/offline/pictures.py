@@ -39,8 +39,8 @@ def _video(path, rate_hz):
             if not writer.isOpened():
                 raise ValueError(f'this OpenCV ({cv2.__version__}) cannot write mp4 videos: name a folder for PNGs instead')
         if image.shape != size:         # OpenCV would leave it out without a word
-            raise ValueError(f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x {size[0]}: '
-                             'a video has one size, name a folder for PNGs instead')
+            raise ValueError(f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x '
+                             f'{size[0]}: a video has one size, name a folder for PNGs instead')
         writer.write(image)
     try:
         yield add

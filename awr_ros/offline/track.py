@@ -109,8 +109,8 @@ def _writers(outputs, images):
         yield json_lines(outputs.records)
     elif outputs.records:
         if Path(outputs.records).suffix != '.csv':
-            raise ValueError(f'cannot write {outputs.records}: expected a name that ends in .jsonl or .csv, or - for JSON lines '
-                             'on the standard output')
+            raise ValueError(f'cannot write {outputs.records}: expected a name that ends in .jsonl or .csv, or - for JSON '
+                             'lines on the standard output')
         yield csv_rows(outputs.records)
     if outputs.overlay:
         yield overlays(outputs.overlay, len(images), images.rate_hz)

@@ -95,7 +95,8 @@ def test_ros_reads_the_bags_that_are_written(recording, tmp_path):
         depth_mm, intrinsics = frame.load()
     with hands_bag(tmp_path / 'hands') as write:
         write(Tracked(0, frame, depth_mm, intrinsics, (hand(), hand(id='b', side='left'))))
-    types = {'/tracker/hands': messages.HandArray, '/tracker/markers': messages.MarkerArray, '/tracker/poses': messages.PoseArray}
+    types = {'/tracker/hands': messages.HandArray, '/tracker/markers': messages.MarkerArray,
+             '/tracker/poses': messages.PoseArray}
     with AnyReader([tmp_path / 'hands']) as reader:
         got = {c.topic: deserialize_message(data, types[c.topic]) for c, _, data in reader.messages()}
     hands = got['/tracker/hands']
