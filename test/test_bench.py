@@ -1,0 +1,67 @@
+"""The bench's tables and its smallest real run; what it measures over ROS is tested with the demo."""
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from awr_ros.__main__ import main
+from awr_ros.bench.gpu import bench_gpu, work
+from awr_ros.bench.machine import describe, load_in_words, version
+from awr_ros.bench.report import Report
+from awr_ros.bench.timing import median_ms
+from awr_ros.network import CompactNetwork, ModelConfig
+
+
+def test_tables_are_markdown(tmp_path, capsys):
+    report = Report('title')
+    report.section('part', 'how')
+    row = report.table(('what', 'ms'))
+    row('fast', 1.234)
+    row('slow', 'unknown')
+    with pytest.raises(ValueError, match='2 cells'):
+        row('one')
+    report.write(tmp_path / 'new' / 'results.md')
+    text = (tmp_path / 'new' / 'results.md').read_text()
+    assert text == '# title\n\n## part\n\nhow\n\n| what | ms |\n|---|---|\n| fast | 1.23 |\n| slow | unknown |\n'
+    assert re.search(r'^fast +1\.23$', capsys.readouterr().out, re.M)
+
+
+def test_the_median_of_what_was_asked_for():
+    calls = []
+    assert 0 <= median_ms(lambda: calls.append(1), 20) < 1000 and len(calls) == 23
+
+
+def test_the_machine_is_described():
+    found = dict(describe())
+    assert 'cores' in found['CPU'] and f'torch {torch.__version__}' in found['packages'] and 'average' in found['load']
+    assert version('no-such-package') == 'not installed'
+    assert load_in_words(0.1, 2) == 'idle' and 'NOT idle' in load_in_words(1.0, 2)
+
+
+def test_the_work_of_a_network_is_counted():
+    config = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32)
+    flop, moved = work(CompactNetwork(config).eval(), 32)
+    # By hand: 2 x 9 x inputs x outputs x pixels of each 3x3 convolution, 2 x inputs x outputs x pixels of each 1x1.
+    convolutions = [(9, 1, 4, 256), (9, 4, 8, 64), *[(9, 8, 8, 64)] * 2, (9, 8, 16, 16), (9, 16, 16, 16), (1, 8, 16, 16),
+                    (1, 16, 8, 16), (1, 8, 8, 64), (9, 8, 8, 64), (1, 8, 84, 64)]
+    expected = sum(2 * np.prod(sizes) for sizes in convolutions) + 2 * 16       # and the hand's linear layer
+    assert flop == expected
+    assert moved['weights'] == 2 * sum(p.numel() for p in CompactNetwork(config).parameters())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU here')
+def test_without_a_gpu_nothing_is_claimed(tmp_path):
+    report = Report('title')
+    bench_gpu(report, None, 1)
+    report.write(tmp_path / 'results.md')
+    assert 'No GPU here: nothing was measured' in (tmp_path / 'results.md').read_text()
+
+
+def test_the_command_measures_and_writes(tmp_path):
+    """One part of it for real, with few repeats: figures of every stage, all positive."""
+    output = tmp_path / 'results.md'
+    assert main(['bench', '--only', 'frame', '--repeats', '1', '--output', str(output)]) == 0
+    rows = re.findall(r'^\| (.+) \| ([\d.]+) \|$', output.read_text(), re.M)
+    assert len(rows) == 6 and all(float(value) > 0 for _, value in rows)
+    assert {'crop of one hand', 'tracker: a frame, up to 2 hands'} <= {name for name, _ in rows}
