@@ -68,7 +68,7 @@ def test_joints_stay_on_their_pixels_whatever_is_done_to_a_sample(dots, monkeypa
         if not near.any() or joint[:2].abs().max() > 0.9:
             continue                                                    # out of the crop, or the crop's farthest pixels
         found += 1
-        pixel = 2 / 128
+        pixel = (2.6 if authors_crop else 2) / 128          # the authors' resizing takes first, not middle pixels
         assert (u[near].mean() - joint[0]).abs() < pixel and (v[near].mean() - joint[1]).abs() < pixel
         assert (depth[0][near] - joint[2]).abs().max() < 0.004
     assert found >= 10
