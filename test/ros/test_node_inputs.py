@@ -125,25 +125,30 @@ def test_points_of_others_reach_the_tracker_and_foreign_frames_are_named(bench, 
     camera.info()
     bench.until(lambda: node._info, 'camera_info')
 
-    def seen(frame_id, *expected):
-        def told():
-            for x in (0.1, -0.1):       # the second is another hand, what is published again replaces itself
-                points.publish(PointStamped(header=header(frame_id=frame_id), point=Point(x=x, y=0.0, z=0.5)))
-            camera.image()
-            bench.spin(0.05)
-            return [list(map(float, p)) for p in tracker.places[-1]] == list(expected) if tracker.places else False
-        bench.until(told, f'places told in {frame_id}')
-    seen(FRAME_ID, [-100, 0, 500], [100, 0, 500])
-    bench.until(lambda: not node._external._fresh(external.time.monotonic()), 'the places to become old')
-    seen('map')
-    diagnostics.until("places are told in frame 'map' and the image is in 'camera_depth_optical_frame'", 'tracking',
-                      DiagnosticStatus.WARN)
-
-    def silent():
+    def publish(*places):
+        for frame_id, x in places:
+            points.publish(PointStamped(header=header(frame_id=frame_id), point=Point(x=x, y=0.0, z=0.5)))
         camera.image()
         bench.spin(0.05)
-        return any('no place came for' in s.message and '/tracker/centre (published by /client' in s.message
+
+    def said(*texts):
+        return any(all(text in s.message for text in texts) and s.level == DiagnosticStatus.WARN
                    for m in diagnostics._heard for s in m.status)
+
+    def both_hands():
+        publish((FRAME_ID, 0.1), (FRAME_ID, -0.1))          # each replaces what was said of the same hand before
+        return tracker.places and tracker.places[-1].tolist() == [[-100, 0, 500], [100, 0, 500]]
+    bench.until(both_hands, 'both places')
+
+    def foreign():
+        publish(('map', 0.0))
+        return said("places are told in frame 'map' and the image is in 'camera_depth_optical_frame'")
+    bench.until(foreign, 'the foreign frame to be named')
+    assert [0, 0, 500] not in tracker.places[-1].tolist()
+
+    def silent():
+        publish()
+        return said('no place came for', '/tracker/centre (published by /client')
     bench.until(silent, 'the silence to be named')
 
 
