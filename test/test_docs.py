@@ -1,5 +1,8 @@
 """What the documents refer to exists, and nothing in them is left to be filled in."""
+import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,19 @@ def test_documents_are_complete_and_their_links_lead_somewhere(document):
     assert not re.findall(r'^[A-Z_]{5,}$', text, re.M)
     links = [link for link in re.findall(r'\]\(([^)#]+)', text) if '://' not in link]
     assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_the_code_in_the_documents_is_python():
+    blocks = [block for document in DOCUMENTS for block in re.findall(r'```python\n(.*?)```', document.read_text(), re.S)]
+    assert len(blocks) >= 2
+    for block in blocks:
+        ast.parse(block)
+
+
+def test_the_picture_of_the_joints_is_what_its_script_draws(tmp_path):
+    drawn = tmp_path / 'joints.svg'
+    subprocess.run([sys.executable, REPOSITORY / 'scripts' / 'draw_joints.py', drawn], check=True, timeout=100)
+    assert drawn.read_text() == (REPOSITORY / 'docs' / 'joints.svg').read_text()
 
 
 def test_the_package_has_its_weights():
