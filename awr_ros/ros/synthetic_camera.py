@@ -63,14 +63,15 @@ class SyntheticCameraNode(Node):
         return self.declare_parameter(name, default, descriptor).value
 
     def _render(self, rate, num_hands, seed, repeat_s):
-        # Rendered ahead, so it can yield to whoever works on the images; on Linux niceness is a thread's own.
-        if sys.platform == 'linux':
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         # One thread is enough for 30 Hz, and two would fight with the tracker for the cores.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=num_hands, seed=seed)
-        for messages in self._shown(camera, rate, repeat_s):
+        for count, messages in enumerate(self._shown(camera, rate, repeat_s)):
+            if count == AHEAD and sys.platform == 'linux':
+                # Rendered ahead from here on, so it can yield to whoever works on the images; on Linux niceness is a
+                # thread's own. Before, everybody waits for the first image.
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
             while not self._stop.is_set():
                 try:
                     self._rendered.put(messages, timeout=0.2)
