@@ -19,6 +19,10 @@ def main(argv=None):
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
     evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
     evaluate.add_argument('--crops', type=int, default=4096, help='rendered crops (default: %(default)s)')
+    evaluate.add_argument('--scenes', type=int, default=1000, help='whole frames: centre given, finder, side, false hands '
+                          '(default: %(default)s)')
+    evaluate.add_argument('--seconds', type=float, default=20.0, help='of the synthetic camera: jitter, lost hands '
+                          '(default: %(default)s)')
     evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
     extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -52,6 +56,7 @@ TRAIN_HELP = {
     'weight_decay': 'of AdamW', 'ema': 'share of the average kept a step', 'workers': 'rendering processes, 0: none',
     'validate_every': 'crops between validations and checkpoints', 'validation': 'crops to validate on', 'seed': 'of everything',
     'device': 'auto, cpu or cuda', 'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
+    'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
     'compiled': 'fuse with torch.compile (needs a C++ compiler, saves a third of the time)'}
 
 
@@ -86,7 +91,8 @@ def _evaluate(arguments):
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
     from awr_ros.training.evaluate import evaluate
-    evaluate(arguments.weights, arguments.crops, arguments.sheet)
+    evaluate(arguments.weights, arguments.crops, arguments.scenes, arguments.seconds, arguments.sheet,
+             arguments.plots)
 
 
 def _render(arguments):

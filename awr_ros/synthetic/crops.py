@@ -21,6 +21,7 @@ class CropConfig:
     far_mm: float = 1200.0
     no_hand: float = 0.14               # share of crops without a hand in the middle
     aligned: float = 0.65               # share of crops turned so that the hand points up, as in the tracker once it knows
+    clutter: bool = True                # things beside the hand
     roll_error_mm: float = 7.0          # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
 
 
@@ -36,12 +37,13 @@ class CropBatch:
 class CropSource:
     """An endless source of random training crops.
 
-    skins: the hands to draw from (default: the procedural one). One generator, so a seed fixes everything. compiled: fuse
+    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which half
+    the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
     the sensor model with torch.compile, which needs a C++ compiler and pays from some thousand crops on.
     """
 
-    def __init__(self, seed, config=CropConfig(), skins=None, device='cpu', compiled=False):
-        self.config, self.device = config, device
+    def __init__(self, seed, config=CropConfig(), skins=None, negatives=None, device='cpu', compiled=False):
+        self.config, self.device, self.negatives = config, device, negatives
         self.spoil = torch.compile(spoil, dynamic=False) if compiled else spoil
         self.generator = torch.Generator(device).manual_seed(seed)
         self.noise = NoiseBank(config.size, self.generator, device)
@@ -91,8 +93,13 @@ class CropSource:
             depth[things] = random_things(len(things), config.size, generator, device)
         if len(heads):
             depth[heads] = random_heads(cube[heads], config.size, generator)
-        depth = random_clutter(depth, generator)
+        if config.clutter:
+            depth = random_clutter(depth, generator)
         depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise, self.spoil)
+        if self.negatives is not None:
+            given = ((~hand) & (self._uniform(batch) < 0.5)).nonzero()[:, 0]
+            chosen = torch.randint(len(self.negatives), (len(given),), generator=generator, device=device)
+            depth[given] = self.negatives[chosen].to(depth)
 
         return CropBatch(depth, xyz_to_uvdn(joints, centre, cube), hand, cube)
 

@@ -44,22 +44,23 @@ class NoiseBank:
 def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse):
     """Spoil a batch of crops, each by a sensor of its own.
 
-    depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre; cube_mm: (B,);
+    depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or (B,1,S,S) of every pixel;
+    cube_mm: (B,);
     draws: (DRAWS,B,1,1,1) uniform in [0,1), which decide what each sensor does; the rest: noise images (B,1,S,S), see
     NoiseBank. Returns (B,1,S,S) uvdn. Pure arithmetic on its arguments, so that torch.compile can fuse it.
     """
-    size = depth.shape[-1]
+    height, width = depth.shape[-2:]
     draw = iter(draws.unbind(0))
     half = (cube_mm / 2).view(-1, 1, 1, 1)
-    metres = (depth_mm / 1000).view(-1, 1, 1, 1)
+    metres = depth_mm / 1000 if depth_mm.dim() == 4 else (depth_mm / 1000).view(-1, 1, 1, 1)
 
     def chance(p):
         return next(draw) < p
     # Outline jitter: every pixel looks up a neighbour.
     reach = torch.where(chance(0.7), next(draw) * 0.9, 0.0)
-    cells = torch.arange(size * size, device=depth.device, dtype=torch.float32)
-    source = ((white * reach).round() * size + (aside * reach).round()).flatten(1) + cells
-    depth = depth.flatten(1).gather(1, source.clamp(0, size * size - 1).long()).view_as(depth)
+    cells = torch.arange(height * width, device=depth.device, dtype=torch.float32)
+    source = ((white * reach).round() * width + (aside * reach).round()).flatten(1) + cells
+    depth = depth.flatten(1).gather(1, source.clamp(0, height * width - 1).long()).view_as(depth)
 
     nearest, farthest = spread(depth, torch.minimum), spread(depth, torch.maximum)
     step = (farthest - nearest) * half                                      # [mm] jump around the pixel

@@ -18,6 +18,7 @@ class TrainConfig:
     validation: int = 2048          # crops, in whole batches of 128
     seed: int = 0
     device: str = 'auto'
+    negatives: int = 4096           # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
     compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, saves a third
     skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
 
@@ -27,6 +28,6 @@ class TrainConfig:
         for name in ('samples', 'batch', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if self.workers < 0 or self.validation < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
-            raise ValueError('workers >= 0, validation >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
+        if min(self.workers, self.validation, self.negatives) < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
+            raise ValueError('workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
                              f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}')

@@ -36,7 +36,7 @@ def extend_evaluate(verb):
     group.add_argument('--dataset', choices=tuple(BENCHMARKS), help='whose conventions count')
     group.add_argument('--truth', type=Path, help='labels in the same format, with or without file names; NYU: or joint_data.mat')
     group.add_argument('--xyz', action='store_true', help='both are x y z [mm], y down, instead of u v d')
-    group.add_argument('--plots', type=Path, default=Path('.'), help='folder of the two plots (default: here)')
+    group.add_argument('--plots', type=Path, help='folder of the two plots (default: here; without --dataset none)')
     _add_source(group)
     group.add_argument('--output', type=Path, help='with --root: write the predictions of --weights here, and their truth beside')
 
@@ -51,6 +51,7 @@ def _add_source(group):
 def evaluate_dataset(arguments):
     """`awr evaluate --dataset NAME`, either with files of predictions or with --root and --weights."""
     from awr_ros.training.protocol import compare
+    arguments.plots = arguments.plots or Path('.')
     if arguments.predictions:
         if arguments.truth is None:
             raise ValueError('predictions are compared with a truth: give --truth')

@@ -1,11 +1,16 @@
-"""Errors of a checkpoint on rendered crops: the same ones every time, from a seed that training never uses."""
+"""Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that training never uses."""
+import numpy as np
 import torch
 
+from awr_ros.estimator import HandPoseEstimator
 from awr_ros.network import load_checkpoint
 from awr_ros.offset_field import decode
+from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
-from awr_ros.synthetic.crops import CropBatch, CropSource
+from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.tracker_config import TrackerConfig
+from awr_ros.training.curves import draw_curves
+from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, scene_figures
 from awr_ros.training.sheet import crop_sheet
 from awr_ros.training.train import VALIDATION_SEED, keep_memory
 
@@ -13,18 +18,49 @@ BATCH = 128
 DEFAULTS = TrackerConfig()
 
 
-@torch.inference_mode()
-def evaluate(weights, crops, sheet=None):
-    """Print the errors table of a checkpoint.
+def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
+    """Print the tables of a checkpoint.
 
-    weights: path or None for the package's; crops: how many to render; sheet: PNG of the worst ones. The crops are of the
-    procedural hand with every sensor, clutter and occlusion of training.
+    weights: path or None for the package's; crops, scenes: how many to render; seconds: of the synthetic camera; sheet: PNG of
+    the worst crops; plots: folder for the curves of the scenes. All hands are the procedural one.
     """
     keep_memory()
     network, about = load_checkpoint(weights)
-    source = CropSource(VALIDATION_SEED + 1)
+    print(f"{about['step']} training samples")
+    if crops:
+        evaluate_crops(network, crops, sheet)
+    estimator = HandPoseEstimator(TorchEngine(network))
+    if scenes:
+        figures = scene_figures(estimator, scenes)
+        print_scenes(figures)
+        if plots is not None:
+            paths = draw_curves(plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES)
+            print('wrote', *paths)
+    if seconds:
+        print_sequence(estimator, seconds)
+
+
+@torch.inference_mode()
+def evaluate_crops(network, crops, sheet=None):
+    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion, view and offset."""
+    for kind, config, count in (('turned as when followed', CropConfig(aligned=1.0), crops),
+                                ('as at first sight', CropConfig(aligned=0.0), crops // 4),
+                                ('turned, nothing beside the hand', CropConfig(aligned=1.0, clutter=False), crops // 4)):
+        figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
+        print_crops(kind, *figures[:5])
+        if sheet:
+            worst = figures[5]
+            crop_sheet(sheet, _many([entry[1] for entry in worst]), torch.stack([entry[2] for entry in worst]),
+                       [f'{entry[0]:.0f} mm' for entry in worst])
+            print(f'wrote the worst {len(worst)} crops to {sheet}')
+            sheet = None
+
+
+def crop_figures(network, source, batches):
+    """errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
+    hand score (N,) and the worst 48 of N crops, of which n are of hands."""
     errors, leads, sure, is_hand, hand_logits, worst = [], [], [], [], [], []
-    for _ in range(max(1, crops // BATCH)):
+    for _ in range(batches):
         batch = source.draw(BATCH)
         field, hand_logit = network(batch.depth)
         pred, confidence = decode(field, batch.depth, network.config.kernel_size)
@@ -37,23 +73,22 @@ def evaluate(weights, crops, sheet=None):
         worst += [(error[i].mean().item(), _one(batch, i), pred[i]) for i in batch.hand.nonzero()[:, 0]]
         worst = sorted(worst, key=lambda entry: -entry[0])[:48]
     error, lead, sure, is_hand, found = (torch.cat(parts) for parts in (errors, leads, sure, is_hand, hand_logits))
-    found = found.sigmoid()
-    print(f"{about['step']} training samples; {len(is_hand)} crops, of them {len(error)} with a hand")
+    return error, lead, sure, is_hand, found.sigmoid(), worst
+
+
+def print_crops(kind, error, lead, sure, is_hand, found):
+    """The table of `crop_figures`."""
+    print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
-    for limit in (10, 20, 30, 40):
-        print(f'max error <= {limit} mm    {(error.amax(1) <= limit).float().mean():6.1%} of hands')
-    print(f'side right        {(lead > 0).float().mean():6.1%} of hands, by the higher confidence as a right or as a left hand')
-    for threshold in (0.3, 0.5, 0.6, 0.8):
-        print(f'hand score >= {threshold}: misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
+    print('max error         ' + '   '.join(f'<= {limit} mm {(error.amax(1) <= limit).float().mean():6.1%}' for limit in (10, 20, 30, 40)))
+    print(f'side right        {(lead > 0).float().mean():6.1%}, by the higher confidence as a right or as a left hand')
+    for threshold in (0.3, 0.6, 0.9):
+        print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
               f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
     start = (found >= DEFAULTS.score_threshold) & (sure >= DEFAULTS.joint_threshold)
-    print(f'starts a track:   {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
+    print(f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
     print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
-    if sheet:
-        crop_sheet(sheet, _many([entry[1] for entry in worst]), torch.stack([entry[2] for entry in worst]),
-                   [f'{entry[0]:.0f} mm' for entry in worst])
-        print(f'wrote the worst {len(worst)} crops to {sheet}')
 
 
 def _one(batch, index):

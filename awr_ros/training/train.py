@@ -5,7 +5,8 @@ import itertools
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,16 +16,17 @@ from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, save_checkpoin
 from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
+from awr_ros.training.negatives import cached_negatives
 
-NETWORKS = {'s': COMPACT_S, 'm': COMPACT_M}
+NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
 
 
 class RenderedCrops(IterableDataset):
     """Endless batches; every worker and every start of a run draws other ones."""
 
-    def __init__(self, config, start):
-        self.config, self.start = config, start
+    def __init__(self, config, start, negatives):
+        self.config, self.start, self.negatives = config, start, negatives
 
     def __iter__(self):
         info = torch.utils.data.get_worker_info()
@@ -32,7 +34,7 @@ class RenderedCrops(IterableDataset):
             torch.set_num_threads(1)
             keep_memory()
         seed = (self.config.seed * 1_000_003 + self.start * 64 + (info.id if info else 0)) % (2 ** 62)
-        source = CropSource(seed, skins=load_skins(self.config.skin), compiled=self.config.compiled)
+        source = CropSource(seed, skins=load_skins(self.config.skin), negatives=self.negatives, compiled=self.config.compiled)
         while True:                     # rendering is fastest in batches of 64, learning not
             drawn = source.draw(-(-64 // self.config.batch) * self.config.batch)
             yield from zip(*(getattr(drawn, name).split(self.config.batch) for name in CropBatch.__dataclass_fields__))
@@ -71,9 +73,13 @@ def train(folder, config: TrainConfig):
         seen = state['seen']
     (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
 
+    negatives = None
+    if config.negatives:
+        shown = partial(tqdm, desc='crops of other things', unit='crop', mininterval=5)
+        negatives = cached_negatives(folder / 'negatives.pt', config.negatives, network.config.crop_size, network.config.cube_mm, shown)
     validation = CropSource(VALIDATION_SEED, skins=load_skins(config.skin))
     validation = [validation.draw(128) for _ in range(config.validation // 128)]
-    crops = iter(DataLoader(RenderedCrops(config, seen), batch_size=None, num_workers=config.workers,
+    crops = iter(DataLoader(RenderedCrops(config, seen, negatives), batch_size=None, num_workers=config.workers,
                             prefetch_factor=4 if config.workers else None))
     # Half precision pays where there are matrix units for it; without them it is slower than float32.
     half = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()

@@ -1,0 +1,107 @@
+"""Errors of the whole tracker on whole rendered frames: hands given and found, sides, false hands; jitter over time."""
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from awr_ros.skeleton import PALM, TIPS, palm_centre
+from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.tracker import HandTracker
+
+SCENES_SEED = 1_500_000_001         # training draws scenes from others (negatives.py)
+LOOKS = 3                           # times that a tracker is shown one frame
+FOUND_MM = 60.0                     # a palm nearer than this to the truth is that hand
+CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
+VISIBLE = 0.6                       # hands that show less of their surface are neither asked for nor false
+RATE = 30.0                         # [Hz]
+
+
+@dataclass
+class SceneFigures:
+    """What was counted over scenes."""
+    errors: list = field(default_factory=list)          # (21,) [mm] of each hand whose centre was given
+    objects: list = field(default_factory=list)         # bool for each of these: things stood about
+    found: list = field(default_factory=list)           # bool for each hand asked for
+    side_right: list = field(default_factory=list)      # bool for each found hand
+    false_in_empty: list = field(default_factory=list)  # bool for each frame without any hand
+    false_beside: list = field(default_factory=list)    # bool for each frame with hands
+    scores: list = field(default_factory=list)          # (joint scores (21,), errors (21,) [mm]) of each found hand
+
+
+def scene_figures(estimator, count, seed=SCENES_SEED, progress=iter):
+    """Look at `count` scenes. progress: wraps their range, as tqdm does. Returns SceneFigures."""
+    scenes, rng, figures = SceneSource(seed), np.random.default_rng(seed), SceneFigures()
+    for _ in progress(range(count)):
+        scene = scenes.draw()
+        tracker = HandTracker(estimator)
+        for look in range(LOOKS):
+            hands = tracker.update(scene.depth_mm, scene.intrinsics, look / RATE)
+        palms = [palm_centre(hand.joints_xyz) for hand in hands]
+        taken = set()
+        for truth, visible in zip(scene.hands, scene.visible):
+            palm = palm_centre(truth.joints_xyz)
+            near = [i for i in range(len(hands)) if i not in taken and np.linalg.norm(palms[i] - palm) < FOUND_MM]
+            taken.update(near[:1])
+            if visible < VISIBLE or not _in_image(truth.joints_uvd[list(PALM)], scene.intrinsics):
+                continue
+            figures.found.append(bool(near))
+            if near:
+                hand = hands[near[0]]
+                figures.side_right.append(hand.side == truth.side)
+                figures.scores.append((hand.joint_scores, np.linalg.norm(hand.joints_xyz - truth.joints_xyz, axis=1)))
+            pose = estimator.estimate(scene.depth_mm, scene.intrinsics, palm + rng.normal(0, CENTRE_ERROR_MM, 3), truth.side)
+            if pose is not None:
+                figures.errors.append(np.linalg.norm(pose.joints_xyz - truth.joints_xyz, axis=1))
+                figures.objects.append(scene.objects)
+        (figures.false_beside if scene.hands else figures.false_in_empty).append(len(hands) > len(taken))
+    return figures
+
+
+def _in_image(uvd, intrinsics):
+    return bool((uvd[:, :2] >= 0).all() and (uvd[:, 0] < intrinsics.width).all() and (uvd[:, 1] < intrinsics.height).all())
+
+
+def print_scenes(figures):
+    """The table of `scene_figures`."""
+    errors, objects = np.array(figures.errors), np.array(figures.objects)
+    print(f'scenes: {len(figures.false_in_empty)} frames without a hand, {len(figures.false_beside)} with hands; '
+          f'{len(figures.found)} hands at least {VISIBLE:.0%} visible')
+    for name, of in (('centre given', errors), ('  without objects', errors[~objects]), ('  with objects', errors[objects])):
+        if len(of):
+            print(f'{name:18}joints mean {of.mean():5.2f} mm   median {np.median(of):5.2f} mm   fingertips mean '
+                  f'{of[:, TIPS].mean():5.2f} mm   max <= 20 mm {np.mean(of.max(1) <= 20):6.1%}')
+    if figures.scores:
+        tracked = np.array([errors_mm for _, errors_mm in figures.scores])
+        print(f'{"by the tracker":18}joints mean {tracked.mean():5.2f} mm   fingertips mean {tracked[:, TIPS].mean():5.2f} mm')
+    for name, flags in (('hands found', figures.found), ('side right', figures.side_right),
+                        ('false hands, none there', figures.false_in_empty), ('false hands beside hands', figures.false_beside)):
+        print(f'{name:26}{np.mean(flags) if flags else np.nan:7.1%} of {len(flags)}')
+    if figures.scores:
+        scores, errors = (np.concatenate(column) for column in zip(*figures.scores))
+        print('joint score        ' + '  '.join(f'{low:.1f}-{low + 0.1:.1f}' for low in _SCORES))
+        within = [(scores >= low) & (scores < low + 0.1) for low in _SCORES]
+        print('  its error [mm]   ' + '  '.join(f'{errors[w].mean():7.1f}' if w.any() else '      -' for w in within))
+        print('  within 10 mm     ' + '  '.join(f'{(errors[w] <= 10).mean():7.1%}' if w.any() else '      -' for w in within))
+
+
+_SCORES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def print_sequence(estimator, seconds):
+    """Follow the synthetic camera's moving hand: errors, jitter and losses."""
+    camera, tracker = SyntheticCamera(), HandTracker(estimator)
+    errors, seen, ids = [], 0, set()
+    for i in range(round(seconds * RATE)):
+        depth, (truth,) = camera.frame(i / RATE)
+        hands = tracker.update(depth, camera.intrinsics, i / RATE)
+        near = [hand for hand in hands if np.linalg.norm(palm_centre(hand.joints_xyz) - palm_centre(truth.joints_xyz)) < FOUND_MM]
+        errors.append(near[0].joints_xyz - truth.joints_xyz if near else np.full((21, 3), np.nan))
+        seen += bool(near)
+        ids.update(hand.id for hand in hands)
+    errors = np.array(errors)
+    # Second differences of independent errors have six times their variance; slow drift cancels.
+    jitter = np.sqrt(np.nanmean(np.sum(np.diff(errors, 2, axis=0) ** 2, -1)) / 6)
+    distance = np.linalg.norm(errors, axis=-1)
+    print(f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, {len(ids)} identity'
+          f'{"" if len(ids) == 1 else "ies"}, joints mean {np.nanmean(distance):.2f} mm, fingertips mean '
+          f'{np.nanmean(distance[:, TIPS]):.2f} mm, jitter {jitter:.2f} mm')

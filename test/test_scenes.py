@@ -1,0 +1,122 @@
+"""Rendered scenes: what they call true must be seen in them; and the evaluation that counts on them."""
+import numpy as np
+import pytest
+import torch
+
+import awr_ros.training.evaluate_scenes as evaluation
+from awr_ros.estimator import HandPose
+from awr_ros.skeleton import palm_centre
+from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.training.negatives import CLEAR_MM, cached_negatives, render_negatives
+
+COARSE = ((320, 240),)
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    source = SceneSource(5, COARSE)
+    return [source.draw(2) for _ in range(12)]
+
+
+def test_a_seed_fixes_a_scene(scenes):
+    again = SceneSource(5, COARSE).draw(2)
+    np.testing.assert_array_equal(again.depth_mm, scenes[0].depth_mm)
+    np.testing.assert_array_equal(again.hands[0].joints_xyz, scenes[0].hands[0].joints_xyz)
+
+
+def test_frames_are_what_a_camera_gives(scenes):
+    for scene in scenes:
+        assert scene.depth_mm.dtype == np.uint16 and scene.depth_mm.shape == (scene.intrinsics.height, scene.intrinsics.width)
+        assert len(scene.visible) == len(scene.hands) and all(0 <= share <= 1 for share in scene.visible)
+
+
+def test_visible_hands_are_where_the_truth_says(scenes):
+    """Depth at a joint's pixel is the skin's: up to a hand's thickness nearer than the joint, or than what lies before it."""
+    before = []
+    for scene in scenes:
+        for hand, visible in zip(scene.hands, scene.visible):
+            if visible < 0.9:
+                continue
+            for u, v, d in hand.joints_uvd:
+                col, row = round(u), round(v)
+                if 0 <= col < scene.intrinsics.width and 0 <= row < scene.intrinsics.height and scene.depth_mm[row, col]:
+                    before.append(d - scene.depth_mm[row, col])
+    assert len(before) > 100
+    assert np.mean((np.array(before) > -6) & (np.array(before) < 100)) > 0.9 and 3 < np.median(before) < 25
+
+
+def test_left_hands_are_mirrored_right_ones(scenes):
+    """The thumb's side, seen along the fingers from the back of the hand, by the order of the palm's joints."""
+    for hand in (hand for scene in scenes for hand in scene.hands):
+        wrist, thumb, index, pinky = (hand.joints_xyz[i].astype(np.float64) for i in (0, 1, 5, 17))
+        palm = np.cross(index - wrist, pinky - wrist) * (1 if hand.side == 'right' else -1)     # out of a palm
+        assert (thumb - wrist) @ palm > -12         # the thumb's root lies before the palm
+
+
+def test_scenes_without_hands_have_none():
+    source = SceneSource(6, COARSE)
+    assert not any(source.draw(0).hands for _ in range(3))
+
+
+def test_negatives_are_crops_that_the_finder_offers_away_from_hands(tmp_path):
+    negatives = render_negatives(12, 32, 280.0)
+    assert negatives.shape == (12, 1, 32, 32) and negatives.dtype == torch.float16
+    assert negatives.min() >= -1 and negatives.max() <= 1 and CLEAR_MM > 100
+    assert ((negatives < 0.99).float().mean((1, 2, 3)) > 0.01).all()
+    first = cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0)
+    assert torch.equal(cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0, progress=None), first)     # not rendered again
+
+
+class Oracle:
+    """Says the truth of the scene at hand where a hand is near, and nothing elsewhere."""
+    description = 'oracle'
+
+    def __init__(self, sources, wrong_side=False, ghost=False):
+        self.sources, self.wrong_side, self.ghost = sources, wrong_side, ghost
+
+    def estimate_batch(self, _depth, _intrinsics, requests):
+        return [self._pose(request) for request in requests]
+
+    def estimate(self, _depth, _intrinsics, centre_xyz, side):
+        return self.estimate_batch(None, None, [type('', (), {'centre_xyz': centre_xyz, 'side': side})])[0]
+
+    def _pose(self, request):
+        scene = self.sources[-1].scene
+        near = [hand for hand in scene.hands if np.linalg.norm(palm_centre(hand.joints_xyz) - request.centre_xyz) < 100]
+        if near:
+            like = (near[0].side == request.side) != self.wrong_side
+            return HandPose(near[0].joints_xyz, near[0].joints_uvd, np.full(21, 0.95 if like else 0.8), 1.0, request.side, (0, 0, 1, 1))
+        if self.ghost:
+            joints = (request.centre_xyz + 0.1 * np.arange(63).reshape(21, 3)).astype(np.float32)
+            return HandPose(joints, joints, np.full(21, 0.9), 0.9, request.side, (0, 0, 1, 1))
+        return None
+
+
+@pytest.fixture
+def sources(monkeypatch):
+    made = []
+
+    class Recorded(SceneSource):
+        def __init__(self, seed):
+            super().__init__(seed, COARSE)
+            made.append(self)
+
+        def draw(self):
+            self.scene = super().draw()
+            return self.scene
+    monkeypatch.setattr(evaluation, 'SceneSource', Recorded)
+    return made
+
+
+def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, capsys):
+    figures = evaluation.scene_figures(Oracle(sources), 12, seed=3)
+    assert len(figures.errors) > 5 and np.max(figures.errors) == 0
+    assert np.mean(figures.found) > 0.8 and all(figures.side_right)
+    assert figures.false_in_empty and not any(figures.false_in_empty) and not any(figures.false_beside)
+    evaluation.print_scenes(figures)
+    assert 'joints mean  0.00 mm' in capsys.readouterr().out
+
+
+def test_wrong_sides_and_false_hands_are_counted(sources):
+    figures = evaluation.scene_figures(Oracle(sources, wrong_side=True, ghost=True), 8, seed=3)
+    assert not any(figures.side_right) and any(figures.false_in_empty)
