@@ -57,6 +57,7 @@ TRAIN_HELP = {
     'validate_every': 'crops between validations and checkpoints', 'validation': 'crops to validate on', 'seed': 'of everything',
     'device': 'auto, cpu or cuda', 'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
     'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
+    'init': 'checkpoint of the same size to start from (default: random weights)',
     'compiled': 'fuse with torch.compile (needs a C++ compiler, saves a third of the time)'}
 
 

@@ -2,13 +2,16 @@
 import csv
 import json
 import math
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import awr_ros.training.train as training
-from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint
+from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.training.losses import LossConfig, losses, validation_figures
@@ -101,7 +104,7 @@ def tiny_run(monkeypatch):
     monkeypatch.setattr(training, 'keep_memory', lambda: None)          # it would outlive the test
     threads = torch.get_num_threads()
     yield lambda **change: TrainConfig(**{**dict(samples=8, batch=4, workers=0, validate_every=4, validation=128,
-                                                 device='cpu'), **change})
+                                                 device='cpu', negatives=0), **change})
     torch.set_num_threads(threads)
 
 
@@ -113,7 +116,7 @@ def rows(folder):
 def test_a_run_of_two_steps_leaves_all_its_files(tiny_run, tmp_path):
     train(tmp_path / 'run', tiny_run())
     assert {path.name for path in (tmp_path / 'run').iterdir()} == {
-        'last.pt', 'weights.pt', 'weights.sha256', 'log.csv', 'config.json'}
+        'last.pt', 'weights.pt', 'weights.sha256', 'log.csv', 'config.json', 'sheet.png'}
     log = rows(tmp_path / 'run')
     assert [row['seen'] for row in log] == ['4', '8']
     assert all(math.isfinite(float(value)) for row in log for value in row.values())
@@ -141,6 +144,53 @@ def test_a_finished_run_is_left_as_it_is(tiny_run, tmp_path):
     before = (tmp_path / 'last.pt').read_bytes()
     train(tmp_path, tiny_run(validation=0))
     assert (tmp_path / 'last.pt').read_bytes() == before and len(rows(tmp_path)) == 2
+
+
+def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
+    torch.manual_seed(7)
+    network = CompactNetwork(TINY)
+    save_checkpoint(tmp_path / 'start.pt', network, 5, {}, dtype=torch.float32)
+    config = tiny_run(init=str(tmp_path / 'start.pt'))
+    run = training.Run(tmp_path, config, torch.device('cpu'))
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), run.network.parameters())) and run.seen == 0
+    save_checkpoint(tmp_path / 'other.pt', CompactNetwork(replace(TINY, decoder_width=16)), 5, {})
+    with pytest.raises(ValueError, match='other.pt'):
+        training.Run(tmp_path, replace(config, init=str(tmp_path / 'other.pt')), torch.device('cpu'))
+
+
+def test_two_processes_learn_the_same_from_other_crops(tmp_path):
+    """As torchrun starts them: both end with the same weights, and one of them writes."""
+    program = f'''
+import torch
+import awr_ros.training.train as training
+from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.network import ModelConfig
+training.NETWORKS['s'] = ModelConfig(stem=(8, 16), widths=(16, 32), blocks=(1, 1), decoder_width=16, crop_size=64)
+training.CropSource = lambda seed, **other: CropSource(seed, CropConfig(size=64), **other)
+steps = []
+step = training.Run.step
+training.Run.step = lambda run, loss: (steps.append((loss.item(), run)), step(run, loss))
+training.train({str(tmp_path / 'run')!r}, training.TrainConfig(samples=16, batch=4, workers=0, validation=0, negatives=0, device='cpu'))
+losses, run = [loss for loss, _ in steps], steps[0][1]
+import os
+torch.save((losses, run.network.state_dict()), {str(tmp_path)!r} + '/rank' + os.environ['RANK'] + '.pt')
+'''
+    (tmp_path / 'program.py').write_text(program)
+    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
+                           tmp_path / 'program.py'], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    (losses, first), (other_losses, second) = (torch.load(tmp_path / f'rank{i}.pt', weights_only=True) for i in (0, 1))
+    assert len(losses) == 2 and losses != other_losses                      # 16 crops: two steps of four a process
+    trained = [name for name in first if 'running' not in name and 'tracked' not in name]
+    assert trained and all(torch.equal(first[name], second[name]) for name in trained)
+    assert [row['seen'] for row in rows(tmp_path / 'run')] == ['16']
+
+
+def test_crops_of_other_things_are_drawn_as_no_hands():
+    negatives = torch.full((3, 1, 64, 64), 0.25)
+    batch = CropSource(4, CropConfig(size=64, no_hand=0.6), negatives=negatives).draw(64)
+    given = (batch.depth == 0.25).all((1, 2, 3))
+    assert 0.2 < given[~batch.hand].float().mean() < 0.8 and not given[batch.hand].any()
 
 
 def test_every_start_draws_other_crops_and_repeats_them(tiny_run):

@@ -18,7 +18,7 @@ class NoiseBank:
     white: independent pixels; fine: blocks of 2x2; coarse: smooth over 8 pixels; all about standard normal.
     """
 
-    def __init__(self, size, generator, device='cpu', images=384, lasts=60):
+    def __init__(self, size, generator, device='cpu', images=384, lasts=240):
         self.size, self.generator, self.device, self.images, self.lasts = size, generator, device, images, lasts
         self.used = lasts
 

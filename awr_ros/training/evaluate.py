@@ -26,6 +26,9 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
     """
     keep_memory()
     network, about = load_checkpoint(weights)
+    if network.config.joint_names != JOINT_NAMES:
+        raise ValueError(f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
+                         f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset')
     print(f"{about['step']} training samples")
     if crops:
         evaluate_crops(network, crops, sheet)

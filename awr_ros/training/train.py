@@ -1,43 +1,46 @@
-"""Train the compact network on rendered hands: resumable at any sample, on the CPU or a GPU."""
+"""Train the compact network on rendered hands: resumable at any sample, on the CPU, a GPU or, under torchrun, several."""
 import csv
 import ctypes
-import itertools
 import json
 import math
+import os
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, save_checkpoint
+from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.offset_field import decode
 from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
+from awr_ros.training.sheet import crop_sheet
 
 NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
 
 
 class RenderedCrops(IterableDataset):
-    """Endless batches; every worker and every start of a run draws other ones."""
+    """Endless batches; every worker, every process and every start of a run draws other ones."""
 
-    def __init__(self, config, start, negatives):
-        self.config, self.start, self.negatives = config, start, negatives
+    def __init__(self, config, start, negatives=None, rank=0, device='cpu'):
+        self.config, self.start, self.negatives, self.rank, self.device = config, start, negatives, rank, device
 
     def __iter__(self):
         info = torch.utils.data.get_worker_info()
         if info:
             torch.set_num_threads(1)
             keep_memory()
-        seed = (self.config.seed * 1_000_003 + self.start * 64 + (info.id if info else 0)) % (2 ** 62)
-        source = CropSource(seed, skins=load_skins(self.config.skin), negatives=self.negatives, compiled=self.config.compiled)
+        config = self.config
+        seed = (config.seed * 1_000_003 + self.start * 4096 + self.rank * 64 + (info.id if info else 0)) % (2 ** 62)
+        source = CropSource(seed, skins=load_skins(config.skin), negatives=self.negatives, device=self.device,
+                            compiled=config.compiled)
         while True:                     # rendering is fastest in batches of 64, learning not
-            drawn = source.draw(-(-64 // self.config.batch) * self.config.batch)
-            yield from zip(*(getattr(drawn, name).split(self.config.batch) for name in CropBatch.__dataclass_fields__))
+            drawn = source.draw(-(-64 // config.batch) * config.batch)
+            yield from zip(*(getattr(drawn, name).split(config.batch) for name in CropBatch.__dataclass_fields__))
 
 
 def load_skins(path):
@@ -52,76 +55,142 @@ def load_skins(path):
 def train(folder, config: TrainConfig):
     """Train until `config.samples` crops were seen, going on from `folder`/last.pt where there is one.
 
-    Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package loads them), log.csv.
+    Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package loads them), log.csv and
+    sheet.png, what the weights say of some crops. Under torchrun every process draws crops of its own, and the first writes.
     """
-    from tqdm import tqdm       # of the training extras; evaluation does without
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     device = torch.device(config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
+    rank, processes = join_processes(device)
     keep_memory()
     torch.manual_seed(config.seed)
-    network = CompactNetwork(NETWORKS[config.size]).to(device, memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    seen = 0
-    if (folder / 'last.pt').exists():
-        state = torch.load(folder / 'last.pt', map_location=device, weights_only=True)
-        network.load_state_dict(state['network'])
-        average.load_state_dict(state['average'])
-        optimizer.load_state_dict(state['optimizer'])
-        seen = state['seen']
-    (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
-
-    negatives = None
-    if config.negatives:
-        shown = partial(tqdm, desc='crops of other things', unit='crop', mininterval=5)
-        negatives = cached_negatives(folder / 'negatives.pt', config.negatives, network.config.crop_size, network.config.cube_mm, shown)
-    validation = CropSource(VALIDATION_SEED, skins=load_skins(config.skin))
-    validation = [validation.draw(128) for _ in range(config.validation // 128)]
-    crops = iter(DataLoader(RenderedCrops(config, seen, negatives), batch_size=None, num_workers=config.workers,
-                            prefetch_factor=4 if config.workers else None))
+    run = Run(folder, config, device)
+    negatives = other_things(folder, config, run.network.config, rank)
+    if rank == 0:
+        (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
+        validation = CropSource(VALIDATION_SEED, skins=load_skins(config.skin))
+        validation = [validation.draw(128) for _ in range(config.validation // 128)]
+    crops = RenderedCrops(config, run.seen, negatives, rank, 'cpu' if config.workers else device)
+    crops = iter(DataLoader(crops, batch_size=None, num_workers=config.workers, prefetch_factor=4 if config.workers else None))
     # Half precision pays where there are matrix units for it; without them it is slower than float32.
     half = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()
+    network = run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
 
     def compute(*crops):
         batch = CropBatch(*crops)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             field, hand_logit = network(batch.depth)
-        return losses(field, hand_logit, batch, network.config.kernel_size)
+        return losses(field, hand_logit, batch, run.network.config.kernel_size)
     if config.compiled:
         compute = torch.compile(compute)
     sums, count, began = {}, 0, time.time()
-    with tqdm(total=config.samples, initial=seen, unit='crop', smoothing=0.05, mininterval=5) as bar:
-        for step in itertools.count(1):
-            if seen >= config.samples:
-                break
-            for group in optimizer.param_groups:
-                group['lr'] = config.learning_rate * schedule(seen, config.samples)
+    with progress_bar(total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0) as bar:
+        while run.seen < config.samples:
+            for group in run.optimizer.param_groups:
+                group['lr'] = config.learning_rate * schedule(run.seen, config.samples)
             crops_now = [t.to(device, non_blocking=True) for t in next(crops)]
             network.train()
             total, terms = compute(*crops_now)
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            average.update_parameters(network)
-            before, seen = seen, seen + config.batch
-            bar.update(config.batch)
+            run.step(total)
+            before, run.seen = run.seen, run.seen + config.batch * processes
+            bar.update(config.batch * processes)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.item()
             count += 1
-            if before // config.validate_every != seen // config.validate_every or seen >= config.samples:
-                figures = validate(average.module, validation, device)
-                row = {'seen': seen, 'lr': optimizer.param_groups[0]['lr'], 'crops_per_s': round(count * config.batch / (time.time() - began), 1),
+            due = before // config.validate_every != run.seen // config.validate_every or run.seen >= config.samples
+            if due and rank == 0:
+                figures = validate(run.average.module, validation, device)
+                rate = count * config.batch * processes / (time.time() - began)
+                row = {'seen': run.seen, 'lr': run.optimizer.param_groups[0]['lr'], 'crops_per_s': round(rate, 1),
                        **{f'train_{k}': v / count for k, v in sums.items()}, **figures}
                 log(folder / 'log.csv', row)
-                tqdm.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                save_checkpoint(folder / 'weights.pt', average.module, seen, figures)
-                torch.save({'network': network.state_dict(), 'average': average.state_dict(),
-                            'optimizer': optimizer.state_dict(), 'seen': seen}, folder / 'last.tmp')
-                (folder / 'last.tmp').replace(folder / 'last.pt')
+                bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
+                run.save(figures)
+                if validation:
+                    predicted_sheet(folder / 'sheet.png', run.average.module, validation[0], device)
                 sums, count, began = {}, 0, time.time()
+    if processes > 1:
+        torch.distributed.destroy_process_group()
+
+
+class Run:
+    """What is learnt and all that is needed to go on learning."""
+
+    def __init__(self, folder, config, device):
+        self.folder, self.seen = folder, 0
+        self.network = CompactNetwork(NETWORKS[config.size]).to(device, memory_format=torch.channels_last)
+        if config.init:
+            start, _ = load_checkpoint(config.init)
+            try:
+                self.network.load_state_dict(start.state_dict())
+            except RuntimeError as error:
+                raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
+        self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=Average(config.ema), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        if (folder / 'last.pt').exists():
+            state = torch.load(folder / 'last.pt', map_location=device, weights_only=True)
+            self.network.load_state_dict(state['network'])
+            self.average.load_state_dict(state['average'])
+            self.optimizer.load_state_dict(state['optimizer'])
+            self.seen = state['seen']
+
+    def step(self, loss):
+        """One step of the optimiser and of the average."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.network)
+
+    def save(self, figures):
+        """Write weights.pt, with its figures {name: float}, and last.pt."""
+        save_checkpoint(self.folder / 'weights.pt', self.average.module, self.seen, figures)
+        torch.save({'network': self.network.state_dict(), 'average': self.average.state_dict(),
+                    'optimizer': self.optimizer.state_dict(), 'seen': self.seen}, self.folder / 'last.tmp')
+        (self.folder / 'last.tmp').replace(self.folder / 'last.pt')
+
+
+def join_processes(device):
+    """(this process's number, how many there are): torchrun's, or 0 and 1."""
+    if 'RANK' not in os.environ:
+        return 0, 1
+    if device.type == 'cuda':
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    torch.distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def progress_bar(**options):
+    from tqdm import tqdm       # of the training extras; evaluation does without
+    return tqdm(mininterval=5, **options)
+
+
+def other_things(folder, config, model, rank):
+    """The run's negatives (see negatives.py), rendered by its first process; None where none are wanted."""
+    if not config.negatives:
+        return None
+    if rank:
+        torch.distributed.barrier()
+
+    def shown(crops):
+        with progress_bar(total=len(crops), desc='crops of other things', unit='crop') as bar:
+            for crop in crops:
+                yield crop
+                bar.update()
+    negatives = cached_negatives(folder / 'negatives.pt', config.negatives, model.crop_size, model.cube_mm, shown)
+    if rank == 0 and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    return negatives
+
+
+@torch.no_grad()
+def predicted_sheet(path, network, batch, device):
+    """A picture of what a network says of the first crops with hands of a CropBatch."""
+    shown = batch.hand.nonzero()[:48, 0]
+    batch = CropBatch(*(getattr(batch, name)[shown] for name in CropBatch.__dataclass_fields__))
+    field, _ = network.eval()(batch.depth.to(device))
+    joints, _ = decode(field.float().cpu(), batch.depth, network.config.kernel_size)
+    crop_sheet(path, batch, joints)
 
 
 class Average:
