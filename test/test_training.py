@@ -176,9 +176,14 @@ import os
 torch.save((losses, run.network.state_dict()), {str(tmp_path)!r} + '/rank' + os.environ['RANK'] + '.pt')
 '''
     (tmp_path / 'program.py').write_text(program)
-    done = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-                           tmp_path / 'program.py'], capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stderr
+    started = subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
+                                tmp_path / 'program.py'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = started.communicate(timeout=100)
+    finally:
+        started.terminate()                                                 # and it ends the two
+        started.wait(15)
+    assert started.returncode == 0, said
     (losses, first), (other_losses, second) = (torch.load(tmp_path / f'rank{i}.pt', weights_only=True) for i in (0, 1))
     assert len(losses) == 2 and losses != other_losses                      # 16 crops: two steps of four a process
     trained = [name for name in first if 'running' not in name and 'tracked' not in name]
