@@ -128,16 +128,17 @@ class Health:
         found = []
         (image_topic, image_publishers), (info_topic, info_publishers) = situation.sources
         image_silence, info_silence = now - self._last_image, now - self._last_info
+        recent = max(SILENCE_S, seconds)        # also on a machine too busy to report in time, everything is told once
         if image_silence > SILENCE_S:
             found.append((ERROR, f'no image on {image_topic} for {image_silence:.0f} s: '
                                  f'{image_publishers}'))
         if not self._infos and info_silence > SILENCE_S:
             found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
                                  f'{info_publishers}'))
-        if now - self._refused_at < SILENCE_S:
+        if now - self._refused_at < recent:
             count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
             found.append((ERROR, f'{count}: {self._refusal}'))
-        self._notes = {note: at for note, at in self._notes.items() if now - at < SILENCE_S}
+        self._notes = {note: at for note, at in self._notes.items() if now - at < recent}
         found += [(WARN, note) for note in self._notes]
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:

@@ -1,9 +1,13 @@
 """Why nothing comes out, in words, with a clock made of numbers."""
 import math
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from awr_ros.ros import diagnostics
 from awr_ros.ros.diagnostics import Health, Situation, StampGaps
 
 ACTIVE = Situation(state='active', failure='', enabled=True, engine='cpu, torch, small.pt', camera_notes=(),
@@ -109,6 +113,45 @@ def test_refusals_are_named_and_forgotten_when_over():
     assert status.level == DiagnosticStatus.ERROR and "1 images refused in 1 s: image encoding is 'rgb8'" in status.message
     now = stream(health, 4.0, start=now)
     assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
+
+
+def test_what_happened_between_two_late_reports_is_told_once():
+    health = Health(0.0)
+    health.report('tracker', ACTIVE, 1.0)
+    health.noted('the stamp is 0', 1.5)
+    health.refused('bad', 1.5)
+    message = health.report('tracker', ACTIVE, 8.0)[0].message
+    assert 'the stamp is 0' in message and '1 images refused in 7 s: bad' in message
+    message = health.report('tracker', ACTIVE, 9.0)[0].message
+    assert 'the stamp is 0' not in message and 'refused' not in message
+
+
+def test_others_are_told_of_and_waited_for_only_while_no_hand_is_tracked():
+    situation = replace(ACTIVE, unserved=('/rviz gets nothing on /hands',), waiting='no place came', lens='plumb_bob, undistort')
+    health = Health(0.0)
+    now = stream(health, 1.0, hands=0)
+    status = health.report('tracker', situation, now)[1]
+    assert status.level == DiagnosticStatus.WARN and status.message == 'no place came; /rviz gets nothing on /hands'
+    now = stream(health, 1.0, start=now)
+    input_, status = health.report('tracker', situation, now)
+    assert status.message == '/rviz gets nothing on /hands'
+    assert {v.key: v.value for v in input_.values}['lens'] == 'plumb_bob, undistort'
+
+
+def test_images_of_another_time_are_told_of_but_no_fault():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    health.image_received(0.0, now, age_s=-90.0)
+    status = health.report('tracker', ACTIVE, now)[0]
+    assert status.level == DiagnosticStatus.OK and 'stamped 90 s after the clock' in status.message
+
+
+def test_gpu_memory_is_told_while_torch_uses_one(monkeypatch):
+    assert diagnostics.gpu_memory() == {}
+    cuda = SimpleNamespace(is_initialized=lambda: True, mem_get_info=lambda: (3 * 2**30, 8 * 2**30),
+                           memory_reserved=lambda: 700 * 2**20)
+    monkeypatch.setitem(sys.modules, 'torch', SimpleNamespace(cuda=cuda))
+    assert diagnostics.gpu_memory() == {'GPU memory of this node [MiB]': 700, 'GPU memory free [MiB]': '3072 of 8192'}
 
 
 def test_not_active_says_why():
