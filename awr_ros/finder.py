@@ -10,14 +10,15 @@ COARSE_WIDTH = 160          # the frame is looked at on about this many columns
 MIN_AREA_MM2 = 1500.0       # smaller pieces are no hands: an edge-on hand shows about 3000
 MAX_AREA_MM2 = 800_000.0    # larger ones are walls and tables: a person to the knees shows about half of it
 REACH_MM = 100.0            # a candidate slides from an extreme of its piece to the middle of what lies within this distance
-MAX_CANDIDATES = 8
+ENDS = 6                    # at most so many of a piece: an arm has one, a body with arms several
+MAX_CANDIDATES = 16
 
 
 def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     """Possible palm centres, the most likely first.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; only depths within [min_depth_mm, max_depth_mm] count.
-    Returns (n,3) float64 [mm] camera optical frame, n <= 8.
+    Returns (n,3) float64 [mm] camera optical frame, n <= 16.
     """
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
@@ -59,17 +60,16 @@ def _far_side_of_jumps(depth):
 
 
 def _extremes(xyz):
-    """Nearest part of a piece, then up to three ends far from its middle and from one another. xyz: (n,3) [mm]."""
+    """Nearest part of a piece, then its ends, far from its middle and from one another. xyz: (n,3) [mm]."""
     near = xyz[xyz[:, 2] <= np.percentile(xyz[:, 2], 3)].mean(0)
     near = xyz[np.linalg.norm(xyz - near, axis=1).argmin()]         # the mean of two near parts may lie between them
     yield _slide(xyz, near)
-    known = [xyz.mean(0)]
-    for _ in range(4):
-        distance = np.min([np.linalg.norm(xyz - k, axis=1) for k in known], axis=0)
+    distance = np.minimum(np.linalg.norm(xyz - xyz.mean(0), axis=1), np.linalg.norm(xyz - near, axis=1))
+    for _ in range(ENDS):
         end = xyz[distance.argmax()]
         if distance.max() < 60:
             return
-        known.append(end)
+        distance = np.minimum(distance, np.linalg.norm(xyz - end, axis=1))
         yield _slide(xyz, end)
 
 

@@ -14,7 +14,9 @@ from awr_ros.tracker_config import TrackerConfig
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
 MAX_SPEED_MM_S = 3000.0     # predictions never go faster
 MAX_GAP_S = 1.0             # after a longer pause nothing is followed
-CANDIDATES_BESIDE = 2       # while some hand is tracked a search tries no more places: its frame must not be late
+# Places that a search tries at most, the next ones with the next search: no frame must be late.
+PLACES_ALONE = 8
+PLACES_BESIDE = 2           # while some hand is tracked
 # The network knows right hands only. Read as its true side, a hand draws higher closeness from it than as its mirror image;
 # the difference, gathered over frames as log odds, tells the side.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
@@ -83,7 +85,7 @@ class HandTracker:
 
     def reset(self):
         """Forget all hands. Identifiers go on counting."""
-        self._tracks, self._frame, self._stamp_s = [], 0, None
+        self._tracks, self._frame, self._searches, self._stamp_s = [], 0, 0, None
 
     def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
         """Track through one frame.
@@ -150,9 +152,11 @@ class HandTracker:
         self._finding_s += time.perf_counter() - start
         places = [c for c in candidates
                   if all(np.linalg.norm(c - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
-        if self._tracks and places:                         # a few at a time, other ones every search
-            first = self._frame // config.search_every * CANDIDATES_BESIDE % len(places)
-            places = (places[first:] + places[:first])[:CANDIDATES_BESIDE]
+        at_once = PLACES_BESIDE if self._tracks else PLACES_ALONE
+        if len(places) > at_once:
+            first = self._searches * at_once % len(places)
+            places = (places[first:] + places[:first])[:at_once]
+        self._searches += 1
         usual = 'right' if config.side == 'auto' else config.side
         rough = self._estimate(depth_mm, intrinsics, [Request(place, usual) for place in places])
         rough = sorted((p for p in rough if p is not None and p.hand_score >= config.lose_threshold),
