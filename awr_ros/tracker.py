@@ -17,6 +17,7 @@ MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
 PLACES_ALONE = 8
 PLACES_BESIDE = 2           # while some hand is tracked
+WORTH_A_LOOK = 0.1          # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
 # The network knows right hands only. Read as its true side, a hand draws higher closeness from it than as its mirror image;
 # the difference, gathered over frames as log odds, tells the side.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
@@ -159,7 +160,7 @@ class HandTracker:
         self._searches += 1
         usual = 'right' if config.side == 'auto' else config.side
         rough = self._estimate(depth_mm, intrinsics, [Request(place, usual) for place in places])
-        rough = sorted((p for p in rough if p is not None and p.hand_score >= config.lose_threshold),
+        rough = sorted((p for p in rough if p is not None and p.hand_score >= WORTH_A_LOOK),
                        key=lambda pose: -pose.hand_score)
         wanted = []
         for pose in rough:

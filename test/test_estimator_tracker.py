@@ -135,7 +135,7 @@ class Scene:
 
     def __init__(self, monkeypatch, *palms):
         self.palms = [np.array(p, float) for p in palms]
-        self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.95] * len(palms), set(), []
+        self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.99] * len(palms), set(), []
         self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
         self.description = 'a scene'
         monkeypatch.setattr(awr_ros.tracker, 'find_candidates', self.find)
@@ -185,7 +185,7 @@ def test_hands_keep_their_ids_while_they_move(monkeypatch):
     assert [hand.state for hand in frames[0]] == ['new', 'new'] and all(hand.state == 'ok' for hand in frames[1])
     for hand, expected in zip(frames[-1], scene.palms):
         np.testing.assert_allclose(palm(hand), expected, atol=0.01)
-    assert len({hand.id for hand in frames[-1]}) == 2 and frames[-1][0].score == pytest.approx(0.95)
+    assert len({hand.id for hand in frames[-1]}) == 2 and frames[-1][0].score == pytest.approx(0.99)
 
 
 def test_a_fast_hand_is_looked_for_where_it_is_going(monkeypatch):
@@ -225,9 +225,9 @@ def test_a_hand_that_comes_back_in_time_keeps_its_id_and_later_gets_a_new_one(mo
 def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene)
-    scene.scores[0] = 0.5                                   # below the 0.6 that starts a track
+    scene.scores[0] = 0.9                                   # below the 0.98 that starts a track
     assert run(tracker, 6) == [[]] * 6
-    scene.scores[0] = 0.7
+    scene.scores[0] = 0.985
     assert run(tracker, 1, start=1.0)[0][0].state == 'new'
     scene.scores[0] = 0.4                                   # above the 0.3 that ends it
     assert run(tracker, 1, start=1.1)[0][0].state == 'ok'
@@ -269,11 +269,11 @@ def test_candidates_on_a_known_hand_start_no_second_track(monkeypatch):
 def test_no_more_hands_than_asked_for_and_the_likeliest_first(monkeypatch):
     palms = [(-300, 0, 600), (0, 0, 500), (300, 0, 600)]
     scene = Scene(monkeypatch, *palms)
-    scene.scores = [0.7, 0.9, 0.8]
+    scene.scores = [0.985, 0.995, 0.99]
     hands = run(HandTracker(scene), 12)[-1]
-    assert [round(hand.score, 2) for hand in hands] == [0.9, 0.8]
+    assert [round(hand.score, 3) for hand in hands] == [0.995, 0.99]
     hands = run(HandTracker(scene, TrackerConfig(max_hands=1)), 12)[-1]
-    assert [round(hand.score, 2) for hand in hands] == [0.9]
+    assert [round(hand.score, 3) for hand in hands] == [0.995]
     assert len(scene.requests[-1]) == 1                     # nor are more followed in secret
     hands = run(HandTracker(scene, TrackerConfig(max_hands=5)), 12)[-1]
     assert len(hands) == 3
@@ -395,7 +395,7 @@ def test_reset_forgets_hands_but_goes_on_counting(monkeypatch):
 
 
 @pytest.mark.parametrize('change', [
-    {'max_hands': 0}, {'side': 'both'}, {'finder': 'magic'}, {'score_threshold': 1.2}, {'lose_threshold': 0.7},
+    {'max_hands': 0}, {'side': 'both'}, {'finder': 'magic'}, {'score_threshold': 1.2}, {'lose_threshold': 0.99},
     {'min_depth_mm': 0.0}, {'max_depth_mm': 100.0}, {'coast_s': -0.1}, {'search_every': 0}, {'score_threshold': math.nan}])
 def test_impossible_configurations_are_refused_by_name(change):
     with pytest.raises(ValueError, match=next(iter(change))):
