@@ -20,8 +20,8 @@ class TrackerConfig:
     max_depth_mm: float = 1500.0        # [mm]
     search_every: int = 5               # [frames] between searches while some hand, but not max_hands, is tracked
     smoothing: bool = False             # reported joints go through the One Euro filter
-    smoothing_min_cutoff_hz: float = 1.5    # [Hz] of the filter at rest
-    smoothing_beta: float = 0.02        # [Hz per mm/s] how the cutoff grows with a joint's speed
+    smoothing_min_cutoff_hz: float = 0.5    # [Hz] of the filter at rest
+    smoothing_beta: float = 0.05        # [Hz per mm/s] how the cutoff grows with a joint's speed
 
     def __post_init__(self):
         if self.max_hands < 1:
