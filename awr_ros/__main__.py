@@ -27,9 +27,11 @@ def main(argv=None):
     extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)
     render = verbs.add_parser('render', help='a picture of training crops, or a bag of the synthetic camera, with true joints')
-    render.add_argument('output', type=Path, help='PNG, or with --bag the folder, to write')
+    render.add_argument('output', type=Path, help='picture, or with --bag the folder, to write')
     render.add_argument('--crops', type=int, default=48, help='how many (default: %(default)s)')
     render.add_argument('--seed', type=int, default=1, help='default: %(default)s')
+    render.add_argument('--scenes', type=int, metavar='N', help='instead N whole frames of people: what the tracker says of their '
+                        'hands in colour, the truth in white')
     render.add_argument('--bag', type=int, metavar='FRAMES', help='instead a new bag of the synthetic camera with so many images, '
                         'with their camera info and the true hands')
     render.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='of the bag (default: %(default)s)')
@@ -106,7 +108,12 @@ def _render(arguments):
                          partial(tqdm, unit='image', disable=None))
         print(f'wrote {arguments.output}')
         return
-    from awr_ros.training.sheet import crop_sheet
+    from awr_ros.training.sheet import crop_sheet, scene_sheet
+    if arguments.scenes is not None:
+        from awr_ros.tracker import HandTracker
+        scene_sheet(arguments.output, arguments.scenes, arguments.seed, HandTracker.from_pretrained(device='cpu'))
+        print(f'wrote {arguments.output}')
+        return
     from awr_ros.synthetic.crops import CropSource
     crop_sheet(arguments.output, CropSource(arguments.seed).draw(arguments.crops))
     print(f'wrote {arguments.output}')

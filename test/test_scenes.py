@@ -1,4 +1,5 @@
 """Rendered scenes: what they call true must be seen in them; and the evaluation that counts on them."""
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,7 +8,9 @@ import awr_ros.training.evaluate_scenes as evaluation
 from awr_ros.estimator import HandPose
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.tracker import HandTracker
 from awr_ros.training.negatives import CLEAR_MM, cached_negatives, render_negatives
+from awr_ros.training.sheet import scene_sheet
 
 COARSE = ((320, 240),)
 
@@ -120,3 +123,9 @@ def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, ca
 def test_wrong_sides_and_false_hands_are_counted(sources):
     figures = evaluation.scene_figures(Oracle(sources, wrong_side=True, ghost=True), 8, seed=3)
     assert not any(figures.side_right) and any(figures.false_in_empty)
+
+
+def test_a_sheet_shows_as_many_scenes_as_asked_for(tmp_path):
+    tracker = HandTracker(Oracle([type('', (), {'scene': type('', (), {'hands': ()})})]))
+    scene_sheet(tmp_path / 'scenes.png', 3, 5, tracker, looks=1, columns=2)
+    assert cv2.imread(str(tmp_path / 'scenes.png')).shape == (480, 640, 3)

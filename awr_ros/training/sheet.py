@@ -1,4 +1,4 @@
-"""Contact sheets: crops as the network sees them, with true and predicted joints."""
+"""Contact sheets: crops as the network sees them and whole scenes, with true and predicted joints."""
 from pathlib import Path
 
 import cv2
@@ -7,6 +7,7 @@ import numpy as np
 from awr_ros.draw import TRUTH_COLOUR, grey, skeleton
 
 TILE = 192          # [px]
+SCENE_TILE = 320, 240
 
 
 def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
@@ -27,6 +28,39 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
         if notes:
             cv2.putText(image, notes[i], (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (80, 255, 255), 1, cv2.LINE_AA)
         tiles.append(image)
+    _write(path, tiles, columns)
+
+
+def scene_sheet(path, count, seed, tracker, looks=3, columns=4):
+    """Write a picture of rendered scenes with hands: in colour what the tracker says after some looks, in white the truth.
+
+    tracker: awr_ros.tracker.HandTracker, forgotten before every scene.
+    """
+    from awr_ros.synthetic.scenes import SceneSource        # here: crops need none of it
+
+    source, tiles = SceneSource(seed), []
+    while len(tiles) < count:
+        scene = source.draw()
+        if not scene.hands:
+            continue
+        tracker.reset()
+        for look in range(looks):
+            hands = tracker.update(scene.depth_mm, scene.intrinsics, look / 30)
+        image = grey(scene.depth_mm.astype(np.float32), (200, 2400))
+        scale = SCENE_TILE[0] / image.shape[1]
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        for truth in scene.hands:
+            skeleton(image, truth.joints_uvd[:, :2] * scale, (TRUTH_COLOUR,) * 5, 1)
+        for hand in hands:
+            skeleton(image, hand.joints_uvd[:, :2] * scale, thickness=1)
+        tile = np.zeros((SCENE_TILE[1], SCENE_TILE[0], 3), np.uint8)
+        image = image[:SCENE_TILE[1]]
+        tile[:len(image)] = image
+        tiles.append(tile)
+    _write(path, tiles, columns)
+
+
+def _write(path, tiles, columns):
     while len(tiles) % columns:
         tiles.append(np.zeros_like(tiles[0]))
     sheet = np.vstack([np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)])
