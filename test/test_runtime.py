@@ -96,7 +96,7 @@ def test_networks_of_the_paper_run_on_every_engine(write, make, suffix, tmp_path
     network = ResNet(ResNetConfig(joint_names=NYU_14, crop_size=64, side='left', authors_crop=True)).eval()
     write(network, 'imported', tmp_path / ('net' + suffix))
     engine, expected = make(tmp_path / ('net' + suffix), 1), TorchEngine(network, 'imported')
-    assert engine.config == expected.config == EngineConfig(NYU_14, 64, 300.0, 'left', True, 'imported')
+    assert engine.config == expected.config == EngineConfig(NYU_14, 64, 300.0, 'left', True, origin='imported')
     depth = np.random.default_rng(0).uniform(-1, 1.2, (3, 1, 64, 64)).clip(-1, 1).astype(np.float32)
     if 'bf16' not in engine.description:
         assert mean_difference_mm(expected.read(depth), engine.read(depth), engine.config) <= 0.2

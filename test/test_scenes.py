@@ -91,7 +91,7 @@ class Oracle:
             return HandPose(near[0].joints_xyz, near[0].joints_uvd, np.full(21, 0.95 if like else 0.8), 1.0, request.side, (0, 0, 1, 1))
         if self.ghost:
             joints = (request.centre_xyz + 0.1 * np.arange(63).reshape(21, 3)).astype(np.float32)
-            return HandPose(joints, joints, np.full(21, 0.9), 0.9, request.side, (0, 0, 1, 1))
+            return HandPose(joints, joints, np.full(21, 0.9), 0.99, request.side, (0, 0, 1, 1))
         return None
 
 
