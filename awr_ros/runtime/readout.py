@@ -12,7 +12,7 @@ import numpy as np
 
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores')
 FORMAT = 'awr_ros engine 1'
-MAX_BATCH = 8               # crops in one pass: as many as the finder has candidates; longer lists take several passes
+MAX_BATCH = 8               # crops in one pass: as many as a search tries places; longer lists take several passes
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 Or the group's later recipe: both losses from the start, the joints' a hundred times as heavy, AdamW.
 """
-import csv
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from awr_ros.training.datasets import load_frames
 from awr_ros.training.predict import predict
 from awr_ros.training.protocol import joint_errors
 from awr_ros.training.recipe_config import RecipeConfig
+from awr_ros.training.run_log import log
 from awr_ros.training.samples import Augmentation, CropSamples
 
 BETA = 0.01         # the smooth L1's parabola ends here, uvdn units
@@ -110,16 +110,6 @@ class Run:
         (self.folder / 'last.tmp').replace(self.folder / 'last.pt')
         save_checkpoint(self.folder / 'weights.pt', self.network, self.seen, metrics, made_with)
 
-    def log(self, row):
-        """Append to log.csv. row: {column: value}, the same columns every time."""
-        path = self.folder / 'log.csv'
-        new = not path.exists()
-        with open(path, 'a', newline='') as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-
 
 def train_on_dataset(folder, root, config: RecipeConfig):
     """Train a network of the paper, going on from folder/last.pt where there is one. root: folder of the data set."""
@@ -146,7 +136,7 @@ def train_on_dataset(folder, root, config: RecipeConfig):
         mean_mm = float(joint_errors(predict(run.network, test, device), test.joints_uvd(),
                                      test.conventions.intrinsics).mean()) if tested else float('nan')
         run.save({'mean_mm': mean_mm} if tested else {})
-        run.log({**row, 'test_mean_mm': mean_mm})
+        log(run.folder / 'log.csv', {**row, 'test_mean_mm': mean_mm})
         print(' '.join(f'{name}={value:.4g}' for name, value in {**row, 'test_mean_mm': mean_mm}.items()), flush=True)
 
 

@@ -1,5 +1,4 @@
 """Train the compact network on rendered hands: resumable at any sample, on the CPU, a GPU or, under torchrun, several."""
-import csv
 import ctypes
 import json
 import math
@@ -17,6 +16,7 @@ from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
+from awr_ros.training.run_log import log
 from awr_ros.training.sheet import crop_sheet
 
 NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
@@ -224,18 +224,6 @@ def validate(network, batches, device):
         for name, value in validation_figures(*network(batch.depth), batch, network.config.kernel_size).items():
             sums[name] = sums.get(name, 0) + value / len(batches)
     return sums
-
-
-def log(path, row):
-    """Append a row to a CSV file, with a header if it is new. A file with other columns is kept under another name."""
-    if path.exists() and path.read_text().partition('\n')[0] != ','.join(row):
-        path.rename(path.with_name(f'{path.stem}-until-{row["seen"]}{path.suffix}'))
-    new = not path.exists()
-    with open(path, 'a', newline='') as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def keep_memory():
