@@ -13,7 +13,7 @@ from awr_ros.finder import find_candidates
 from awr_ros.network import ModelConfig
 from awr_ros.offset_field import encode
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.skeleton import JOINT_NAMES, palm_centre
+from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker, TrackerConfig
 

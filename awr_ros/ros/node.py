@@ -4,7 +4,6 @@ A lifecycle node. configure loads the network (and fails with the path and the r
 the worker, deactivate frees the network. Callbacks only put the newest image into the worker's slot.
 """
 import math
-import os
 import sys
 import threading
 import time
