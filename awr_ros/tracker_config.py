@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from awr_ros.skeleton import SIDES
 
-FINDERS = ('nearest', 'external')
+FINDERS = ('learned', 'nearest', 'external')
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,8 @@ class TrackerConfig:
     """Settings of a HandTracker."""
     max_hands: int = 2                  # at most this many at once
     side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
-    finder: str = 'nearest'             # how new hands are found: 'nearest' by depth alone, 'external' where the caller says
+    finder: str = 'nearest'             # how new hands are found: by the network, 'nearest' by depth alone, 'external' where
+                                        # the caller says
     score_threshold: float = 0.98       # [0,1] hand score that starts a track
     joint_threshold: float = 0.65       # [0,1] mean joint score that starts a track: low on faces and other things
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen

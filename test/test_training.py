@@ -133,7 +133,7 @@ def test_a_run_goes_on_where_it_stopped(tiny_run, tmp_path):
     train(tmp_path, tiny_run(samples=12, validation=0))
     after = torch.load(tmp_path / 'last.pt', weights_only=True)
     assert (before['seen'], after['seen']) == (8, 12)
-    steps = [{int(s['step']) for s in state['optimizer']['state'].values()} for state in (before, after)]
+    steps = [{int(s['step']) for s in state['optimizer']['adamw']['state'].values()} for state in (before, after)]
     assert steps == [{2}, {3}]                              # one step more, from the optimiser's own state
     assert before['network']['stem.0.1.num_batches_tracked'] + 1 == after['network']['stem.0.1.num_batches_tracked']
     assert [row['seen'] for row in rows(tmp_path)] == ['4', '8', '12']

@@ -16,6 +16,7 @@ from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin,
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
 from awr_ros.synthetic.sensor import random_sensor
+from awr_ros.synthetic.solids import Rays, add_box, add_ellipsoid, add_plane
 
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
 TORSO = ((185, 300, 115), (0, 560, 55))             # [mm] semi-axes and centre, added to clutter.HEAD
@@ -23,6 +24,7 @@ SHOULDER = (180., 250., 45.)                        # [mm] of the person's left 
 UPPER_ARM_MM, FOREARM_MM = 290., 260.
 FAR_MM = 2450.                                      # nothing beyond is measured
 APART_MM = 170.                                     # two palms are farther apart than this
+OVER_MM = 30.                                       # a palm is farther above tables than this, and before walls
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,20 @@ class SceneSource:
         if num_hands is None:
             num_hands = int(self._uniform(0, 3))
         intrinsics = self._camera()
-        rays = _rays(intrinsics)
-        depth = torch.full(rays.shape[:2], torch.inf)
+        rays = Rays(intrinsics)
+        depth = rays.empty()
         body = self._body() if self._uniform() < 0.65 else None
         tilt = _small_rotation(0.15 * self._normal(3))              # of the camera
         if body is not None:
             for extent, centre in body.parts:
-                depth = torch.minimum(depth, _ellipsoid(rays, tilt @ centre, extent, tilt))
+                add_ellipsoid(depth, rays, tilt @ centre, extent, tilt)
+        planes = self._planes(tilt, body)
+        for normal, distance in planes:
+            add_plane(depth, rays, normal, distance)
         surfaces, hands, elbows = [], [], []
         sides = ['left', 'right'] if self._uniform() < 0.5 else ['right', 'left']
         for side in sides[:num_hands]:
-            placed = self._hand(side, intrinsics, body, tilt, hands)
+            placed = self._hand(side, intrinsics, body, tilt, hands, planes)
             if placed is None:
                 continue
             points, joints, elbow = placed
@@ -76,11 +81,10 @@ class SceneSource:
                 elbow = shoulder + torch.tensor([0., UPPER_ARM_MM, 0.]) if elbow is None else tilt.t() @ elbow
                 for along in torch.linspace(0, 1, 6):
                     centre = tilt @ torch.lerp(shoulder, elbow, along)
-                    depth = torch.minimum(depth, _ellipsoid(rays, centre, torch.full((3,), 48.), tilt))
-        depth = self._surroundings(depth, rays, tilt, body)
+                    add_ellipsoid(depth, rays, centre, torch.full((3,), 48.), tilt)
         objects = self._uniform() < 0.5
         for _ in range(int(self._uniform(1, 4)) if objects else 0):
-            depth = torch.minimum(depth, self._thing(rays, hands))
+            self._add_thing(depth, rays, hands)
         for surface in surfaces:
             depth = torch.minimum(depth, surface)
         visible = tuple(float((depth[surface < torch.inf] == surface[surface < torch.inf]).float().mean()) for surface in surfaces)
@@ -102,13 +106,15 @@ class SceneSource:
         shoulders = {side: place + torch.tensor(SHOULDER) * torch.tensor([sign, 1., 1.]) for side, sign in (('left', 1), ('right', -1))}
         return _Body(parts, shoulders)
 
-    def _hand(self, side, intrinsics, body, tilt, others):
+    def _hand(self, side, intrinsics, body, tilt, others, planes):
         """Points (3,N), joints (21,3) array and elbow (3,) [mm] of a hand in a free place in view, or None."""
         for _ in range(30):
             u, v = self._uniform(0.12, 0.88) * intrinsics.width, self._uniform(0.12, 0.88) * intrinsics.height
             z = float(np.exp(self._uniform(np.log(280), np.log(1000))))
             palm = torch.tensor(intrinsics.uvd_to_xyz(np.array([u, v, z])), dtype=torch.float32)
             if any(np.linalg.norm(palm_centre(other.joints_xyz) - palm.numpy()) < APART_MM for other in others):
+                continue
+            if any(normal @ palm > distance - OVER_MM for normal, distance in planes):
                 continue
             if body is None:
                 outwards = torch.nn.functional.normalize(palm * torch.tensor([1., 1., 0.]) + 60 * self._normal(3), dim=0)
@@ -159,15 +165,21 @@ class SceneSource:
                 break
         return best
 
-    def _surroundings(self, depth, rays, tilt, body):
-        if self._uniform() < (0.8 if body else 0.6):                # a wall, upright
-            depth = torch.minimum(depth, _plane(rays, tilt @ torch.nn.functional.normalize(
-                torch.tensor([self._uniform(-0.6, 0.6), 0., 1.]), dim=0), self._uniform(800, 2400) + (600 if body else 0)))
+    def _planes(self, tilt, body):
+        """Walls, tables and what a camera looks down on: (normal (3,), distance [mm]) each."""
+        def facing(lean):
+            return tilt @ torch.nn.functional.normalize(torch.tensor([self._uniform(-lean, lean), self._uniform(-lean, lean), 1.]), dim=0)
+        planes = []
+        if body is None and self._uniform() < 0.4:                  # a desk seen from above, a wall behind a gesture
+            planes.append((facing(1.0), self._uniform(350, 1100)))
+        elif self._uniform() < (0.8 if body else 0.6):              # a wall, upright
+            planes.append((tilt @ torch.nn.functional.normalize(torch.tensor([self._uniform(-0.6, 0.6), 0., 1.]), dim=0),
+                           self._uniform(800, 2400) + (600 if body else 0)))
         if self._uniform() < 0.25:                                  # a table
-            depth = torch.minimum(depth, _plane(rays, tilt @ torch.tensor([0., 1., 0.]), self._uniform(180, 450)))
-        return depth
+            planes.append((tilt @ torch.tensor([0., 1., 0.]), self._uniform(180, 450)))
+        return planes
 
-    def _thing(self, rays, hands):
+    def _add_thing(self, depth, rays, hands):
         extent = torch.tensor([self._uniform(12, 110) for _ in range(3)])
         if self._uniform() < 0.3:
             extent[0] *= 3
@@ -177,7 +189,7 @@ class SceneSource:
         else:
             centre = torch.tensor([self._uniform(-0.5, 0.5), self._uniform(-0.4, 0.4), 1.]) * self._uniform(450, 1500)
         turn = random_rotations(1, self.generator, 'cpu')[0]
-        return (_ellipsoid if self._uniform() < 0.5 else _box)(rays, centre, extent, turn)
+        (add_ellipsoid if self._uniform() < 0.5 else add_box)(depth, rays, centre, extent, turn)
 
     def _sense(self, depth):
         """The sensor of the training crops, at the resolution of the camera. depth: (H,W) [mm], inf where nothing."""
@@ -209,13 +221,6 @@ class _FrameNoise:
         return image[..., :self.shape[0], :self.shape[1]]
 
 
-def _rays(intrinsics):
-    """(H,W,3) x/z, y/z, 1 of every pixel's middle."""
-    v, u = torch.meshgrid(torch.arange(intrinsics.height, dtype=torch.float32),
-                          torch.arange(intrinsics.width, dtype=torch.float32), indexing='ij')
-    return torch.stack([(u - intrinsics.cx) / intrinsics.fx, (v - intrinsics.cy) / intrinsics.fy, torch.ones_like(u)], -1)
-
-
 def _small_rotation(turn):
     return torch.linalg.matrix_exp(torch.tensor([[0., -turn[2], turn[1]], [turn[2], 0., -turn[0]], [-turn[1], turn[0], 0.]]))
 
@@ -224,29 +229,3 @@ def _frame(first, other):
     """Orthonormal (3,) vectors: `first`, `other` made square to it, and their cross product."""
     second = torch.nn.functional.normalize(other - (other @ first) * first, dim=0)
     return first, second, torch.linalg.cross(first, second)
-
-
-def _positive(t):
-    return torch.where(t > 50, t, torch.inf)
-
-
-def _plane(rays, normal, distance):
-    """Depth (H,W) [mm] of the plane at a distance along its normal."""
-    return _positive(distance / (rays @ normal))
-
-
-def _ellipsoid(rays, centre, extent, rotation):
-    """Nearest depth (H,W) [mm] of an ellipsoid with semi-axes extent, which are the columns of rotation; inf where missed."""
-    local_rays, local_centre = rays @ (rotation / extent), centre @ (rotation / extent)
-    a, b, c = (local_rays ** 2).sum(-1), local_rays @ local_centre, local_centre @ local_centre - 1
-    root = b ** 2 - a * c
-    return _positive(torch.where(root > 0, (b - root.clamp_min(0).sqrt()) / a, torch.inf))
-
-
-def _box(rays, centre, extent, rotation):
-    """Nearest depth (H,W) [mm] of a box with half sides extent, by the slab method; inf where missed."""
-    local, middle = rays @ rotation, centre @ rotation
-    local = torch.where(local.abs() < 1e-6, 1e-6, local)
-    one, two = (middle - extent) / local, (middle + extent) / local
-    enter, leave = torch.minimum(one, two).amax(-1), torch.maximum(one, two).amin(-1)
-    return _positive(torch.where(enter < leave, enter, torch.inf))

@@ -16,6 +16,7 @@ from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
+from awr_ros.training.optimizer import MuonAdamW
 from awr_ros.training.run_log import log
 from awr_ros.training.sheet import crop_sheet
 
@@ -126,7 +127,7 @@ class Run:
             except RuntimeError as error:
                 raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=Average(config.ema), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = MuonAdamW(self.network, config.learning_rate, config.weight_decay)
         if (folder / 'last.pt').exists():
             state = torch.load(folder / 'last.pt', map_location=device, weights_only=True)
             self.network.load_state_dict(state['network'])
@@ -136,7 +137,7 @@ class Run:
 
     def step(self, loss):
         """One step of the optimiser and of the average."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()

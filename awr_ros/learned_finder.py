@@ -1,0 +1,94 @@
+"""Where hands are in a full depth frame, and which: a small network on the frame at a quarter of VGA, run by OpenCV.
+
+The network sees no more than 160x128 pixels, so that it costs about as much as one crop. For every cell of 4x4 of them it
+says whether the middle of a palm is there, how far from the cell's middle and how deep, and whether it is a right hand's.
+"""
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from awr_ros.default_weights import check_whole
+
+DEFAULT_FINDER = Path(__file__).parent / 'weights' / 'finder.onnx'
+COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cell
+FAR_MM = 2450.0                         # deeper counts as invalid
+OUTPUTS = 5                             # per cell: logit of a palm, logit of a right one, u and v offset [cells], depth [m]
+MAX_CANDIDATES = 8
+NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the less likely is left out
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place where a hand may be."""
+    centre_xyz: np.ndarray      # (3,) float64 [mm] camera optical frame, about the middle of the palm
+    score: float = np.nan       # [0,1] that there is a hand; NaN where nothing is known
+    right_odds: float = 0.0     # log odds that it is a right one
+
+
+def coarse_frame(depth_mm, intrinsics):
+    """A frame as the network sees it.
+
+    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns (3,128,160) float32: depth [m], 0 invalid; validity;
+    size of a pixel at that depth [cm]; and how many pixels of the frame one of these is wide. The frame lies in the upper
+    left corner; what it leaves is invalid.
+    """
+    height, width = depth_mm.shape
+    step = max(width / COLUMNS, height / ROWS)
+    rows, columns = (np.arange(min(int(side / step + 1e-6), most)) for side, most in ((height, ROWS), (width, COLUMNS)))
+    seen = depth_mm[((rows + 0.5) * step).astype(int)[:, None], ((columns + 0.5) * step).astype(int)].astype(np.float32)
+    seen = np.where((seen > 0) & (seen <= FAR_MM), seen, 0)         # and NaN to 0
+    frame = np.zeros((3, ROWS, COLUMNS), np.float32)
+    shown = frame[:, :len(rows), :len(columns)]
+    shown[0] = seen / 1000
+    shown[1] = seen > 0
+    shown[2] = seen * (step / intrinsics.fx / 10)
+    return frame, step
+
+
+class LearnedFinder:
+    """The network that comes with the package, or one of your own (training/finder.py writes them)."""
+
+    def __init__(self, path=DEFAULT_FINDER):
+        """path: ONNX file. Raises FileNotFoundError or ValueError that names it."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'no finder at {path}')
+        check_whole(path)
+        try:
+            self._network = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise ValueError(f'finder {path} cannot be read: {str(error).strip().splitlines()[-1]}') from error
+
+    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=0.05):
+        """Candidates between two depths, the likeliest first, at most 8.
+
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns a list of Candidate.
+        """
+        if depth_mm.shape != (intrinsics.height, intrinsics.width):
+            raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
+        frame, step = coarse_frame(depth_mm, intrinsics)
+        self._network.setInput(frame[None])
+        said = self._network.forward()[0]                                           # (5,32,40)
+        if said.shape != (OUTPUTS, ROWS // CELL, COLUMNS // CELL):
+            raise ValueError(f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, got {said.shape}')
+        candidates = []
+        for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), least_score):
+            _, right, du, dv, z = said[:, row, column]
+            z *= 1000
+            if not min_depth_mm <= z <= max_depth_mm:
+                continue
+            u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
+            centre = intrinsics.uvd_to_xyz(np.array([u, v, z], np.float64))
+            if all(np.linalg.norm(centre - other.centre_xyz) > NEIGHBOURS_MM for other in candidates):
+                candidates.append(Candidate(centre, float(score), float(right)))
+        return candidates[:MAX_CANDIDATES]
+
+
+def _peaks(scores, least):
+    """(score, row, column) of local maxima, the highest first. scores: (R,C)."""
+    highest = cv2.dilate(scores, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((scores >= highest) & (scores >= least))
+    order = np.argsort(-scores[rows, columns], kind='stable')
+    return zip(scores[rows, columns][order], rows[order], columns[order])

@@ -1,0 +1,163 @@
+"""Train the learned finder on rendered scenes: resumable, and light enough for a laptop."""
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as nn_f
+
+from awr_ros.learned_finder import CELL, COLUMNS, ROWS
+from awr_ros.training.finder_network import FinderNetwork, write_finder
+from awr_ros.training.finder_scenes import ASKED, HIDDEN, SCENES_SEED, FinderScenes, as_rendered, render_finder_scenes, varied
+from awr_ros.training.optimizer import MuonAdamW
+from awr_ros.training.run_log import log
+from awr_ros.training.train import Average, keep_memory, progress_bar, schedule
+
+PALM_MM = 28.0              # standard deviation of the target around a palm's middle
+FOUND_MM = 60.0             # a candidate nearer than this to a palm is that hand
+FILE = 1500                 # scenes a file
+
+
+@dataclass(frozen=True)
+class FinderTrainConfig:
+    """One training run of the finder."""
+    scenes: int = 36_000            # to render; kept in the run's folder, 40 kB each
+    samples: int = 400_000          # frames to see in all
+    batch: int = 32
+    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
+    weight_decay: float = 1e-2
+    ema: float = 0.998              # of the weights, per step
+    validate_every: int = 24_000    # frames
+    seed: int = 0
+    compiled: bool = False          # fuse with torch.compile: needs a C++ compiler
+
+
+def train_finder(folder, config: FinderTrainConfig):
+    """Train until `config.samples` frames were seen, going on from `folder`/last.pt where there is one.
+
+    Writes scenes_*.pt (rendered once), last.pt, finder.onnx (of the averaged weights, as the package loads it) and log.csv.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_memory()
+    files = [_rendered(folder, i) for i in range(-1, max(1, config.scenes // FILE))]        # the first is for validation
+    validation, scenes = files[0], FinderScenes.join(files[1:])
+    torch.manual_seed(config.seed)
+    network = FinderNetwork().to(memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
+    optimizer = MuonAdamW(network, config.learning_rate, config.weight_decay)
+    seen = 0
+    if (folder / 'last.pt').exists():
+        state = torch.load(folder / 'last.pt', weights_only=True)
+        network.load_state_dict(state['network'])
+        average.load_state_dict(state['average'])
+        optimizer.load_state_dict(state['optimizer'])
+        seen = state['seen']
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + seen)
+    learn = torch.compile(finder_loss) if config.compiled else finder_loss
+    total, count, began = 0.0, 0, time.time()
+    with progress_bar(total=config.samples, initial=seen, unit='frame', smoothing=0.05) as bar:
+        while seen < config.samples:
+            for group in optimizer.param_groups:
+                group['lr'] = config.learning_rate * schedule(seen, config.samples)
+            network.train()
+            batch = varied(scenes, torch.randint(len(scenes), (config.batch,), generator=generator), generator)
+            loss = learn(network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            average.update_parameters(network)
+            before, seen = seen, seen + config.batch
+            bar.update(config.batch)
+            total, count = total + loss.item(), count + 1
+            if before // config.validate_every != seen // config.validate_every or seen >= config.samples:
+                figures = validate_finder(average.module, validation)
+                row = {'seen': seen, 'frames_per_s': round(count * config.batch / (time.time() - began), 1), 'loss': total / count, **figures}
+                log(folder / 'log.csv', row)
+                bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
+                write_finder(average.module, folder / 'finder.onnx')
+                torch.save({'network': network.state_dict(), 'average': average.state_dict(), 'optimizer': optimizer.state_dict(),
+                            'seen': seen}, folder / 'last.tmp')
+                (folder / 'last.tmp').replace(folder / 'last.pt')
+                total, count, began = 0.0, 0, time.time()
+
+
+def _rendered(folder, number):
+    """One file of scenes, rendered where it is not there yet."""
+    path = folder / f'scenes_{number}.pt'
+    if not path.exists():
+        with progress_bar(total=FILE, desc=f'scenes {number}', unit='scene') as bar:
+            def shown(indices):
+                for i in indices:
+                    yield i
+                    bar.update()
+            render_finder_scenes(FILE, SCENES_SEED + number, shown).save(path)
+    return FinderScenes.load(path)
+
+
+def targets(batch):
+    """What the network should say of a FinderBatch.
+
+    Returns closeness (B,1,32,40): 1 in the cell of a palm's middle, falling around it; asked (B,1,32,40): 0 around hidden
+    hands; values (B,4,32,40): right, u and v offset [cells], depth [m] of the nearest palm; nearness (B,1,32,40): how much
+    these count.
+    """
+    rows, columns = torch.meshgrid(torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij')
+    u, v = ((batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1))      # (B,2,1,1) [cells]
+    du, dv = u - columns, v - rows                                                          # (B,2,32,40)
+    spread = (PALM_MM * batch.focal[:, None] / batch.palms[..., 2].clamp_min(100) / CELL).clamp(0.7, 4)[..., None, None]
+    near = torch.exp(-(du ** 2 + dv ** 2) / (2 * spread ** 2))
+    near = torch.where((du.abs() <= 0.5) & (dv.abs() <= 0.5), 1.0, near)
+    kind = batch.kind[..., None, None]
+    hands = near * (kind == ASKED)                                                          # (B,2,32,40)
+    closeness, which = hands.max(1, keepdim=True)
+    asked = 1 - ((near * (kind == HIDDEN)).amax(1, keepdim=True) > 0.1).float()
+    values = torch.stack([batch.right[..., None, None].expand_as(du), du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2)
+    values = values.gather(1, which[:, :, None].expand(-1, -1, 4, -1, -1))[:, 0]            # (B,4,32,40)
+    return closeness, asked, values, closeness * (closeness > 0.3)
+
+
+def finder_loss(said, closeness, asked, values, nearness):
+    """Scalar. said: (B,5,32,40) of the network; the rest: of `targets`. The palms' term is CenterNet's (Zhou et al. 2019,
+    equation 1)."""
+    score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
+    middle = closeness == 1
+    palms = torch.where(middle, (1 - score) ** 2 * score.log(), (1 - closeness) ** 4 * score ** 2 * (1 - score).log()) * asked
+    weight = nearness / nearness.sum().clamp_min(1)
+    side = nn_f.binary_cross_entropy_with_logits(said[:, 1:2], values[:, :1], reduction='none')
+    place = (said[:, 2:4] - values[:, 1:3]).abs().sum(1, keepdim=True)
+    depth = (said[:, 4:] - values[:, 3:]).abs()
+    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * side + 0.5 * place + 10 * depth)).sum()
+
+
+@torch.no_grad()
+def validate_finder(network, scenes):
+    """{name: float}: shares of clear hands found where the same threshold gives false candidates in 2 % and in 20 % of the
+    frames, of sides told right among those near a hand, and the median distance from the palm [mm]."""
+    network.eval()
+    scores, sides, distances, false = [], [], [], []
+    for first in range(0, len(scenes), 100):
+        batch = as_rendered(scenes, torch.arange(first, min(first + 100, len(scenes))))
+        said = network(batch.frame)
+        score = said[:, 0].sigmoid()
+        peak = score == nn_f.max_pool2d(score[:, None], 3, 1, 1)[:, 0]
+        rows, columns = torch.meshgrid(torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij')
+        u, v = (columns + said[:, 2]) * CELL + (CELL - 1) / 2, (rows + said[:, 3]) * CELL + (CELL - 1) / 2
+        taken = torch.zeros_like(peak)
+        for j in range(batch.palms.shape[1]):
+            palm, focal = batch.palms[:, j, :, None, None], batch.focal[:, None, None]
+            aside = ((u - palm[:, 0]) ** 2 + (v - palm[:, 1]) ** 2).sqrt() * palm[:, 2] / focal
+            distance = (aside ** 2 + (1000 * said[:, 4] - palm[:, 2]) ** 2).sqrt()                  # (B,32,40) [mm]
+            near = peak & (distance < FOUND_MM) & (batch.kind[:, j, None, None] > 0)
+            taken |= near
+            best, where = (score * near).flatten(1).max(1)
+            for i in (batch.kind[:, j] == ASKED).nonzero()[:, 0].tolist():
+                scores.append(best[i].item())
+                if scores[-1] > 0:
+                    distances.append(distance[i].flatten()[where[i]].item())
+                    sides.append((said[i, 1].flatten()[where[i]].item() > 0) == bool(batch.right[i, j]))
+        false += (score * (peak & ~taken)).flatten(1).amax(1).tolist()
+    scores, false = torch.tensor(scores), torch.tensor(false)
+    found = {f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item() for share in (0.02, 0.2)}
+    return {**found, 'side_right': sum(sides) / max(1, len(sides)), 'median_mm': torch.tensor(distances).median().item() if distances else 0}
