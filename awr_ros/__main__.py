@@ -15,6 +15,7 @@ def main(argv=None):
     from awr_ros.training.dataset_command import add_import, extend_evaluate
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     argv = sys.argv[1:] if argv is None else argv
+    _add_train_finder(verbs)
     _add_train(verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv))
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
     evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
@@ -55,12 +56,14 @@ def main(argv=None):
 
 TRAIN_HELP = {
     'size': 'network: s or m', 'samples': 'crops to see in all', 'batch': 'crops a step', 'learning_rate': 'peak',
-    'weight_decay': 'of AdamW', 'ema': 'share of the average kept a step', 'workers': 'rendering processes, 0: none',
+    'weight_decay': 'of the optimiser', 'ema': 'share of the average kept a step', 'workers': 'rendering processes, 0: none',
     'validate_every': 'crops between validations and checkpoints', 'validation': 'crops to validate on', 'seed': 'of everything',
     'device': 'auto, cpu or cuda', 'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
     'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
     'init': 'checkpoint of the same size to start from (default: random weights)',
     'compiled': 'fuse with torch.compile (needs a C++ compiler, saves a third of the time)'}
+TRAIN_FINDER_HELP = {**TRAIN_HELP, 'scenes': 'to render once and keep in the folder, 40 kB each', 'samples': 'frames to see in all',
+                     'batch': 'frames a step', 'validate_every': 'frames between validations and checkpoints'}
 
 
 def _add_train(verbs, on_dataset):
@@ -71,20 +74,44 @@ def _add_train(verbs, on_dataset):
         from awr_ros.training.dataset_command import extend_train
         return extend_train(train)
     from awr_ros.training.config import TrainConfig
-    for field in dataclasses.fields(TrainConfig):
+    _add_options(train, TrainConfig, TRAIN_HELP)
+    train.set_defaults(run=_train)
+
+
+def _add_train_finder(verbs):
+    from awr_ros.training.config import FinderTrainConfig
+    train = verbs.add_parser('train-finder', help='train the learned finder on rendered scenes; goes on where it stopped')
+    train.add_argument('folder', type=Path, help='folder of the run: scenes, last.pt, finder.onnx, log.csv')
+    _add_options(train, FinderTrainConfig, TRAIN_FINDER_HELP)
+    train.set_defaults(run=_train_finder)
+
+
+def _add_options(parser, config, help_texts):
+    """An option for every field of a configuration."""
+    for field in dataclasses.fields(config):
         option = '--' + field.name.replace('_', '-')
         if isinstance(field.default, bool):
-            train.add_argument(option, action='store_true', help=TRAIN_HELP[field.name])
+            parser.add_argument(option, action='store_true', help=help_texts[field.name])
         else:
-            train.add_argument(option, type=type(field.default), default=field.default,
-                               help=f'{TRAIN_HELP[field.name]} (default: {field.default!r})')
-    train.set_defaults(run=_train)
+            parser.add_argument(option, type=type(field.default), default=field.default,
+                                help=f'{help_texts[field.name]} (default: {field.default!r})')
+
+
+def _of_options(config, arguments):
+    return config(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(config)})
 
 
 def _train(arguments):
     from awr_ros.training.config import TrainConfig
     from awr_ros.training.train import train
-    train(arguments.folder, TrainConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(TrainConfig)}))
+    train(arguments.folder, _of_options(TrainConfig, arguments))
+
+
+def _train_finder(arguments):
+    from awr_ros.training.config import FinderTrainConfig
+    from awr_ros.training.finder import train_finder
+    arguments.extra = 'engines'         # onnx writes the finder's file
+    train_finder(arguments.folder, _of_options(FinderTrainConfig, arguments))
 
 
 def _evaluate(arguments):

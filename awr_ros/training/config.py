@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 
 SIZES = ('s', 'm')
+SCENES_A_FILE = 1500        # of the finder's
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,26 @@ class TrainConfig:
         if min(self.workers, self.validation, self.negatives) < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
             raise ValueError('workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
                              f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}')
+
+
+@dataclass(frozen=True)
+class FinderTrainConfig:
+    """One training run of the learned finder."""
+    scenes: int = 36_000            # to render once; kept in the run's folder, 40 kB each
+    samples: int = 250_000          # frames to see in all
+    batch: int = 32
+    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
+    weight_decay: float = 1e-2
+    ema: float = 0.998              # of the weights, per step
+    validate_every: int = 12_000    # frames
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.scenes < SCENES_A_FILE:
+            raise ValueError(f'scenes must be at least {SCENES_A_FILE}, got {self.scenes}')
+        for name in ('samples', 'batch', 'validate_every'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 <= self.ema < 1:
+            raise ValueError('learning_rate > 0, weight_decay >= 0 and 0 <= ema < 1 must hold, got '
+                             f'{self.learning_rate}, {self.weight_decay} and {self.ema}')

@@ -1,12 +1,12 @@
 """Train the learned finder on rendered scenes: resumable, and light enough for a laptop."""
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.learned_finder import CELL, COLUMNS, ROWS
+from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.finder_network import FinderNetwork, write_finder
 from awr_ros.training.finder_scenes import ASKED, HIDDEN, SCENES_SEED, FinderScenes, as_rendered, render_finder_scenes, varied
 from awr_ros.training.optimizer import MuonAdamW
@@ -15,21 +15,6 @@ from awr_ros.training.train import Average, keep_memory, progress_bar, schedule
 
 PALM_MM = 28.0              # standard deviation of the target around a palm's middle
 FOUND_MM = 60.0             # a candidate nearer than this to a palm is that hand
-FILE = 1500                 # scenes a file
-
-
-@dataclass(frozen=True)
-class FinderTrainConfig:
-    """One training run of the finder."""
-    scenes: int = 36_000            # to render; kept in the run's folder, 40 kB each
-    samples: int = 400_000          # frames to see in all
-    batch: int = 32
-    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
-    weight_decay: float = 1e-2
-    ema: float = 0.998              # of the weights, per step
-    validate_every: int = 24_000    # frames
-    seed: int = 0
-    compiled: bool = False          # fuse with torch.compile: needs a C++ compiler
 
 
 def train_finder(folder, config: FinderTrainConfig):
@@ -40,7 +25,7 @@ def train_finder(folder, config: FinderTrainConfig):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     keep_memory()
-    files = [_rendered(folder, i) for i in range(-1, max(1, config.scenes // FILE))]        # the first is for validation
+    files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]        # the first is for validation
     validation, scenes = files[0], FinderScenes.join(files[1:])
     torch.manual_seed(config.seed)
     network = FinderNetwork().to(memory_format=torch.channels_last)
@@ -54,7 +39,6 @@ def train_finder(folder, config: FinderTrainConfig):
         optimizer.load_state_dict(state['optimizer'])
         seen = state['seen']
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + seen)
-    learn = torch.compile(finder_loss) if config.compiled else finder_loss
     total, count, began = 0.0, 0, time.time()
     with progress_bar(total=config.samples, initial=seen, unit='frame', smoothing=0.05) as bar:
         while seen < config.samples:
@@ -62,7 +46,7 @@ def train_finder(folder, config: FinderTrainConfig):
                 group['lr'] = config.learning_rate * schedule(seen, config.samples)
             network.train()
             batch = varied(scenes, torch.randint(len(scenes), (config.batch,), generator=generator), generator)
-            loss = learn(network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch))
+            loss = finder_loss(network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -87,12 +71,12 @@ def _rendered(folder, number):
     """One file of scenes, rendered where it is not there yet."""
     path = folder / f'scenes_{number}.pt'
     if not path.exists():
-        with progress_bar(total=FILE, desc=f'scenes {number}', unit='scene') as bar:
+        with progress_bar(total=SCENES_A_FILE, desc=f'scenes {number}', unit='scene') as bar:
             def shown(indices):
                 for i in indices:
                     yield i
                     bar.update()
-            render_finder_scenes(FILE, SCENES_SEED + number, shown).save(path)
+            render_finder_scenes(SCENES_A_FILE, SCENES_SEED + number, shown).save(path)
     return FinderScenes.load(path)
 
 

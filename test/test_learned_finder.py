@@ -1,0 +1,191 @@
+"""The learned finder: what it is shown, what its answers mean, its training, and the one that comes with the package."""
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import awr_ros.training.finder as training
+from awr_ros.camera import Intrinsics
+from awr_ros.learned_finder import CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame
+from awr_ros.training.config import FinderTrainConfig
+from awr_ros.training.finder_network import FinderNetwork, write_finder
+from awr_ros.training.finder_scenes import ASKED, HIDDEN, NONE, FinderScenes, as_rendered, render_finder_scenes, varied
+
+VGA = Intrinsics(fx=600.0, fy=600.0, cx=320.0, cy=240.0, width=640, height=480)
+
+
+@pytest.fixture(scope='module')
+def scenes():
+    return render_finder_scenes(16, seed=4)
+
+
+# What it is shown
+
+@pytest.mark.parametrize('width, height, columns, rows', [(640, 480, 160, 120), (848, 480, 160, 90), (512, 424, 154, 128),
+                                                          (160, 128, 160, 128), (480, 640, 96, 128), (80, 60, 160, 120)])
+def test_frames_of_any_shape_fit_into_the_corner(width, height, columns, rows):
+    camera = Intrinsics(fx=500.0, fy=500.0, cx=width / 2, cy=height / 2, width=width, height=height)
+    frame, step = coarse_frame(np.full((height, width), 800, np.uint16), camera)
+    assert frame.shape == (3, ROWS, COLUMNS)
+    assert frame[1].sum() == columns * rows and (frame[1, :rows, :columns] == 1).all()
+    np.testing.assert_allclose(frame[0, :rows, :columns], 0.8)
+    np.testing.assert_allclose(frame[2, :rows, :columns], 80 * step / 500, rtol=1e-6)       # [cm] of a pixel
+
+
+def test_what_is_invalid_or_far_is_not_shown():
+    depth = np.full((480, 640), 900, np.float32)
+    depth[:, :160], depth[:, 160:320], depth[:, 320:480] = 0, np.nan, 3000
+    frame, _ = coarse_frame(depth, VGA)
+    assert np.isfinite(frame).all() and not frame[:, :, :120].any() and frame[1, :120, 120:].all()
+
+
+def test_a_mark_lies_in_the_frame_where_the_camera_saw_it():
+    depth = np.full((480, 640), 900, np.uint16)
+    depth[200:212, 400:412] = 500
+    frame, step = coarse_frame(depth, VGA)
+    rows, columns = np.nonzero(frame[0] == np.float32(0.5))
+    assert step == 4
+    np.testing.assert_allclose([(columns.mean() + 0.5) * step - 0.5, (rows.mean() + 0.5) * step - 0.5], [405.5, 205.5], atol=2)
+
+
+# What its answers mean
+
+class Says(nn.Module):
+    """A network that says the same of every frame, but depends on it for the exporter's sake."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = nn.Parameter(torch.tensor(said)[None])
+
+    def forward(self, frame):
+        return self.said + 0 * nn.functional.avg_pool2d(frame[:, :1], CELL)
+
+
+def finder(tmp_path, *palms):
+    """A finder that sees palms (u, v [px of VGA], depth [mm], logit, right logit)."""
+    said = np.zeros((5, ROWS // CELL, COLUMNS // CELL), np.float32)
+    said[0] = -9
+    for u, v, depth, logit, right in palms:
+        column, row = ((x + 0.5) / (4 * CELL) - 0.5 for x in (u, v))
+        at = round(row), round(column)
+        said[:, at[0], at[1]] = logit, right, column - at[1], row - at[0], depth / 1000
+        said[0, at[0], at[1] + 1] = logit - 1               # the flank of the peak
+    write_finder(Says(said), tmp_path / 'finder.onnx')
+    return LearnedFinder(tmp_path / 'finder.onnx')
+
+
+def test_palms_come_back_where_they_are_the_likeliest_first(tmp_path):
+    depth = np.full((480, 640), 700, np.uint16)
+    found = finder(tmp_path, (150.0, 90.0, 612, 1.0, -2.0), (433.0, 301.0, 534, 3.0, 4.0)).find(depth, VGA, 150, 1500)
+    assert len(found) == 2
+    for candidate, (u, v, z, logit, right) in zip(found, [(433, 301, 534, 3, 4), (150, 90, 612, 1, -2)]):
+        np.testing.assert_allclose(candidate.centre_xyz, [(u - 320) * z / 600, (v - 240) * z / 600, z], atol=0.01)
+        assert candidate.score == pytest.approx(1 / (1 + np.exp(-logit))) and candidate.right_odds == pytest.approx(right)
+
+
+def test_other_depths_unlikely_places_and_the_second_of_two_neighbours_are_left_out(tmp_path):
+    depth = np.full((480, 640), 700, np.uint16)
+    palms = (100.0, 100.0, 1600, 2.0, 0.0), (300.0, 100.0, 600, -5.0, 0.0), (500.0, 300.0, 600, 2.0, 0.0), (530.0, 330.0, 610, 1.0, 0.0)
+    found = finder(tmp_path, *palms).find(depth, VGA, 150, 1500)
+    assert [round(c.centre_xyz[2]) for c in found] == [600] and found[0].score == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_misuse_names_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match='none.onnx'):
+        LearnedFinder(tmp_path / 'none.onnx')
+    (tmp_path / 'bad.onnx').write_bytes(b'not a network')
+    with pytest.raises(ValueError, match='bad.onnx'):
+        LearnedFinder(tmp_path / 'bad.onnx')
+    good = finder(tmp_path, (100.0, 100.0, 600, 2.0, 0.0))
+    with pytest.raises(ValueError, match=r'\(480, 640\).*\(240, 320\)'):
+        good.find(np.zeros((240, 320), np.uint16), VGA, 150, 1500)
+    (tmp_path / 'finder.sha256').write_text('0' * 64 + '  finder.onnx\n')
+    with pytest.raises(ValueError, match='damaged'):
+        LearnedFinder(tmp_path / 'finder.onnx')
+
+
+# Its scenes
+
+def test_scenes_are_kept_with_their_hands(scenes, tmp_path):
+    assert scenes.depth.shape == (16, ROWS, COLUMNS) and {NONE, ASKED} <= set(scenes.kind.unique().tolist())
+    scenes.save(tmp_path / 'scenes.pt')
+    again = FinderScenes.join([FinderScenes.load(tmp_path / 'scenes.pt')] * 2)
+    assert len(again) == 32 and torch.equal(again.palms[16:], scenes.palms)
+
+
+def skin_above(batch):
+    """[mm] how far the nearest depth within two pixels of each palm that is asked for lies before it."""
+    near = []
+    depth = 1000 * batch.frame[:, 0]
+    for i, j in (batch.kind == ASKED).nonzero().tolist():
+        u, v, z = batch.palms[i, j].tolist()
+        patch = depth[i, max(0, round(v) - 2):round(v) + 3, max(0, round(u) - 2):round(u) + 3]
+        if (patch > 0).any():
+            near.append(z - patch[patch > 0].min().item())
+    return np.array(near)
+
+
+def test_palms_lie_under_skin_as_rendered_and_as_varied(scenes):
+    before = skin_above(as_rendered(scenes, torch.arange(16)))
+    assert len(before) >= 8 and -10 < np.median(before) < 40
+    generator = torch.Generator().manual_seed(0)
+    after = np.concatenate([skin_above(varied(scenes, torch.arange(16), generator)) for _ in range(6)])
+    assert len(after) > 20 and -10 < np.median(after) < 40 and np.mean((after > -30) & (after < 80)) > 0.75
+
+
+def test_mirrored_hands_change_sides(scenes):
+    generator = torch.Generator().manual_seed(1)
+    changed = torch.cat([varied(scenes, torch.arange(16), generator).right != scenes.right for _ in range(6)])
+    assert 0.3 < changed.float().mean() < 0.7
+
+
+# What it is to say
+
+def test_targets_point_to_palms_and_hidden_hands_are_not_asked_for():
+    scenes = FinderScenes(torch.full((1, ROWS, COLUMNS), 700, dtype=torch.uint16), torch.tensor([150.0]),
+                          torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]), torch.tensor([[1.0, 0.0]]),
+                          torch.tensor([[ASKED, HIDDEN]], dtype=torch.uint8))
+    closeness, asked, values, nearness = (t[0] for t in training.targets(as_rendered(scenes, torch.arange(1))))
+    row, column = divmod(closeness[0].argmax().item(), COLUMNS // CELL)
+    right, du, dv, depth = values[:, row, column].tolist()
+    assert closeness[0, row, column] == 1 == (closeness == 1).sum() and right == 1 and depth == pytest.approx(0.6)
+    assert ((column + du) * CELL + 1.5, (row + dv) * CELL + 1.5) == pytest.approx((41.0, 50.0))
+    assert asked[0, 20, 30] == 0 and asked[0, row, column] == 1 and nearness[0, 20, 30] == 0
+
+
+def test_the_loss_is_least_for_who_says_the_truth(scenes):
+    batch = as_rendered(scenes, torch.arange(16))
+    truth = training.targets(batch)
+    closeness, _, values, _ = truth
+    said = torch.cat([torch.where(closeness == 1, 9.0, -9.0), torch.where(values[:, :1] == 1, 9.0, -9.0), values[:, 1:]], 1)
+    wrong = said.clone()
+    wrong[:, 4] += 0.05
+    silent = said.clone()
+    silent[:, 0] = -9
+    right, off, missed = (training.finder_loss(s, *truth).item() for s in (said, wrong, silent))
+    assert right < 0.01 and off == pytest.approx(right + 0.5, abs=0.01) and missed > 5
+
+
+# Its training
+
+def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'SCENES_A_FILE', 750)         # half of what a file holds: one for validation, two to learn from
+    monkeypatch.setattr(training, 'render_finder_scenes', lambda count, seed, progress: render_finder_scenes(6, seed, progress))
+    config = FinderTrainConfig(scenes=1500, samples=8, batch=4, validate_every=8)
+    training.train_finder(tmp_path, config)
+    files = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob('scenes_*.pt')}
+    assert sorted(files) == ['scenes_-1.pt', 'scenes_0.pt', 'scenes_1.pt']
+    training.train_finder(tmp_path, replace(config, samples=16))
+    assert files == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob('scenes_*.pt')}
+    rows = list(csv.DictReader((tmp_path / 'log.csv').open()))
+    assert [row['seen'] for row in rows] == ['8', '16'] and all(float(row['loss']) > 0 for row in rows)
+    assert LearnedFinder(tmp_path / 'finder.onnx').find(np.zeros((480, 640), np.uint16), VGA, 150, 1500) == []
+
+
+@pytest.mark.parametrize('change, words', [({'scenes': 3}, 'at least 1500, got 3'), ({'batch': 0}, 'batch'), ({'ema': 1.0}, 'ema')])
+def test_wrong_settings_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        FinderTrainConfig(**change)
