@@ -3,10 +3,13 @@ try:
     from message_filters import SimpleFilter
 except ImportError:             # ROS from wheels
     from awr_ros.ros.stand_ins import SimpleFilter
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from awr_ros.ros.endpoints import describe_publishers
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 class AdaptiveSubscription(SimpleFilter):
@@ -22,8 +25,7 @@ class AdaptiveSubscription(SimpleFilter):
         self._node, self._type, self._topic = node, message_type, topic
         self._qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_AVAILABLE,
                                durability=DurabilityPolicy.BEST_AVAILABLE)
-        # Not from within the event: a subscription is not destroyed while one of its own callbacks runs.
-        self._renew = node.create_guard_condition(self._subscribe_again)
+        self._renewal = None            # a timer while the subscription is about to start anew
         self._subscription = self._subscribe()
 
     @property
@@ -36,14 +38,26 @@ class AdaptiveSubscription(SimpleFilter):
         return describe_publishers(self._node, self.topic, self._type)
 
     def destroy(self):
-        self._node.destroy_guard_condition(self._renew)
+        self._end_renewal()
         self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self):
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._renew.trigger())
+        events = SubscriptionEventCallbacks(incompatible_qos=self._renew_soon)
         return self._node.create_subscription(self._type, self._topic, self.signalMessage, self._qos,
                                               event_callbacks=events)
 
+    def _renew_soon(self, _):
+        """Not from within the event: a subscription is not destroyed while one of its own callbacks runs. By a timer and not
+        by a guard condition, which rclpy's EventsExecutor does not know; of the steady clock, because simulated time may rest."""
+        if self._renewal is None:
+            self._renewal = self._node.create_timer(0.0, self._subscribe_again, clock=STEADY)
+
+    def _end_renewal(self):
+        if self._renewal is not None:
+            self._node.destroy_timer(self._renewal)
+            self._renewal = None
+
     def _subscribe_again(self):
+        self._end_renewal()
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe()

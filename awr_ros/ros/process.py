@@ -8,6 +8,20 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+try:
+    from rclpy.experimental import EventsExecutor
+except ImportError:             # ROS older than Kilted
+    EventsExecutor = None
+
+
+def make_executor():
+    """The executor of one thread that costs least for each message, of those that this ROS has.
+
+    The usual one builds a new wait set of everything that the node has for every single event, in Python: 0.5 to 0.9 ms. The
+    EventsExecutor waits in C++ and enters Python for the callback only.
+    """
+    return SingleThreadedExecutor() if EventsExecutor is None else EventsExecutor()
+
 
 def run(make_node):
     """Spin the node that make_node() returns until SIGINT or SIGTERM. Returns the exit status.
@@ -25,7 +39,7 @@ def run(make_node):
         print(f'cannot start: {error}', file=sys.stderr)
         rclpy.shutdown()
         return 1
-    executor = SingleThreadedExecutor()
+    executor = make_executor()
     executor.add_node(node)
     try:
         while not stop.is_set():

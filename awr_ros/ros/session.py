@@ -84,13 +84,13 @@ class Monitor:
 
     def __init__(self):
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
 
         from awr_ros.msg import HandArray, TrackerStats
+        from awr_ros.ros.process import make_executor
         rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
         self.recording = Recording()
         self.node = rclpy.create_node('demo_monitor')
-        self._executor = SingleThreadedExecutor()
+        self._executor = make_executor()
         self._executor.add_node(self.node)
         record = self.recording
         self._subscribe(HandArray, 'synthetic_camera/truth', lambda m: record.truth.update({nanoseconds(m.header): m}))
