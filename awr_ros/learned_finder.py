@@ -1,7 +1,8 @@
-"""Where hands are in a full depth frame, and which: a small network on the frame at a quarter of VGA, run by OpenCV.
+"""Where hands are in a full depth frame: a small network on the frame at a quarter of VGA, run by OpenCV.
 
 The network sees no more than 160x128 pixels, so that it costs about as much as one crop. For every cell of 4x4 of them it
-says whether the middle of a palm is there, how far from the cell's middle and how deep, and whether it is a right hand's.
+says whether the middle of a palm is there, how far from the cell's middle and how deep. Which hand it is cannot be told at
+this size (the network's guesses were right in half of the cases); the network of the crops tells it.
 """
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from awr_ros.default_weights import check_whole
 DEFAULT_FINDER = Path(__file__).parent / 'weights' / 'finder.onnx'
 COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cell
 FAR_MM = 2450.0                         # deeper counts as invalid
-OUTPUTS = 5                             # per cell: logit of a palm, logit of a right one, u and v offset [cells], depth [m]
+OUTPUTS = 4                             # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
 NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the less likely is left out
 
@@ -23,8 +24,7 @@ NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the
 class Candidate:
     """A place where a hand may be."""
     centre_xyz: np.ndarray      # (3,) float64 [mm] camera optical frame, about the middle of the palm
-    score: float = np.nan       # [0,1] that there is a hand; NaN where nothing is known
-    right_odds: float = 0.0     # log odds that it is a right one
+    score: float                # [0,1] that there is a hand
 
 
 def coarse_frame(depth_mm, intrinsics):
@@ -70,19 +70,19 @@ class LearnedFinder:
             raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
         frame, step = coarse_frame(depth_mm, intrinsics)
         self._network.setInput(frame[None])
-        said = self._network.forward()[0]                                           # (5,32,40)
+        said = self._network.forward()[0]                                           # (4,32,40)
         if said.shape != (OUTPUTS, ROWS // CELL, COLUMNS // CELL):
             raise ValueError(f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, got {said.shape}')
         candidates = []
         for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), least_score):
-            _, right, du, dv, z = said[:, row, column]
+            _, du, dv, z = said[:, row, column]
             z *= 1000
             if not min_depth_mm <= z <= max_depth_mm:
                 continue
             u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
             centre = intrinsics.uvd_to_xyz(np.array([u, v, z], np.float64))
             if all(np.linalg.norm(centre - other.centre_xyz) > NEIGHBOURS_MM for other in candidates):
-                candidates.append(Candidate(centre, float(score), float(right)))
+                candidates.append(Candidate(centre, float(score)))
         return candidates[:MAX_CANDIDATES]
 
 

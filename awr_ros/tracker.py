@@ -7,8 +7,8 @@ import numpy as np
 
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
-from awr_ros.learned_finder import Candidate, LearnedFinder
-from awr_ros.skeleton import SIDES, hand_centre
+from awr_ros.learned_finder import LearnedFinder
+from awr_ros.skeleton import SIDES
 from awr_ros.smoothing import OneEuro
 from awr_ros.tracker_config import TrackerConfig
 
@@ -153,26 +153,25 @@ class HandTracker:
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
         self._finding_s += time.perf_counter() - start
         places = [c for c in candidates
-                  if all(np.linalg.norm(c.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
+                  if all(np.linalg.norm(c - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
         at_once = PLACES_BESIDE if self._tracks else PLACES_ALONE
         if len(places) > at_once:
             first = self._searches * at_once % len(places)
             places = (places[first:] + places[:first])[:at_once]
         self._searches += 1
         usual = 'right' if config.side == 'auto' else config.side
-        rough = self._estimate(depth_mm, intrinsics, [Request(place.centre_xyz, usual) for place in places])
-        rough = sorted(((pose, place) for pose, place in zip(rough, places) if pose is not None and pose.hand_score >= WORTH_A_LOOK),
-                       key=lambda entry: -entry[0].hand_score)
-        wanted, first_odds = [], []
-        for pose, place in rough:
+        rough = self._estimate(depth_mm, intrinsics, [Request(place, usual) for place in places])
+        rough = sorted((p for p in rough if p is not None and p.hand_score >= WORTH_A_LOOK),
+                       key=lambda pose: -pose.hand_score)
+        wanted = []
+        for pose in rough:
             if all(np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2 for other in wanted):
                 wanted.append(pose.request())
-                first_odds.append(place.right_odds)
         sides = [SIDES if config.side == 'auto' else (usual,)] * len(wanted)
         found = []
-        for readings, right_odds in zip(self._read(depth_mm, intrinsics, wanted, sides), first_odds):
+        for readings in self._read(depth_mm, intrinsics, wanted, sides):
             if readings:
-                odds = right_odds + _right_odds(readings)
+                odds = _right_odds(readings)
                 found.append((self._as_side(readings, odds, usual), odds))
         for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
             believed = pose.hand_score >= config.score_threshold and np.nanmean(pose.joint_scores) >= config.joint_threshold
@@ -182,13 +181,15 @@ class HandTracker:
                 self._next_id += 1
 
     def _candidates(self, depth_mm, intrinsics, centres_xyz):
+        """(n,3) [mm] or a list of (3,)."""
         config = self.config
         if config.finder == 'learned':
             self._learned = self._learned or LearnedFinder()
-            return self._learned.find(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
-        centres = (np.asarray(centres_xyz, np.float64).reshape(-1, 3) if config.finder == 'external' else
-                   find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm))
-        return [Candidate(centre) for centre in centres]
+            found = self._learned.find(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
+            return [candidate.centre_xyz for candidate in found]
+        if config.finder == 'external':
+            return np.asarray(centres_xyz, np.float64).reshape(-1, 3)
+        return find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
 
     def _read(self, depth_mm, intrinsics, wanted, sides):
         """The poses at each Request as each of its sides, {side: HandPose}, empty where nothing is; one network pass."""
@@ -230,7 +231,7 @@ class HandTracker:
 
 def _palm(pose):
     """(3,) float64 [mm]"""
-    return hand_centre(pose.joints_xyz)
+    return pose.centre_xyz
 
 
 def _right_odds(readings):

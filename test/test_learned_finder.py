@@ -65,13 +65,13 @@ class Says(nn.Module):
 
 
 def finder(tmp_path, *palms):
-    """A finder that sees palms (u, v [px of VGA], depth [mm], logit, right logit)."""
-    said = np.zeros((5, ROWS // CELL, COLUMNS // CELL), np.float32)
+    """A finder that sees palms (u, v [px of VGA], depth [mm], logit)."""
+    said = np.zeros((4, ROWS // CELL, COLUMNS // CELL), np.float32)
     said[0] = -9
-    for u, v, depth, logit, right in palms:
+    for u, v, depth, logit in palms:
         column, row = ((x + 0.5) / (4 * CELL) - 0.5 for x in (u, v))
         at = round(row), round(column)
-        said[:, at[0], at[1]] = logit, right, column - at[1], row - at[0], depth / 1000
+        said[:, at[0], at[1]] = logit, column - at[1], row - at[0], depth / 1000
         said[0, at[0], at[1] + 1] = logit - 1               # the flank of the peak
     write_finder(Says(said), tmp_path / 'finder.onnx')
     return LearnedFinder(tmp_path / 'finder.onnx')
@@ -79,16 +79,16 @@ def finder(tmp_path, *palms):
 
 def test_palms_come_back_where_they_are_the_likeliest_first(tmp_path):
     depth = np.full((480, 640), 700, np.uint16)
-    found = finder(tmp_path, (150.0, 90.0, 612, 1.0, -2.0), (433.0, 301.0, 534, 3.0, 4.0)).find(depth, VGA, 150, 1500)
+    found = finder(tmp_path, (150.0, 90.0, 612, 1.0), (433.0, 301.0, 534, 3.0)).find(depth, VGA, 150, 1500)
     assert len(found) == 2
-    for candidate, (u, v, z, logit, right) in zip(found, [(433, 301, 534, 3, 4), (150, 90, 612, 1, -2)]):
+    for candidate, (u, v, z, logit) in zip(found, [(433, 301, 534, 3), (150, 90, 612, 1)]):
         np.testing.assert_allclose(candidate.centre_xyz, [(u - 320) * z / 600, (v - 240) * z / 600, z], atol=0.01)
-        assert candidate.score == pytest.approx(1 / (1 + np.exp(-logit))) and candidate.right_odds == pytest.approx(right)
+        assert candidate.score == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
 def test_other_depths_unlikely_places_and_the_second_of_two_neighbours_are_left_out(tmp_path):
     depth = np.full((480, 640), 700, np.uint16)
-    palms = (100.0, 100.0, 1600, 2.0, 0.0), (300.0, 100.0, 600, -5.0, 0.0), (500.0, 300.0, 600, 2.0, 0.0), (530.0, 330.0, 610, 1.0, 0.0)
+    palms = (100.0, 100.0, 1600, 2.0), (300.0, 100.0, 600, -5.0), (500.0, 300.0, 600, 2.0), (530.0, 330.0, 610, 1.0)
     found = finder(tmp_path, *palms).find(depth, VGA, 150, 1500)
     assert [round(c.centre_xyz[2]) for c in found] == [600] and found[0].score == pytest.approx(1 / (1 + np.exp(-2)))
 
@@ -99,7 +99,7 @@ def test_misuse_names_what_is_wrong(tmp_path):
     (tmp_path / 'bad.onnx').write_bytes(b'not a network')
     with pytest.raises(ValueError, match='bad.onnx'):
         LearnedFinder(tmp_path / 'bad.onnx')
-    good = finder(tmp_path, (100.0, 100.0, 600, 2.0, 0.0))
+    good = finder(tmp_path, (100.0, 100.0, 600, 2.0))
     with pytest.raises(ValueError, match=r'\(480, 640\).*\(240, 320\)'):
         good.find(np.zeros((240, 320), np.uint16), VGA, 150, 1500)
     (tmp_path / 'finder.sha256').write_text('0' * 64 + '  finder.onnx\n')
@@ -136,22 +136,15 @@ def test_palms_lie_under_skin_as_rendered_and_as_varied(scenes):
     assert len(after) > 20 and -10 < np.median(after) < 40 and np.mean((after > -30) & (after < 80)) > 0.75
 
 
-def test_mirrored_hands_change_sides(scenes):
-    generator = torch.Generator().manual_seed(1)
-    changed = torch.cat([varied(scenes, torch.arange(16), generator).right != scenes.right for _ in range(6)])
-    assert 0.3 < changed.float().mean() < 0.7
-
-
 # What it is to say
 
 def test_targets_point_to_palms_and_hidden_hands_are_not_asked_for():
     scenes = FinderScenes(torch.full((1, ROWS, COLUMNS), 700, dtype=torch.uint16), torch.tensor([150.0]),
-                          torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]), torch.tensor([[1.0, 0.0]]),
-                          torch.tensor([[ASKED, HIDDEN]], dtype=torch.uint8))
+                          torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]), torch.tensor([[ASKED, HIDDEN]], dtype=torch.uint8))
     closeness, asked, values, nearness = (t[0] for t in training.targets(as_rendered(scenes, torch.arange(1))))
     row, column = divmod(closeness[0].argmax().item(), COLUMNS // CELL)
-    right, du, dv, depth = values[:, row, column].tolist()
-    assert closeness[0, row, column] == 1 == (closeness == 1).sum() and right == 1 and depth == pytest.approx(0.6)
+    du, dv, depth = values[:, row, column].tolist()
+    assert closeness[0, row, column] == 1 == (closeness == 1).sum() and depth == pytest.approx(0.6)
     assert ((column + du) * CELL + 1.5, (row + dv) * CELL + 1.5) == pytest.approx((41.0, 50.0))
     assert asked[0, 20, 30] == 0 and asked[0, row, column] == 1 and nearness[0, 20, 30] == 0
 
@@ -160,9 +153,9 @@ def test_the_loss_is_least_for_who_says_the_truth(scenes):
     batch = as_rendered(scenes, torch.arange(16))
     truth = training.targets(batch)
     closeness, _, values, _ = truth
-    said = torch.cat([torch.where(closeness == 1, 9.0, -9.0), torch.where(values[:, :1] == 1, 9.0, -9.0), values[:, 1:]], 1)
+    said = torch.cat([torch.where(closeness == 1, 9.0, -9.0), values], 1)
     wrong = said.clone()
-    wrong[:, 4] += 0.05
+    wrong[:, 3] += 0.05
     silent = said.clone()
     silent[:, 0] = -9
     right, off, missed = (training.finder_loss(s, *truth).item() for s in (said, wrong, silent))

@@ -84,8 +84,8 @@ def targets(batch):
     """What the network should say of a FinderBatch.
 
     Returns closeness (B,1,32,40): 1 in the cell of a palm's middle, falling around it; asked (B,1,32,40): 0 around hidden
-    hands; values (B,4,32,40): right, u and v offset [cells], depth [m] of the nearest palm; nearness (B,1,32,40): how much
-    these count.
+    hands; values (B,3,32,40): u and v offset [cells], depth [m] of the nearest palm; nearness (B,1,32,40): how much these
+    count.
     """
     rows, columns = torch.meshgrid(torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij')
     u, v = ((batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1))      # (B,2,1,1) [cells]
@@ -97,42 +97,41 @@ def targets(batch):
     hands = near * (kind == ASKED)                                                          # (B,2,32,40)
     closeness, which = hands.max(1, keepdim=True)
     asked = 1 - ((near * (kind == HIDDEN)).amax(1, keepdim=True) > 0.1).float()
-    values = torch.stack([batch.right[..., None, None].expand_as(du), du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2)
-    values = values.gather(1, which[:, :, None].expand(-1, -1, 4, -1, -1))[:, 0]            # (B,4,32,40)
+    values = torch.stack([du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2)       # (B,2,3,32,40)
+    values = values.gather(1, which[:, :, None].expand(-1, -1, 3, -1, -1))[:, 0]            # (B,3,32,40)
     return closeness, asked, values, closeness * (closeness > 0.3)
 
 
 def finder_loss(said, closeness, asked, values, nearness):
-    """Scalar. said: (B,5,32,40) of the network; the rest: of `targets`. The palms' term is CenterNet's (Zhou et al. 2019,
+    """Scalar. said: (B,4,32,40) of the network; the rest: of `targets`. The palms' term is CenterNet's (Zhou et al. 2019,
     equation 1)."""
     score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
     palms = torch.where(middle, (1 - score) ** 2 * score.log(), (1 - closeness) ** 4 * score ** 2 * (1 - score).log()) * asked
     weight = nearness / nearness.sum().clamp_min(1)
-    side = nn_f.binary_cross_entropy_with_logits(said[:, 1:2], values[:, :1], reduction='none')
-    place = (said[:, 2:4] - values[:, 1:3]).abs().sum(1, keepdim=True)
-    depth = (said[:, 4:] - values[:, 3:]).abs()
-    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * side + 0.5 * place + 10 * depth)).sum()
+    place = (said[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
+    depth = (said[:, 3:] - values[:, 2:]).abs()
+    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * place + 10 * depth)).sum()
 
 
 @torch.no_grad()
 def validate_finder(network, scenes):
     """{name: float}: shares of clear hands found where the same threshold gives false candidates in 2 % and in 20 % of the
-    frames, of sides told right among those near a hand, and the median distance from the palm [mm]."""
+    frames, and the median distance of the found from their palms [mm]."""
     network.eval()
-    scores, sides, distances, false = [], [], [], []
+    scores, distances, false = [], [], []
     for first in range(0, len(scenes), 100):
         batch = as_rendered(scenes, torch.arange(first, min(first + 100, len(scenes))))
         said = network(batch.frame)
         score = said[:, 0].sigmoid()
         peak = score == nn_f.max_pool2d(score[:, None], 3, 1, 1)[:, 0]
         rows, columns = torch.meshgrid(torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij')
-        u, v = (columns + said[:, 2]) * CELL + (CELL - 1) / 2, (rows + said[:, 3]) * CELL + (CELL - 1) / 2
+        u, v = (columns + said[:, 1]) * CELL + (CELL - 1) / 2, (rows + said[:, 2]) * CELL + (CELL - 1) / 2
         taken = torch.zeros_like(peak)
         for j in range(batch.palms.shape[1]):
             palm, focal = batch.palms[:, j, :, None, None], batch.focal[:, None, None]
             aside = ((u - palm[:, 0]) ** 2 + (v - palm[:, 1]) ** 2).sqrt() * palm[:, 2] / focal
-            distance = (aside ** 2 + (1000 * said[:, 4] - palm[:, 2]) ** 2).sqrt()                  # (B,32,40) [mm]
+            distance = (aside ** 2 + (1000 * said[:, 3] - palm[:, 2]) ** 2).sqrt()                  # (B,32,40) [mm]
             near = peak & (distance < FOUND_MM) & (batch.kind[:, j, None, None] > 0)
             taken |= near
             best, where = (score * near).flatten(1).max(1)
@@ -140,8 +139,7 @@ def validate_finder(network, scenes):
                 scores.append(best[i].item())
                 if scores[-1] > 0:
                     distances.append(distance[i].flatten()[where[i]].item())
-                    sides.append((said[i, 1].flatten()[where[i]].item() > 0) == bool(batch.right[i, j]))
         false += (score * (peak & ~taken)).flatten(1).amax(1).tolist()
     scores, false = torch.tensor(scores), torch.tensor(false)
     found = {f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item() for share in (0.02, 0.2)}
-    return {**found, 'side_right': sum(sides) / max(1, len(sides)), 'median_mm': torch.tensor(distances).median().item() if distances else 0}
+    return {**found, 'median_mm': torch.tensor(distances).median().item() if distances else 0}

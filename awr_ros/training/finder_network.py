@@ -21,7 +21,7 @@ class FinderConfig:
 
 
 class FinderNetwork(nn.Module):
-    """Residual encoder and light decoder. forward: (B,3,128,160) of `coarse_frame` -> (B,5,32,40), see learned_finder."""
+    """Residual encoder and light decoder. forward: (B,3,128,160) of `coarse_frame` -> (B,4,32,40), see learned_finder."""
 
     def __init__(self, config=FinderConfig()):
         super().__init__()
@@ -48,7 +48,7 @@ class FinderNetwork(nn.Module):
         # The palm's depth is said against the mean of the cell's measured depths.
         measured = nn_f.avg_pool2d(frame[:, :1], CELL) / (nn_f.avg_pool2d(frame[:, 1:2], CELL) + 1e-3)
         said = self.said(x)
-        return torch.cat([said[:, :4], said[:, 4:] + measured], 1)
+        return torch.cat([said[:, :3], said[:, 3:] + measured], 1)
 
 
 def write_finder(network, path):

@@ -22,7 +22,6 @@ class FinderScenes:
     depth: torch.Tensor         # (N,128,160) uint16 [mm], 0 invalid
     focal: torch.Tensor         # (N,) float [px] of the coarse frame
     palms: torch.Tensor         # (N,2,3) float [px, px, mm] of the coarse frame, pixel centres at integers
-    right: torch.Tensor         # (N,2) float 1 right, 0 left
     kind: torch.Tensor          # (N,2) uint8: NONE, HIDDEN or ASKED
 
     def __len__(self):
@@ -47,7 +46,7 @@ def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
     """FinderScenes of `count` scenes. progress: wraps their range, as tqdm does."""
     source = SceneSource(seed, RESOLUTIONS)
     scenes = FinderScenes(torch.zeros(count, ROWS, COLUMNS, dtype=torch.uint16), torch.zeros(count), torch.zeros(count, HANDS, 3),
-                          torch.zeros(count, HANDS), torch.zeros(count, HANDS, dtype=torch.uint8))
+                          torch.zeros(count, HANDS, dtype=torch.uint8))
     for i in progress(range(count)):
         scene = source.draw()
         frame, step = coarse_frame(scene.depth_mm, scene.intrinsics)
@@ -56,7 +55,6 @@ def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
         for j, (hand, visible) in enumerate(zip(scene.hands, scene.visible)):
             u, v, z = scene.intrinsics.xyz_to_uvd(palm_centre(hand.joints_xyz).astype(np.float64))
             scenes.palms[i, j] = torch.tensor([(u + 0.5) / step - 0.5, (v + 0.5) / step - 0.5, z])
-            scenes.right[i, j] = hand.side == 'right'
             scenes.kind[i, j] = ASKED if visible >= CLEAR else HIDDEN
     return scenes
 
@@ -67,21 +65,19 @@ class FinderBatch:
     frame: torch.Tensor         # (B,3,128,160) float32, see learned_finder.coarse_frame
     focal: torch.Tensor         # (B,) float [px]
     palms: torch.Tensor         # (B,2,3) float [px, px, mm]
-    right: torch.Tensor         # (B,2) float
     kind: torch.Tensor          # (B,2) uint8
 
     @classmethod
-    def of(cls, depth, focal, palms, right, kind):
+    def of(cls, depth, focal, palms, kind):
         """Of depth (B,128,160) float [mm], 0 invalid, and the hands in it."""
         depth = torch.where(depth <= FAR_MM, depth, 0)
         frame = torch.stack([depth / 1000, (depth > 0).float(), depth / focal[:, None, None] / 10], 1)
-        return cls(frame, focal, palms, right, kind)
+        return cls(frame, focal, palms, kind)
 
 
 def as_rendered(scenes, chosen):
     """FinderBatch of some scenes. chosen: (B,) long."""
-    return FinderBatch.of(scenes.depth[chosen].float(), scenes.focal[chosen], scenes.palms[chosen], scenes.right[chosen],
-                          scenes.kind[chosen])
+    return FinderBatch.of(scenes.depth[chosen].float(), scenes.focal[chosen], scenes.palms[chosen], scenes.kind[chosen])
 
 
 def varied(scenes, chosen, generator):
@@ -112,8 +108,7 @@ def varied(scenes, chosen, generator):
     palms[..., 2] *= scale[:, None]
     inside = (palms[..., 0] > 0) & (palms[..., 0] < COLUMNS - 1) & (palms[..., 1] > 0) & (palms[..., 1] < ROWS - 1)
     kind = torch.where(inside, scenes.kind[chosen], NONE)
-    right = torch.where(mirrored[:, None], 1 - scenes.right[chosen], scenes.right[chosen])
-    return FinderBatch.of(depth, scenes.focal[chosen] * zoom, palms, right, kind)
+    return FinderBatch.of(depth, scenes.focal[chosen] * zoom, palms, kind)
 
 
 def _sources(middle, shift, slope, side):
