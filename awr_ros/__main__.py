@@ -16,6 +16,11 @@ def main(argv=None):
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     argv = sys.argv[1:] if argv is None else argv
     _add_train_finder(verbs)
+    judge = verbs.add_parser('train-judge', help='teach a trained compact network to tell left hands from right ones')
+    judge.add_argument('output', type=Path, help='checkpoint to write')
+    judge.add_argument('--weights', type=Path, help='checkpoint to start from (default: the weights of the package)')
+    judge.add_argument('--crops', type=int, default=40_000, help='to render and to read both ways (default: %(default)s)')
+    judge.set_defaults(run=_train_judge)
     _add_train(verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv))
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
     evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
@@ -112,6 +117,12 @@ def _train_finder(arguments):
     from awr_ros.training.finder import train_finder
     arguments.extra = 'engines'         # onnx writes the finder's file
     train_finder(arguments.folder, _of_options(FinderTrainConfig, arguments))
+
+
+def _train_judge(arguments):
+    from awr_ros.training.judge import train_judge
+    right, loss = train_judge(arguments.weights, arguments.output, arguments.crops)
+    print(f'wrote {arguments.output}: {right:.1%} of the crops held out judged right, log loss {loss:.3f}')
 
 
 def _evaluate(arguments):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.judge import Judge
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 
@@ -21,6 +22,7 @@ class ModelConfig:
     side: str = 'right'                                 # which hands it knows; the others are mirrored
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
     aligned: bool = False                               # knows hands best in crops turned so that they point up
+    judge: int = 0                                      # hidden units of what tells the hand's side (judge.py); 0: nothing does
 
     def __post_init__(self):
         for name in ('stem', 'widths', 'blocks', 'joint_names'):       # JSON-like sources give lists
@@ -32,6 +34,8 @@ class ModelConfig:
             raise ValueError(f'crop_size must be a positive multiple of {step}, got {self.crop_size}')
         if not self.cube_mm > 0 or not self.kernel_size > 0:
             raise ValueError(f'cube_mm and kernel_size must be positive, got {self.cube_mm} and {self.kernel_size}')
+        if self.judge < 0:
+            raise ValueError(f'judge must be at least 0, got {self.judge}')
         if self.side not in SIDES:
             raise ValueError(f"side must be 'left' or 'right', got {self.side!r}")
 
@@ -86,6 +90,7 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
+        self.judge = Judge(len(config.joint_names), config.judge) if config.judge else None     # of the read-out, not of forward
 
     def fields(self, depth):
         """Fields to supervise: here there is only one. Returns a list of (B,4J,S/4,S/4)."""

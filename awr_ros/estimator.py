@@ -1,5 +1,6 @@
 """One crop in, one hand pose out: crop, engine (network and read-out) and back to the camera, batched over hands."""
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,10 +18,16 @@ class HandPose:
     hand_score: float           # [0,1] that a hand is centred in the crop; of networks that do not say so the mean closeness
     side: str                   # the side it was taken for
     roi: tuple                  # (x, y, width, height) [px] of the crop in the full image, may reach beyond it
+    judgement: float = np.nan   # more than that of the other side's reading: the hand is of this side (awr_ros.judge); NaN unknown
+
+    @cached_property                # asked for several times in a frame
+    def centre_xyz(self):
+        """(3,) float64 [mm] what the hand is followed by (skeleton.hand_centre)."""
+        return hand_centre(self.joints_xyz)
 
     def request(self, centre_xyz=None):
         """Where to look for this hand next: here, or at another centre, and turned as it lies. centre_xyz: (3,) [mm]."""
-        return Request(hand_centre(self.joints_xyz) if centre_xyz is None else centre_xyz, self.side,
+        return Request(self.centre_xyz if centre_xyz is None else centre_xyz, self.side,
                        float(hand_roll(self.joints_xyz)))
 
 
@@ -83,7 +90,8 @@ class HandPoseEstimator:
         for image, i in zip(images[:, 0], full):
             image[:] = crops[i].depth if requests[i].side == self.config.side else crops[i].depth[:, ::-1]
         said = self.engine.read(images)
-        for i, uvdn, joint_scores, hand_score in zip(full, said.joints_uvdn, said.joint_scores, said.hand_scores):
+        for i, uvdn, joint_scores, hand_score, judgement in zip(full, said.joints_uvdn, said.joint_scores, said.hand_scores,
+                                                                said.judgements):
             crop = crops[i]
             if requests[i].side != self.config.side:
                 # In the authors' crops a pixel's index, not its middle, is its coordinate.
@@ -95,7 +103,7 @@ class HandPoseEstimator:
             u0, v0, u1, v1 = crop.window
             poses[i] = HandPose(intrinsics.uvd_to_xyz(uvd).astype(np.float32), uvd.astype(np.float32), joint_scores,
                                 float(hand_score), requests[i].side,
-                                (u0, v0, u1 - u0, v1 - v0))
+                                (u0, v0, u1 - u0, v1 - v0), float(judgement))
         return poses
 
     def _cut(self, depth_mm, intrinsics, request):

@@ -19,8 +19,8 @@ MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 PLACES_ALONE = 8
 PLACES_BESIDE = 2           # while some hand is tracked
 WORTH_A_LOOK = 0.1          # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
-# The network knows right hands only. Read as its true side, a hand draws higher closeness from it than as its mirror image;
-# the difference, gathered over frames as log odds, tells the side.
+# The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
+# which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
 ODDS_A_FRAME = 2.0          # no frame says more
 SURE_ODDS, MOST_ODDS = 6.0, 10.0
@@ -238,5 +238,7 @@ def _right_odds(readings):
     """Log odds that a hand is a right one, from its two readings; 0 when there is but one."""
     if len(readings) < 2:
         return 0.0
-    lead = np.nanmean(readings['right'].joint_scores) - np.nanmean(readings['left'].joint_scores)
-    return float(np.clip(ODDS_PER_CONFIDENCE * lead, -ODDS_A_FRAME, ODDS_A_FRAME))
+    odds = readings['right'].judgement - readings['left'].judgement
+    if np.isnan(odds):
+        odds = ODDS_PER_CONFIDENCE * (np.nanmean(readings['right'].joint_scores) - np.nanmean(readings['left'].joint_scores))
+    return float(np.clip(odds, -ODDS_A_FRAME, ODDS_A_FRAME))

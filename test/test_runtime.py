@@ -69,6 +69,7 @@ def test_single_precision_engines_agree_with_torch(engine, reference, crops):
     assert mean_difference_mm(expected, got, reference.config) <= 0.2
     np.testing.assert_allclose(got.joint_scores, expected.joint_scores, atol=1e-3)
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=1e-3)
+    np.testing.assert_allclose(got.judgements, expected.judgements, atol=0.02)
     assert got.joints_uvdn.dtype == np.float32 and loaded.config == reference.config
 
 
@@ -101,7 +102,8 @@ def test_networks_of_the_paper_run_on_every_engine(write, make, suffix, tmp_path
     if 'bf16' not in engine.description:
         assert mean_difference_mm(expected.read(depth), engine.read(depth), engine.config) <= 0.2
     said = engine.read(depth)
-    assert said.joints_uvdn.shape == (3, 14, 3) and np.isnan(said.hand_scores).all() and said.hand_scores.shape == (3,)
+    assert said.joints_uvdn.shape == (3, 14, 3) and said.hand_scores.shape == (3,)
+    assert np.isnan(said.hand_scores).all() and np.isnan(said.judgements).all()
 
 
 def test_left_half_precision_weights_read_out_in_single(reference, crops):
@@ -119,10 +121,11 @@ def test_long_lists_take_several_passes_and_keep_their_order(reference, crops):
 
     def read(some):
         counts.append(len(some))
-        return [some[:, 0, 0, :1], some[:, 0, 0, 1:2], some[:, 0, 0, 2]]
+        return [some[:, 0, 0, :1], some[:, 0, 0, 1:2], some[:, 0, 0, 2], some[:, 0, 0, 3]]
     together = read_in_passes(read, crops)
     assert counts == [MAX_BATCH, len(crops) - MAX_BATCH]
     np.testing.assert_array_equal(together.hand_scores, crops[:, 0, 0, 2])
+    np.testing.assert_array_equal(together.judgements, crops[:, 0, 0, 3])
     expected = np.concatenate([reference.read(crops[i:i + 1]).joints_uvdn for i in range(len(crops))])
     np.testing.assert_allclose(reference.read(crops).joints_uvdn, expected, atol=1e-4)
 

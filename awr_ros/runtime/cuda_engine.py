@@ -49,7 +49,7 @@ class CudaEngine:
         return read_in_passes(self.run_graph, crops)
 
     def run_graph(self, crops):
-        """One pass: as many crops as the largest graph takes. Returns the three arrays of Readings."""
+        """One pass: as many crops as the largest graph takes. Returns the arrays of Readings."""
         return self.graphs[graph_batch(len(crops), tuple(self.graphs))].run(crops, self.stream)
 
 
@@ -70,7 +70,7 @@ class _Graph:
 
     @torch.inference_mode()
     def run(self, crops, stream):
-        """crops: (b,1,S,S) with b up to the graph's batch. Returns three arrays of b rows."""
+        """crops: (b,1,S,S) with b up to the graph's batch. Returns the arrays of Readings, of b rows."""
         count = len(crops)
         self._host_in[:count] = torch.from_numpy(crops)
         self._host_in[count:] = BACKGROUND

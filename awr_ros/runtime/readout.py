@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores')
-FORMAT = 'awr_ros engine 1'
+OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'judgements')
+FORMAT = 'awr_ros engine 2'
 MAX_BATCH = 8               # crops in one pass: as many as a search tries places; longer lists take several passes
 
 
@@ -54,10 +54,11 @@ class Readings:
     joints_uvdn: np.ndarray     # (B,J,3) float32, each axis of the crop in [-1,1]
     joint_scores: np.ndarray    # (B,J) float32 [0,1], highest closeness claimed for the joint
     hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
+    judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.judge); NaN likewise
 
 
 def read_in_passes(read, crops):
-    """`read` over at most MAX_BATCH crops at a time; it returns three arrays. Returns Readings."""
+    """`read` over at most MAX_BATCH crops at a time; it returns the four arrays. Returns Readings."""
     parts = [read(crops[first:first + MAX_BATCH]) for first in range(0, len(crops), MAX_BATCH)]
     return Readings(*(parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))))
 
@@ -70,7 +71,7 @@ def check_crops(crops, config):
 
 
 def readout_module(network):
-    """network and read-out as one torch module: depth (B,1,S,S) -> the three arrays of Readings as tensors."""
+    """network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Readings as tensors."""
     import torch
 
     from awr_ros.offset_field import decode
@@ -79,12 +80,17 @@ def readout_module(network):
         def __init__(self):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
+            judge = getattr(network, 'judge', None)
+            self.judge = judge and judge.float()
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
             field, hand_logit = self.network(depth.to(next(self.network.parameters(), depth).dtype))
             joints_uvdn, joint_scores = decode(field.float(), depth, self.kernel_size)
-            return joints_uvdn, joint_scores, hand_logit.float().sigmoid()
+            hand_logit = hand_logit.float()
+            judgement = (self.judge(joints_uvdn, joint_scores, hand_logit) if self.judge else
+                         torch.full_like(hand_logit, torch.nan))
+            return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
     return Readout().eval()
 
 

@@ -123,7 +123,7 @@ class Run:
         if config.init:
             start, _ = load_checkpoint(config.init)
             try:
-                self.network.load_state_dict(start.state_dict())
+                self.network.load_state_dict({k: v for k, v in start.state_dict().items() if not k.startswith('judge.')})
             except RuntimeError as error:
                 raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=Average(config.ema), use_buffers=True)

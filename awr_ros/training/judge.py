@@ -1,0 +1,79 @@
+"""Teach a trained network to judge sides: which of two readings of a crop, as it is and mirrored, is of the hand's own side."""
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as nn_f
+
+from awr_ros.judge import Judge
+from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.offset_field import decode
+from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.training.train import keep_memory, progress_bar
+
+HIDDEN = 64
+JUDGE_SEED = 3_000_000_019          # of crops that no network was trained on
+HELD_OUT = 0.1                      # share of the crops that only the figures are of
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 40, 128, 3e-3, 3e-2
+
+
+def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
+    """Add a judge to a checkpoint of the compact network. Returns (share of crops judged right, mean log loss), held out.
+
+    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and read.
+    """
+    network, about = load_checkpoint(weights)
+    if not isinstance(network, CompactNetwork):
+        raise ValueError(f'only compact networks have a judge, {weights} holds a {about["network"]}')
+    config = replace(network.config, judge=HIDDEN)
+    judged = CompactNetwork(config).eval()
+    judged.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False)
+    as_is, mirrored = _read_both_ways(network, crops, seed)
+    torch.manual_seed(seed % 2 ** 31)
+    right, loss = fit_judge(judged.judge, as_is, mirrored)
+    metrics = {**about['metrics'], 'side_right': right}
+    save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
+    return right, loss
+
+
+@torch.inference_mode()
+def _read_both_ways(network, count, seed):
+    """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each."""
+    keep_memory()
+    config = network.config
+    source = CropSource(seed, CropConfig(config.crop_size, config.cube_mm, no_hand=0.0, aligned=float(config.aligned)))
+    network = network.to(memory_format=torch.channels_last)
+
+    def read(depth):
+        field, hand_logit = network(depth.contiguous(memory_format=torch.channels_last))
+        return (*decode(field, depth, config.kernel_size), hand_logit)
+    readings = ([], [])
+    with progress_bar(total=count, unit='crop') as bar:
+        for _ in range(-(-count // 64)):
+            depth = source.draw(64).depth
+            readings[0].append(read(depth))
+            readings[1].append(read(depth.flip(-1)))
+            bar.update(64)
+    return tuple(tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings)
+
+
+def fit_judge(judge: Judge, as_is, mirrored):
+    """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
+    (N,J) and hand_logit (N,). Returns (share judged right, mean log loss) of those held out."""
+    count = len(as_is[0])
+    kept = max(1, round(count * (1 - HELD_OUT)))
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
+
+    def odds(chosen):
+        return judge(*(t[chosen] for t in as_is)) - judge(*(t[chosen] for t in mirrored))
+    for _ in range(EPOCHS):
+        for chosen in torch.randperm(kept).split(BATCH):
+            loss = nn_f.softplus(-odds(chosen)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        held_out = odds(slice(kept, None))
+    return (held_out > 0).float().mean().item(), nn_f.softplus(-held_out).mean().item()

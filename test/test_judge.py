@@ -1,0 +1,77 @@
+"""The judge of sides: what it learns, how it goes along with a network, and that the tracker listens to it."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from awr_ros.compact import CompactNetwork, ModelConfig
+from awr_ros.estimator import HandPose
+from awr_ros.judge import Judge
+from awr_ros.network import load_checkpoint, save_checkpoint
+from awr_ros.resnet import ResNet, ResNetConfig
+from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.tracker import _right_odds
+from awr_ros.training.judge import fit_judge, train_judge
+
+TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
+
+
+def readings(count, seed, bend):
+    """Readings whose last joints lie on one side of the palm."""
+    generator = torch.Generator().manual_seed(seed)
+    joints = 0.3 * torch.randn(count, 21, 3, generator=generator)
+    joints[:, -4:, 2] += bend
+    return joints, 0.8 + 0.05 * torch.randn(count, 21, generator=generator), 3 * torch.randn(count, generator=generator)
+
+
+def test_it_learns_which_of_two_readings_is_the_likelier():
+    torch.manual_seed(0)
+    right, loss = fit_judge(Judge(21, 16), readings(2000, 1, 0.25), readings(2000, 2, -0.25))
+    assert right > 0.9 and loss < 0.3
+
+
+def test_of_two_alike_it_says_nothing():
+    torch.manual_seed(0)
+    right, loss = fit_judge(Judge(21, 16), readings(2000, 1, 0.0), readings(2000, 2, 0.0))
+    assert 0.35 < right < 0.65 and loss > 0.5
+
+
+def test_where_the_hand_is_in_the_crop_does_not_matter():
+    judge, (joints, scores, logit) = Judge(21, 16), readings(5, 3, 0.1)
+    torch.testing.assert_close(judge(joints + 0.2, scores, logit), judge(joints, scores, logit), rtol=1e-4, atol=1e-4)
+
+
+def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
+    torch.manual_seed(0)
+    network = CompactNetwork(TINY).eval()
+    save_checkpoint(tmp_path / 'without.pt', network, 77, {'mean_mm': 9.0}, {'by': 'a test'})
+    right, _ = train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128)
+    judged, about = load_checkpoint(tmp_path / 'with.pt')
+    assert 0 <= right <= 1 and judged.config == replace(TINY, judge=64)
+    assert (about['step'], about['recipe'], about['metrics']) == (77, {'by': 'a test'}, {'mean_mm': 9.0, 'side_right': right})
+    crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
+    before, after = TorchEngine(load_checkpoint(tmp_path / 'without.pt')[0]).read(crops), TorchEngine(judged).read(crops)
+    np.testing.assert_array_equal(before.joints_uvdn, after.joints_uvdn)
+    assert np.isnan(before.judgements).all() and np.isfinite(after.judgements).all()
+    train_judge(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128)         # a judge is replaced
+    assert load_checkpoint(tmp_path / 'again.pt')[0].config == judged.config
+
+
+def test_other_networks_and_negative_sizes_are_refused(tmp_path):
+    save_checkpoint(tmp_path / 'resnet.pt', ResNet(ResNetConfig(crop_size=64)), 1, {})
+    with pytest.raises(ValueError, match='resnet'):
+        train_judge(tmp_path / 'resnet.pt', tmp_path / 'out.pt', crops=64)
+    with pytest.raises(ValueError, match='judge must be at least 0, got -1'):
+        replace(TINY, judge=-1)
+
+
+def pose(side, judgement, score):
+    joints = np.zeros((21, 3), np.float32)
+    return HandPose(joints, joints, np.full(21, score, np.float32), 1.0, side, (0, 0, 1, 1), judgement)
+
+
+def test_the_tracker_believes_the_judge_and_without_one_the_closeness():
+    assert _right_odds({'right': pose('right', 1.0, 0.7), 'left': pose('left', -0.5, 0.8)}) == 1.5
+    assert _right_odds({'right': pose('right', np.nan, 0.71), 'left': pose('left', np.nan, 0.7)}) == pytest.approx(0.8, abs=1e-4)
+    assert _right_odds({'left': pose('left', 3.0, 0.7)}) == 0
