@@ -3,6 +3,7 @@
 uvdn: crop coordinates, each axis in [-1,1]: u and v across the window, d from the cube's front to its back face. Crop
 pixel i of S covers [2i/S - 1, 2(i+1)/S - 1], which is the grid that `offset_field` votes from.
 """
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -32,23 +33,24 @@ class Crop:
 
     def uvd_from_uvdn(self, uvdn):
         """Crop to full image. uvdn: (..., 3). Returns (..., 3) float64 [px, px, mm]."""
-        low, size = self._grid()
-        uvdn = np.asarray(uvdn, np.float64)
-        return np.concatenate([(uvdn[..., :2] @ _turn(self.roll).T + 1) / 2 * size + low,
-                               uvdn[..., 2:] * self.cube[2] / 2 + self.centre_xyz[2]], axis=-1)
+        (u, v), (width, height) = self._grid()
+        c, s, depth = math.cos(self.roll), math.sin(self.roll), self.cube[2] / 2
+        # What turning, stretching and moving come to, as one product: [u v d] = uvdn A + b.
+        image_from_crop = np.array([[c * width / 2, s * height / 2, 0], [-s * width / 2, c * height / 2, 0], [0, 0, depth]])
+        return np.asarray(uvdn, np.float64) @ image_from_crop + np.array([u + width / 2, v + height / 2, self.centre_xyz[2]])
 
     def uvdn_from_uvd(self, uvd):
         """Full image to crop: the inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
-        low, size = self._grid()
+        low, size = map(np.array, self._grid())
         uvd = np.asarray(uvd, np.float64)
         return np.concatenate([((uvd[..., :2] - low) / size * 2 - 1) @ _turn(self.roll),
                                (uvd[..., 2:] - self.centre_xyz[2]) / (self.cube[2] / 2)], axis=-1)
 
     def _grid(self):
-        """Where uvdn is -1, and how far from there it is +1: two (2,) arrays [px]."""
+        """Where uvdn is -1, and how far from there it is +1: (u, v), (width, height) [px]."""
         u0, v0, u1, v1 = self.window
         u, v, width, height = self.grid or (u0 - 0.5, v0 - 0.5, u1 - u0, v1 - v0)
-        return np.array([u, v]), np.array([width, height])
+        return (u, v), (width, height)
 
 
 def _turn(angle):
@@ -66,26 +68,34 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5), counts pixel corners
-    # as centres and is half a pixel off.
-    middle = intrinsics.xyz_to_uvd(centre)[:2]
-    half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
-    u0, v0 = np.floor(middle - half + 1).astype(int)
-    u1, v1 = np.maximum(np.floor(middle + half + 1).astype(int), [u0 + 1, v0 + 1])
+    # as centres and is half a pixel off. Plain numbers here: NumPy takes a microsecond for each of its calls.
+    (x, y, z), (width, height, depth) = centre.tolist(), cube.tolist()
+    u0, u1 = _pixels(x / z * intrinsics.fx + intrinsics.cx, width / 2 / z * intrinsics.fx)
+    v0, v1 = _pixels(y / z * intrinsics.fy + intrinsics.cy, height / 2 / z * intrinsics.fy)
     cut = _sample(depth_mm, (u0, v0, u1, v1), size, roll)
-    normal = (cut - np.float32(centre[2])) / np.float32(cube[2] / 2)
+    normal = (cut - np.float32(z)) / np.float32(depth / 2)
     inside = (cut > 0) & (normal < 1)                   # NaN compares false
-    depth = np.where(inside, np.maximum(normal, -1), np.float32(BACKGROUND))
-    return Crop(depth, centre, cube, (int(u0), int(v0), int(u1), int(v1)), intrinsics, roll=float(roll))
+    return Crop(np.where(inside, np.maximum(normal, -1), np.float32(BACKGROUND)), centre, cube, (u0, v0, u1, v1), intrinsics,
+                roll=float(roll))
+
+
+def _pixels(middle, half):
+    """First and one after the last pixel [px] of a window on one axis, at least one."""
+    first = math.floor(middle - half + 1)
+    return first, max(math.floor(middle + half + 1), first + 1)
 
 
 def _sample(depth_mm, window, size, roll):
     """(size,size) float32 [mm]: the image's pixels nearest to the crop's, 0 outside the image."""
-    low, high = np.reshape(window, (2, 2))
-    image_from_crop = (high - low)[:, None] / size * _turn(roll)
+    u0, v0, u1, v1 = window
+    c, s = math.cos(roll), math.sin(roll)
+    scale_u, scale_v = (u1 - u0) / size, (v1 - v0) / size
     # Both middles coincide; in pixel indices, which OpenCV counts in, they lie half a pixel before the edge in the middle.
-    offset = (low + high - 1) / 2 - image_from_crop @ np.full(2, (size - 1) / 2)
-    cut = cv2.warpAffine(depth_mm, np.column_stack([image_from_crop, offset]), (size, size),
-                         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    middle = (size - 1) / 2
+    image_from_crop = np.array([[scale_u * c, -scale_u * s, (u0 + u1 - 1) / 2 - middle * scale_u * (c - s)],
+                                [scale_v * s, scale_v * c, (v0 + v1 - 1) / 2 - middle * scale_v * (s + c)]])
+    cut = cv2.warpAffine(depth_mm, image_from_crop, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+                         borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     return cut.astype(np.float32, copy=False)
 
 
@@ -125,10 +135,10 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
     centre = np.asarray(centre_xyz, np.float64)
-    cube = np.broadcast_to(np.asarray(cube, np.float64), 3)
-    if centre.shape != (3,) or not np.all(np.isfinite(centre)) or centre[2] < MIN_CENTRE_MM:
+    cube = np.full(3, cube) if isinstance(cube, float) else np.broadcast_to(np.asarray(cube, np.float64), 3)
+    if centre.shape != (3,) or not all(map(math.isfinite, centre.tolist())) or centre[2] < MIN_CENTRE_MM:
         raise ValueError(f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}')
-    if not np.all(cube > 0):
+    if not all(side > 0 for side in cube.tolist()):
         raise ValueError(f'cube must be positive, got {cube}')
     return centre, cube
 

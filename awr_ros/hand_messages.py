@@ -2,6 +2,8 @@
 
 The classes of the messages are given, those of rclpy or those of a bag without ROS, so both get the same numbers.
 """
+import math
+
 import numpy as np
 
 from awr_ros.camera_messages import MM_PER_M
@@ -82,15 +84,12 @@ def clipped_roi(roi, width, height):
 
 def quaternion_from_rotation(rotation):
     """(x, y, z, w) of a (3,3) rotation matrix; NaN in, NaN out. After Shepperd (1978): divide by the largest part."""
-    r = np.asarray(rotation, np.float64)
-    if not np.all(np.isfinite(r)):
-        return (np.nan,) * 4
+    (a, b, c), (d, e, f), (g, h, i) = np.asarray(rotation, np.float64).tolist()
+    if not math.isfinite(a + b + c + d + e + f + g + h + i):
+        return (math.nan,) * 4
     # 4 q q^T, from the sums and differences of the matrix entries; its largest row, normalised, is the quaternion.
-    m = np.array([
-        [1 + r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[2, 1] - r[1, 2]],
-        [r[0, 1] + r[1, 0], 1 - r[0, 0] + r[1, 1] - r[2, 2], r[1, 2] + r[2, 1], r[0, 2] - r[2, 0]],
-        [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], 1 - r[0, 0] - r[1, 1] + r[2, 2], r[1, 0] - r[0, 1]],
-        [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1 + r[0, 0] + r[1, 1] + r[2, 2]],
-    ])
-    q = m[np.argmax(np.diag(m))]
-    return tuple(float(part) for part in q / np.linalg.norm(q))
+    rows = ((1 + a - e - i, b + d, c + g, h - f), (b + d, 1 - a + e - i, f + h, c - g),
+            (c + g, f + h, 1 - a - e + i, d - b), (h - f, c - g, d - b, 1 + a + e + i))
+    q = max(enumerate(rows), key=lambda row: row[1][row[0]])[1]
+    length = math.hypot(*q)
+    return tuple(part / length for part in q)

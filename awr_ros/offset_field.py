@@ -19,12 +19,22 @@ def field_points(depth, field_size):
 
     depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground (B,1,F,F) bool.
     """
-    depth = nn_f.interpolate(depth, size=(field_size, field_size), mode='nearest')          # (B,1,F,F)
-    # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in a 300 mm cube.
-    axis = 2 * (torch.arange(field_size, device=depth.device, dtype=depth.dtype) + 0.5) / field_size - 1
-    v, u = torch.meshgrid(axis, axis, indexing='ij')
-    grid = torch.stack([u, v]).expand(depth.shape[0], 2, field_size, field_size)
+    depth = _at_size(depth, field_size)                                                     # (B,1,F,F)
+    grid = _grid(field_size, depth).expand(depth.shape[0], 2, field_size, field_size)
     return torch.cat([grid, depth], dim=1), depth < BACKGROUND_FROM
+
+
+def _at_size(depth, field_size):
+    """The depth that each field pixel stands for. (B,1,S,S) -> (B,1,F,F)."""
+    return nn_f.interpolate(depth, size=(field_size, field_size), mode='nearest')
+
+
+def _grid(field_size, like):
+    """(2,F,F) u and v of the field's pixels, uvdn, of the device and type of `like`."""
+    # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in a 300 mm cube.
+    axis = 2 * (torch.arange(field_size, device=like.device, dtype=like.dtype) + 0.5) / field_size - 1
+    v, u = torch.meshgrid(axis, axis, indexing='ij')
+    return torch.stack([u, v])
 
 
 def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
@@ -52,19 +62,20 @@ def decode(field, depth, kernel_size=0.8):
     """
     _check(field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3], 'field', '(B,4J,F,F)', field)
     _check(depth.ndim == 4 and depth.shape[:2] == (field.shape[0], 1), 'depth', '(B,1,S,S)', depth)
-    batch, channels, size, _ = field.shape
-    num_joints = channels // 4
-    points, foreground = field_points(depth.to(field.dtype), size)
-    points, foreground = points.flatten(2), foreground.flatten(2)                           # (B,3,P), (B,1,P)
-    field = field.flatten(2)
-    closeness = field[:, 3 * num_joints:] * foreground                                      # (B,J,P)
+    # Whole numbers, not shapes that a graph would ask for: of an exported graph only the batch varies, and 60 of its 90 nodes
+    # after the network would do nothing but reckon with shapes.
+    num_joints, size = int(field.shape[1]) // 4, int(field.shape[2])
+    grid = _grid(size, field).reshape(2, -1)                                                # (2,P)
+    depth = _at_size(depth.to(field.dtype), size).reshape(-1, 1, size * size)               # (B,1,P)
+    foreground = (depth < BACKGROUND_FROM).to(field.dtype)
+    closeness = field[:, 3 * num_joints:].reshape(-1, num_joints, size * size) * foreground     # (B,J,P)
     weights = torch.softmax(SHARPNESS * closeness, dim=-1)                                  # (B,J,P)
     # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness), background has no direction:
-    # two matrix products, so that no (B,J,3,F,F) copy of the points is made.
+    # matrix products, so that no (B,J,3,F,F) copy of the points is made.
     reach = weights * (kernel_size - kernel_size * closeness) * foreground                  # (B,J,P)
-    directions = field[:, :3 * num_joints].unflatten(1, (num_joints, 3))                    # (B,J,3,P)
-    joints_uvdn = (directions @ reach.unsqueeze(-1)).squeeze(-1) + weights @ points.transpose(1, 2)
-    return joints_uvdn, closeness.amax(-1).clamp(0, 1)
+    directions = field[:, :3 * num_joints].reshape(-1, num_joints, 3, size * size)          # (B,J,3,P)
+    points = torch.cat([weights @ grid.T, weights @ depth.transpose(1, 2)], dim=-1)         # (B,J,3)
+    return (directions @ reach.unsqueeze(-1)).squeeze(-1) + points, closeness.amax(-1).clamp(0, 1)
 
 
 def _check(ok, name, expected, got):

@@ -16,6 +16,8 @@ camera and its fingers up, so the thumb is at the right of the image::
         \\  \\ | /  1
          `--- 0 ---'
 """
+import math
+
 import numpy as np
 
 JOINT_CONVENTION = 'mediapipe_21'
@@ -31,6 +33,7 @@ NUM_JOINTS = len(JOINT_NAMES)
 WRIST, INDEX_MCP, MIDDLE_MCP, PINKY_MCP = 0, 5, 9, 17
 TIPS = (4, 8, 12, 16, 20)
 PALM = (0, 5, 9, 13, 17)
+_OF_WRIST_FRAME = (WRIST, INDEX_MCP, MIDDLE_MCP, PINKY_MCP)
 
 # PARENTS[j] is the joint that bone (PARENTS[j], j) starts from; the wrist has none.
 PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
@@ -86,8 +89,10 @@ def hand_centre(joints_xyz):
     """
     joints = np.asarray(joints_xyz, np.float64)
     centre = palm_centre(joints)
+    if np.isfinite(centre).all():
+        return centre
     known = joints[np.isfinite(joints).all(-1)]
-    return centre if np.isfinite(centre).all() or not len(known) else known.mean(0)
+    return known.mean(0) if len(known) else centre
 
 
 def hand_roll(joints_xyz):
@@ -97,7 +102,8 @@ def hand_roll(joints_xyz):
     this (`crop.crop_hand`) makes the fingers' roots point up in it.
     """
     image = joints_xyz[..., PALM, :2] / joints_xyz[..., PALM, 2:]
-    x, y = (image[..., 1:, i].mean(-1) - image[..., 0, i] for i in (0, 1))
+    way = image[..., 1:, :].mean(-2) - image[..., 0, :]
+    x, y = way[..., 0], way[..., 1]
     return np.arctan2(x, -y) if isinstance(joints_xyz, np.ndarray) else x.atan2(-y)
 
 
@@ -112,12 +118,17 @@ def wrist_rotation(joints_xyz, side):
     """
     if side not in SIDES:
         raise ValueError(f"side must be 'left' or 'right', got {side!r}")
-    joints = np.asarray(joints_xyz, np.float64)
-    forward = joints[MIDDLE_MCP] - joints[WRIST]
-    across = joints[INDEX_MCP] - joints[PINKY_MCP]          # towards the thumb
-    dorsal = np.cross(forward, across if side == 'right' else -across)
-    norms = np.linalg.norm(forward), np.linalg.norm(dorsal)
-    if not np.all(np.isfinite(norms)) or min(norms) < 1e-9:
+    wrist, index, middle, pinky = np.asarray(joints_xyz, np.float64)[_OF_WRIST_FRAME, :].tolist()
+    forward = [m - w for m, w in zip(middle, wrist)]
+    across = [i - p if side == 'right' else p - i for i, p in zip(index, pinky)]    # towards a right hand's thumb
+    dorsal = _cross(forward, across)
+    norms = math.hypot(*forward), math.hypot(*dorsal)
+    if not all(map(math.isfinite, norms)) or min(norms) < 1e-9:
         return np.full((3, 3), np.nan)
-    x, z = forward / norms[0], dorsal / norms[1]
-    return np.stack([x, np.cross(z, x), z], axis=1)
+    x, z = [part / norms[0] for part in forward], [part / norms[1] for part in dorsal]
+    return np.array([x, _cross(z, x), z]).T
+
+
+def _cross(a, b):
+    """Cross product of two lists of 3: on so few numbers np.cross takes 20 times as long."""
+    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]

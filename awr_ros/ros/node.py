@@ -70,7 +70,7 @@ class TrackerNode(LifecycleNode):
         self._input = self._external = self._frames = None      # while listening
         self._bridge = CvBridge()
         parameters.declare(self)
-        self._values = parameters.read(self)
+        self._values, self._values_taken = parameters.read(self), None      # the latter by the tracker
         self.add_on_set_parameters_callback(self._on_parameters)
         self._reset_wanted = threading.Event()
         self._forget()
@@ -138,7 +138,7 @@ class TrackerNode(LifecycleNode):
             self._failure = str(error) if named else f'{type(error).__name__}: {error}'
             self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
-        self._failure, self._engine = '', self._tracker.description
+        self._failure, self._engine, self._values_taken = '', self._tracker.description, None
         return True
 
     def _free(self, state):
@@ -249,8 +249,6 @@ class TrackerNode(LifecycleNode):
         camera = self._input.camera_for(frame.image, self._info, self._values.distortion)
         intrinsics, depth_mm = camera.intrinsics, camera.depth_from(frame.image)
         decoded_s = time.monotonic()
-        if not depth_mm.any():
-            self._health.noted('the image has no valid depth: all 0, NaN or Inf', decoded_s)
         time_s = self._time_s(frame)
         self._prepare_tracker(time_s)
         places = ()
@@ -260,6 +258,8 @@ class TrackerNode(LifecycleNode):
         message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
         self._hands_pub.publish(message)
         done_s = time.monotonic()
+        if not hands and not depth_mm.any():        # looking at every pixel takes a while: only where no hand is
+            self._health.noted('the image has no valid depth: all 0, NaN or Inf', done_s)
         self._health.processed(len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s)
         timings = self._tracker.timings
         self._stats_pub.publish(TrackerStats(
@@ -289,9 +289,9 @@ class TrackerNode(LifecycleNode):
 
     def _prepare_tracker(self, time_s):
         """Between two images: new parameters, and a reset where one was asked for or time went back (a bag's loop)."""
-        config = self._values.tracker_config()
-        if self._tracker.config != config:
-            self._tracker.config = config
+        values = self._values
+        if values is not self._values_taken:
+            self._tracker.config, self._values_taken = values.tracker_config(), values
         if time_s < self._last_time_s:
             self.get_logger().info(f'stamps went back by {self._last_time_s - time_s:.3f} s: all hands are forgotten')
             self._reset_wanted.set()

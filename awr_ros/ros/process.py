@@ -1,4 +1,5 @@
 """One node, one process: start, spin, end in good order."""
+import gc
 import signal
 import sys
 import threading
@@ -39,6 +40,9 @@ def run(make_node):
         print(f'cannot start: {error}', file=sys.stderr)
         rclpy.shutdown()
         return 1
+    # What was loaded so far stays: to look through it for garbage, again and again, would stop the node for a while each time.
+    gc.collect()
+    gc.freeze()
     executor = make_executor()
     executor.add_node(node)
     try:
