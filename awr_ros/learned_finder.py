@@ -17,6 +17,7 @@ COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cel
 FAR_MM = 2450.0                         # deeper counts as invalid
 OUTPUTS = 4                             # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
+LEAST_SCORE = 0.2                       # [0,1] of a candidate; chosen together with the tracker's thresholds
 NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the less likely is left out
 
 
@@ -61,7 +62,7 @@ class LearnedFinder:
         except cv2.error as error:
             raise ValueError(f'finder {path} cannot be read: {str(error).strip().splitlines()[-1]}') from error
 
-    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=0.05):
+    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=LEAST_SCORE):
         """Candidates between two depths, the likeliest first, at most 8.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns a list of Candidate.

@@ -1,7 +1,7 @@
 """What the tracker can be asked to do differently: take places of hands from others, smooth what it reports."""
 import numpy as np
 import pytest
-from test_estimator_tracker import K, Scene, ids, palm
+from test_tracker import K, Scene, ids, palm
 
 from awr_ros.tracker import HandTracker, TrackerConfig
 

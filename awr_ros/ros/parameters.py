@@ -52,8 +52,8 @@ TABLE = (
     Parameter('max_hands', DEFAULTS.max_hands, 'most hands to track at a time', LIVE, range=(1, 4)),
     Parameter('side', DEFAULTS.side, 'which hands are in view; left or right when it is known', LIVE,
               choices=('auto', 'left', 'right')),
-    Parameter('finder', DEFAULTS.finder, 'how new hands are found: nearest by depth alone, external where ~/centre or ~/boxes '
-              'say', LIVE, choices=FINDERS),
+    Parameter('finder', DEFAULTS.finder, 'how new hands are found: learned by a network on the whole image, nearest where it is '
+              'near or ends, external where ~/centre or ~/boxes say', LIVE, choices=FINDERS),
     Parameter('search_every', DEFAULTS.search_every, 'images between searches while some hands, but not max_hands, are '
               'tracked; without any every image is searched', LIVE, range=(1, 1000)),
     Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, [0,1]', LIVE,
