@@ -4,7 +4,7 @@ import torch
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.network import load_checkpoint
-from awr_ros.offset_field import decode
+from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
@@ -62,21 +62,20 @@ def evaluate_crops(network, crops, sheet=None):
 def crop_figures(network, source, batches):
     """errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
     hand score (N,) and the worst 48 of N crops, of which n are of hands."""
-    errors, leads, sure, is_hand, hand_logits, worst = [], [], [], [], [], []
+    errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
+    read = readout_module(network)
     for _ in range(batches):
         batch = source.draw(BATCH)
-        field, hand_logit = network(batch.depth)
-        pred, confidence = decode(field, batch.depth, network.config.kernel_size)
-        mirrored = batch.depth.flip(-1)
-        _, other = decode(network(mirrored)[0], mirrored, network.config.kernel_size)
+        pred, confidence, hand_score, judged = read(batch.depth)
+        _, other_confidence, _, other_judged = read(batch.depth.flip(-1))
+        lead = judged - other_judged if read.judge else confidence.mean(1) - other_confidence.mean(1)
         error = (pred - batch.joints_uvdn).norm(dim=-1) * batch.cube_mm[:, None] / 2        # (B,21) [mm]
         errors.append(error[batch.hand])
-        leads.append((confidence.mean(1) - other.mean(1))[batch.hand])
-        sure.append(confidence.mean(1)), is_hand.append(batch.hand), hand_logits.append(hand_logit)
+        leads.append(lead[batch.hand])
+        sure.append(confidence.mean(1)), is_hand.append(batch.hand), found.append(hand_score)
         worst += [(error[i].mean().item(), _one(batch, i), pred[i]) for i in batch.hand.nonzero()[:, 0]]
         worst = sorted(worst, key=lambda entry: -entry[0])[:48]
-    error, lead, sure, is_hand, found = (torch.cat(parts) for parts in (errors, leads, sure, is_hand, hand_logits))
-    return error, lead, sure, is_hand, found.sigmoid(), worst
+    return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
 
 
 def print_crops(kind, error, lead, sure, is_hand, found):
@@ -85,7 +84,7 @@ def print_crops(kind, error, lead, sure, is_hand, found):
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
     print('max error         ' + '   '.join(f'<= {limit} mm {(error.amax(1) <= limit).float().mean():6.1%}' for limit in (10, 20, 30, 40)))
-    print(f'side right        {(lead > 0).float().mean():6.1%}, by the higher confidence as a right or as a left hand')
+    print(f'side right        {(lead > 0).float().mean():6.1%}')
     for threshold in (0.3, 0.6, 0.9):
         print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
               f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
