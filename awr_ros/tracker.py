@@ -172,7 +172,7 @@ class HandTracker:
         for readings in self._read(depth_mm, intrinsics, wanted, sides):
             if readings:
                 odds = _right_odds(readings)
-                found.append((self._as_side(readings, odds, usual), odds))
+                found.append((self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual), odds))
         for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
             believed = pose.hand_score >= config.score_threshold and np.nanmean(pose.joint_scores) >= config.joint_threshold
             if (believed and len(self._tracks) < config.max_hands
