@@ -19,10 +19,11 @@ class AdaptiveSubscription(SimpleFilter):
     heard. So an incompatible publisher makes the subscription start anew, now resolved against that publisher.
     """
 
-    def __init__(self, node, message_type, topic, depth=1):
-        """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only add latency."""
+    def __init__(self, node, message_type, topic, depth=1, raw=False):
+        """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only add latency. raw: messages
+        are passed on as bytes, for rclpy.serialization.deserialize_message."""
         super().__init__()
-        self._node, self._type, self._topic = node, message_type, topic
+        self._node, self._type, self._topic, self._raw = node, message_type, topic, raw
         self._qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_AVAILABLE,
                                durability=DurabilityPolicy.BEST_AVAILABLE)
         self._renewal = None            # a timer while the subscription is about to start anew
@@ -44,7 +45,7 @@ class AdaptiveSubscription(SimpleFilter):
     def _subscribe(self):
         events = SubscriptionEventCallbacks(incompatible_qos=self._renew_soon)
         return self._node.create_subscription(self._type, self._topic, self.signalMessage, self._qos,
-                                              event_callbacks=events)
+                                              event_callbacks=events, raw=self._raw)
 
     def _renew_soon(self, _):
         """Not from within the event: a subscription is not destroyed while one of its own callbacks runs. By a timer and not
@@ -58,6 +59,8 @@ class AdaptiveSubscription(SimpleFilter):
             self._renewal = None
 
     def _subscribe_again(self):
+        if self._renewal is None:       # a timer that is gone may still have been due: starting anew twice would lose messages
+            return
         self._end_renewal()
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe()

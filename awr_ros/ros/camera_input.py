@@ -1,10 +1,13 @@
 """The two topics of a depth camera, and the camera that its last CameraInfo describes."""
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from awr_ros.compressed_depth import TRANSPORT
 from awr_ros.depth_camera import DepthCamera
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInput
+
+AFTER_STAMP = 12            # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
 
 
 class CameraInput:
@@ -18,13 +21,21 @@ class CameraInput:
             self._images = AdaptiveSubscription(node, CompressedImage, f"{node.resolve_topic_name('depth/image')}/{TRANSPORT}")
         else:
             self._images = AdaptiveSubscription(node, Image, 'depth/image')
-        self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info')
-        self._infos.registerCallback(on_info)
+        self._tell_info, self._info, self._info_bytes = on_info, None, b''
+        self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info', raw=True)
+        self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
         self.topic = self._images.topic         # of the images, after remapping
         self.camera = self.image_frame = None   # of the last image
         self.notes = ()                         # what is odd about the camera, but can be lived with
         self._read_with = None
+
+    def _on_info(self, data):
+        """An info comes with every image and says the same but for its stamp; to make a message of it took 0.3 ms, just when the
+        image is to be worked on."""
+        if data[AFTER_STAMP:] != self._info_bytes:
+            self._info, self._info_bytes = deserialize_message(data, CameraInfo), data[AFTER_STAMP:]
+        self._tell_info(self._info)
 
     def destroy(self):
         self._images.destroy()

@@ -65,6 +65,7 @@ def picture(session, path):
     images.registerCallback(lambda m: record.images.update({nanoseconds(m.header): m}))
 
     def complete():
+        monitor.read_truths()
         return [s for s in record.images if s in record.truth and s in record.hands and record.hands[s][0].hands]
     if not monitor.spin_until(complete, PICTURE_S, session.processes):
         return False

@@ -1,4 +1,5 @@
 """Synthetic camera and tracker as two processes over DDS, listened to by this one: what the demo and the bench measure."""
+import math
 import os
 import random
 import signal
@@ -47,6 +48,7 @@ class Usage:
     """What the tracker's process took."""
     cpu: float                  # share of one core, 1: all of it
     memory_mb: float            # resident at the end
+    stolen: float = math.nan    # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
 
 
 def nanoseconds(header):
@@ -93,13 +95,23 @@ class Monitor:
         self._executor = make_executor()
         self._executor.add_node(self.node)
         record = self.recording
-        self._subscribe(HandArray, 'synthetic_camera/truth', lambda m: record.truth.update({nanoseconds(m.header): m}))
+        self.truths = []                # serialised, see read_truths
+        self._subscribe(HandArray, 'synthetic_camera/truth', self.truths.append, raw=True)
         self._subscribe(HandArray, 'tracker/hands',
                         lambda m: record.hands.update({nanoseconds(m.header): (m, time.time_ns())}))
         self._subscribe(TrackerStats, 'tracker/stats', lambda m: record.stats.update({nanoseconds(m.header): m}))
 
-    def _subscribe(self, message_type, topic, callback):
-        self.node.create_subscription(message_type, topic, callback, 100)
+    def _subscribe(self, message_type, topic, callback, raw=False):
+        self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
+
+    def read_truths(self):
+        """Make messages of the truth heard so far. Not as it comes: that takes 0.5 ms a hand, just while the tracker works."""
+        from rclpy.serialization import deserialize_message
+
+        from awr_ros.msg import HandArray
+        while self.truths:
+            message = deserialize_message(self.truths.pop(), HandArray)
+            self.recording.truth[nanoseconds(message.header)] = message
 
     def spin_until(self, done, seconds, processes, progress=lambda left_s: None):
         """Spin until done() or the time is over; returns done(). A process that ended is an error."""
@@ -143,7 +155,7 @@ class Session:
         self.monitor = Monitor()
         record = self.monitor.recording
         # One after the other: both at once would fight for the cores while they load.
-        for name, heard in (('camera', record.truth), ('tracker', record.stats)):
+        for name, heard in (('camera', self.monitor.truths), ('tracker', record.stats)):
             print(f"starting the {name} (domain {os.environ['ROS_DOMAIN_ID']}) ...", flush=True)
             started = time.monotonic()
             self.processes[name] = start(*self._parameters[name])
@@ -157,10 +169,13 @@ class Session:
         record, spin = self.monitor.recording, self.monitor.spin_until
         spin(lambda: False, WARM_UP_S, self.processes, progress('warming up', WARM_UP_S))
         first_ns, cpu_s, began = max(record.stats), cpu_seconds(self.processes['tracker'].pid), time.monotonic()
+        stolen_s = stolen_seconds()
         spin(lambda: False, seconds, self.processes, progress('measuring ', seconds))
         last_ns, pid = max(record.stats), self.processes['tracker'].pid
-        usage = Usage((cpu_seconds(pid) - cpu_s) / (time.monotonic() - began), memory_mb(pid))
+        passed_s = time.monotonic() - began
+        usage = Usage((cpu_seconds(pid) - cpu_s) / passed_s, memory_mb(pid), (stolen_seconds() - stolen_s) / passed_s / os.cpu_count())
         spin(lambda: False, SETTLE_S, self.processes)       # what belongs to these images may still be on its way
+        self.monitor.read_truths()
         return evaluate(record, first_ns, last_ns), usage
 
     def __exit__(self, *_):
@@ -176,6 +191,14 @@ def cpu_seconds(pid):
     except OSError:
         return float('nan')
     return (int(values[11]) + int(values[12])) / os.sysconf('SC_CLK_TCK')       # utime and stime: proc(5)
+
+
+def stolen_seconds():
+    """CPU time [s] that this machine wanted and its host gave to others so far, over all cores; NaN where there is no /proc."""
+    try:
+        return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf('SC_CLK_TCK')        # steal: proc(5)
+    except OSError:
+        return math.nan
 
 
 def memory_mb(pid):

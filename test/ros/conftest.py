@@ -10,10 +10,10 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from fakes import Camera, FakeTracker
-from rclpy.executors import SingleThreadedExecutor
 
 from awr_ros.msg import HandArray
 from awr_ros.ros.node import TrackerNode
+from awr_ros.ros.process import make_executor
 
 PATIENCE_S = 20.0       # nothing takes so long unless it is broken
 
@@ -43,7 +43,7 @@ class Bench:
     """Nodes that are spun by the test's own thread, and only while it waits for something."""
 
     def __init__(self):
-        self.executor = SingleThreadedExecutor()
+        self.executor = make_executor()         # what the nodes run on
         self.nodes = []
         self.client = self.add(rclpy.create_node('client'))
 

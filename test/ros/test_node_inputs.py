@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from fakes import FRAME_ID, HEIGHT, WIDTH, Camera, hand, header, image
+from fakes import FRAME_ID, HEIGHT, WIDTH, Camera, hand, header, image, info
 from geometry_msgs.msg import Point, PointStamped
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -33,6 +33,23 @@ def start_node(bench, tracker, **overrides):
 def compressed(depth, codec='png', stamp_s=100.0):
     data = struct.pack('<iff', 0, 0.0, 0.0) + cv2.imencode('.png', depth)[1].tobytes()
     return CompressedImage(header=header(stamp_s), format=f'16UC1; compressedDepth {codec}', data=array('B', data))
+
+
+# ---- camera_info -------------------------------------------------------------------------------------------------
+
+
+def test_infos_that_differ_by_their_stamps_only_are_one_and_other_ones_are_noticed(bench, tracker):
+    node = start_node(bench, tracker)
+    camera = Camera(bench.client)
+    bench.until(camera.connected, 'the node to find the camera')
+    known, count = [], lambda: node._health._infos
+    for changes in ({}, dict(header=header(101.0)), dict(k=[31.0, *info().k[1:]]), dict(header=header(102.0, 'other_frame'))):
+        before = count()
+        camera.info(**changes)
+        bench.until(lambda: count() > before, 'camera_info')
+        known.append(node._info)
+    assert known[0] is known[1] and known[0].k[0] == 30
+    assert known[2].k[0] == 31 and known[3].k[0] == 30 and known[3].header.frame_id == 'other_frame'
 
 
 # ---- compressed images -------------------------------------------------------------------------------------------
