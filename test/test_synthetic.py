@@ -7,12 +7,12 @@ from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_hand
 from awr_ros.skeleton import BONES, TIPS, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
-from awr_ros.synthetic.clutter import random_clutter, random_things
+from awr_ros.synthetic.clutter import boxes, ellipsoids, random_clutter, random_heads, random_things
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import (FOREARM, KNUCKLES, HandPose, forward_kinematics, mean_shapes, procedural_skin,
                                     random_shapes)
 from awr_ros.synthetic.poses import LOWER, POSTURES, UPPER, random_poses, random_rotations, thumb_roll
-from awr_ros.synthetic.render import close_pinholes, splat_crops, splat_image, xyz_to_uvdn
+from awr_ros.synthetic.render import close_pinholes, pad_by_one, splat_crops, splat_image, window3, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
@@ -107,6 +107,18 @@ def test_poses_stay_within_joint_limits():
     wrist = torch.rad2deg(drawn.wrist).abs()
     assert wrist[:, 0].max() < 70.01 and wrist[:, 1].max() < 30.01
     assert (torch.rad2deg(drawn.fingers).std(0) > 3).all()          # and they use them
+
+
+def test_further_candidates_make_fingers_meet_less():
+    """Distance of the nearest two joints of different fingers, the thumb's tip against the palm side's for one."""
+    def closest(candidates):
+        poses = random_poses(2000, torch.Generator().manual_seed(0), candidates=candidates)
+        _, joints = forward_kinematics(mean_shapes(2000), poses)
+        beyond = joints[:, 5:].unflatten(1, (4, 4))[:, :, 1:].flatten(1, 2)             # 12 joints of the four fingers
+        thumb = joints[:, 3:5]
+        return torch.cdist(thumb, beyond).amin((1, 2))
+    one, three = ((closest(candidates) < 9).float().mean() for candidates in (1, 3))     # [mm] less than the two are thick
+    assert one > 0.02 and three < 0.5 * one
 
 
 def test_random_rotations_are_proper_and_favour_no_direction():
@@ -206,7 +218,39 @@ def test_pinholes_close_and_outlines_stay():
     torch.testing.assert_close(close_pinholes(holed), depth)
 
 
+def test_windows_are_poolings():
+    image = torch.rand(3, 1, 9, 7, generator=torch.Generator().manual_seed(0))
+    padded = pad_by_one(image)
+    torch.testing.assert_close(window3(padded, torch.maximum), torch.nn.functional.max_pool2d(image, 3, 1, 1))
+    torch.testing.assert_close(window3(padded, torch.minimum), -torch.nn.functional.max_pool2d(-image, 3, 1, 1))
+
+
 # Surroundings and sensors
+
+def test_solids_lie_where_geometry_says():
+    """A ball, and a box turned by 45 degrees about the vertical, which shows its edge."""
+    size, still = 64, torch.eye(3)[None]
+    axis = 2 * (torch.arange(size) + 0.5) / size - 1
+    y, x = torch.meshgrid(axis, axis, indexing='ij')
+    ball = ellipsoids(size, torch.tensor([[0.1, -0.2, 0.3]]), torch.full((1, 3), 0.5), still)[0]
+    height = 0.25 - (x - 0.1) ** 2 - (y + 0.2) ** 2
+    hit = height > 1e-4
+    torch.testing.assert_close(ball[hit], 0.3 - height[hit].sqrt(), atol=1e-4, rtol=0)
+    assert ball[height < -1e-4].isinf().all()
+    turn = torch.tensor([[[0.5 ** 0.5, 0, 0.5 ** 0.5], [0, 1, 0], [-(0.5 ** 0.5), 0, 0.5 ** 0.5]]])
+    box = boxes(size, torch.tensor([[0., 0., 0.1]]), torch.tensor([[0.4, 0.3, 0.4]]), turn)[0]
+    reach = 0.4 * 2 ** 0.5
+    inside = (y.abs() < 0.3) & (x.abs() < reach - 1e-3)
+    torch.testing.assert_close(box[inside], (0.1 - reach + x.abs())[inside], atol=1e-5, rtol=0)
+    assert box[(y.abs() > 0.3) | (x.abs() > reach)].isinf().all()
+
+
+def test_heads_fill_crops_without_covering_all_of_them():
+    depth = random_heads(torch.full((16,), 280.), 64, torch.Generator().manual_seed(0))
+    assert depth.shape == (16, 1, 64, 64) and torch.isfinite(depth).all() and depth.min() >= -1 and depth.max() <= 1
+    seen = (depth < 0.99).flatten(1).float().mean(1)
+    assert seen.mean() > 0.15 and (seen < 0.99).all()
+
 
 @pytest.fixture(scope='module')
 def clean():

@@ -2,13 +2,16 @@
 
 All in uvdn and along parallel rays: within one crop perspective changes a box by a few millimetres only.
 """
+import functools
+
 import torch
 
 from awr_ros.synthetic.hand import rotation
 from awr_ros.synthetic.poses import random_rotations
+from awr_ros.synthetic.render import CHUNK, fused
 
 
-def random_clutter(depth, generator, hidden=0.25):
+def random_clutter(depth, generator, hidden=0.25, compiled=False):
     """Add surroundings to some of the crops.
 
     depth: (B,1,S,S) float uvdn of a hand alone. Returns (B,1,S,S): the nearer of hand and surroundings per pixel. At most
@@ -19,16 +22,15 @@ def random_clutter(depth, generator, hidden=0.25):
 
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, device=device)
-    y, x = _grid(size, device)
     result = depth.clone()
     what = uniform(batch)
     surface = (what < 0.25).nonzero()[:, 0]                 # a wall, a table, a torso
     if len(surface):
         n = len(surface)
         slope = (uniform(n, 2, 1, 1) - 0.5) * torch.where(uniform(n, 1, 1, 1) < 0.7, 0.6, 3.0)
-        start = uniform(n, 1, 1) * 1.1 + 0.1
-        plane = start + slope[:, 0] * x + slope[:, 1] * y
-        result[surface, 0] = torch.minimum(result[surface, 0], plane)
+        start = uniform(n, 1) * 1.1 + 0.1
+        plane = torch.cat([start, slope[:, :, 0, 0]], 1) @ _monomials(size, device)[:3]
+        result[surface] = torch.minimum(result[surface], plane.view(n, 1, size, size))
     solid = ((what > 0.2) & (what < 0.55)).nonzero()[:, 0]
     if len(solid):
         n = len(solid)
@@ -37,9 +39,8 @@ def random_clutter(depth, generator, hidden=0.25):
         extent[:, 0] *= torch.where(uniform(n) < 0.4, 4.0, 1.0)             # bars, bottles, limbs
         centre = torch.randn(n, 3, generator=generator, device=device) * torch.tensor([0.5, 0.5, 0.4], device=device)
         round_ = uniform(n) < 0.5
-        shape = torch.where(round_[:, None, None], _ellipsoid(x, y, centre, extent * 1.3, turn),
-                            _box(x, y, centre, extent, turn))
-        result[solid, 0] = torch.minimum(result[solid, 0], shape)
+        shape = solids(size, round_, centre, extent * torch.where(round_, 1.3, 1.0)[:, None], turn, compiled)
+        result[solid] = torch.minimum(result[solid], shape[:, None])
     other = ((what > 0.5) & (what < 0.62)).nonzero()[:, 0]                  # the neighbour's hand, moved aside
     if len(other):
         n = len(other)
@@ -55,25 +56,28 @@ def random_clutter(depth, generator, hidden=0.25):
         lift = (uniform(n, 1, 1) - 0.4) * 0.8
         moved = torch.where(ok & (moved < 0.99), moved + lift, torch.ones_like(moved))
         result[other, 0] = torch.minimum(result[other, 0], moved)
+    return torch.cat([fused(_spare_hands, compiled)(*chunk, hidden) for chunk in zip(depth.split(CHUNK), result.split(CHUNK))])
+
+
+def _spare_hands(depth, result, hidden):
+    """result where it hides no more of the hand in depth than the share `hidden`, else depth. All (B,1,S,S)."""
     hand = depth < 0.99
     covered = ((result < depth - 0.01) & hand).sum((1, 2, 3)) > hidden * hand.sum((1, 2, 3))
-    result = torch.where(covered[:, None, None, None], depth, result)
-    return result.clamp(-1, 1)
+    return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)
 
 
-def random_things(batch, size, generator, device='cpu'):
+def random_things(batch, size, generator, device='cpu', compiled=False):
     """(B,1,size,size) uvdn: round things, boxes and bars with no hand among them."""
-    y, x = _grid(size, device)
-    depth = torch.ones(batch, size, size, device=device)
-    for _ in range(3):
-        extent = 0.08 + 0.6 * torch.rand(batch, 3, generator=generator, device=device) ** 2
-        extent[:, 0] *= torch.where(torch.rand(batch, generator=generator, device=device) < 0.4, 4.0, 1.0)
-        centre = torch.randn(batch, 3, generator=generator, device=device) * 0.4
-        turn = random_rotations(batch, generator, device)
-        round_ = torch.rand(batch, 1, 1, generator=generator, device=device) < 0.6
-        thing = torch.where(round_, _ellipsoid(x, y, centre, extent, turn), _box(x, y, centre, extent, turn))
-        depth = torch.minimum(depth, thing)
-    return depth.clamp(-1, 1)[:, None]
+    count = 3 * batch
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+    extent = 0.08 + 0.6 * uniform(count, 3) ** 2
+    extent[:, 0] *= torch.where(uniform(count) < 0.4, 4.0, 1.0)
+    centre = torch.randn(count, 3, generator=generator, device=device) * 0.4
+    turn = random_rotations(count, generator, device)
+    things = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(batch, 3, size, size)
+    return things.amin(1, keepdim=True).clamp_(-1, 1)
 
 
 # A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part; the first three turn.
@@ -81,13 +85,12 @@ HEAD = (((75, 106, 98), (0, 0, 0)), ((58, 55, 72), (0, 66, -14)), ((11, 24, 16),
         ((56, 170, 58), (0, 140, 28)), ((215, 130, 105), (0, 300, 45)))
 
 
-def random_heads(cube_mm, size, generator):
+def random_heads(cube_mm, size, generator, compiled=False):
     """(B,1,size,size) uvdn: heads on shoulders, which depth alone easily takes for fists on arms. cube_mm: (B,)."""
     device, batch = cube_mm.device, len(cube_mm)
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator, device=device)
-    y, x = _grid(size, device)
     half = cube_mm[:, None] / 2
     scale = (1 + 0.09 * normal(batch, 3)) / half
     yaw, pitch, roll = 0.7 * normal(batch), 0.25 * normal(batch), 0.35 * normal(batch)
@@ -95,49 +98,88 @@ def random_heads(cube_mm, size, generator):
     upright = rotation('z', roll)
     turned = upright @ rotation('y', yaw) @ rotation('x', pitch)
     middle = normal(batch, 3) * 45 / half + torch.tensor([0, 0, 0.3], device=device)
-    depth = torch.full((batch, size, size), torch.inf, device=device)
-    for part, (extent, centre) in enumerate(HEAD):
-        frame = turned if part < 3 else upright
-        extent, centre = (torch.tensor(v, dtype=torch.float32, device=device) * scale for v in (extent, centre))
-        depth = torch.minimum(depth, _ellipsoid(x, y, middle + (frame @ centre[..., None])[..., 0], extent, frame))
+    extent, centre = (torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*HEAD))     # (5,3) each
+    extent, centre = extent * scale[:, None], centre * scale[:, None]                                       # (B,5,3)
+    frames = torch.cat([turned[:, None].expand(-1, 3, -1, -1), upright[:, None].expand(-1, len(HEAD) - 3, -1, -1)], 1)
+    parts = ellipsoids(size, (middle[:, None] + (frames @ centre[..., None])[..., 0]).flatten(0, 1), extent.flatten(0, 1),
+                       frames.flatten(0, 1), compiled).unflatten(0, (batch, -1))
+    depth = functools.reduce(torch.minimum, parts.unbind(1))
     # Hair, beards and glasses: uneven by some millimetres, and swallowed in patches, often all but the face.
     def patches(cells):
-        return torch.nn.functional.interpolate(normal(batch, 1, cells, cells), size=size, mode='bicubic')[:, 0]
+        spread = _bicubic(cells, size, device)
+        return spread @ normal(batch, cells, cells) @ spread.t()
     amount = torch.rand(3, batch, 1, 1, generator=generator, device=device)
     depth = depth + (0.06 * amount[0] * patches(size // 8) + 0.05 * amount[0] * patches(size // 16))
     swallowed = patches(size // 12) + patches(size // 32) > 0.2 + 3.5 * amount[1]
-    swallowed |= (y < middle[:, 1, None, None] + 0.8 * amount[2] - 1.1) & (patches(size // 12) > -0.5)
+    rows = _axis(size, device)[:, None]
+    swallowed |= (rows < middle[:, 1, None, None] + 0.8 * amount[2] - 1.1) & (patches(size // 12) > -0.5)
     return torch.where(swallowed, 1.0, depth.clamp(-1, 1))[:, None]
 
 
-def _grid(size, device):
-    """(size,size) coordinates y and x of pixel centres in [-1,1]."""
-    axis = 2 * (torch.arange(size, device=device) + 0.5) / size - 1
-    return torch.meshgrid(axis, axis, indexing='ij')
+def solids(size, round_, centre, extent, turn, compiled):
+    """Nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere. centre, extent: (n,3); turn: (n,3,3)."""
+    depth = centre.new_empty(len(centre), size, size)
+    for shape, chosen in ((ellipsoids, round_), (boxes, ~round_)):
+        chosen = chosen.nonzero()[:, 0]
+        if len(chosen):
+            depth[chosen] = shape(size, centre[chosen], extent[chosen], turn[chosen], compiled)
+    return depth
 
 
-def _ellipsoid(x, y, centre, extent, rotation):
-    """Nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray misses."""
+def ellipsoids(size, centre, extent, rotation, compiled=False):
+    """Nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray misses.
+
+    a dz^2 + 2 b dz + c = 0 along a ray, with b linear and c quadratic in x and y: dz = -b/a - sqrt((b/a)^2 - c/a).
+    """
     form = rotation @ torch.diag_embed(extent ** -2) @ rotation.transpose(1, 2)             # (n,3,3)
-    px, py = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
-    f = form[:, :, :, None, None]
-    a, b = f[:, 2, 2], f[:, 0, 2] * px + f[:, 1, 2] * py
-    c = f[:, 0, 0] * px ** 2 + 2 * f[:, 0, 1] * px * py + f[:, 1, 1] * py ** 2 - 1
-    root = b ** 2 - a * c
-    return torch.where(root > 0, centre[:, 2, None, None] - (b + root.clamp_min(0).sqrt()) / a, torch.inf)
+    (xx, xy, xz), (_, yy, yz), (_, _, a) = (row.unbind(1) for row in form.unbind(1))
+    x, y, z = centre.unbind(1)
+    bx, by = xz / a, yz / a                                     # the root's polynomial about the centre, without a constant
+    p, q, r = bx * bx - xx / a, by * by - yy / a, 2 * (bx * by - xy / a)
+    root = torch.stack([p * x * x + q * y * y + r * x * y + 1 / a, -2 * p * x - r * y, -2 * q * y - r * x, p, q, r], 1)
+    nearest = torch.stack([z + bx * x + by * y, -bx, -by], 1)
+    monomials = _monomials(size, centre.device)
+    hit = fused(_ellipsoid_hit, compiled, dynamic=True)(nearest @ monomials[:3], root @ monomials)
+    return hit.view(-1, size, size)
 
 
-def _box(x, y, centre, extent, rotation):
+def _ellipsoid_hit(middle, root):
+    return torch.where(root > 0, middle - root.clamp_min(0).sqrt(), torch.inf)
+
+
+def boxes(size, centre, extent, rotation, compiled=False):
     """Nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method; +inf where a ray misses."""
-    px, py = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
-    enter, leave = None, None
-    for i in range(3):
-        r = rotation[:, :, i, None, None]
-        start = r[:, 0] * px + r[:, 1] * py
-        slope = torch.where(r[:, 2].abs() < 1e-4, 1e-4, r[:, 2])
-        half = extent[:, i, None, None]
-        one, two = (-half - start) / slope, (half - start) / slope
-        low, high = torch.minimum(one, two), torch.maximum(one, two)
-        enter = low if enter is None else torch.maximum(enter, low)
-        leave = high if leave is None else torch.minimum(leave, high)
-    return torch.where(enter < leave, centre[:, 2, None, None] + enter, torch.inf)
+    r = rotation.transpose(1, 2)                                                            # (n,3,3): rows are the box's axes
+    slope = torch.where(r[..., 2].abs() < 1e-4, 1e-4, r[..., 2])
+    # Each pair of sides is met at depths linear in x and y, half a slab before and behind its middle.
+    sx, sy = -r[..., 0] / slope, -r[..., 1] / slope
+    x, y, z = centre[:, :, None].unbind(1)
+    middle = torch.stack([z - sx * x - sy * y, sx, sy], -1).flatten(0, 1) @ _monomials(size, centre.device)[:3]
+    hit = fused(_box_hit, compiled, dynamic=True)(middle.unflatten(0, (-1, 3)), (extent / slope).abs()[..., None])
+    return hit.view(-1, size, size)
+
+
+def _box_hit(middle, half):
+    """(n,P) where rays are within all three slabs, whose middles (n,3,P) lie `half` (n,3,1) behind their beginnings."""
+    enter = functools.reduce(torch.maximum, (middle - half).unbind(1))
+    leave = functools.reduce(torch.minimum, (middle + half).unbind(1))
+    return torch.where(enter < leave, enter, torch.inf)
+
+
+def _axis(size, device):
+    """(size,) coordinates of pixel centres in [-1,1]."""
+    return 2 * (torch.arange(size, device=device) + 0.5) / size - 1
+
+
+@functools.lru_cache(maxsize=8)
+def _monomials(size, device):
+    """(6,size*size): 1, x, y, x^2, y^2, xy at pixel centres, so that polynomials of images are matrix products."""
+    y, x = (values.flatten() for values in torch.meshgrid(_axis(size, device), _axis(size, device), indexing='ij'))
+    return torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y])
+
+
+@functools.lru_cache(maxsize=16)
+def _bicubic(cells, size, device):
+    """(size,cells) bicubic interpolation along one axis."""
+    unit = torch.eye(cells, device=device)[None, None]
+    return torch.nn.functional.interpolate(unit, size=(size, cells), mode='bicubic')[0, 0]

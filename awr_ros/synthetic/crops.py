@@ -5,10 +5,12 @@ import torch
 
 from awr_ros.skeleton import PALM, hand_roll, palm_centre
 from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
-from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes, rotation
+from awr_ros.synthetic.hand import FOREARM, HandPose, forward_kinematics, procedural_skin, random_shapes, rotation
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
-from awr_ros.synthetic.sensor import NoiseBank, random_sensor, spoil
+from awr_ros.synthetic.sensor import NoiseBank, random_sensor
+
+STOCK = 512                 # poses drawn at a time
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,15 @@ class CropSource:
 
     skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which half
     the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
-    the sensor model with torch.compile, which needs a C++ compiler and pays from some thousand crops on.
+    what is done to every pixel with torch.compile, which needs a C++ compiler and pays from some thousand crops on.
     """
 
     def __init__(self, seed, config=CropConfig(), skins=None, negatives=None, device='cpu', compiled=False):
         self.config, self.device, self.negatives = config, device, negatives
-        self.spoil = torch.compile(spoil, dynamic=False) if compiled else spoil
+        self.compiled = compiled
         self.generator = torch.Generator(device).manual_seed(seed)
         self.noise = NoiseBank(config.size, self.generator, device)
+        self._stock, self._used = random_poses(STOCK, self.generator, device), 0
         self.skins = [skin.to(device) for skin in (skins or [procedural_skin(2.5)])]
 
     def _uniform(self, *shape):
@@ -63,7 +66,7 @@ class CropSource:
         shape = random_shapes(batch, generator, device)
         sleeve = torch.where(self._uniform(batch) < 0.3, 1.1 + 0.4 * self._uniform(batch), 1.0)
         shape.thickness[:, FOREARM] *= sleeve
-        frames, joints = forward_kinematics(shape, random_poses(batch, generator, device))
+        frames, joints = forward_kinematics(shape, self._poses(batch))
         camera_from_hand = self._align(self._views(batch, frames), joints)
         joints = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
         points = skin.posed(shape, frames, camera_from_hand)         # (B,3,N)
@@ -84,24 +87,32 @@ class CropSource:
         # Coarse cameras see the hand on fewer pixels than the crop has.
         sizes = (config.size, config.size, config.size * 13 // 16, config.size * 5 // 8, config.size // 2)
         size = sizes[int(torch.randint(len(sizes), (1,), generator=generator, device=device))]
-        depth = splat_crops(points, centre, cube, size)
+        depth = splat_crops(points, centre, cube, size, self.compiled)
         if size != config.size:
             depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
         instead = self._uniform(batch)                      # crops without a hand: the arm it hangs on, things, heads
         things, heads = (((~hand) & chosen).nonzero()[:, 0] for chosen in (instead < 0.25, instead > 0.6))
         if len(things):
-            depth[things] = random_things(len(things), config.size, generator, device)
+            depth[things] = random_things(len(things), config.size, generator, device, self.compiled)
         if len(heads):
-            depth[heads] = random_heads(cube[heads], config.size, generator)
+            depth[heads] = random_heads(cube[heads], config.size, generator, self.compiled)
         if config.clutter:
-            depth = random_clutter(depth, generator)
-        depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise, self.spoil)
+            depth = random_clutter(depth, generator, compiled=self.compiled)
+        depth = random_sensor(depth, centre[:, 2], cube, generator, self.noise, self.compiled)
         if self.negatives is not None:
             given = ((~hand) & (self._uniform(batch) < 0.5)).nonzero()[:, 0]
             chosen = torch.randint(len(self.negatives), (len(given),), generator=generator, device=device)
             depth[given] = self.negatives[chosen].to(depth)
 
         return CropBatch(depth, xyz_to_uvdn(joints, centre, cube), hand, cube)
+
+    def _poses(self, batch):
+        """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little more than a few."""
+        if self._used + batch > len(self._stock.fingers):
+            self._stock, self._used = random_poses(max(STOCK, batch), self.generator, self.device), 0
+        chosen = slice(self._used, self._used + batch)
+        self._used += batch
+        return HandPose(self._stock.fingers[chosen], self._stock.thumb_roll[chosen], self._stock.wrist[chosen])
 
     def _views(self, batch, frames):
         """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show

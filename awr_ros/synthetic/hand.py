@@ -68,43 +68,37 @@ def random_shapes(batch, generator, device='cpu'):
 
 def forward_kinematics(shape, pose):
     """Bone frames hand_from_bone (B,22,4,4) float [mm] and joints (B,21,3) float [mm], both in the hand frame."""
-    batch, device = pose.fingers.shape[0], pose.fingers.device
-    zero = pose.fingers.new_zeros(batch)
-    rotations = pose.fingers.new_zeros(batch, NUM_BONES, 3, 3)
-    origins = pose.fingers.new_zeros(batch, NUM_BONES, 3)
-    joints = pose.fingers.new_zeros(batch, NUM_JOINTS, 3)
-    rotations[:, 0] = rotations[:, 1] = torch.eye(3, device=device)
-    rotations[:, FOREARM] = rotation('z', pose.wrist[:, 1] + torch.pi) @ rotation('y', pose.wrist[:, 0])
-    fan, roll = (torch.deg2rad(torch.tensor(angles, device=device)) for angles in (FAN, ROLL))
-    for finger, knuckle in enumerate(KNUCKLES):
-        joints[:, knuckle] = shape.knuckles[:, finger]
-        flexion, abduction, middle, distal = pose.fingers[:, finger].unbind(-1)
-        if finger == 0:
-            turn = rotation('z', flexion) @ rotation('y', abduction) @ rotation('x', pose.thumb_roll)
-            rotations[:, 1] = _along(shape.knuckles[:, 0], zero)
-        else:
-            turn = (rotation('z', fan[finger] + zero) @ rotation('x', roll[finger] + zero)
-                    @ rotation('z', abduction) @ rotation('y', flexion))
-            rotations[:, knuckle] = _along(shape.knuckles[:, finger], roll[finger] + zero)
-        for segment, bend in enumerate((None, middle, distal)):
-            bone = knuckle + 1 + segment
-            if bend is not None:
-                turn = turn @ rotation('y', bend)
-            rotations[:, bone] = turn
-            origins[:, bone] = joints[:, bone - 1]
-            joints[:, bone] = joints[:, bone - 1] + turn[:, :, 0] * shape.segments[:, finger, segment, None]
-    frames = torch.eye(4, device=device).repeat(batch, NUM_BONES, 1, 1)
-    frames[:, :, :3, :3], frames[:, :, :3, 3] = rotations, origins
+    chain, joints = finger_chains(shape, pose)
+    frames = torch.eye(4, device=joints.device).repeat(len(joints), NUM_BONES, 1, 1)
+    roll = torch.deg2rad(torch.tensor(ROLL, device=joints.device))
+    along = torch.cat([_along(shape.knuckles, roll)[:, :, None], chain], 2)                 # (B,5,4,3,3)
+    frames[:, 1:FOREARM, :3, :3] = along.flatten(1, 2)
+    # Metacarpals begin at the wrist, the origin; every other bone of a finger where the bone before it ends.
+    frames[:, 1:FOREARM, :3, 3].unflatten(1, (5, 4))[:, :, 1:] = joints[:, 1:].unflatten(1, (5, 4))[:, :, :3]
+    frames[:, FOREARM, :3, :3] = rotation('z', pose.wrist[:, 1] + torch.pi) @ rotation('y', pose.wrist[:, 0])
     return frames, joints
+
+
+def finger_chains(shape, pose):
+    """Rotations hand_from_bone (B,5,3,3,3) of the three segments of every finger, and joints (B,21,3) float [mm]."""
+    first, second, middle, distal = pose.fingers.unbind(-1)                                 # (B,5) each
+    fan, roll = (torch.deg2rad(torch.tensor(angles[1:], device=first.device)) for angles in (FAN, ROLL))
+    thumb = rotation('z', first[:, 0]) @ rotation('y', second[:, 0]) @ rotation('x', pose.thumb_roll)
+    fingers = (rotation('z', fan) @ rotation('x', roll)) @ (rotation('z', second[:, 1:]) @ rotation('y', first[:, 1:]))
+    proximal = torch.cat([thumb[:, None], fingers], 1)                                      # (B,5,3,3)
+    intermediate = proximal @ rotation('y', middle)
+    chain = torch.stack([proximal, intermediate, intermediate @ rotation('y', distal)], 2)  # (B,5,3,3,3)
+    steps = torch.cat([shape.knuckles[:, :, None], chain[..., 0] * shape.segments[..., None]], 2)
+    joints = steps.cumsum(2).flatten(1, 2)                                                  # (B,20,3), wrist left out
+    return chain, torch.cat([torch.zeros_like(joints[:, :1]), joints], 1)
 
 
 def bone_lengths(shape):
     """(B,22) [mm]; the forearm's is nominal, since its skin is not stretched along it."""
     lengths = torch.full((shape.knuckles.shape[0], NUM_BONES), 90., device=shape.knuckles.device)
-    lengths[:, 0] = shape.knuckles[:, 2].norm(dim=-1)
-    for finger, knuckle in enumerate(KNUCKLES):
-        lengths[:, knuckle] = shape.knuckles[:, finger].norm(dim=-1)
-        lengths[:, knuckle + 1:knuckle + 4] = shape.segments[:, finger]
+    metacarpals = shape.knuckles.norm(dim=-1, keepdim=True)                                 # (B,5,1)
+    lengths[:, 0] = metacarpals[:, 2, 0]
+    lengths[:, 1:FOREARM] = torch.cat([metacarpals, shape.segments], -1).flatten(1)
     return lengths
 
 
@@ -122,6 +116,11 @@ class HandSkin:
         homogeneous = torch.cat([self.points, torch.ones_like(self.points[:, :1])], -1)
         return (self.weights[:, :, None] * homogeneous[:, None]).flatten(1).t().contiguous()
 
+    @functools.cached_property
+    def bones_from_rest(self):
+        """(22,4,4) inverse of rest_frames."""
+        return torch.linalg.inv(self.rest_frames)
+
     def to(self, device):
         return HandSkin(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
@@ -129,7 +128,7 @@ class HandSkin:
         """Skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4); camera_from_hand: (B,4,4)."""
         scale = torch.stack([bone_lengths(shape) / self.rest_lengths, shape.thickness, shape.thickness,
                              torch.ones_like(shape.thickness)], -1)                         # (B,22,4)
-        moves = camera_from_hand[:, None] @ frames @ (scale[..., None] * torch.linalg.inv(self.rest_frames))
+        moves = camera_from_hand[:, None] @ frames @ (scale[..., None] * self.bones_from_rest)
         table = moves[:, :, :3].permute(0, 2, 1, 3).flatten(0, 1).flatten(1)                # (3B,88)
         return (table @ self.features).unflatten(0, (-1, 3))
 
@@ -250,7 +249,7 @@ def _ball(centre, radius, spacing_mm):
 
 
 def _along(direction, roll):
-    """(B,3,3) frames with x along direction (B,3) and z as near the back of the hand as can be, then rolled."""
+    """(...,3,3) frames with x along direction (...,3) and z as near the back of the hand as can be, then rolled."""
     x = torch.nn.functional.normalize(direction, dim=-1)
     up = torch.tensor([0., 0., 1.], device=x.device).expand_as(x)
     y = torch.nn.functional.normalize(torch.linalg.cross(up, x), dim=-1)
@@ -258,7 +257,7 @@ def _along(direction, roll):
 
 
 def rotation(axis, angle):
-    """(B,3,3) rotation matrices about a coordinate axis; angle: (B,) [rad]."""
+    """(...,3,3) rotation matrices about a coordinate axis; angle: (...) [rad]."""
     c, s, o, i = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = {'x': (i, o, o, o, c, -s, o, s, c), 'y': (c, o, s, o, i, o, -s, o, c), 'z': (c, -s, o, s, c, o, o, o, i)}[axis]
     return torch.stack(rows, -1).unflatten(-1, (3, 3))

@@ -1,8 +1,10 @@
 """Hand poses as people make them: named postures, blends of them, curls and free random angles, all within limits."""
+import functools
+
 import torch
 
 from awr_ros.skeleton import NUM_JOINTS, PARENTS
-from awr_ros.synthetic.hand import RADII, HandPose, forward_kinematics, mean_shapes
+from awr_ros.synthetic.hand import RADII, HandPose, finger_chains, mean_shapes
 
 # Joint limits [deg]: MCP flexion, abduction, PIP, DIP for the fingers; azimuth, elevation, MCP, IP for the thumb.
 LOWER = ((-18., -5., -12., -20.), (-15., -14., -4., -4.), (-15., -14., -4., -4.), (-15., -16., -4., -4.), (-18., -26., -4., -4.))
@@ -58,12 +60,21 @@ POSTURES = {
 
 
 def random_poses(batch, generator, device='cpu', candidates=3):
-    """Draw B poses; of a few candidates each, the one whose fingers cut into one another the least is kept."""
-    total = batch * candidates
-    drawn = _draw(total, generator, device)
-    depth = _penetration(drawn).view(batch, candidates)
-    best = depth.argmin(1) + candidates * torch.arange(batch, device=device)
-    return HandPose(drawn.fingers[best], drawn.thumb_roll[best], drawn.wrist[best])
+    """Draw B poses; where fingers cut into one another, up to a few candidates, of which the least bad one is kept."""
+    kept = _draw(batch, generator, device)
+    depth = _penetration(kept)
+    for _ in range(candidates - 1):
+        again = depth.nonzero()[:, 0]
+        if not len(again):
+            break
+        drawn = _draw(len(again), generator, device)
+        other = _penetration(drawn)
+        better = other < depth[again]
+        again = again[better]
+        depth[again] = other[better]
+        for field in ('fingers', 'thumb_roll', 'wrist'):
+            getattr(kept, field)[again] = getattr(drawn, field)[better]
+    return kept
 
 
 def random_rotations(batch, generator, device):
@@ -115,25 +126,35 @@ def thumb_roll(elevation):
 
 def _penetration(pose):
     """(B,) how far fingers of the mean hand cut into one another and into the palm, summed [mm]."""
-    device = pose.fingers.device
-    _, joints = forward_kinematics(mean_shapes(len(pose.fingers), device), pose)
+    apart, reach = (constant.to(pose.fingers.device) for constant in _sphere_pairs())
+    _, joints = finger_chains(mean_shapes(len(pose.fingers), pose.fingers.device), pose)
+    between = apart @ joints.permute(1, 2, 0).flatten(1)                    # (Q,3B) [mm] from sphere to sphere
+    distance = between.square_().unflatten(1, (3, -1)).sum(1).sqrt_()       # (Q,B)
+    return (reach - distance).clamp_min_(0).sum(0)
+
+
+@functools.lru_cache(maxsize=1)
+def _sphere_pairs():
+    """Spheres along the bones that must not meet, by pairs: (Q,21) weights of the joints that give the vector from one to
+    the other, and (Q,1) the distance [mm] at which they touch, less what flesh gives way."""
     spheres, radii, finger = [], [], []
+    unit = torch.eye(NUM_JOINTS)
     for j in range(2, NUM_JOINTS):
         if PARENTS[j] == 0:                                                 # palm: thinner than the fingers' chain
             for t in (0.35, 0.7, 1.0):
-                spheres.append(t * joints[:, j]), radii.append(10.), finger.append(5)
+                spheres.append(t * unit[j]), radii.append(10.), finger.append(5)
             continue
         f, segment = (j - 1) // 4, (j - 1) % 4
         for t in (1 / 3, 2 / 3, 1.):
-            spheres.append(torch.lerp(joints[:, j - 1], joints[:, j], t))
+            spheres.append(torch.lerp(unit[j - 1], unit[j], t))
             radii.append(RADII[f][segment - 1] + t * (RADII[f][segment] - RADII[f][segment - 1])), finger.append(f)
-    spheres, radii, finger = torch.stack(spheres, 1), torch.tensor(radii, device=device), torch.tensor(finger, device=device)
-    gap = torch.cdist(spheres, spheres) - 0.82 * (radii[:, None] + radii)
+    spheres, radii, finger = torch.stack(spheres), torch.tensor(radii), torch.tensor(finger)
     apart = finger[:, None] != finger
     # A finger's first segment grows out of the palm, and the thumb's out of its ball.
-    rooted = torch.zeros(len(radii), dtype=torch.bool, device=device)
+    rooted = torch.zeros(len(radii), dtype=torch.bool)
     for f in range(5):
         rooted[(finger == f).nonzero()[:3 if f else 4, 0]] = True
     palm = finger == 5
     apart &= ~((rooted[:, None] & palm) | (palm[:, None] & rooted))
-    return ((-gap).clamp_min(0) * apart).sum((1, 2))
+    one, two = apart.triu().nonzero().unbind(1)
+    return spheres[one] - spheres[two], 0.82 * (radii[one] + radii[two])[:, None]

@@ -1,29 +1,51 @@
 """Depth rendering by splatting: points to a z-buffer, batched torch, any device."""
+import functools
+
 import torch
 
+CHUNK = 16                  # crops worked on at a time: what passes from one step to the next then stays in the cache
 
-def splat_crops(points, centre_xyz, cube_mm, size):
+
+@functools.cache
+def fused(function, compiled, dynamic=False):
+    """The function itself, or where `compiled` is set fused by torch.compile, once for all who ask.
+
+    dynamic: for arguments of any size, where sizes change from call to call.
+    """
+    return torch.compile(function, dynamic=dynamic) if compiled else function
+
+
+def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
     """Depth crops as `crop.crop_hand` would cut them from an ideal camera.
 
     points: (B,3,N) float [mm] camera optical frame; centre_xyz: (B,3) [mm]; cube_mm: (B,) side of the crop.
     Returns (B,1,size,size) float uvdn: background +1, nearest -1; points in front of the cube clamp to -1.
+    """
+    window = points.new_tensor(size)                                        # as a tensor it is no constant of compiled code
+    crops = []
+    for chunk in zip(*(values.split(CHUNK) for values in (points, centre_xyz, cube_mm))):
+        index, d = fused(_cells, compiled)(*chunk, window)
+        padded = points.new_ones(len(d), (size + 4) ** 2).scatter_reduce_(1, index, d, 'amin')
+        crops.append(fused(_close_padded, compiled)(padded.view(-1, 1, size + 4, size + 4)))
+    return torch.cat(crops)
+
+
+def _cells(points, centre_xyz, cube_mm, size):
+    """Where points fall: index (B,N) int64 into crops with two pixels around them, and d (B,N). size: () float [px].
 
     The crop's window is the cube's middle section: u - u_c = f (x/z - x_c/z_c) and half a window is (cube/2) f / z_c
     pixels, so the focal length cancels.
     """
-    batch, _, count = points.shape
     x, y, z = points.unbind(1)                                              # (B,N)
     half, (xc, yc, zc) = (cube_mm / 2)[:, None], centre_xyz.t()[:, :, None]
     per_tangent = size / 2 * zc / half                                      # [px]
     inverse = per_tangent / z
-    u = torch.addcmul(size / 2 - xc / zc * per_tangent, x, inverse)
-    v = torch.addcmul(size / 2 - yc / zc * per_tangent, y, inverse)
+    u = size / 2 - xc / zc * per_tangent + x * inverse
+    v = size / 2 - yc / zc * per_tangent + y * inverse
     d = ((z - zc) / half).clamp_min(-1)
     inside = (torch.minimum(u, v) >= 0) & (torch.maximum(u, v) < size) & (d < 1) & (z > 1)
-    index = v.floor().mul_(size).add_(u.floor_()).masked_fill_(~inside, size * size)       # misses share a spare cell
-    depth = points.new_ones(batch, size * size + 1)
-    depth.scatter_reduce_(1, index.long(), d, 'amin')
-    return close_pinholes(depth[:, :-1].reshape(batch, 1, size, size))
+    index = (v.floor() + 2) * (size + 4) + u.floor() + 2
+    return torch.where(inside, index, 0).to(torch.int32).long(), d          # misses share a corner that nothing looks at
 
 
 def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
@@ -35,21 +57,31 @@ def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
 
 def close_pinholes(depth):
     """Fill holes of a pixel or two between splats: a morphological closing of the nearer surface. depth: (B,1,H,W)."""
-    return spread(spread(depth, torch.minimum), torch.maximum)
+    return _close_padded(torch.nn.functional.pad(depth, (2, 2, 2, 2), value=torch.inf))
 
 
-def spread(image, combine):
-    """3x3 window minimum or maximum (combine: torch.minimum or torch.maximum) by shifted views, as poolings are slow here.
+def _close_padded(padded):
+    """The same of (B,1,H+4,W+4) with two pixels of background around the image. Returns (B,1,H,W)."""
+    near = window3(padded, torch.minimum)
+    near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf                  # windows are cut at the border
+    return window3(near, torch.maximum)
 
-    image: (B,1,H,W). At the border the window is cut.
+
+def window3(image, combine):
+    """Minimum, maximum or sum (combine) of each 3x3 window by shifted views, as poolings are slow here.
+
+    image: (...,H+2,W+2). Returns (...,H,W).
     """
-    rows = image.clone()
-    rows[..., 1:, :] = combine(image[..., 1:, :], image[..., :-1, :])
-    rows[..., :-1, :] = combine(rows[..., :-1, :], image[..., 1:, :])
-    both = rows.clone()
-    both[..., 1:] = combine(rows[..., 1:], rows[..., :-1])
-    both[..., :-1] = combine(both[..., :-1], rows[..., 1:])
-    return both
+    rows = combine(combine(image[..., :-2, :], image[..., 1:-1, :]), image[..., 2:, :])
+    return combine(combine(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+
+
+def pad_by_one(image):
+    """(B,1,H,W) to (B,1,H+2,W+2), the border repeated, so that windows at the border are as if cut."""
+    padded = torch.nn.functional.pad(image, (1, 1, 1, 1))
+    padded[..., (0, -1), 1:-1] = image[..., (0, -1), :]
+    padded[..., (0, -1)] = padded[..., (1, -2)]
+    return padded
 
 
 def splat_image(points, intrinsics):

@@ -6,10 +6,10 @@ fingers, blobs of missing depth, axial noise that grows with z^2 (about 1 mm at 
 import torch
 import torch.nn.functional as nn_f
 
-from awr_ros.synthetic.render import spread
-
+from awr_ros.synthetic.render import CHUNK, fused, pad_by_one, window3
 
 DRAWS = 20                  # uniform numbers that describe one sensor
+EDGE_MM = 12.               # a larger jump around a pixel makes it one of an edge
 
 
 class NoiseBank:
@@ -18,12 +18,12 @@ class NoiseBank:
     white: independent pixels; fine: blocks of 2x2; coarse: smooth over 8 pixels; all about standard normal.
     """
 
-    def __init__(self, size, generator, device='cpu', images=384, lasts=240):
+    def __init__(self, size, generator, device='cpu', images=384, lasts=1600):
         self.size, self.generator, self.device, self.images, self.lasts = size, generator, device, images, lasts
         self.used = lasts
 
     def draw(self, kind, batch):
-        """(B,1,S,S) float: B neighbouring images of the bank."""
+        """(B,1,S,S) float16: B neighbouring images of the bank."""
         if batch > self.images:
             raise ValueError(f'batch must be at most {self.images}, got {batch}')
         if self.used >= self.lasts:
@@ -38,70 +38,119 @@ class NoiseBank:
         self.bank = {'white': normal(self.size), 'aside': normal(self.size),
                      'fine': nn_f.interpolate(normal(self.size // 2), size=self.size, mode='nearest'),
                      'coarse': nn_f.interpolate(normal(self.size // 8), size=self.size, mode='bilinear')}
+        self.bank = {kind: images.half() for kind, images in self.bank.items()}         # half as much to read from memory
         self.used = 0
 
 
-def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse):
+def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False):
+    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; the rest as `spoil`."""
+    spoilt = []
+    for chunk in zip(*(values.split(CHUNK) for values in (depth, depth_mm, cube_mm))):
+        batch = len(chunk[0])
+        draws = torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device)
+        spoilt.append(spoil(*chunk, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')), compiled))
+    return torch.cat(spoilt)
+
+
+def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False):
     """Spoil a batch of crops, each by a sensor of its own.
 
     depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or (B,1,S,S) of every pixel;
     cube_mm: (B,);
     draws: (DRAWS,B,1,1,1) uniform in [0,1), which decide what each sensor does; the rest: noise images (B,1,S,S), see
-    NoiseBank. Returns (B,1,S,S) uvdn. Pure arithmetic on its arguments, so that torch.compile can fuse it.
+    NoiseBank. compiled: fuse what is done to all crops with torch.compile. Returns (B,1,S,S) uvdn.
     """
-    height, width = depth.shape[-2:]
     draw = iter(draws.unbind(0))
     half = (cube_mm / 2).view(-1, 1, 1, 1)
     metres = depth_mm / 1000 if depth_mm.dim() == 4 else (depth_mm / 1000).view(-1, 1, 1, 1)
 
     def chance(p):
         return next(draw) < p
-    # Outline jitter: every pixel looks up a neighbour.
+
+    def below(threshold, p):
+        """The threshold where chance has it, one that nothing exceeds elsewhere."""
+        return torch.where(chance(p), threshold, torch.inf)
     reach = torch.where(chance(0.7), next(draw) * 0.9, 0.0)
-    cells = torch.arange(height * width, device=depth.device, dtype=torch.float32)
-    source = ((white * reach).round() * width + (aside * reach).round()).flatten(1) + cells
-    depth = depth.flatten(1).gather(1, source.clamp(0, height * width - 1).long()).view_as(depth)
-
-    nearest, farthest = spread(depth, torch.minimum), spread(depth, torch.maximum)
-    step = (farthest - nearest) * half                                      # [mm] jump around the pixel
-    edge = step > 12
-    solid = box_mean(box_mean((depth < 0.99).float()))                      # share of foreground around the pixel
-
-    # Stereo: outlines grow and corners blur. Time of flight: pixels fly between near and far.
-    kind = next(draw)
-    stereo, flight = kind < 0.25, kind > 0.75
-    depth = torch.where(stereo & chance(0.6), nearest, depth)
-    depth = torch.where(stereo & (depth < 0.99) & ~edge, box_mean(depth), depth)
-    mixed = torch.lerp(nearest, farthest.clamp(max=0.98), (0.5 + 0.35 * aside).clamp(0, 1))
-    depth = torch.where(flight & edge & (fine > 0.6 + next(draw)), mixed, depth)
-
-    # Axial noise, half of it correlated over a few pixels.
-    sigma = (0.3 + 1.2 * next(draw)) * (0.35 + 2.6 * metres ** 2) * (1 + (step / 40).clamp(max=1.5))
-    depth = torch.where(depth < 0.99, depth + sigma / half * (0.75 * white + 0.5 * coarse), depth)
+    kind = next(draw)                                                       # < 0.25 stereo, > 0.75 time of flight
+    swells, flying = chance(0.6), 0.6 + next(draw)
+    axial = 0.3 + 1.2 * next(draw)
     grain = torch.where(chance(0.3), 0.125, torch.where(chance(0.6), 1.0, 1.0 + 5 * metres ** 2)) / half
-    depth = torch.where(depth < 0.99, (depth / grain).round() * grain, depth)
+    ragged = 2.6 - 3.0 * next(draw) * chance(0.6)
+    thin = (0.25 + 0.35 * next(draw)) * chance(0.25)
+    blobs, specks = below(1.4 + 1.2 * next(draw), 0.2), below(2.2 + 1.5 * next(draw), 0.4)
+    left, shadow = chance(0.5), (kind > 0.25) & (kind < 0.75) & chance(0.7)
 
-    # Lost depth: edges, thin parts, blobs, single pixels.
-    lost = edge & (aside > 2.6 - 3.0 * next(draw) * chance(0.6))
-    lost = lost | ((solid < 0.25 + 0.35 * next(draw)) & chance(0.25))
-    lost = lost | ((coarse > 1.4 + 1.2 * next(draw)) & chance(0.2))
-    lost = lost | ((fine > 2.2 + 1.5 * next(draw)) & chance(0.4))
-    # Structured light casts a shadow: near outlines lose the farther pixels on one side.
-    left, right = nn_f.pad(depth, (3, 0))[..., :-3], nn_f.pad(depth, (0, 3))[..., 3:]
-    beside = torch.where(chance(0.5), left, right)
-    lost = lost | ((depth - beside > 25 / half) & (kind > 0.25) & (kind < 0.75) & chance(0.7))
-    return torch.where(lost | (depth >= 0.99), 1.0, depth.clamp_min(-1))
+    # What only some sensors do is done to their crops alone.
+    depth = fused(_jitter, compiled)(depth, white, aside, reach)
+    padded = pad_by_one(depth)
+    lacking, stereo, flight, shaded = (_chosen(some) for some in (thin > 0, kind < 0.25, kind > 0.75, shadow))
+    frail = _foreground_around(depth[lacking]) < 81 * thin[lacking]
+    if len(stereo):
+        grown, edge = fused(_grow, compiled, dynamic=True)(depth[stereo], padded[stereo], half[stereo], swells[stereo])
+        depth[stereo] = fused(_blur, compiled, dynamic=True)(grown, nn_f.pad(grown, (1, 1, 1, 1)), edge)
+    if len(flight):
+        depth[flight] = fused(_flight, compiled, dynamic=True)(depth[flight], padded[flight], half[flight], aside[flight],
+                                                               fine[flight], flying[flight])
+    depth, spoilt = fused(_measure, compiled)(depth, padded, half, metres, axial, grain, ragged, blobs, specks,
+                                              white, aside, fine, coarse)
+    if len(lacking):
+        spoilt[lacking] = spoilt[lacking].masked_fill_(frail, 1.0)
+    if len(shaded):
+        spoilt[shaded] = fused(_shade, compiled, dynamic=True)(spoilt[shaded], depth[shaded], half[shaded], left[shaded])
+    return spoilt
 
 
-def random_sensor(depth, depth_mm, cube_mm, generator, noise, spoil=spoil):
-    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; the rest as `spoil`."""
-    batch = depth.shape[0]
-    draws = torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device)
-    return spoil(depth, depth_mm, cube_mm, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')))
+def _chosen(some):
+    """Indices (n,) of the crops for which some (B,1,1,1) bool is set."""
+    return some.flatten().nonzero()[:, 0]
 
 
-def box_mean(image):
-    """3x3 mean by shifted views; zero beyond the border. image: (B,1,H,W)."""
-    padded = nn_f.pad(image, (1, 1, 1, 1))
-    rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
-    return (rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]) / 9
+def _jitter(depth, white, aside, reach):
+    """Outline jitter: every pixel looks up a neighbour, up to `reach` (B,1,1,1) [px] away, or often so. Returns (B,1,H,W)."""
+    height, width = depth.shape[-2:]
+    cells = torch.arange(height * width, device=depth.device, dtype=torch.float32)
+    source = ((white.float() * reach).round() * width + (aside.float() * reach).round()).flatten(1) + cells
+    return depth.flatten(1).gather(1, source.clamp(0, height * width - 1).long()).view_as(depth)
+
+
+def _foreground_around(depth):
+    """(B,1,H,W) uint8: how much foreground is around each pixel, the 3x3 sum of 3x3 sums, 81 where all is."""
+    near = window3(nn_f.pad((depth < 0.99).to(torch.uint8), (1, 1, 1, 1)), torch.add)
+    return window3(nn_f.pad(near, (1, 1, 1, 1)), torch.add)
+
+
+def _grow(depth, padded, half, swells):
+    """Stereo's outlines grow, where `swells` is set. Returns (depth, edges), both (B,1,H,W)."""
+    nearest = window3(padded, torch.minimum)
+    edge = (window3(padded, torch.maximum) - nearest) * half > EDGE_MM
+    return torch.where(swells, nearest, depth), edge
+
+
+def _blur(depth, padded, edge):
+    """Stereo's corners blur. padded: (B,1,H+2,W+2) the same with zeros around."""
+    return torch.where((depth < 0.99) & ~edge, window3(padded, torch.add) / 9, depth)
+
+
+def _flight(depth, padded, half, aside, fine, flying):
+    """Pixels fly between near and far at edges, those where `fine` exceeds `flying`."""
+    nearest, farthest = window3(padded, torch.minimum), window3(padded, torch.maximum)
+    mixed = torch.lerp(nearest, farthest.clamp(max=0.98), (0.5 + 0.35 * aside.float()).clamp(0, 1))
+    return torch.where(((farthest - nearest) * half > EDGE_MM) & (fine > flying), mixed, depth)
+
+
+def _measure(depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse):
+    """Axial noise, quantisation, lost depth. Returns (depth before pixels were lost, depth), both (B,1,H,W)."""
+    step = (window3(padded, torch.maximum) - window3(padded, torch.minimum)) * half       # [mm] jump around the pixel
+    # Half of the axial noise is correlated over a few pixels.
+    sigma = axial * (0.35 + 2.6 * metres ** 2) / half * (1 + (step / 40).clamp(max=1.5))
+    noisy = depth + sigma * (0.75 * white.float() + 0.5 * coarse.float())
+    noisy = torch.where(depth < 0.99, noisy, depth)                         # background has no noise
+    measured = torch.where(noisy < 0.99, (noisy / grain).round() * grain, noisy)
+    lost = ((step > EDGE_MM) & (aside > ragged)) | (coarse > blobs) | (fine > specks)
+    return measured, torch.where(lost | (measured >= 0.99), 1.0, measured.clamp_min(-1))
+
+
+def _shade(spoilt, depth, half, left):
+    """Structured light casts a shadow: near outlines lose the farther pixels on one side."""
+    before, after = nn_f.pad(depth, (3, 0))[..., :-3], nn_f.pad(depth, (0, 3))[..., 3:]
+    return torch.where(depth - torch.where(left, before, after) > 25 / half, 1.0, spoilt)
