@@ -66,7 +66,7 @@ TRAIN_HELP = {
     'device': 'auto, cpu or cuda', 'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
     'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
     'init': 'checkpoint of the same size to start from (default: random weights)',
-    'compiled': 'fuse with torch.compile (needs a C++ compiler, saves a third of the time)'}
+    'compiled': 'fuse with torch.compile (needs a C++ compiler, renders twice as fast)'}
 TRAIN_FINDER_HELP = {**TRAIN_HELP, 'scenes': 'to render once and keep in the folder, 40 kB each', 'samples': 'frames to see in all',
                      'batch': 'frames a step', 'validate_every': 'frames between validations and checkpoints'}
 
