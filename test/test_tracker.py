@@ -128,6 +128,15 @@ def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
     assert run(tracker, 1, start=1.2)[0][0].state == 'coasting'
 
 
+def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
+    scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
+    scene.scores = [0.99, 0.8]
+    tracker = HandTracker(scene)
+    assert ids(run(tracker, 12))[-1] == ['0']
+    scene.hidden = {0}
+    assert ids(run(tracker, 12, start=1.0))[-1] == ['1']             # alone it will do
+
+
 def test_two_tracks_on_one_hand_become_the_older_one(monkeypatch):
     scene = Scene(monkeypatch, (-100, 0, 500), (100, 0, 500))
     tracker = HandTracker(scene)

@@ -102,6 +102,5 @@ def print_sequence(estimator, seconds):
     # Second differences of independent errors have six times their variance; slow drift cancels.
     jitter = np.sqrt(np.nanmean(np.sum(np.diff(errors, 2, axis=0) ** 2, -1)) / 6)
     distance = np.linalg.norm(errors, axis=-1)
-    print(f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, {len(ids)} identity'
-          f'{"" if len(ids) == 1 else "ies"}, joints mean {np.nanmean(distance):.2f} mm, fingertips mean '
-          f'{np.nanmean(distance[:, TIPS]):.2f} mm, jitter {jitter:.2f} mm')
+    print(f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, identities {len(ids)}, joints mean '
+          f'{np.nanmean(distance):.2f} mm, fingertips mean {np.nanmean(distance[:, TIPS]):.2f} mm, jitter {jitter:.2f} mm')
