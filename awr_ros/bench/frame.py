@@ -10,6 +10,7 @@ from awr_ros.bench.timing import median_ms
 from awr_ros.crop import crop_hand
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
+from awr_ros.learned_finder import LearnedFinder
 from awr_ros.network import COMPACT_S, CompactNetwork
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
@@ -43,7 +44,9 @@ def bench_frame(report, weights, repeats):
     for count in (1, 2):
         row(f'crops, network, read-out, back to the camera: {count} hand{"s" * (count - 1)}',
             median_ms(lambda n=count: estimator.estimate_batch(depth_mm, camera.intrinsics, requests[:n]), repeats))
-    row('finder: candidates of a frame', median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats))
+    learned = LearnedFinder()
+    row('finder: learned', median_ms(lambda: learned.find(depth_mm, camera.intrinsics, 150, 1500), repeats))
+    row('finder: nearest', median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats))
     for count in (1, 2):
         tracker = HandTracker(estimator, TrackerConfig(max_hands=count))
         stamps = iter(range(10 ** 9))
