@@ -11,7 +11,7 @@ import awr_ros.training.finder as training
 from awr_ros.camera import Intrinsics
 from awr_ros.learned_finder import CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame
 from awr_ros.training.config import FinderTrainConfig
-from awr_ros.training.finder_network import FinderNetwork, write_finder
+from awr_ros.training.finder_network import write_finder
 from awr_ros.training.finder_scenes import ASKED, HIDDEN, NONE, FinderScenes, as_rendered, render_finder_scenes, varied
 
 VGA = Intrinsics(fx=600.0, fy=600.0, cx=320.0, cy=240.0, width=640, height=480)
