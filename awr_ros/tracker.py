@@ -18,7 +18,6 @@ MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
 PLACES_ALONE = 8
 PLACES_BESIDE = 2           # while some hand is tracked
-SCORE_BESIDE = 0.9          # [0,1] a hand beside a tracked one must score at least this: the tracked one's forearm may pass for one
 WORTH_A_LOOK = 0.1          # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
@@ -175,7 +174,7 @@ class HandTracker:
                 odds = _right_odds(readings)
                 found.append((self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual), odds))
         for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
-            least = max(config.score_threshold, SCORE_BESIDE) if self._tracks else config.score_threshold
+            least = max(config.score_threshold, config.beside_threshold) if self._tracks else config.score_threshold
             believed = pose.hand_score >= least and np.nanmean(pose.joint_scores) >= config.joint_threshold
             if (believed and len(self._tracks) < config.max_hands
                     and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):

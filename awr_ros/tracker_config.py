@@ -14,6 +14,7 @@ class TrackerConfig:
     finder: str = 'learned'             # how new hands are found: by the network, 'nearest' by depth alone, 'external' where
                                         # the caller says
     score_threshold: float = 0.5        # [0,1] hand score that starts a track
+    beside_threshold: float = 0.9       # [0,1] hand score that starts a track beside another: an arm may pass for a second hand
     joint_threshold: float = 0.65       # [0,1] mean joint score that starts a track: low on faces and other things
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
     coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
@@ -34,8 +35,9 @@ class TrackerConfig:
         if not 0 <= self.lose_threshold <= self.score_threshold <= 1:
             raise ValueError('0 <= lose_threshold <= score_threshold <= 1 must hold, got '
                              f'{self.lose_threshold} and {self.score_threshold}')
-        if not 0 <= self.joint_threshold <= 1:
-            raise ValueError(f'joint_threshold must be in [0,1], got {self.joint_threshold}')
+        if not 0 <= min(self.joint_threshold, self.beside_threshold) <= max(self.joint_threshold, self.beside_threshold) <= 1:
+            raise ValueError(f'joint_threshold and beside_threshold must be in [0,1], got {self.joint_threshold} and '
+                             f'{self.beside_threshold}')
         if not 0 < self.min_depth_mm < self.max_depth_mm:
             raise ValueError(f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}')
         if self.coast_s < 0 or self.search_every < 1:

@@ -135,6 +135,8 @@ def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
     assert ids(run(tracker, 12))[-1] == ['0']
     scene.hidden = {0}
     assert ids(run(tracker, 12, start=1.0))[-1] == ['1']             # alone it will do
+    scene.hidden = set()
+    assert ids(run(HandTracker(scene, TrackerConfig(beside_threshold=0.7)), 12))[-1] == ['0', '1']
 
 
 def test_two_tracks_on_one_hand_become_the_older_one(monkeypatch):
