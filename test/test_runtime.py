@@ -116,7 +116,7 @@ def test_networks_of_the_paper_run_on_every_engine(write, make, suffix, tmp_path
 def test_left_half_precision_weights_read_out_in_single(reference, crops):
     """What the CUDA engine computes, on the CPU: only the network is of half precision."""
     network, _ = select.load_network(DEFAULT_WEIGHTS)
-    got = TorchEngine(network.to(torch.bfloat16)).read(crops)
+    got = TorchEngine(network.half()).read(crops)
     assert got.joints_uvdn.dtype == np.float32
     assert mean_difference_mm(reference.read(crops), got, reference.config) <= 0.5
 

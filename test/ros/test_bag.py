@@ -54,7 +54,7 @@ def replayed(bench, path):
             count = len(hands)
             publishers[connection.topic].publish(message)
             if connection.topic == '/depth/camera_info':
-                bench.until(lambda: node._info is not None and node._info.header == message.header, 'the camera info')
+                bench.until(lambda: node._info is not None, 'the camera info')     # all of a bag say the same
             else:
                 bench.until(lambda: len(hands) > count, 'the hands of the image', seconds=100)
                 assert hands[-1].header == message.header
