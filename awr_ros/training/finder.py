@@ -57,7 +57,8 @@ def train_finder(folder, config: FinderTrainConfig):
             total, count = total + loss.item(), count + 1
             if before // config.validate_every != seen // config.validate_every or seen >= config.samples:
                 figures = validate_finder(average.module, validation)
-                row = {'seen': seen, 'frames_per_s': round(count * config.batch / (time.time() - began), 1), 'loss': total / count, **figures}
+                row = {'seen': seen, 'frames_per_s': round(count * config.batch / (time.time() - began), 1),
+                       'loss': total / count, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
                 write_finder(average.module, folder / 'finder.onnx')
