@@ -12,7 +12,7 @@ from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import (FOREARM, KNUCKLES, HandPose, forward_kinematics, mean_shapes, procedural_skin,
                                     random_shapes)
 from awr_ros.synthetic.poses import LOWER, POSTURES, UPPER, random_poses, random_rotations, thumb_roll
-from awr_ros.synthetic.render import close_pinholes, pad_by_one, splat_crops, splat_image, window3, xyz_to_uvdn
+from awr_ros.synthetic.render import close_pinholes, pad_by_one, splat_crops, splat_image, uvdn_to_xyz, window3, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
@@ -193,7 +193,9 @@ def test_xyz_to_uvdn_of_the_cube():
     # At the centre's own depth the window is the cube; farther things shrink towards the optical axis.
     xyz = torch.tensor([[[60., -40., 400.], [160., -40., 400.], [60., -140., 400.], [60., -40., 500.], [0., 0., 380.]]])
     expected = [[0, 0, 0], [1, 0, 0], [0, -1, 0], [-0.12, 0.08, 1], [-0.6, 0.4, -0.2]]
-    np.testing.assert_allclose(xyz_to_uvdn(xyz, centre, cube)[0], expected, atol=1e-6)
+    uvdn = xyz_to_uvdn(xyz, centre, cube)
+    np.testing.assert_allclose(uvdn[0], expected, atol=1e-6)
+    np.testing.assert_allclose(uvdn_to_xyz(uvdn, centre, cube), xyz, atol=1e-4)
 
 
 def test_splats_keep_the_nearest_point_clamp_in_front_and_drop_behind():
@@ -323,6 +325,16 @@ def test_crop_source_repeats_for_a_seed_and_not_otherwise():
         assert not torch.equal(a.depth, c.depth) and not torch.equal(a.joints_uvdn, c.joints_uvdn)
 
 
+def test_no_joint_is_nearer_than_a_camera_sees_and_no_hand_right_behind_its_arm():
+    source = CropSource(6, CropConfig(size=32, near_mm=140, far_mm=160, aligned=0.0, no_hand=0.0))
+    batch = source.draw(256)
+    joints = uvdn_to_xyz(batch.joints_uvdn, batch.centre_xyz, batch.cube_mm)
+    nearest = joints[..., 2].amin(1)
+    assert nearest.min() > 129.9 and (nearest < 130.1).float().mean() > 0.2         # some would have been
+    to_the_hand = torch.nn.functional.normalize(joints[:, 9] - joints[:, 0], dim=-1)
+    assert to_the_hand[:, 2].max() < 0.99          # bent wrists may point straight away, stretched ones do not
+
+
 def test_crop_source_gives_finite_crops_with_joints_on_the_hand():
     batch = CropSource(0, SMALL).draw(256)
     assert all(torch.isfinite(x).all() for x in fields(batch))
@@ -346,8 +358,8 @@ def test_crops_without_a_hand_are_as_many_as_asked_for():
     assert CropSource(0, CropConfig(size=64, no_hand=0.0)).draw(64).hand.all()
     none = CropSource(0, CropConfig(size=64, no_hand=1.0)).draw(64)
     assert not none.hand.any()
-    off = palm_centre(none.joints_uvdn).norm(dim=-1) * none.cube_mm / 2
-    assert off.min() > 80                                   # whatever hand is near is not in the middle
+    off = palm_centre(uvdn_to_xyz(none.joints_uvdn, none.centre_xyz, none.cube_mm)) - none.centre_xyz
+    assert off.norm(dim=-1).min() > 60                         # whatever hand is near is not in the middle
 
 
 # The camera

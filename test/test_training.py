@@ -13,7 +13,7 @@ import torch
 import awr_ros.training.train as training
 from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import encode
-from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.losses import LossConfig, losses, validation_figures
 from awr_ros.training.train import RenderedCrops, TrainConfig, schedule, train
 
@@ -43,7 +43,7 @@ def with_skin_at_all_joints(batch):
 
 def test_the_encoded_truth_has_no_loss(batch):
     seen = (batch.joints_uvdn.abs().amax((1, 2)) < 1) & with_skin_at_all_joints(batch)      # every joint inside the crop
-    batch = CropBatch(*(getattr(batch, name)[seen] for name in CropBatch.__dataclass_fields__))
+    batch = batch[seen]
     assert batch.hand.sum() > 3
     total, terms = losses(truth(batch), sure(batch), batch, KERNEL)
     assert terms['dense'] < 1e-7 and terms['joint'] < 3e-4 and terms['hand'] < 1e-6
@@ -78,20 +78,21 @@ def test_background_and_crops_without_a_hand_teach_no_field(batch):
 
 
 def test_a_batch_with_no_hand_at_all_has_finite_losses(batch):
-    none = CropBatch(batch.depth, batch.joints_uvdn, torch.zeros(32, dtype=torch.bool), batch.cube_mm)
+    none = replace(batch, hand=torch.zeros(32, dtype=torch.bool))
     total, terms = losses(torch.zeros(32, 84, 16, 16), torch.zeros(32), none, KERNEL)
     assert torch.isfinite(total) and terms['joint'] == terms['dense'] == 0
 
 
-def test_validation_figures_are_millimetres_of_the_cube(batch):
+def test_validation_figures_are_millimetres_in_space(batch):
     inside = (batch.joints_uvdn.abs().amax((1, 2)) < 0.9) & with_skin_at_all_joints(batch)
-    batch = CropBatch(*(getattr(batch, name)[inside] for name in CropBatch.__dataclass_fields__))
+    batch = batch[inside]
     figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
     assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_told'] == 1
-    moved = CropBatch(batch.depth, batch.joints_uvdn + torch.tensor([0.3, 0., 0.]), batch.hand,
-                      torch.full_like(batch.cube_mm, 200.0))
-    figures = validation_figures(truth(batch), -sure(batch), moved, KERNEL)
-    assert figures['mean_mm'] == pytest.approx(30, abs=0.2) and figures['tips_mm'] == pytest.approx(30, abs=0.5)
+    moved = batch.joints_uvdn + torch.tensor([0.3, 0., 0.])
+    # What is 0.3 of half a cube at the centre's depth is less for joints nearer to the camera, and more for those behind.
+    expected = 0.15 * batch.cube_mm[:, None] * (1 + batch.joints_uvdn[..., 2] * batch.cube_mm[:, None] / 2 / batch.centre_xyz[:, 2:])
+    figures = validation_figures(truth(batch), -sure(batch), replace(batch, joints_uvdn=moved), KERNEL)
+    assert figures['mean_mm'] == pytest.approx(expected[batch.hand].mean().item(), abs=0.2)
     assert figures['max_below_20mm'] == figures['hand_told'] == 0
 
 

@@ -7,10 +7,12 @@ from awr_ros.skeleton import PALM, hand_roll, palm_centre
 from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
 from awr_ros.synthetic.hand import FOREARM, HandPose, forward_kinematics, procedural_skin, random_shapes, rotation
 from awr_ros.synthetic.poses import random_poses, random_rotations
-from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
+from awr_ros.synthetic.render import splat_crops, uvdn_to_xyz, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
 STOCK = 512                 # poses drawn at a time
+NEAREST_MM = 130.0          # no joint is nearer to the camera: no camera would see it
+BEHIND_ARM = -0.85          # z of the unit vector to the elbow from which on a forearm hides its hand
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class CropConfig:
     cube_jitter: float = 0.06           # relative standard deviation of the cube
     near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
+    off_mm: float = 8.0                 # error of the crop's centre per axis, the standard deviation: as when following
+    far_off_mm: float = 24.0            # and as when a finder starts
+    far_off: float = 0.3                # share of the latter
     no_hand: float = 0.14               # share of crops without a hand in the middle
     aligned: float = 0.65               # share of crops turned so that the hand points up, as in the tracker once it knows
     clutter: bool = True                # things beside the hand
@@ -33,7 +38,20 @@ class CropBatch:
     depth: torch.Tensor                 # (B,1,S,S) float uvdn
     joints_uvdn: torch.Tensor           # (B,21,3) float
     hand: torch.Tensor                  # (B,) bool: a hand is centred in the crop
+    centre_xyz: torch.Tensor            # (B,3) float [mm] of the cube, camera optical frame
     cube_mm: torch.Tensor               # (B,) float
+
+    def errors_mm(self, joints_uvdn):
+        """Distances [mm] of predicted joints (B,J,3) uvdn from the true ones, in space. Returns (B,J)."""
+        predicted, true = (uvdn_to_xyz(uvdn, self.centre_xyz, self.cube_mm) for uvdn in (joints_uvdn, self.joints_uvdn))
+        return (predicted - true).norm(dim=-1)
+
+    def __getitem__(self, chosen):
+        """Some of them. chosen: an index of tensors."""
+        return CropBatch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+    def to(self, device):
+        return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 class CropSource:
@@ -69,10 +87,12 @@ class CropSource:
         frames, joints = forward_kinematics(shape, self._poses(batch))
         camera_from_hand = self._align(self._views(batch, frames), joints)
         joints = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        too_near = (NEAREST_MM - joints[..., 2].amin(1)).clamp_min(0)
+        camera_from_hand[:, 2, 3] += too_near
+        joints[..., 2] += too_near[:, None]
         points = skin.posed(shape, frames, camera_from_hand)         # (B,3,N)
 
-        # Crop centre: mostly near the palm centre as when following, sometimes far off as when a finder starts.
-        off = torch.where(self._uniform(batch, 1) < 0.7, 8.0, 24.0)
+        off = torch.where(self._uniform(batch, 1) < 1 - config.far_off, config.off_mm, config.far_off_mm)
         jitter = self._normal(batch, 3) * off
         jitter *= (60 / jitter.norm(dim=-1, keepdim=True)).clamp(max=1)
         hand = self._uniform(batch) >= config.no_hand
@@ -104,7 +124,7 @@ class CropSource:
             chosen = torch.randint(len(self.negatives), (len(given),), generator=generator, device=device)
             depth[given] = self.negatives[chosen].to(depth)
 
-        return CropBatch(depth, xyz_to_uvdn(joints, centre, cube), hand, cube)
+        return CropBatch(depth, xyz_to_uvdn(joints, centre, cube), hand, centre, cube)
 
     def _poses(self, batch):
         """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little more than a few."""
@@ -116,14 +136,17 @@ class CropSource:
 
     def _views(self, batch, frames):
         """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show
-        their hands, and rarely an elbow between camera and hand."""
+        their hands, rarely an elbow between camera and hand, and never right before it."""
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
         towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]                         # < 0: elbow nearer than hand
         facing = rotation[..., 2, 2].abs()                                                   # 1: palm or back to the camera
         second = torch.where(self._uniform(batch) < 0.5, facing[1] > facing[0],
                              (towards[0] < -0.35) & (self._uniform(batch) < 0.8))
         pose = torch.eye(4, device=self.device).repeat(batch, 1, 1)
-        pose[:, :3, :3] = torch.where(second[:, None, None], rotation[1], rotation[0])
+        chosen = torch.where(second[:, None, None], rotation[1], rotation[0])
+        hidden = (chosen @ frames[:, FOREARM, :3, :1])[:, 2, 0] < BEHIND_ARM                 # these turn front to back
+        turn = torch.where(hidden[:, None], torch.tensor([1., -1., -1.], device=self.device), 1.0)
+        pose[:, :3, :3] = turn[:, :, None] * chosen
         near, far = (torch.tensor(v).log() for v in (self.config.near_mm, self.config.far_mm))
         z = (near + (far - near) * self._uniform(batch)).exp()
         aside = (self._uniform(batch, 2) - 0.5) * torch.tensor([1.2, 0.9], device=self.device)

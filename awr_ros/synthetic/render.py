@@ -55,6 +55,13 @@ def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
     return torch.cat([tangent, xyz[..., 2:] - centre[..., 2:]], -1) / half
 
 
+def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
+    """The inverse. uvdn: (B,J,3); centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) [mm] camera optical frame."""
+    centre, offset = centre_xyz[:, None], uvdn * (cube_mm / 2)[:, None, None]
+    z = offset[..., 2:] + centre[..., 2:]
+    return torch.cat([(centre[..., :2] + offset[..., :2]) / centre[..., 2:] * z, z], -1)
+
+
 def close_pinholes(depth):
     """Fill holes of a pixel or two between splats: a morphological closing of the nearer surface. depth: (B,1,H,W)."""
     return _close_padded(torch.nn.functional.pad(depth, (2, 2, 2, 2), value=torch.inf))

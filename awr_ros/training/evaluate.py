@@ -45,10 +45,11 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
 
 @torch.inference_mode()
 def evaluate_crops(network, crops, sheet=None):
-    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion, view and offset."""
-    for kind, config, count in (('turned as when followed', CropConfig(aligned=1.0), crops),
+    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
+    centre as when following, the others also as when a search starts."""
+    for kind, config, count in (('turned as when followed', CropConfig(aligned=1.0, far_off=0.0), crops),
                                 ('as at first sight', CropConfig(aligned=0.0), crops // 4),
-                                ('turned, nothing beside the hand', CropConfig(aligned=1.0, clutter=False), crops // 4)):
+                                ('turned, nothing beside the hand', CropConfig(aligned=1.0, far_off=0.0, clutter=False), crops // 4)):
         figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
         print_crops(kind, *figures[:5])
         if sheet:
@@ -69,11 +70,11 @@ def crop_figures(network, source, batches):
         pred, confidence, hand_score, judged = read(batch.depth)
         _, other_confidence, _, other_judged = read(batch.depth.flip(-1))
         lead = judged - other_judged if read.judge else confidence.mean(1) - other_confidence.mean(1)
-        error = (pred - batch.joints_uvdn).norm(dim=-1) * batch.cube_mm[:, None] / 2        # (B,21) [mm]
+        error = batch.errors_mm(pred)                                                       # (B,21)
         errors.append(error[batch.hand])
         leads.append(lead[batch.hand])
         sure.append(confidence.mean(1)), is_hand.append(batch.hand), found.append(hand_score)
-        worst += [(error[i].mean().item(), _one(batch, i), pred[i]) for i in batch.hand.nonzero()[:, 0]]
+        worst += [(error[i].mean().item(), batch[i], pred[i]) for i in batch.hand.nonzero()[:, 0]]
         worst = sorted(worst, key=lambda entry: -entry[0])[:48]
     return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
 
@@ -93,9 +94,5 @@ def print_crops(kind, error, lead, sure, is_hand, found):
     print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
 
 
-def _one(batch, index):
-    return [getattr(batch, name)[index] for name in CropBatch.__dataclass_fields__]
-
-
-def _many(rows):
-    return CropBatch(*(torch.stack(column) for column in zip(*rows)))
+def _many(crops):
+    return CropBatch(*(torch.stack([getattr(crop, name) for crop in crops]) for name in CropBatch.__dataclass_fields__))

@@ -40,12 +40,13 @@ def _smooth_l1(pred, target, reduction):
 
 
 def validation_figures(field, hand_logit, batch, kernel_size):
-    """Errors on labelled crops: {name: float}, joints in mm (the crop's perspective counts as parallel).
+    """Errors on labelled crops: {name: float}, joints in mm in space.
 
     field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch.
     """
-    pred, _ = decode(field[batch.hand].float(), batch.depth[batch.hand], kernel_size)
-    error = (pred - batch.joints_uvdn[batch.hand]).norm(dim=-1) * batch.cube_mm[batch.hand, None] / 2             # (n,J) [mm]
+    hands = batch[batch.hand]
+    pred, _ = decode(field[batch.hand].float(), hands.depth, kernel_size)
+    error = hands.errors_mm(pred)                                                           # (n,J)
     tips = error[:, [4, 8, 12, 16, 20]] if error.shape[1] == 21 else error
     return {'mean_mm': error.mean().item(), 'median_mm': error.median().item(), 'tips_mm': tips.mean().item(),
             'max_below_20mm': (error.amax(1) < 20).float().mean().item(),

@@ -187,8 +187,7 @@ def other_things(folder, config, model, rank):
 @torch.no_grad()
 def predicted_sheet(path, network, batch, device):
     """A picture of what a network says of the first crops with hands of a CropBatch."""
-    shown = batch.hand.nonzero()[:48, 0]
-    batch = CropBatch(*(getattr(batch, name)[shown] for name in CropBatch.__dataclass_fields__))
+    batch = batch[batch.hand.nonzero()[:48, 0]]
     field, _ = network.eval()(batch.depth.to(device))
     joints, _ = decode(field.float().cpu(), batch.depth, network.config.kernel_size)
     crop_sheet(path, batch, joints)
@@ -221,7 +220,7 @@ def validate(network, batches, device):
     network.eval()
     sums = {}
     for batch in batches:
-        batch = CropBatch(*(getattr(batch, name).to(device) for name in CropBatch.__dataclass_fields__))
+        batch = batch.to(device)
         for name, value in validation_figures(*network(batch.depth), batch, network.config.kernel_size).items():
             sums[name] = sums.get(name, 0) + value / len(batches)
     return sums
