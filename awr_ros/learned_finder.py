@@ -17,7 +17,7 @@ COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cel
 FAR_MM = 2450.0                         # deeper counts as invalid
 OUTPUTS = 4                             # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
-LEAST_SCORE = 0.15                      # [0,1] of a candidate; chosen together with the tracker's thresholds
+LEAST_SCORE = 0.05                      # [0,1] of a candidate
 NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the less likely is left out
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
-from awr_ros.learned_finder import LearnedFinder
+from awr_ros.learned_finder import LEAST_SCORE, Candidate, LearnedFinder
 from awr_ros.skeleton import SIDES
 from awr_ros.smoothing import OneEuro
 from awr_ros.tracker_config import TrackerConfig
@@ -18,7 +18,13 @@ MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
 PLACES_ALONE = 8
 PLACES_BESIDE = 2           # while some hand is tracked
-WORTH_A_LOOK = 0.1          # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+LIKELY = 0.15               # [0,1] least finder's score of these
+WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+WORTH_ANOTHER = 0.25        # of what starts a track; a place that scores less when looked at again is not looked at once more
+# Log odds that what is found is a hand: logit of the finder's score, logit of the hand score, mean joint score, constant.
+# Fitted to candidates in rendered scenes (python -m awr_ros fit-start).
+START_FINDER, START_HAND, START_JOINTS, START_BIAS = 0.60, 0.41, 17.0, -11.5
+UNKNOWN = 0.5               # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
@@ -53,6 +59,7 @@ class Timings:
 class _Track:
     id: str
     pose: object                                            # the last HandPose that was believed
+    other: object                                           # what the other side read then, None when it was not asked
     stamp_s: float                                          # when
     right_odds: float                                       # log odds that it is a right hand
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))       # [mm/s] of the palm
@@ -115,88 +122,115 @@ class HandTracker:
 
     def _follow(self, depth_mm, intrinsics, stamp_s):
         """Look for every known hand where it should be by now."""
-        wanted, sides = [], []
-        for track in self._tracks:
-            wanted.append(track.pose.request(track.palm + track.velocity * (stamp_s - track.stamp_s) if track.seen else None))
-            unsure = abs(track.right_odds) < SURE_ODDS or track.frames % SIDE_CHECK_EVERY == 0
-            sides.append((self.config.side,) if self.config.side != 'auto' else SIDES if unsure else (track.pose.side,))
+        expected = [self._expected(track, stamp_s) for track in self._tracks]
         # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it nearer.
         claims = []
-        for track, request, readings in zip(self._tracks, wanted, self._read(depth_mm, intrinsics, wanted, sides)):
+        readings_of_all = self._read(depth_mm, intrinsics, [requests for _, requests in expected])
+        for track, (palm, _), readings in zip(self._tracks, expected, readings_of_all):
             track.seen = False
             if readings:
                 odds = float(np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS))
                 pose = self._as_side(readings, odds, track.pose.side)
                 if pose.hand_score >= self.config.lose_threshold:
-                    claims.append((np.linalg.norm(_palm(pose) - request.centre_xyz), len(claims), track, pose, odds))
+                    claims.append((np.linalg.norm(_palm(pose) - palm), len(claims), track, pose, readings, odds))
         taken = []
-        for _, _, track, pose, odds in sorted(claims, key=lambda claim: claim[:2]):
+        for _, _, track, pose, readings, odds in sorted(claims, key=lambda claim: claim[:2]):
             if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
                 taken.append(_palm(pose))
-                self._accept(track, pose, odds, stamp_s)
+                self._accept(track, pose, readings, odds, stamp_s)
         self._tracks = [t for t in self._tracks if t.seen or stamp_s - t.stamp_s <= self.config.coast_s]
 
-    def _accept(self, track, pose, right_odds, stamp_s):
+    def _expected(self, track, stamp_s):
+        """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side: Request}."""
+        moved = track.velocity * (stamp_s - track.stamp_s) if track.seen else np.zeros(3)
+        sides = (track.pose.side,)
+        if self.config.side != 'auto':
+            sides = (self.config.side,)
+        elif abs(track.right_odds) < SURE_ODDS or track.frames % SIDE_CHECK_EVERY == 0:
+            sides = SIDES
+        requests = {}
+        for side in sides:
+            # Each side looks from where it saw the hand itself. Where the other one did it is at a disadvantage: of ten left
+            # hands that were first looked at as right ones one stayed a right one.
+            other = track.other
+            own = (other if other and other.side == side and np.linalg.norm(_palm(other) - track.palm) < SAME_HAND_MM
+                   else track.pose)
+            requests[side] = replace(own.request(_palm(own) + moved), side=side)
+        return track.palm + moved, requests
+
+    def _accept(self, track, pose, readings, right_odds, stamp_s):
         if pose.side != track.pose.side:                    # its joints are others now: nothing to glide from
             track.smooth = OneEuro()
         moved, dt = _palm(pose) - track.palm, stamp_s - track.stamp_s
-        track.pose, track.right_odds, track.stamp_s, track.seen = pose, right_odds, stamp_s, True
+        track.pose, track.other = pose, _other(readings, pose)
+        track.right_odds, track.stamp_s, track.seen = right_odds, stamp_s, True
         track.frames += 1
         if dt > 0:
             velocity = moved / dt
             track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
 
     def _search(self, depth_mm, intrinsics, stamp_s, centres_xyz):
-        """Verify the finder's candidates by the network; those that pass a second time, centred, turned and from both sides."""
+        """Verify the finder's candidates by the network: looked at as they are offered, again centred, turned and as both
+        sides, and once more as each side saw them."""
         config = self.config
         start = time.perf_counter()
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
         self._finding_s += time.perf_counter() - start
-        places = [c for c in candidates
-                  if all(np.linalg.norm(c - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
+        places = [place for place in candidates
+                  if all(np.linalg.norm(place.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
         at_once = PLACES_BESIDE if self._tracks else PLACES_ALONE
         if len(places) > at_once:
             first = self._searches * at_once % len(places)
             places = (places[first:] + places[:first])[:at_once]
         self._searches += 1
         usual = 'right' if config.side == 'auto' else config.side
-        rough = self._estimate(depth_mm, intrinsics, [Request(place, usual) for place in places])
-        rough = sorted((p for p in rough if p is not None and p.hand_score >= WORTH_A_LOOK),
-                       key=lambda pose: -pose.hand_score)
-        wanted = []
-        for pose in rough:
+        rough = self._estimate(depth_mm, intrinsics, [Request(place.centre_xyz, usual) for place in places])
+        rough = sorted(((place, pose) for place, pose in zip(places, rough)
+                        if pose is not None and pose.hand_score >= WORTH_A_LOOK), key=lambda entry: -entry[1].hand_score)
+        places, wanted = [], []
+        for place, pose in rough:
             if all(np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2 for other in wanted):
+                places.append(place)
                 wanted.append(pose.request())
-        sides = [SIDES if config.side == 'auto' else (usual,)] * len(wanted)
+        sides = SIDES if config.side == 'auto' else (usual,)
+        looks = self._read(depth_mm, intrinsics, [{side: replace(request, side=side) for side in sides} for request in wanted])
+        looks = [(place, readings) for place, readings in zip(places, looks)
+                 if any(_start_score(place, pose) >= WORTH_ANOTHER * self._least() for pose in readings.values())]
+        # Each side looks once more from where it saw the hand itself: see _expected.
+        again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()} for _, readings in looks])
         found = []
-        for readings in self._read(depth_mm, intrinsics, wanted, sides):
+        for (place, _), readings in zip(looks, again):
             if readings:
                 odds = _right_odds(readings)
-                found.append((self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual), odds))
-        for pose, odds in sorted(found, key=lambda entry: -entry[0].hand_score):
-            least = max(config.score_threshold, config.beside_threshold) if self._tracks else config.score_threshold
-            believed = pose.hand_score >= least and np.nanmean(pose.joint_scores) >= config.joint_threshold
-            if (believed and len(self._tracks) < config.max_hands
+                pose = self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual)
+                found.append((_start_score(place, pose), pose, readings, odds))
+        for score, pose, readings, odds in sorted(found, key=lambda entry: -entry[0]):
+            if (score >= self._least() and len(self._tracks) < config.max_hands
                     and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
-                self._tracks.append(_Track(str(self._next_id), pose, stamp_s, odds))
+                self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds))
                 self._next_id += 1
 
+    def _least(self):
+        """Start score that starts a track now."""
+        return max(self.config.score_threshold, self.config.beside_threshold) if self._tracks else self.config.score_threshold
+
     def _candidates(self, depth_mm, intrinsics, centres_xyz):
-        """(n,3) [mm] or a list of (3,)."""
+        """A list of Candidate."""
         config = self.config
         if config.finder == 'learned':
             self._learned = self._learned or LearnedFinder()
-            found = self._learned.find(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
-            return [candidate.centre_xyz for candidate in found]
+            least = LIKELY if self._tracks else LEAST_SCORE
+            return self._learned.find(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm, least)
         if config.finder == 'external':
-            return np.asarray(centres_xyz, np.float64).reshape(-1, 3)
-        return find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
+            places = np.asarray(centres_xyz, np.float64).reshape(-1, 3)
+        else:
+            places = find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
+        return [Candidate(place, UNKNOWN) for place in places]
 
-    def _read(self, depth_mm, intrinsics, wanted, sides):
-        """The poses at each Request as each of its sides, {side: HandPose}, empty where nothing is; one network pass."""
-        requests = [replace(request, side=side) for request, its_sides in zip(wanted, sides) for side in its_sides]
-        poses = iter(self._estimate(depth_mm, intrinsics, requests))
-        return [{side: pose for side in its_sides if (pose := next(poses)) is not None} for its_sides in sides]
+    def _read(self, depth_mm, intrinsics, wanted):
+        """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing is; one network pass."""
+        poses = iter(self._estimate(depth_mm, intrinsics, [request for requests in wanted for request in requests.values()]))
+        return [{side: pose for side in requests if (pose := next(poses)) is not None} for requests in wanted]
 
     def _estimate(self, depth_mm, intrinsics, requests):
         start = time.perf_counter()
@@ -230,9 +264,31 @@ class HandTracker:
         return track.shown
 
 
+def start_score(finder_score, hand_score, joint_score):
+    """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
+    numbers or arrays."""
+    odds = (START_FINDER * _logit(finder_score) + START_HAND * _logit(hand_score) + START_JOINTS * np.asarray(joint_score)
+            + START_BIAS)
+    return 1 / (1 + np.exp(-odds))
+
+
+def _logit(score):
+    score = np.clip(score, 1e-3, 1 - 1e-3)          # surer than that no score can be
+    return np.log(score / (1 - score))
+
+
+def _start_score(candidate, pose):
+    return float(start_score(candidate.score, pose.hand_score, np.nanmean(pose.joint_scores)))
+
+
 def _palm(pose):
     """(3,) float64 [mm]"""
     return pose.centre_xyz
+
+
+def _other(readings, pose):
+    """The reading that is not `pose`, None when there is none."""
+    return next((reading for reading in readings.values() if reading is not pose), None)
 
 
 def _right_odds(readings):

@@ -13,9 +13,8 @@ class TrackerConfig:
     side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
     finder: str = 'learned'             # how new hands are found: by the network, 'nearest' by depth alone, 'external' where
                                         # the caller says
-    score_threshold: float = 0.5        # [0,1] hand score that starts a track
-    beside_threshold: float = 0.9       # [0,1] hand score that starts a track beside another: an arm may pass for a second hand
-    joint_threshold: float = 0.65       # [0,1] mean joint score that starts a track: low on faces and other things
+    score_threshold: float = 0.55       # [0,1] score that starts a track, of finder, hand and joints (tracker.start_score)
+    beside_threshold: float = 0.8       # [0,1] the same beside another hand, whose arm may pass for a second one
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
     coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
     min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
@@ -32,12 +31,9 @@ class TrackerConfig:
             raise ValueError(f"side must be 'auto', 'left' or 'right', got {self.side!r}")
         if self.finder not in FINDERS:
             raise ValueError(f'finder must be one of {FINDERS}, got {self.finder!r}')
-        if not 0 <= self.lose_threshold <= self.score_threshold <= 1:
-            raise ValueError('0 <= lose_threshold <= score_threshold <= 1 must hold, got '
-                             f'{self.lose_threshold} and {self.score_threshold}')
-        if not 0 <= min(self.joint_threshold, self.beside_threshold) <= max(self.joint_threshold, self.beside_threshold) <= 1:
-            raise ValueError(f'joint_threshold and beside_threshold must be in [0,1], got {self.joint_threshold} and '
-                             f'{self.beside_threshold}')
+        for name in ('score_threshold', 'beside_threshold', 'lose_threshold'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must be in [0,1], got {getattr(self, name)}')
         if not 0 < self.min_depth_mm < self.max_depth_mm:
             raise ValueError(f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}')
         if self.coast_s < 0 or self.search_every < 1:

@@ -124,7 +124,7 @@ def test_joints_that_a_network_lacks_are_nan_and_the_others_are_its_own(estimato
 
 def test_a_tracker_follows_hands_with_fewer_joints_and_draws_them(estimator, scene):
     depth_mm, intrinsics, _ = scene
-    config = TrackerConfig(max_hands=1, score_threshold=0.0, lose_threshold=0.0, joint_threshold=0.0, side='right')
+    config = TrackerConfig(max_hands=1, score_threshold=0.0, lose_threshold=0.0, side='right')
     tracker = HandTracker(estimator, config)                    # untrained: whatever it says passes
     frames = [tracker.update(depth_mm, intrinsics, i / 30) for i in range(3)]
     assert [len(hands) for hands in frames] == [1, 1, 1] and len({hands[0].id for hands in frames}) == 1

@@ -9,7 +9,7 @@ from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPose
 from awr_ros.learned_finder import Candidate
 from awr_ros.skeleton import palm_centre
-from awr_ros.tracker import HandTracker, TrackerConfig
+from awr_ros.tracker import HandTracker, TrackerConfig, start_score
 
 K = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 SHAPE = np.zeros((21, 3))
@@ -32,7 +32,7 @@ class Scene:
         self.description = 'a scene'
         monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda: self)
 
-    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm):
+    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score):
         places = self.candidates
         if places is None:
             places = [p + 20 for i, p in enumerate(self.palms) if i not in self.hidden]
@@ -118,9 +118,6 @@ def test_a_hand_that_comes_back_in_time_keeps_its_id_and_later_gets_a_new_one(mo
 def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene)
-    scene.scores[0] = 0.4                                   # below the 0.5 that starts a track
-    assert run(tracker, 6) == [[]] * 6
-    scene.scores[0] = 0.985
     assert run(tracker, 1, start=1.0)[0][0].state == 'new'
     scene.scores[0] = 0.4                                   # above the 0.3 that ends it
     assert run(tracker, 1, start=1.1)[0][0].state == 'ok'
@@ -130,8 +127,9 @@ def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
 
 def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
-    scene.scores = [0.99, 0.8]
-    tracker = HandTracker(scene)
+    scene.scores = [0.99, 0.4]                              # start scores of 0.995 and 0.96
+    config = TrackerConfig(score_threshold=0.5, beside_threshold=0.98)
+    tracker = HandTracker(scene, config)
     assert ids(run(tracker, 12))[-1] == ['0']
     scene.hidden = {0}
     assert ids(run(tracker, 12, start=1.0))[-1] == ['1']             # alone it will do
@@ -195,14 +193,22 @@ def test_a_second_hand_is_found_within_search_every_frames(monkeypatch):
 
 def test_what_the_network_calls_a_hand_without_finding_its_joints_starts_no_track(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
-    scene.joint_score = 0.6 
+    scene.joint_score = 0.4
     assert ids(run(HandTracker(scene), 5))[-1] == []
-    assert ids(run(HandTracker(scene, TrackerConfig(joint_threshold=0.5)), 5))[-1] == ['0']
+    assert ids(run(HandTracker(scene, TrackerConfig(score_threshold=0.1)), 5))[-1] == ['0']
     scene.joint_score = 0.8
     tracker = HandTracker(scene)
     run(tracker, 2)
     scene.joint_score = 0.5                                 # once known, a hand may be hard to read
     assert ids(run(tracker, 5, start=0.1))[-1] == ['0']
+
+
+def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
+    scores = np.array([0.1, 0.5, 0.9])
+    for start in (start_score(scores, 0.5, 0.7), start_score(0.5, scores, 0.7), start_score(0.5, 0.5, scores)):
+        assert (np.diff(start) > 0.04).all() and ((0 < start) & (start < 1)).all()
+    assert start_score(0.9, 1.0, 0.8) > 0.95 and start_score(0.1, 0.1, 0.5) < 0.05
+    assert np.isfinite(start_score(0.0, 0.0, 0.0)) and np.isfinite(start_score(1.0, 1.0, 1.0))
 
 
 def test_the_side_is_the_one_the_network_is_surer_of(monkeypatch):
@@ -299,7 +305,7 @@ def test_reset_forgets_hands_but_goes_on_counting(monkeypatch):
 
 
 @pytest.mark.parametrize('change', [
-    {'max_hands': 0}, {'side': 'both'}, {'finder': 'magic'}, {'score_threshold': 1.2}, {'lose_threshold': 0.99},
+    {'max_hands': 0}, {'side': 'both'}, {'finder': 'magic'}, {'score_threshold': 1.2}, {'lose_threshold': -0.1}, {'beside_threshold': 1.1},
     {'min_depth_mm': 0.0}, {'max_depth_mm': 100.0}, {'coast_s': -0.1}, {'search_every': 0}, {'score_threshold': math.nan}])
 def test_impossible_configurations_are_refused_by_name(change):
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -44,7 +44,6 @@ def _add_tracker(group):
     number('--search-every', type=int, default=DEFAULTS.search_every)
     number('--score-threshold', type=float, default=DEFAULTS.score_threshold)
     number('--beside-threshold', type=float, default=DEFAULTS.beside_threshold)
-    number('--joint-threshold', type=float, default=DEFAULTS.joint_threshold)
     number('--lose-threshold', type=float, default=DEFAULTS.lose_threshold)
     metres = partial(group.add_argument, type=float, metavar='M', help='[m], default: %(default)s')
     metres('--min-depth', default=DEFAULTS.min_depth_mm / MM_PER_M)
@@ -66,7 +65,7 @@ def run_track(arguments):
     config = TrackerConfig(
         max_hands=arguments.max_hands, side=arguments.side, finder=arguments.finder, search_every=arguments.search_every,
         score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
-        joint_threshold=arguments.joint_threshold, lose_threshold=arguments.lose_threshold, coast_s=arguments.coast_time,
+        lose_threshold=arguments.lose_threshold, coast_s=arguments.coast_time,
         min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M,
         smoothing=arguments.smoothing, smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
         smoothing_beta=arguments.smoothing_beta / MM_PER_M)

@@ -56,11 +56,9 @@ TABLE = (
               'near or ends, external where ~/centre or ~/boxes say', LIVE, choices=FINDERS),
     Parameter('search_every', DEFAULTS.search_every, 'images between searches while some hands, but not max_hands, are '
               'tracked; without any every image is searched', LIVE, range=(1, 1000)),
-    Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, [0,1]', LIVE,
+    Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, of finder, hand and joints, [0,1]', LIVE,
               range=(0.0, 1.0)),
     Parameter('beside_threshold', DEFAULTS.beside_threshold, 'the same while another hand is tracked, whose arm may pass for one, '
-              '[0,1]', LIVE, range=(0.0, 1.0)),
-    Parameter('joint_threshold', DEFAULTS.joint_threshold, 'mean score of its joints from which on a new hand is believed, '
               '[0,1]', LIVE, range=(0.0, 1.0)),
     Parameter('lose_threshold', DEFAULTS.lose_threshold, 'score below which a tracked hand counts as not seen, [0,1]',
               LIVE, range=(0.0, 1.0)),
@@ -99,7 +97,6 @@ class Parameters:
     search_every: int           # [images]
     score_threshold: float      # [0,1]
     beside_threshold: float     # [0,1]
-    joint_threshold: float      # [0,1]
     lose_threshold: float       # [0,1]
     coast_time: float           # [s]
     min_depth: float            # [m]
@@ -129,7 +126,7 @@ class Parameters:
     def tracker_config(self):
         return TrackerConfig(max_hands=self.max_hands, side=self.side, finder=self.finder,
                              score_threshold=self.score_threshold, beside_threshold=self.beside_threshold,
-                             joint_threshold=self.joint_threshold, lose_threshold=self.lose_threshold,
+                             lose_threshold=self.lose_threshold,
                              coast_s=self.coast_time, min_depth_mm=self.min_depth * MM_PER_M,
                              max_depth_mm=self.max_depth * MM_PER_M, search_every=self.search_every,
                              smoothing=self.smoothing, smoothing_min_cutoff_hz=self.smoothing_min_cutoff,

@@ -8,6 +8,7 @@ from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.tracker import UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_curves
 from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, scene_figures
@@ -89,7 +90,7 @@ def print_crops(kind, error, lead, sure, is_hand, found):
     for threshold in (0.3, 0.6, 0.9):
         print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
               f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
-    start = (found >= DEFAULTS.score_threshold) & (sure >= DEFAULTS.joint_threshold)
+    start = torch.from_numpy(start_score(UNKNOWN, found.numpy(), sure.numpy())) >= DEFAULTS.score_threshold
     print(f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
     print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
 

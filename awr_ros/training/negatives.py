@@ -1,4 +1,4 @@
-"""Crops of what the finder offers beside hands: faces, elbows, bodies, things, from rendered scenes.
+"""Crops of what the finders offer beside hands: faces, elbows, bodies, things, from rendered scenes.
 
 Drawing scenes costs a hundred times what a crop does, so a run renders some thousand such crops once and draws from them.
 """
@@ -9,6 +9,7 @@ import torch
 
 from awr_ros.crop import crop_hand
 from awr_ros.finder import find_candidates
+from awr_ros.learned_finder import LearnedFinder
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker_config import TrackerConfig
@@ -27,10 +28,15 @@ def render_negatives(count, crop_size, cube_mm, seed=NEGATIVES_SEED, progress=it
 
 
 def _crops(scenes, rng, config, crop_size, cube_mm):
+    finder = LearnedFinder()
     while True:
         scene = scenes.draw()
         palms = [palm_centre(hand.joints_xyz) for hand in scene.hands]
-        for place in find_candidates(scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm):
+        within = scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm
+        nearest = find_candidates(*within)
+        places = [candidate.centre_xyz for candidate in finder.find(*within)]
+        places += [nearest[i] for i in rng.permutation(len(nearest))[:1]]
+        for place in places:
             place = place + rng.normal(0, JITTER_MM, 3)
             if place[2] < config.min_depth_mm or any(np.linalg.norm(place - palm) < CLEAR_MM for palm in palms):
                 continue
