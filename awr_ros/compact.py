@@ -90,20 +90,27 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
-        self.judge = Judge(len(config.joint_names), config.judge) if config.judge else None     # of the read-out, not of forward
+        self.judge = None                               # of the read-out, not of forward
+        if config.judge:
+            self.judge = Judge(len(config.joint_names), config.widths[-1], config.judge)
 
     def fields(self, depth):
         """Fields to supervise: here there is only one. Returns a list of (B,4J,S/4,S/4)."""
         return [self(depth)[0]]
 
     def forward(self, depth):
+        return self.look(depth)[:2]
+
+    def look(self, depth):
+        """What forward returns, and a summary (B,C) of the crop, the mean of the coarsest level."""
         x = self.stem(depth)
         levels = []
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
-        hand = self.hand(x.mean((2, 3))).squeeze(1)
+        summary = x.mean((2, 3))
+        hand = self.hand(summary).squeeze(1)
         x = self.laterals[-1](x)
         for level, lateral, fuse in zip(levels[-2::-1], self.laterals[-2::-1], reversed(self.fuse)):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
-        return self.field(x), hand
+        return self.field(x), hand, summary

@@ -80,7 +80,7 @@ class HandTracker:
         self.estimator, self.config = estimator, config
         self._learned = None        # loaded when it is first asked: the parameter is live
         self.timings = Timings()
-        self._next_id = 0
+        self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
         self.reset()
 
     @classmethod
@@ -170,9 +170,7 @@ class HandTracker:
             track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
 
     def _search(self, depth_mm, intrinsics, stamp_s, centres_xyz):
-        """Verify the finder's candidates by the network: looked at as they are offered, again centred, turned and as both
-        sides, and once more as each side saw them."""
-        config = self.config
+        """Start tracks where the finder's candidates turn out to be hands."""
         start = time.perf_counter()
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
         self._finding_s += time.perf_counter() - start
@@ -183,19 +181,33 @@ class HandTracker:
             first = self._searches * at_once % len(places)
             places = (places[first:] + places[:first])[:at_once]
         self._searches += 1
+        for place, readings, pose, odds in self.verify(depth_mm, intrinsics, places, self._least()):
+            if (_start_score(place, pose) >= self._least() and len(self._tracks) < self.config.max_hands
+                    and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
+                self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds))
+                self._next_id += 1
+
+    def verify(self, depth_mm, intrinsics, places, least=0.0):
+        """What the network makes of a list of Candidate, looked at as they are offered, again centred, turned and as both
+        sides, and once more as each side saw them. Places that will hardly reach the start score `least` are left out early.
+
+        Returns a list of (Candidate, {side: HandPose}, the likelier of these, log odds of a right hand), the surest first.
+        """
+        config = self.config
         usual = 'right' if config.side == 'auto' else config.side
         rough = self._estimate(depth_mm, intrinsics, [Request(place.centre_xyz, usual) for place in places])
         rough = sorted(((place, pose) for place, pose in zip(places, rough)
-                        if pose is not None and pose.hand_score >= WORTH_A_LOOK), key=lambda entry: -entry[1].hand_score)
-        places, wanted = [], []
+                        if pose is not None and (pose.hand_score >= WORTH_A_LOOK or not least)),
+                       key=lambda entry: -entry[1].hand_score)
+        worth, wanted = [], []
         for place, pose in rough:
             if all(np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2 for other in wanted):
-                places.append(place)
+                worth.append(place)
                 wanted.append(pose.request())
         sides = SIDES if config.side == 'auto' else (usual,)
         looks = self._read(depth_mm, intrinsics, [{side: replace(request, side=side) for side in sides} for request in wanted])
-        looks = [(place, readings) for place, readings in zip(places, looks)
-                 if any(_start_score(place, pose) >= WORTH_ANOTHER * self._least() for pose in readings.values())]
+        looks = [(place, readings) for place, readings in zip(worth, looks)
+                 if any(_start_score(place, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
         # Each side looks once more from where it saw the hand itself: see _expected.
         again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()} for _, readings in looks])
         found = []
@@ -203,12 +215,8 @@ class HandTracker:
             if readings:
                 odds = _right_odds(readings)
                 pose = self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual)
-                found.append((_start_score(place, pose), pose, readings, odds))
-        for score, pose, readings, odds in sorted(found, key=lambda entry: -entry[0]):
-            if (score >= self._least() and len(self._tracks) < config.max_hands
-                    and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
-                self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds))
-                self._next_id += 1
+                found.append((place, readings, pose, odds))
+        return sorted(found, key=lambda entry: -_start_score(entry[0], entry[2]))
 
     def _least(self):
         """Start score that starts a track now."""
@@ -267,12 +275,13 @@ class HandTracker:
 def start_score(finder_score, hand_score, joint_score):
     """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
     numbers or arrays."""
-    odds = (START_FINDER * _logit(finder_score) + START_HAND * _logit(hand_score) + START_JOINTS * np.asarray(joint_score)
+    odds = (START_FINDER * logit(finder_score) + START_HAND * logit(hand_score) + START_JOINTS * np.asarray(joint_score)
             + START_BIAS)
     return 1 / (1 + np.exp(-odds))
 
 
-def _logit(score):
+def logit(score):
+    """Log odds of scores in [0,1], numbers or arrays."""
     score = np.clip(score, 1e-3, 1 - 1e-3)          # surer than that no score can be
     return np.log(score / (1 - score))
 

@@ -22,24 +22,33 @@ def readings(count, seed, bend):
     generator = torch.Generator().manual_seed(seed)
     joints = 0.3 * torch.randn(count, 21, 3, generator=generator)
     joints[:, -4:, 2] += bend
-    return joints, 0.8 + 0.05 * torch.randn(count, 21, generator=generator), 3 * torch.randn(count, generator=generator)
+    scores, logit = 0.8 + 0.05 * torch.randn(count, 21, generator=generator), 3 * torch.randn(count, generator=generator)
+    return joints, scores, logit, torch.rand(count, 8, generator=generator)
 
 
 def test_it_learns_which_of_two_readings_is_the_likelier():
     torch.manual_seed(0)
-    right, loss = fit_judge(Judge(21, 16), readings(2000, 1, 0.25), readings(2000, 2, -0.25))
+    right, loss = fit_judge(Judge(21, 8, 16), readings(2000, 1, 0.25), readings(2000, 2, -0.25))
     assert right > 0.9 and loss < 0.3
 
 
 def test_of_two_alike_it_says_nothing():
     torch.manual_seed(0)
-    right, loss = fit_judge(Judge(21, 16), readings(2000, 1, 0.0), readings(2000, 2, 0.0))
+    right, loss = fit_judge(Judge(21, 8, 16), readings(2000, 1, 0.0), readings(2000, 2, 0.0))
     assert 0.35 < right < 0.65 and loss > 0.5
 
 
 def test_where_the_hand_is_in_the_crop_does_not_matter():
-    judge, (joints, scores, logit) = Judge(21, 16), readings(5, 3, 0.1)
-    torch.testing.assert_close(judge(joints + 0.2, scores, logit), judge(joints, scores, logit), rtol=1e-4, atol=1e-4)
+    judge, (joints, *others) = Judge(21, 8, 16).eval(), readings(5, 3, 0.1)
+    torch.testing.assert_close(judge(joints + 0.2, *others), judge(joints, *others), rtol=1e-4, atol=1e-4)
+
+
+def test_it_heeds_the_summary_of_the_crop():
+    torch.manual_seed(0)
+    as_is, mirrored = readings(2000, 1, 0.0), readings(2000, 2, 0.0)
+    as_is[3][:, 2] += 1
+    right, _ = fit_judge(Judge(21, 8, 16), as_is, mirrored)
+    assert right > 0.9
 
 
 def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
@@ -48,7 +57,7 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     save_checkpoint(tmp_path / 'without.pt', network, 77, {'mean_mm': 9.0}, {'by': 'a test'})
     right, _ = train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128)
     judged, about = load_checkpoint(tmp_path / 'with.pt')
-    assert 0 <= right <= 1 and judged.config == replace(TINY, judge=64)
+    assert 0 <= right <= 1 and judged.config == replace(TINY, judge=128)
     assert (about['step'], about['recipe'], about['metrics']) == (77, {'by': 'a test'}, {'mean_mm': 9.0, 'side_right': right})
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
     before, after = TorchEngine(load_checkpoint(tmp_path / 'without.pt')[0]).read(crops), TorchEngine(judged).read(crops)

@@ -85,10 +85,11 @@ def readout_module(network):
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
-            field, hand_logit = self.network(depth.to(next(self.network.parameters(), depth).dtype))
+            look = self.network.look if self.judge else self.network
+            field, hand_logit, *summary = look(depth.to(next(self.network.parameters(), depth).dtype))
             joints_uvdn, joint_scores = decode(field.float(), depth, self.kernel_size)
             hand_logit = hand_logit.float()
-            judgement = (self.judge(joints_uvdn, joint_scores, hand_logit) if self.judge else
+            judgement = (self.judge(joints_uvdn, joint_scores, hand_logit, summary[0].float()) if self.judge else
                          torch.full_like(hand_logit, torch.nan))
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
     return Readout().eval()

@@ -42,7 +42,7 @@ def scene_figures(estimator, count, seed=SCENES_SEED, progress=iter):
             palm = palm_centre(truth.joints_xyz)
             near = [i for i in range(len(hands)) if i not in taken and np.linalg.norm(palms[i] - palm) < FOUND_MM]
             taken.update(near[:1])
-            if visible < VISIBLE or not _in_image(truth.joints_uvd[list(PALM)], scene.intrinsics):
+            if visible < VISIBLE or not in_image(truth.joints_uvd[list(PALM)], scene.intrinsics):
                 continue
             figures.found.append(bool(near))
             if near:
@@ -57,7 +57,8 @@ def scene_figures(estimator, count, seed=SCENES_SEED, progress=iter):
     return figures
 
 
-def _in_image(uvd, intrinsics):
+def in_image(uvd, intrinsics):
+    """Whether points (n,3) [px, px, mm] all lie in the image."""
     return bool((uvd[:, :2] >= 0).all() and (uvd[:, 0] < intrinsics.width).all() and (uvd[:, 1] < intrinsics.height).all())
 
 

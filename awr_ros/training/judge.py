@@ -11,10 +11,10 @@ from awr_ros.offset_field import decode
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.train import keep_memory, progress_bar
 
-HIDDEN = 64
+HIDDEN = 128
 JUDGE_SEED = 3_000_000_019          # of crops that no network was trained on
 HELD_OUT = 0.1                      # share of the crops that only the figures are of
-EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 40, 128, 3e-3, 3e-2
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
 def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
@@ -45,8 +45,8 @@ def _read_both_ways(network, count, seed):
     network = network.to(memory_format=torch.channels_last)
 
     def read(depth):
-        field, hand_logit = network(depth.contiguous(memory_format=torch.channels_last))
-        return (*decode(field, depth, config.kernel_size), hand_logit)
+        field, hand_logit, summary = network.look(depth.contiguous(memory_format=torch.channels_last))
+        return (*decode(field, depth, config.kernel_size), hand_logit, summary)
     readings = ([], [])
     with progress_bar(total=count, unit='crop') as bar:
         for _ in range(-(-count // 64)):
@@ -59,14 +59,17 @@ def _read_both_ways(network, count, seed):
 
 def fit_judge(judge: Judge, as_is, mirrored):
     """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
-    (N,J) and hand_logit (N,). Returns (share judged right, mean log loss) of those held out."""
+    (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out."""
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
     def odds(chosen):
-        return judge(*(t[chosen] for t in as_is)) - judge(*(t[chosen] for t in mirrored))
+        # Together, or the norm of the summaries would take each half's own mean away, which is what tells them apart.
+        own, other = judge(*(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))).chunk(2)
+        return own - other
+    judge.train()
     for _ in range(EPOCHS):
         for chosen in torch.randperm(kept).split(BATCH):
             loss = nn_f.softplus(-odds(chosen)).mean()
@@ -74,6 +77,7 @@ def fit_judge(judge: Judge, as_is, mirrored):
             loss.backward()
             optimizer.step()
         schedule.step()
+    judge.eval()
     with torch.no_grad():
         held_out = odds(slice(kept, None))
     return (held_out > 0).float().mean().item(), nn_f.softplus(-held_out).mean().item()
