@@ -23,7 +23,7 @@ WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor t
 WORTH_ANOTHER = 0.25        # of what starts a track; a place that scores less when looked at again is not looked at once more
 # Log odds that what is found is a hand: logit of the finder's score, logit of the hand score, mean joint score, constant.
 # Fitted to candidates in rendered scenes (python -m awr_ros fit-start).
-START_FINDER, START_HAND, START_JOINTS, START_BIAS = 0.60, 0.41, 17.0, -11.5
+START_FINDER, START_HAND, START_JOINTS, START_BIAS = 0.40, 0.48, 10.2, -5.1
 UNKNOWN = 0.5               # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.

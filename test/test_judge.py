@@ -57,14 +57,18 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     save_checkpoint(tmp_path / 'without.pt', network, 77, {'mean_mm': 9.0}, {'by': 'a test'})
     right, _ = train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128)
     judged, about = load_checkpoint(tmp_path / 'with.pt')
-    assert 0 <= right <= 1 and judged.config == replace(TINY, judge=128)
+    assert 0 <= right <= 1 and judged.config == replace(TINY, judge=128, calibration=judged.config.calibration)
+    assert len(judged.config.calibration) == 2
     assert (about['step'], about['recipe'], about['metrics']) == (77, {'by': 'a test'}, {'mean_mm': 9.0, 'side_right': right})
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
     before, after = TorchEngine(load_checkpoint(tmp_path / 'without.pt')[0]).read(crops), TorchEngine(judged).read(crops)
     np.testing.assert_array_equal(before.joints_uvdn, after.joints_uvdn)
+    slope, middle = judged.config.calibration
+    np.testing.assert_allclose(after.joint_scores, 1 / (1 + np.exp(-slope * (before.joint_scores - middle))), rtol=1e-4)
     assert np.isnan(before.judgements).all() and np.isfinite(after.judgements).all()
     train_judge(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128)         # a judge is replaced
-    assert load_checkpoint(tmp_path / 'again.pt')[0].config == judged.config
+    again = load_checkpoint(tmp_path / 'again.pt')[0].config
+    assert replace(again, calibration=judged.config.calibration) == judged.config
 
 
 def test_other_networks_and_negative_sizes_are_refused(tmp_path):
@@ -73,6 +77,8 @@ def test_other_networks_and_negative_sizes_are_refused(tmp_path):
         train_judge(tmp_path / 'resnet.pt', tmp_path / 'out.pt', crops=64)
     with pytest.raises(ValueError, match='judge must be at least 0, got -1'):
         replace(TINY, judge=-1)
+    with pytest.raises(ValueError, match='calibration must be slope and middle, got'):
+        replace(TINY, calibration=(1.0,))
 
 
 def pose(side, judgement, score):

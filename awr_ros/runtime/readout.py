@@ -52,7 +52,8 @@ class EngineConfig:
 class Readings:
     """What the network says of B crops."""
     joints_uvdn: np.ndarray     # (B,J,3) float32, each axis of the crop in [-1,1]
-    joint_scores: np.ndarray    # (B,J) float32 [0,1], highest closeness claimed for the joint
+    joint_scores: np.ndarray    # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
+                                # from networks that are not calibrated
     hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
     judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.judge); NaN likewise
 
@@ -80,6 +81,7 @@ def readout_module(network):
         def __init__(self):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
+            self.calibration = getattr(network.config, 'calibration', ())
             judge = getattr(network, 'judge', None)
             self.judge = judge and judge.float()
 
@@ -91,6 +93,9 @@ def readout_module(network):
             hand_logit = hand_logit.float()
             judgement = (self.judge(joints_uvdn, joint_scores, hand_logit, summary[0].float()) if self.judge else
                          torch.full_like(hand_logit, torch.nan))
+            if self.calibration:
+                slope, middle = self.calibration
+                joint_scores = torch.sigmoid(slope * (joint_scores - middle))
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
     return Readout().eval()
 

@@ -1,9 +1,10 @@
-"""The two plots of hand pose papers: share of frames within a maximum error, and mean error of each joint."""
+"""The two plots of hand pose papers, share of frames within a maximum error and mean error of each joint; and reliability."""
 from pathlib import Path
 
 import numpy as np
 
 LIMITS_MM = np.arange(0, 80.5, 0.5)
+BINS = 10
 
 
 def draw_curves(folder, name, methods, joint_names):
@@ -33,3 +34,24 @@ def draw_curves(folder, name, methods, joint_names):
         drawn.legend()
         figure.savefig(path, dpi=120)
     return paths
+
+
+def draw_reliability(path, scores):
+    """Write a plot of how often what has a score is true; on the diagonal a score is a chance.
+
+    path: PNG; scores: {label: (scores (N,) [0,1], true (N,) bool)}. Bins of less than 20 are left out.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 5), layout='constrained')
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color='0.6', linestyle='--')
+    for label, (score, true) in scores.items():
+        of = np.clip((score * BINS).astype(int), 0, BINS - 1)
+        full = [i for i in range(BINS) if (of == i).sum() >= 20]
+        axes.plot([score[of == i].mean() for i in full], [true[of == i].mean() for i in full], marker='o', label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='score', ylabel='share that is true')
+    axes.grid(alpha=0.3)
+    axes.legend()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

@@ -36,7 +36,7 @@ def extend_evaluate(verb):
     group.add_argument('--dataset', choices=tuple(BENCHMARKS), help='whose conventions count')
     group.add_argument('--truth', type=Path, help='labels in the same format, with or without file names; NYU: or joint_data.mat')
     group.add_argument('--xyz', action='store_true', help='both are x y z [mm], y down, instead of u v d')
-    group.add_argument('--plots', type=Path, help='folder of the two plots (default: here; without --dataset none)')
+    group.add_argument('--plots', type=Path, help='folder of the plots (default: here; without --dataset none)')
     _add_source(group)
     group.add_argument('--output', type=Path, help='with --root: write the predictions of --weights here, and their truth beside')
 

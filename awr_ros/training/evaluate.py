@@ -10,8 +10,8 @@ from awr_ros.skeleton import JOINT_NAMES, TIPS
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.tracker import UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.training.curves import draw_curves
-from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, scene_figures
+from awr_ros.training.curves import draw_curves, draw_reliability
+from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, reliability, scene_figures
 from awr_ros.training.sheet import crop_sheet
 from awr_ros.training.train import VALIDATION_SEED, keep_memory
 
@@ -31,15 +31,15 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
         raise ValueError(f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
                          f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset')
     print(f"{about['step']} training samples")
-    if crops:
-        evaluate_crops(network, crops, sheet)
+    hand_scores = evaluate_crops(network, crops, sheet) if crops else {}
     estimator = HandPoseEstimator(TorchEngine(network))
     if scenes:
         figures = scene_figures(estimator, scenes)
         print_scenes(figures)
         if plots is not None:
             paths = draw_curves(plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES)
-            print('wrote', *paths)
+            draw_reliability(plots / 'scores.png', {**hand_scores, **reliability(figures)})
+            print('wrote', *paths, plots / 'scores.png')
     if seconds:
         print_sequence(estimator, seconds)
 
@@ -47,18 +47,21 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
 @torch.inference_mode()
 def evaluate_crops(network, crops, sheet=None):
     """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
-    centre as when following, the others also as when a search starts."""
+    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}."""
+    hand_scores = {}
     for kind, config, count in (('turned as when followed', CropConfig(aligned=1.0, far_off=0.0), crops),
                                 ('as at first sight', CropConfig(aligned=0.0), crops // 4),
                                 ('turned, nothing beside the hand', CropConfig(aligned=1.0, far_off=0.0, clutter=False), crops // 4)):
         figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
         print_crops(kind, *figures[:5])
+        hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
         if sheet:
             worst = figures[5]
             crop_sheet(sheet, _many([entry[1] for entry in worst]), torch.stack([entry[2] for entry in worst]),
                        [f'{entry[0]:.0f} mm' for entry in worst])
             print(f'wrote the worst {len(worst)} crops to {sheet}')
             sheet = None
+    return hand_scores
 
 
 def crop_figures(network, source, batches):

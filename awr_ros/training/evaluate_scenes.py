@@ -14,6 +14,7 @@ FOUND_MM = 60.0                     # a palm nearer than this to the truth is th
 CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
 VISIBLE = 0.6                       # hands that show less of their surface are neither asked for nor false
 RATE = 30.0                         # [Hz]
+RIGHT_MM = 10.0                     # a joint's score is its chance to be nearer to the truth than this
 
 
 @dataclass
@@ -82,10 +83,18 @@ def print_scenes(figures):
         print('joint score        ' + '  '.join(f'{low:.1f}-{low + 0.1:.1f}' for low in _SCORES))
         within = [(scores >= low) & (scores < low + 0.1) for low in _SCORES]
         print('  its error [mm]   ' + '  '.join(f'{errors[w].mean():7.1f}' if w.any() else '      -' for w in within))
-        print('  within 10 mm     ' + '  '.join(f'{(errors[w] <= 10).mean():7.1%}' if w.any() else '      -' for w in within))
+        print(f'  within {RIGHT_MM:.0f} mm     ' + '  '.join(f'{(errors[w] <= RIGHT_MM).mean():7.1%}' if w.any() else '      -' for w in within))
 
 
-_SCORES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+def reliability(figures):
+    """{label: (scores (N,) [0,1], true (N,) bool)} of the joints of the hands found."""
+    if not figures.scores:
+        return {}
+    scores, errors = (np.concatenate(column) for column in zip(*figures.scores))
+    return {f'joint score, within {RIGHT_MM:.0f} mm': (scores, errors <= RIGHT_MM)}
+
+
+_SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def print_sequence(estimator, seconds):

@@ -1,4 +1,5 @@
-"""Teach a trained network to judge sides: which of two readings of a crop, as it is and mirrored, is of the hand's own side."""
+"""What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
+the hand's own side; and how likely a joint of a given closeness is right."""
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from awr_ros.judge import Judge
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
 from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.training.evaluate_scenes import RIGHT_MM
+from awr_ros.training.logistic import fit_logistic
 from awr_ros.training.train import keep_memory, progress_bar
 
 HIDDEN = 128
@@ -18,17 +21,19 @@ EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
 def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
-    """Add a judge to a checkpoint of the compact network. Returns (share of crops judged right, mean log loss), held out.
+    """Add a judge and a calibration of joint scores to a checkpoint of the compact network.
+
+    Returns (share of crops judged right, mean log loss), held out.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and read.
     """
     network, about = load_checkpoint(weights)
     if not isinstance(network, CompactNetwork):
         raise ValueError(f'only compact networks have a judge, {weights} holds a {about["network"]}')
-    config = replace(network.config, judge=HIDDEN)
-    judged = CompactNetwork(config).eval()
+    as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
+    (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
+    judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=(slope, -constant / slope))).eval()
     judged.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False)
-    as_is, mirrored = _read_both_ways(network, crops, seed)
     torch.manual_seed(seed % 2 ** 31)
     right, loss = fit_judge(judged.judge, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
@@ -38,23 +43,27 @@ def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
 
 @torch.inference_mode()
 def _read_both_ways(network, count, seed):
-    """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each."""
+    """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
+    the joints of the former are (count,J) [mm]."""
     keep_memory()
     config = network.config
-    source = CropSource(seed, CropConfig(config.crop_size, config.cube_mm, no_hand=0.0, aligned=float(config.aligned)))
+    source = CropSource(seed, CropConfig(config.crop_size, config.cube_mm, no_hand=0.0, aligned=float(config.aligned),
+                                         far_off=0.0))
     network = network.to(memory_format=torch.channels_last)
 
     def read(depth):
         field, hand_logit, summary = network.look(depth.contiguous(memory_format=torch.channels_last))
         return (*decode(field, depth, config.kernel_size), hand_logit, summary)
-    readings = ([], [])
+    readings, errors_mm = ([], []), []
     with progress_bar(total=count, unit='crop') as bar:
         for _ in range(-(-count // 64)):
-            depth = source.draw(64).depth
-            readings[0].append(read(depth))
-            readings[1].append(read(depth.flip(-1)))
+            batch = source.draw(64)
+            readings[0].append(read(batch.depth))
+            readings[1].append(read(batch.depth.flip(-1)))
+            errors_mm.append(batch.errors_mm(readings[0][-1][0]))
             bar.update(64)
-    return tuple(tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings)
+    as_is, mirrored = (tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings)
+    return as_is, mirrored, torch.cat(errors_mm)[:count]
 
 
 def fit_judge(judge: Judge, as_is, mirrored):

@@ -1,6 +1,5 @@
 """Fit the start score (tracker.start_score): how likely what the finder offers and the network reads is a hand."""
 import numpy as np
-import torch
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.learned_finder import LearnedFinder
@@ -9,10 +8,10 @@ from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker, START_BIAS, START_FINDER, START_HAND, START_JOINTS, logit
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.evaluate_scenes import FOUND_MM, VISIBLE, in_image
+from awr_ros.training.logistic import fit_logistic
 
 START_SEED = 3_500_000_011          # of scenes that neither networks nor evaluation use
 LEAST_SCORE = 0.02                  # of candidates to fit to
-DECAY = 1e-5
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 _OF_TRACKER = (START_FINDER, START_HAND, START_JOINTS, START_BIAS)
 
@@ -47,18 +46,8 @@ def start_examples(estimator, scenes, seed=START_SEED, progress=iter):
 def fit_start(told, hand):
     """Logistic regression. told, hand: as of `start_examples`. Returns four floats: START_FINDER, _HAND, _JOINTS, _BIAS."""
     kept = hand != -2
-    inputs, target = torch.tensor(told[kept]), torch.tensor(hand[kept] >= 0).double()
-    layer = torch.nn.Linear(3, 1, dtype=torch.float64)
-    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=500, line_search_fn='strong_wolfe')
-
-    def loss():
-        optimizer.zero_grad()
-        value = torch.nn.functional.binary_cross_entropy_with_logits(layer(inputs)[:, 0], target)
-        value = value + DECAY * layer.weight.square().sum()
-        value.backward()
-        return value
-    optimizer.step(loss)
-    return (*layer.weight[0].tolist(), layer.bias.item())
+    weights, constant = fit_logistic(told[kept], hand[kept] >= 0)
+    return (*weights, constant)
 
 
 def print_start(weights, scenes, progress=iter):
