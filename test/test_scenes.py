@@ -9,6 +9,8 @@ from awr_ros.estimator import HandPose
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
+from awr_ros.training.curves import draw_reliability
+from awr_ros.training.evaluate_scenes import SceneFigures, reliability
 from awr_ros.training.negatives import CLEAR_MM, cached_negatives, render_negatives
 from awr_ros.training.sheet import scene_sheet
 
@@ -129,3 +131,14 @@ def test_a_sheet_shows_as_many_scenes_as_asked_for(tmp_path):
     tracker = HandTracker(Oracle([type('', (), {'scene': type('', (), {'hands': ()})})]))
     scene_sheet(tmp_path / 'scenes.png', 3, 5, tracker, looks=1, columns=2)
     assert cv2.imread(str(tmp_path / 'scenes.png')).shape == (480, 640, 3)
+
+
+def test_reliability_is_drawn_of_what_there_is(tmp_path):
+    random = np.random.default_rng(0)
+    score = random.uniform(size=500)
+    draw_reliability(tmp_path / 'new' / 'scores.png', {'chances': (score, random.uniform(size=500) < score),
+                                                       'too few': (score[:9], score[:9] > 0.5)})
+    assert (tmp_path / 'new' / 'scores.png').read_bytes()[:4] == b'\x89PNG'
+    assert reliability(SceneFigures()) == {}
+    (label, (scores, true)), = reliability(SceneFigures(scores=[(np.full(21, 0.7), np.linspace(0, 20, 21))])).items()
+    assert '10 mm' in label and scores.shape == true.shape == (21,) and true.sum() == 11

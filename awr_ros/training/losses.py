@@ -11,7 +11,7 @@ from awr_ros.offset_field import decode, encode, field_points
 class LossConfig:
     """Weights of the terms. Joint and dense terms are mean absolute errors in uvdn units."""
     joint: float = 10.0     # read-out joints against the truth
-    dense: float = 4.0      # field against the encoded truth, on foreground pixels only: the others do not vote
+    dense: float = 2.0      # field against the encoded truth, on foreground pixels only: the others do not vote
     hand: float = 0.1       # is there a hand (cross entropy)
 
 
