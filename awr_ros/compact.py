@@ -23,7 +23,6 @@ class ModelConfig:
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
     aligned: bool = False                               # knows hands best in crops turned so that they point up
     judge: int = 0                                      # hidden units of what tells the hand's side (judge.py); 0: nothing does
-
     calibration: tuple[float, ...] = ()                 # slope and middle of the logistic from a joint's closeness to the chance
                                                         # that it is within 10 mm, its score; empty: the closeness is
 

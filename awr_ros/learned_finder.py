@@ -65,7 +65,7 @@ class LearnedFinder:
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=LEAST_SCORE):
         """Candidates between two depths, the likeliest first, at most 8.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns a list of Candidate.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; least_score: [0,1] of a candidate. Returns a list of Candidate.
         """
         if depth_mm.shape != (intrinsics.height, intrinsics.width):
             raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')

@@ -18,12 +18,14 @@ MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
 PLACES_ALONE = 8
 PLACES_BESIDE = 2           # while some hand is tracked
-LIKELY = 0.15               # [0,1] least finder's score of these
+LIKELY = 0.15               # [0,1] least finder's score of what is tried beside a tracked hand
 WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
 WORTH_ANOTHER = 0.25        # of what starts a track; a place that scores less when looked at again is not looked at once more
 # Log odds that what is found is a hand: logit of the finder's score, logit of the hand score, mean joint score, constant.
-# Fitted to candidates in rendered scenes (python -m awr_ros fit-start).
-START_FINDER, START_HAND, START_JOINTS, START_BIAS = 0.40, 0.48, 10.2, -5.1
+# Fitted to candidates in rendered scenes (python -m awr_ros fit-start); joint scores are chances where there is a judge, which
+# comes with their calibration, and the closeness from other weights.
+START_OF_CHANCES = 0.47, 0.41, 11.4, -5.84
+START_OF_CLOSENESS = 0.60, 0.41, 17.0, -11.5
 UNKNOWN = 0.5               # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
@@ -161,7 +163,9 @@ class HandTracker:
     def _accept(self, track, pose, readings, right_odds, stamp_s):
         if pose.side != track.pose.side:                    # its joints are others now: nothing to glide from
             track.smooth = OneEuro()
-        moved, dt = _palm(pose) - track.palm, stamp_s - track.stamp_s
+        # From where the same side saw it: the two may lie apart.
+        before = track.other if track.other and track.other.side == pose.side else track.pose
+        moved, dt = _palm(pose) - _palm(before), stamp_s - track.stamp_s
         track.pose, track.other = pose, _other(readings, pose)
         track.right_odds, track.stamp_s, track.seen = right_odds, stamp_s, True
         track.frames += 1
@@ -209,7 +213,8 @@ class HandTracker:
         looks = [(place, readings) for place, readings in zip(worth, looks)
                  if any(_start_score(place, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
         # Each side looks once more from where it saw the hand itself: see _expected.
-        again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()} for _, readings in looks])
+        again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()}
+                                                  for _, readings in looks])
         found = []
         for (place, _), readings in zip(looks, again):
             if readings:
@@ -272,11 +277,11 @@ class HandTracker:
         return track.shown
 
 
-def start_score(finder_score, hand_score, joint_score):
+def start_score(finder_score, hand_score, joint_score, chances=True):
     """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
-    numbers or arrays."""
-    odds = (START_FINDER * logit(finder_score) + START_HAND * logit(hand_score) + START_JOINTS * np.asarray(joint_score)
-            + START_BIAS)
+    numbers or arrays. chances: joint scores are calibrated ones."""
+    of_finder, of_hand, of_joints, constant = START_OF_CHANCES if chances else START_OF_CLOSENESS
+    odds = of_finder * logit(finder_score) + of_hand * logit(hand_score) + of_joints * np.asarray(joint_score) + constant
     return 1 / (1 + np.exp(-odds))
 
 
@@ -287,7 +292,7 @@ def logit(score):
 
 
 def _start_score(candidate, pose):
-    return float(start_score(candidate.score, pose.hand_score, np.nanmean(pose.joint_scores)))
+    return float(start_score(candidate.score, pose.hand_score, np.nanmean(pose.joint_scores), not np.isnan(pose.judgement)))
 
 
 def _palm(pose):

@@ -1,5 +1,6 @@
 """From frames to identified hands, by an estimator that knows a scene."""
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,9 +194,9 @@ def test_a_second_hand_is_found_within_search_every_frames(monkeypatch):
 
 def test_what_the_network_calls_a_hand_without_finding_its_joints_starts_no_track(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
-    scene.joint_score = 0.1
+    scene.joint_score = 0.4
     assert ids(run(HandTracker(scene), 5))[-1] == []
-    assert ids(run(HandTracker(scene, TrackerConfig(score_threshold=0.05)), 5))[-1] == ['0']
+    assert ids(run(HandTracker(scene, TrackerConfig(score_threshold=0.1)), 5))[-1] == ['0']
     scene.joint_score = 0.8
     tracker = HandTracker(scene)
     run(tracker, 2)
@@ -203,10 +204,34 @@ def test_what_the_network_calls_a_hand_without_finding_its_joints_starts_no_trac
     assert ids(run(tracker, 5, start=0.1))[-1] == ['0']
 
 
+def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    scene.lead, off, look = 0.001, np.array([20.0, 0, 0]), scene.look      # close calls: both sides are read all the time
+
+    def beside(request):
+        pose = look(request)
+        return pose and replace(pose, joints_xyz=pose.joints_xyz + (off * (request.side == 'left')).astype(np.float32))
+    scene.look = beside
+    tracker = HandTracker(scene)
+    run(tracker, 1)
+    once_more = {request.side: request.centre_xyz for request in scene.requests[-1]}        # the search's last look
+    np.testing.assert_allclose(once_more['left'] - once_more['right'], off, atol=1e-3)
+    run(tracker, 1, start=0.1)
+    followed = {request.side: request.centre_xyz for request in scene.requests[-1]}
+    np.testing.assert_allclose(followed['left'] - followed['right'], off, atol=1e-3)
+    off *= 5                                                # no longer the same hand
+    run(tracker, 1, start=0.2)
+    run(tracker, 1, start=0.3)
+    followed = {request.side: request.centre_xyz for request in scene.requests[-1]}
+    np.testing.assert_allclose(followed['left'], followed['right'], atol=1e-3)
+
+
 def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
     scores = np.array([0.1, 0.5, 0.9])
     for start in (start_score(scores, 0.5, 0.7), start_score(0.5, scores, 0.7), start_score(0.5, 0.5, scores)):
         assert (np.diff(start) > 0.04).all() and ((0 < start) & (start < 1)).all()
+    for joints in (0.5, 0.9):
+        assert start_score(0.5, 0.5, joints, chances=False) < start_score(0.5, 0.5, joints + 0.05, chances=False)
     assert start_score(0.9, 1.0, 0.8) > 0.95 and start_score(0.1, 0.1, 0.3) < 0.05
     assert np.isfinite(start_score(0.0, 0.0, 0.0)) and np.isfinite(start_score(1.0, 1.0, 1.0))
 

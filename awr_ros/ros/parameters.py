@@ -56,8 +56,8 @@ TABLE = (
               'near or ends, external where ~/centre or ~/boxes say', LIVE, choices=FINDERS),
     Parameter('search_every', DEFAULTS.search_every, 'images between searches while some hands, but not max_hands, are '
               'tracked; without any every image is searched', LIVE, range=(1, 1000)),
-    Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, of finder, hand and joints, [0,1]', LIVE,
-              range=(0.0, 1.0)),
+    Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, of finder, hand and '
+              'joints, [0,1]', LIVE, range=(0.0, 1.0)),
     Parameter('beside_threshold', DEFAULTS.beside_threshold, 'the same while another hand is tracked, whose arm may pass for one, '
               '[0,1]', LIVE, range=(0.0, 1.0)),
     Parameter('lose_threshold', DEFAULTS.lose_threshold, 'score below which a tracked hand counts as not seen, [0,1]',

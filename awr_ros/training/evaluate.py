@@ -23,7 +23,8 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
     """Print the tables of a checkpoint.
 
     weights: path or None for the package's; crops, scenes: how many to render; seconds: of the synthetic camera; sheet: PNG of
-    the worst crops; plots: folder for the curves of the scenes. All hands are the procedural one.
+    the worst crops; plots: folder for the curves of the scenes and the reliability of the
+    scores. All hands are the procedural one.
     """
     keep_memory()
     network, about = load_checkpoint(weights)
@@ -53,7 +54,7 @@ def evaluate_crops(network, crops, sheet=None):
                                 ('as at first sight', CropConfig(aligned=0.0), crops // 4),
                                 ('turned, nothing beside the hand', CropConfig(aligned=1.0, far_off=0.0, clutter=False), crops // 4)):
         figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
-        print_crops(kind, *figures[:5])
+        print_crops(kind, *figures[:5], chances=bool(getattr(network.config, 'calibration', ())))
         hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
         if sheet:
             worst = figures[5]
@@ -83,8 +84,8 @@ def crop_figures(network, source, batches):
     return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
 
 
-def print_crops(kind, error, lead, sure, is_hand, found):
-    """The table of `crop_figures`."""
+def print_crops(kind, error, lead, sure, is_hand, found, chances):
+    """The table of `crop_figures`. chances: joint scores are calibrated."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
@@ -93,7 +94,7 @@ def print_crops(kind, error, lead, sure, is_hand, found):
     for threshold in (0.3, 0.6, 0.9):
         print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
               f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
-    start = torch.from_numpy(start_score(UNKNOWN, found.numpy(), sure.numpy())) >= DEFAULTS.score_threshold
+    start = torch.from_numpy(start_score(UNKNOWN, found.numpy(), sure.numpy(), chances)) >= DEFAULTS.score_threshold
     print(f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
     print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
 

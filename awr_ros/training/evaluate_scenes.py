@@ -14,7 +14,7 @@ FOUND_MM = 60.0                     # a palm nearer than this to the truth is th
 CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
 VISIBLE = 0.6                       # hands that show less of their surface are neither asked for nor false
 RATE = 30.0                         # [Hz]
-RIGHT_MM = 10.0                     # a joint's score is its chance to be nearer to the truth than this
+RIGHT_MM = 10.0                     # a joint's score is its chance to be no farther from the truth than this
 
 
 @dataclass
@@ -79,19 +79,25 @@ def print_scenes(figures):
                         ('false hands, none there', figures.false_in_empty), ('false hands beside hands', figures.false_beside)):
         print(f'{name:26}{np.mean(flags) if flags else np.nan:7.1%} of {len(flags)}')
     if figures.scores:
-        scores, errors = (np.concatenate(column) for column in zip(*figures.scores))
+        scores, errors = _joints(figures)
         print('joint score        ' + '  '.join(f'{low:.1f}-{low + 0.1:.1f}' for low in _SCORES))
         within = [(scores >= low) & (scores < low + 0.1) for low in _SCORES]
         print('  its error [mm]   ' + '  '.join(f'{errors[w].mean():7.1f}' if w.any() else '      -' for w in within))
-        print(f'  within {RIGHT_MM:.0f} mm     ' + '  '.join(f'{(errors[w] <= RIGHT_MM).mean():7.1%}' if w.any() else '      -' for w in within))
+        print(f'  within {RIGHT_MM:.0f} mm     ' + '  '.join(f'{(errors[w] <= RIGHT_MM).mean():7.1%}' if w.any() else '      -'
+                                                     for w in within))
 
 
 def reliability(figures):
     """{label: (scores (N,) [0,1], true (N,) bool)} of the joints of the hands found."""
     if not figures.scores:
         return {}
-    scores, errors = (np.concatenate(column) for column in zip(*figures.scores))
+    scores, errors = _joints(figures)
     return {f'joint score, within {RIGHT_MM:.0f} mm': (scores, errors <= RIGHT_MM)}
+
+
+def _joints(figures):
+    """Scores and errors [mm] (N,) of all joints of the hands found."""
+    return tuple(np.concatenate(column) for column in zip(*figures.scores))
 
 
 _SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -9,6 +9,7 @@ import torch.nn.functional as nn_f
 from awr_ros.judge import Judge
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
+from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.logistic import fit_logistic
@@ -23,13 +24,13 @@ EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
     """Add a judge and a calibration of joint scores to a checkpoint of the compact network.
 
-    Returns (share of crops judged right, mean log loss), held out.
-
-    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and read.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and read. Returns (share of
+    crops judged right, mean log loss), held out. Raises ValueError for other networks.
     """
     network, about = load_checkpoint(weights)
-    if not isinstance(network, CompactNetwork):
-        raise ValueError(f'only compact networks have a judge, {weights} holds a {about["network"]}')
+    if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
+        raise ValueError(f'only compact networks of the 21 joints have a judge, {weights} holds a {about["network"]} of '
+                         f'{len(network.config.joint_names)}')
     as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
     (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
     judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=(slope, -constant / slope))).eval()

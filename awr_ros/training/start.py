@@ -3,17 +3,17 @@ import numpy as np
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.learned_finder import LearnedFinder
+from awr_ros.network import load_checkpoint
 from awr_ros.skeleton import PALM, palm_centre
 from awr_ros.synthetic.scenes import SceneSource
-from awr_ros.tracker import HandTracker, START_BIAS, START_FINDER, START_HAND, START_JOINTS, logit
+from awr_ros.tracker import HandTracker, START_OF_CHANCES, START_OF_CLOSENESS, logit
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.evaluate_scenes import FOUND_MM, VISIBLE, in_image
 from awr_ros.training.logistic import fit_logistic
 
 START_SEED = 3_500_000_011          # of scenes that neither networks nor evaluation use
-LEAST_SCORE = 0.02                  # of candidates to fit to
+UNLIKELY = 0.02                     # [0,1] least finder's score of candidates to fit to
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
-_OF_TRACKER = (START_FINDER, START_HAND, START_JOINTS, START_BIAS)
 
 
 def start_examples(estimator, scenes, seed=START_SEED, progress=iter):
@@ -33,7 +33,7 @@ def start_examples(estimator, scenes, seed=START_SEED, progress=iter):
             counts = visible >= VISIBLE and in_image(truth.joints_uvd[list(PALM)], scene.intrinsics)
             names.append(len(asked) if counts else -2)
             asked += [index] * counts
-        places = finder.find(scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, LEAST_SCORE)
+        places = finder.find(scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, UNLIKELY)
         for place, readings, pose, _ in HandTracker(estimator, config).verify(scene.depth_mm, scene.intrinsics, places):
             near = [name for name, truth in zip(names, scene.hands)
                     if np.linalg.norm(pose.centre_xyz - palm_centre(truth.joints_xyz)) < FOUND_MM]
@@ -44,7 +44,7 @@ def start_examples(estimator, scenes, seed=START_SEED, progress=iter):
 
 
 def fit_start(told, hand):
-    """Logistic regression. told, hand: as of `start_examples`. Returns four floats: START_FINDER, _HAND, _JOINTS, _BIAS."""
+    """Logistic regression. told, hand: as of `start_examples`. Returns four floats as tracker.START_OF_CHANCES."""
     kept = hand != -2
     weights, constant = fit_logistic(told[kept], hand[kept] >= 0)
     return (*weights, constant)
@@ -54,10 +54,11 @@ def print_start(weights, scenes, progress=iter):
     """Fit to one half of the scenes and print what the score does in the other; then print the fit to all of them."""
     told, hand, frame, peopled, asked = start_examples(HandPoseEstimator.from_pretrained(weights, device='cpu'), scenes,
                                                        progress=progress)
+    chances = bool(getattr(load_checkpoint(weights)[0].config, 'calibration', ()))
     print(f'{scenes} scenes, {len(asked)} hands at least {VISIBLE:.0%} visible, {len(told)} candidates')
     second, late = frame >= scenes / 2, np.arange(scenes) >= scenes / 2
     for name, fit in (('fitted to the first half of the scenes, in the second', fit_start(told[~second], hand[~second])),
-                      ('as the tracker has it, in the second', _OF_TRACKER)):
+                      ('as the tracker has it, in the second', START_OF_CHANCES if chances else START_OF_CLOSENESS)):
         print(name)
         print('start score   hands   false, no hands there   false, beside hands')
         score = 1 / (1 + np.exp(-(told @ np.array(fit[:3]) + fit[3])))
@@ -67,4 +68,4 @@ def print_start(weights, scenes, progress=iter):
             false = np.zeros(scenes, bool)
             false[frame[over & (hand == -1)]] = True
             print(f'{threshold:11.2f} {found:7.1%} {false[late & ~peopled].mean():23.1%} {false[late & peopled].mean():21.1%}')
-    print('START_FINDER, START_HAND, START_JOINTS, START_BIAS = ' + ', '.join(f'{value:.2f}' for value in fit_start(told, hand)))
+    print(f'START_OF_{"CHANCES" if chances else "CLOSENESS"} = ' + ', '.join(f'{value:.2f}' for value in fit_start(told, hand)))
