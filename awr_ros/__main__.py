@@ -16,7 +16,8 @@ def main(argv=None):
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     argv = sys.argv[1:] if argv is None else argv
     _add_train_finder(verbs)
-    judge = verbs.add_parser('train-judge', help='teach a trained compact network to tell left hands from right ones and how likely its joints are right')
+    judge = verbs.add_parser('train-judge', help='teach a trained compact network to tell left hands from right ones and how '
+                             'likely its joints are right')
     judge.add_argument('output', type=Path, help='checkpoint to write')
     judge.add_argument('--weights', type=Path, help='checkpoint to start from (default: the weights of the package)')
     judge.add_argument('--crops', type=int, default=40_000, help='to render and to read both ways (default: %(default)s)')

@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-DROP_SUMMARY, DROP_HIDDEN = 0.3, 0.3        # while it learns; a summary has more numbers than there are crops to learn from
+DROP_SUMMARY, DROP_HIDDEN = 0.3, 0.3        # while it learns, or it would know the summaries by heart
 
 
 class Judge(nn.Module):
