@@ -50,6 +50,30 @@ def test_visible_hands_are_where_the_truth_says(scenes):
     assert np.mean((np.array(before) > -6) & (np.array(before) < 100)) > 0.9 and 3 < np.median(before) < 25
 
 
+def test_hidden_hands_do_not_count_as_visible_by_their_arms():
+    """Where hardly a joint lies close behind what the camera sees, the hand is hidden."""
+    source, hidden = SceneSource(6, COARSE), []
+    for scene in (source.draw(2) for _ in range(60)):
+        for hand, visible in zip(scene.hands, scene.visible):
+            u, v, d = hand.joints_uvd[((hand.joints_uvd[:, :2] > 1) & (hand.joints_uvd[:, :2] < (318, 238))).all(1)].T
+            seen = scene.depth_mm[np.rint(v).astype(int), np.rint(u).astype(int)]
+            if (seen > 0).sum() > 15 and np.mean(d[seen > 0] - seen[seen > 0] < 45) < 0.35:
+                hidden.append(visible)
+    assert len(hidden) > 3 and max(hidden) < 0.5
+
+
+def test_further_frames_change_the_noise_and_no_scene():
+    once, often = SceneSource(7, COARSE), SceneSource(7, COARSE)
+    first, second = (source.draw(1, frames) for source, frames in ((once, 1), (often, 3)))
+    np.testing.assert_array_equal(first.depth_mm, second.depth_mm)
+    assert len(second.frames) == 3
+    np.testing.assert_array_equal(once.draw(2).depth_mm, often.draw(2).depth_mm)
+    for later in second.frames[1:]:
+        both = (later > 0) & (second.depth_mm > 0)
+        apart = np.abs(later[both].astype(int) - second.depth_mm[both])
+        assert apart.any() and np.median(apart) < 15
+
+
 def test_left_hands_are_mirrored_right_ones(scenes):
     """The thumb's side, seen along the fingers from the back of the hand, by the order of the palm's joints."""
     for hand in (hand for scene in scenes for hand in scene.hands):
@@ -106,8 +130,8 @@ def sources(monkeypatch):
             super().__init__(seed, COARSE)
             made.append(self)
 
-        def draw(self):
-            self.scene = super().draw()
+        def draw(self, frames):
+            self.scene = super().draw(frames=frames)
             return self.scene
     monkeypatch.setattr(evaluation, 'SceneSource', Recorded)
     return made

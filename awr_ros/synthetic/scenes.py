@@ -15,7 +15,7 @@ from awr_ros.synthetic.clutter import HEAD
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
-from awr_ros.synthetic.sensor import random_sensor
+from awr_ros.synthetic.sensor import DRAWS, spoil
 from awr_ros.synthetic.solids import Rays, add_box, add_ellipsoid, add_plane
 
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
@@ -29,12 +29,17 @@ OVER_MM = 30.                                       # a palm is farther above ta
 
 @dataclass(frozen=True)
 class Scene:
-    """One frame and what is true in it."""
-    depth_mm: np.ndarray        # (H,W) uint16 [mm], 0 invalid
+    """What a camera sees that stands still before a still scene, and what is true in it."""
+    frames: tuple               # of (H,W) uint16 [mm], 0 invalid: one sensor's, nothing moves
     intrinsics: Intrinsics
     hands: tuple                # of TrueHand, all with their palms in the image
-    visible: tuple              # for each of them the share of its surface towards the camera that nothing hides
+    visible: tuple              # for each of them the share of its surface towards the camera, up to the wrist, that nothing hides
     objects: bool               # things stand about or are held
+
+    @property
+    def depth_mm(self):
+        """The first frame."""
+        return self.frames[0]
 
 
 class SceneSource:
@@ -43,6 +48,8 @@ class SceneSource:
     def __init__(self, seed, resolutions=RESOLUTIONS):
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
         self.skin = procedural_skin(1.5, FOREARM_MM)
+        self.of_arm = self.skin.weights[:, FOREARM] > 0.5
+        self._later = torch.Generator().manual_seed(seed + 1)       # of all frames but the first: they change no scene
 
     def _uniform(self, low=0.0, high=1.0):
         return low + (high - low) * float(torch.rand((), generator=self.generator))
@@ -51,8 +58,8 @@ class SceneSource:
         return torch.randn(*shape, generator=self.generator)
 
     @torch.no_grad()
-    def draw(self, num_hands=None):
-        """One Scene. num_hands: 0, 1 or 2; None: any."""
+    def draw(self, num_hands=None, frames=1):
+        """One Scene. num_hands: 0, 1 or 2; None: any. frames: how often the camera looks."""
         if num_hands is None:
             num_hands = int(self._uniform(0, 3))
         intrinsics = self._camera()
@@ -73,7 +80,8 @@ class SceneSource:
             if placed is None:
                 continue
             points, joints, elbow = placed
-            surfaces.append(splat_image(points, intrinsics)), elbows.append((side, elbow))
+            hand, arm = (splat_image(points[:, of], intrinsics) for of in (~self.of_arm, self.of_arm))
+            surfaces.append((hand, torch.minimum(hand, arm))), elbows.append((side, elbow))
             hands.append(TrueHand(side, joints, intrinsics.xyz_to_uvd(joints).astype(np.float32)))
         if body is not None:
             for side, shoulder in body.shoulders.items():
@@ -85,10 +93,10 @@ class SceneSource:
         objects = self._uniform() < 0.5
         for _ in range(int(self._uniform(1, 4)) if objects else 0):
             self._add_thing(depth, rays, hands)
-        for surface in surfaces:
-            depth = torch.minimum(depth, surface)
-        visible = tuple(float((depth[surface < torch.inf] == surface[surface < torch.inf]).float().mean()) for surface in surfaces)
-        return Scene(self._sense(depth), intrinsics, tuple(hands), visible, objects)
+        for _, with_arm in surfaces:
+            depth = torch.minimum(depth, with_arm)
+        visible = tuple(float((depth[hand < torch.inf] == hand[hand < torch.inf]).float().mean()) for hand, _ in surfaces)
+        return Scene(self._sense(depth, frames), intrinsics, tuple(hands), visible, objects)
 
     def _camera(self):
         width, height = self.resolutions[int(self._uniform(0, len(self.resolutions)))]
@@ -191,13 +199,19 @@ class SceneSource:
         turn = random_rotations(1, self.generator, 'cpu')[0]
         (add_ellipsoid if self._uniform() < 0.5 else add_box)(depth, rays, centre, extent, turn)
 
-    def _sense(self, depth):
-        """The sensor of the training crops, at the resolution of the camera. depth: (H,W) [mm], inf where nothing."""
+    def _sense(self, depth, frames):
+        """The sensor of the training crops, at the resolution of the camera. What it loses in blobs and its slow noise stay,
+        all other noise is new in every frame. depth: (H,W) [mm], inf where nothing. Returns a tuple of `frames` images."""
         half = FAR_MM / 0.98
-        image = (depth / half).clamp(max=1)[None, None]
-        noise = _FrameNoise(depth.shape, self.generator)
-        spoilt = random_sensor(image, depth.clamp(max=FAR_MM)[None, None], torch.tensor([2 * half]), self.generator, noise)[0, 0]
-        return np.where(spoilt.numpy() < 0.99, np.rint((spoilt * half).clamp_min(0).numpy()), 0).astype(np.uint16)
+        image, distance = (depth / half).clamp(max=1)[None, None], depth.clamp(max=FAR_MM)[None, None]
+        draws = torch.rand(DRAWS, 1, 1, 1, 1, generator=self.generator)
+        noise = {kind: _noise(kind, depth.shape, self.generator) for kind in ('white', 'aside', 'fine', 'coarse')}
+        seen = []
+        for _ in range(frames):
+            spoilt = spoil(image, distance, torch.tensor([2 * half]), draws, **noise)[0, 0]
+            seen.append(np.where(spoilt.numpy() < 0.99, np.rint((spoilt * half).clamp_min(0).numpy()), 0).astype(np.uint16))
+            noise.update({kind: _noise(kind, depth.shape, self._later) for kind in ('white', 'aside', 'fine')})
+        return tuple(seen)
 
 
 @dataclass(frozen=True)
@@ -206,19 +220,13 @@ class _Body:
     shoulders: dict         # side: (3,) [mm]
 
 
-class _FrameNoise:
-    """What NoiseBank is to crops, for one frame of any size."""
-
-    def __init__(self, shape, generator):
-        self.shape, self.generator = shape, generator
-
-    def draw(self, kind, _batch):
-        """(1,1,H,W) float, about standard normal."""
-        cells = {'fine': 2, 'coarse': 8}.get(kind, 1)
-        image = torch.randn(1, 1, *(-(-side // cells) for side in self.shape), generator=self.generator)
-        if cells > 1:
-            image = torch.nn.functional.interpolate(image, scale_factor=cells, mode='nearest' if kind == 'fine' else 'bilinear')
-        return image[..., :self.shape[0], :self.shape[1]]
+def _noise(kind, shape, generator):
+    """(1,1,H,W) float, about standard normal: what NoiseBank is to crops, for one frame of any size."""
+    cells = {'fine': 2, 'coarse': 8}.get(kind, 1)
+    image = torch.randn(1, 1, *(-(-side // cells) for side in shape), generator=generator)
+    if cells > 1:
+        image = torch.nn.functional.interpolate(image, scale_factor=cells, mode='nearest' if kind == 'fine' else 'bilinear')
+    return image[..., :shape[0], :shape[1]]
 
 
 def _small_rotation(turn):

@@ -9,7 +9,7 @@ from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 
 SCENES_SEED = 1_500_000_001         # training draws scenes from others (negatives.py)
-LOOKS = 3                           # times that a tracker is shown one frame
+LOOKS = 6                           # frames of every scene: one more than there are between searches beside a hand
 FOUND_MM = 60.0                     # a palm nearer than this to the truth is that hand
 CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
 VISIBLE = 0.6                       # hands that show less of their surface are neither asked for nor false
@@ -22,10 +22,10 @@ class SceneFigures:
     """What was counted over scenes."""
     errors: list = field(default_factory=list)          # (21,) [mm] of each hand whose centre was given
     objects: list = field(default_factory=list)         # bool for each of these: things stood about
-    found: list = field(default_factory=list)           # bool for each hand asked for
+    found: list = field(default_factory=list)           # bool for each hand asked for: tracked in the last frame
     side_right: list = field(default_factory=list)      # bool for each found hand
-    false_in_empty: list = field(default_factory=list)  # bool for each frame without any hand
-    false_beside: list = field(default_factory=list)    # bool for each frame with hands
+    false_in_empty: list = field(default_factory=list)  # bool for each scene without any hand: some frame reported one
+    false_beside: list = field(default_factory=list)    # bool for each scene with hands: some frame reported one more
     scores: list = field(default_factory=list)          # (joint scores (21,), errors (21,) [mm]) of each found hand
 
 
@@ -33,29 +33,38 @@ def scene_figures(estimator, count, seed=SCENES_SEED, progress=iter):
     """Look at `count` scenes. progress: wraps their range, as tqdm does. Returns SceneFigures."""
     scenes, rng, figures = SceneSource(seed), np.random.default_rng(seed), SceneFigures()
     for _ in progress(range(count)):
-        scene = scenes.draw()
+        scene = scenes.draw(frames=LOOKS)
         tracker = HandTracker(estimator)
-        for look in range(LOOKS):
-            hands = tracker.update(scene.depth_mm, scene.intrinsics, look / RATE)
-        palms = [palm_centre(hand.joints_xyz) for hand in hands]
-        taken = set()
-        for truth, visible in zip(scene.hands, scene.visible):
-            palm = palm_centre(truth.joints_xyz)
-            near = [i for i in range(len(hands)) if i not in taken and np.linalg.norm(palms[i] - palm) < FOUND_MM]
-            taken.update(near[:1])
+        false = False
+        for look, depth_mm in enumerate(scene.frames):
+            hands = tracker.update(depth_mm, scene.intrinsics, look / RATE)
+            matched = match(hands, scene.hands)
+            false |= len(hands) > sum(hand is not None for hand in matched)
+        for truth, visible, hand in zip(scene.hands, scene.visible, matched):
             if visible < VISIBLE or not in_image(truth.joints_uvd[list(PALM)], scene.intrinsics):
                 continue
-            figures.found.append(bool(near))
-            if near:
-                hand = hands[near[0]]
+            figures.found.append(hand is not None)
+            if hand is not None:
                 figures.side_right.append(hand.side == truth.side)
                 figures.scores.append((hand.joint_scores, np.linalg.norm(hand.joints_xyz - truth.joints_xyz, axis=1)))
+            palm = palm_centre(truth.joints_xyz)
             pose = estimator.estimate(scene.depth_mm, scene.intrinsics, palm + rng.normal(0, CENTRE_ERROR_MM, 3), truth.side)
             if pose is not None:
                 figures.errors.append(np.linalg.norm(pose.joints_xyz - truth.joints_xyz, axis=1))
                 figures.objects.append(scene.objects)
-        (figures.false_beside if scene.hands else figures.false_in_empty).append(len(hands) > len(taken))
+        (figures.false_beside if scene.hands else figures.false_in_empty).append(false)
     return figures
+
+
+def match(hands, truths):
+    """For each TrueHand the TrackedHand that is it, or None; none is two of them."""
+    left, matched = list(hands), []
+    for truth in truths:
+        palm = palm_centre(truth.joints_xyz)
+        near = [hand for hand in left if np.linalg.norm(palm_centre(hand.joints_xyz) - palm) < FOUND_MM]
+        matched.append(near[0] if near else None)
+        left = [hand for hand in left if hand is not matched[-1]]
+    return matched
 
 
 def in_image(uvd, intrinsics):
@@ -66,7 +75,7 @@ def in_image(uvd, intrinsics):
 def print_scenes(figures):
     """The table of `scene_figures`."""
     errors, objects = np.array(figures.errors), np.array(figures.objects)
-    print(f'scenes: {len(figures.false_in_empty)} frames without a hand, {len(figures.false_beside)} with hands; '
+    print(f'scenes of {LOOKS} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
           f'{len(figures.found)} hands at least {VISIBLE:.0%} visible')
     for name, of in (('centre given', errors), ('  without objects', errors[~objects]), ('  with objects', errors[objects])):
         if len(of):
@@ -110,9 +119,9 @@ def print_sequence(estimator, seconds):
     for i in range(round(seconds * RATE)):
         depth, (truth,) = camera.frame(i / RATE)
         hands = tracker.update(depth, camera.intrinsics, i / RATE)
-        near = [hand for hand in hands if np.linalg.norm(palm_centre(hand.joints_xyz) - palm_centre(truth.joints_xyz)) < FOUND_MM]
-        errors.append(near[0].joints_xyz - truth.joints_xyz if near else np.full((21, 3), np.nan))
-        seen += bool(near)
+        hand, = match(hands, (truth,))
+        errors.append(hand.joints_xyz - truth.joints_xyz if hand else np.full((21, 3), np.nan))
+        seen += hand is not None
         ids.update(hand.id for hand in hands)
     errors = np.array(errors)
     # Second differences of independent errors have six times their variance; slow drift cancels.
