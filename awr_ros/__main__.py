@@ -16,16 +16,13 @@ def main(argv=None):
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     argv = sys.argv[1:] if argv is None else argv
     _add_train_finder(verbs)
-    judge = verbs.add_parser('train-judge', help='teach a trained compact network to tell left hands from right ones and how '
-                             'likely its joints are right')
+    judge = verbs.add_parser('train-judge', help='teach a trained compact network to tell left hands from right ones, how likely '
+                             'its joints are right and what is a hand')
     judge.add_argument('output', type=Path, help='checkpoint to write')
     judge.add_argument('--weights', type=Path, help='checkpoint to start from (default: the weights of the package)')
     judge.add_argument('--crops', type=int, default=40_000, help='to render and to read both ways (default: %(default)s)')
+    judge.add_argument('--scenes', type=int, default=1200, help='to render and to fit to what starts a track (default: %(default)s)')
     judge.set_defaults(run=_train_judge)
-    start = verbs.add_parser('fit-start', help='fit what starts a track (constants of tracker.py) to rendered scenes')
-    start.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
-    start.add_argument('--scenes', type=int, default=2000, help='to render (default: %(default)s)')
-    start.set_defaults(run=_fit_start)
     _add_train(verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv))
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
     evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
@@ -126,15 +123,8 @@ def _train_finder(arguments):
 
 def _train_judge(arguments):
     from awr_ros.training.judge import train_judge
-    right, loss = train_judge(arguments.weights, arguments.output, arguments.crops)
+    right, loss = train_judge(arguments.weights, arguments.output, arguments.crops, arguments.scenes)
     print(f'wrote {arguments.output}: {right:.1%} of the crops held out judged right, log loss {loss:.3f}')
-
-
-def _fit_start(arguments):
-    from tqdm import tqdm
-
-    from awr_ros.training.start import print_start
-    print_start(arguments.weights, arguments.scenes, partial(tqdm, unit='scene', disable=None))
 
 
 def _evaluate(arguments):

@@ -25,9 +25,11 @@ class ModelConfig:
     judge: int = 0                                      # hidden units of what tells the hand's side (judge.py); 0: nothing does
     calibration: tuple[float, ...] = ()                 # slope and middle of the logistic from a joint's closeness to the chance
                                                         # that it is within 10 mm, its score; empty: the closeness is
+    start: tuple[float, ...] = ()                       # four weights of the start score (tracker.start_score), fitted to these
+                                                        # scores; empty: those for closeness
 
     def __post_init__(self):
-        for name in ('stem', 'widths', 'blocks', 'joint_names', 'calibration'):       # JSON-like sources give lists
+        for name in ('stem', 'widths', 'blocks', 'joint_names', 'calibration', 'start'):       # JSON-like sources give lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if len(self.widths) != len(self.blocks) or not self.widths or min(*self.widths, *self.blocks) < 1:
             raise ValueError(f'widths and blocks must be positive and of one length, got {self.widths} and {self.blocks}')
@@ -40,6 +42,8 @@ class ModelConfig:
             raise ValueError(f'judge must be at least 0, got {self.judge}')
         if len(self.calibration) not in (0, 2):
             raise ValueError(f'calibration must be slope and middle, got {self.calibration}')
+        if len(self.start) not in (0, 4):
+            raise ValueError(f'start must be four weights, got {self.start}')
         if self.side not in SIDES:
             raise ValueError(f"side must be 'left' or 'right', got {self.side!r}")
 

@@ -21,11 +21,7 @@ PLACES_BESIDE = 2           # while some hand is tracked
 LIKELY = 0.15               # [0,1] least finder's score of what is tried beside a tracked hand
 WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
 WORTH_ANOTHER = 0.25        # of what starts a track; a place that scores less when looked at again is not looked at once more
-# Log odds that what is found is a hand: logit of the finder's score, logit of the hand score, mean joint score, constant.
-# Fitted to candidates in rendered scenes (python -m awr_ros fit-start); joint scores are chances where there is a judge, which
-# comes with their calibration, and the closeness from other weights.
-START_OF_CHANCES = 0.47, 0.41, 11.4, -5.84
-START_OF_CLOSENESS = 0.60, 0.41, 17.0, -11.5
+START_OF_CLOSENESS = 0.60, 0.41, 17.0, -11.5    # weights of the start score for networks that bring none
 UNKNOWN = 0.5               # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
@@ -83,6 +79,7 @@ class HandTracker:
         self._learned = None        # loaded when it is first asked: the parameter is live
         self.timings = Timings()
         self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
+        self._start_weights = estimator.config.start or START_OF_CLOSENESS
         self.reset()
 
     @classmethod
@@ -186,7 +183,7 @@ class HandTracker:
             places = (places[first:] + places[:first])[:at_once]
         self._searches += 1
         for place, readings, pose, odds in self.verify(depth_mm, intrinsics, places, self._least()):
-            if (_start_score(place, pose) >= self._least() and len(self._tracks) < self.config.max_hands
+            if (self._start_score(place, pose) >= self._least() and len(self._tracks) < self.config.max_hands
                     and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
                 self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds))
                 self._next_id += 1
@@ -211,7 +208,7 @@ class HandTracker:
         sides = SIDES if config.side == 'auto' else (usual,)
         looks = self._read(depth_mm, intrinsics, [{side: replace(request, side=side) for side in sides} for request in wanted])
         looks = [(place, readings) for place, readings in zip(worth, looks)
-                 if any(_start_score(place, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
+                 if any(self._start_score(place, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
         # Each side looks once more from where it saw the hand itself: see _expected.
         again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()}
                                                   for _, readings in looks])
@@ -221,7 +218,10 @@ class HandTracker:
                 odds = _right_odds(readings)
                 pose = self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual)
                 found.append((place, readings, pose, odds))
-        return sorted(found, key=lambda entry: -_start_score(entry[0], entry[2]))
+        return sorted(found, key=lambda entry: -self._start_score(entry[0], entry[2]))
+
+    def _start_score(self, candidate, pose):
+        return float(start_score(self._start_weights, candidate.score, pose.hand_score, np.nanmean(pose.joint_scores)))
 
     def _least(self):
         """Start score that starts a track now."""
@@ -277,10 +277,11 @@ class HandTracker:
         return track.shown
 
 
-def start_score(finder_score, hand_score, joint_score, chances=True):
+def start_score(weights, finder_score, hand_score, joint_score):
     """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
-    numbers or arrays. chances: joint scores are calibrated ones."""
-    of_finder, of_hand, of_joints, constant = START_OF_CHANCES if chances else START_OF_CLOSENESS
+    numbers or arrays. weights: of the log odds: of the logits of the first two, of the third, and a constant
+    (python -m awr_ros fit-start fits them to candidates in rendered scenes)."""
+    of_finder, of_hand, of_joints, constant = weights
     odds = of_finder * logit(finder_score) + of_hand * logit(hand_score) + of_joints * np.asarray(joint_score) + constant
     return 1 / (1 + np.exp(-odds))
 
@@ -289,10 +290,6 @@ def logit(score):
     """Log odds of scores in [0,1], numbers or arrays."""
     score = np.clip(score, 1e-3, 1 - 1e-3)          # surer than that no score can be
     return np.log(score / (1 - score))
-
-
-def _start_score(candidate, pose):
-    return float(start_score(candidate.score, pose.hand_score, np.nanmean(pose.joint_scores), not np.isnan(pose.judgement)))
 
 
 def _palm(pose):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+import awr_ros.training.judge
 from awr_ros.compact import CompactNetwork, ModelConfig
-from awr_ros.estimator import HandPose
+from awr_ros.estimator import HandPose, HandPoseEstimator
 from awr_ros.judge import Judge
 from awr_ros.network import load_checkpoint, save_checkpoint
 from awr_ros.resnet import ResNet, ResNetConfig
@@ -55,7 +56,7 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     torch.manual_seed(0)
     network = CompactNetwork(TINY).eval()
     save_checkpoint(tmp_path / 'without.pt', network, 77, {'mean_mm': 9.0}, {'by': 'a test'})
-    right, _ = train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128)
+    right, _ = train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=0)
     judged, about = load_checkpoint(tmp_path / 'with.pt')
     assert 0 <= right <= 1 and judged.config == replace(TINY, judge=128, calibration=judged.config.calibration)
     assert len(judged.config.calibration) == 2
@@ -66,7 +67,7 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     slope, middle = judged.config.calibration
     np.testing.assert_allclose(after.joint_scores, 1 / (1 + np.exp(-slope * (before.joint_scores - middle))), rtol=1e-4)
     assert np.isnan(before.judgements).all() and np.isfinite(after.judgements).all()
-    train_judge(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128)         # a judge is replaced
+    train_judge(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, scenes=0)         # a judge is replaced
     again = load_checkpoint(tmp_path / 'again.pt')[0].config
     assert replace(again, calibration=judged.config.calibration) == judged.config
 
@@ -77,8 +78,17 @@ def test_other_networks_and_negative_sizes_are_refused(tmp_path):
         train_judge(tmp_path / 'resnet.pt', tmp_path / 'out.pt', crops=64)
     with pytest.raises(ValueError, match='judge must be at least 0, got -1'):
         replace(TINY, judge=-1)
+    with pytest.raises(ValueError, match='start must be four weights, got'):
+        replace(TINY, start=(1.0,))
     with pytest.raises(ValueError, match='calibration must be slope and middle, got'):
         replace(TINY, calibration=(1.0,))
+
+
+def test_the_weights_of_the_start_score_go_into_the_checkpoint(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY), 1, {})
+    monkeypatch.setattr(awr_ros.training.judge, 'learn_start', lambda estimator, scenes, progress: (1.0, 2.0, 3.0, scenes))
+    train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=7)
+    assert HandPoseEstimator.from_pretrained(tmp_path / 'with.pt', 'cpu', engine='torch').config.start == (1, 2, 3, 7)
 
 
 def pose(side, judgement, score):

@@ -6,7 +6,8 @@ import torch
 
 import awr_ros.training.evaluate_scenes as evaluation
 from awr_ros.estimator import HandPose
-from awr_ros.skeleton import palm_centre
+from awr_ros.runtime.readout import EngineConfig
+from awr_ros.skeleton import JOINT_NAMES, palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.training.curves import draw_reliability
@@ -98,7 +99,7 @@ def test_negatives_are_crops_that_the_finder_offers_away_from_hands(tmp_path):
 
 class Oracle:
     """Says the truth of the scene at hand where a hand is near, and nothing elsewhere."""
-    description = 'oracle'
+    description, config = 'oracle', EngineConfig(JOINT_NAMES, 128, 280.0)
 
     def __init__(self, sources, wrong_side=False, ghost=False):
         self.sources, self.wrong_side, self.ghost = sources, wrong_side, ghost

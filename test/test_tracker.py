@@ -9,8 +9,10 @@ import awr_ros.tracker
 from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPose
 from awr_ros.learned_finder import Candidate
-from awr_ros.skeleton import palm_centre
-from awr_ros.tracker import HandTracker, TrackerConfig, start_score
+from awr_ros.network import load_checkpoint
+from awr_ros.runtime.readout import EngineConfig
+from awr_ros.skeleton import JOINT_NAMES, palm_centre
+from awr_ros.tracker import START_OF_CLOSENESS, HandTracker, TrackerConfig, start_score
 
 K = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 SHAPE = np.zeros((21, 3))
@@ -30,7 +32,7 @@ class Scene:
         self.palms = [np.array(p, float) for p in palms]
         self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.99] * len(palms), set(), []
         self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
-        self.description = 'a scene'
+        self.description, self.config = 'a scene', EngineConfig(JOINT_NAMES, 128, 280.0)
         monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda: self)
 
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score):
@@ -129,7 +131,7 @@ def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
 def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
     scene.scores = [0.99, 0.4]
-    config = TrackerConfig(score_threshold=0.5, beside_threshold=float(start_score(0.9, 0.7, scene.joint_score)))
+    config = TrackerConfig(score_threshold=0.5, beside_threshold=float(start_score(START_OF_CLOSENESS, 0.9, 0.7, scene.joint_score)))
     tracker = HandTracker(scene, config)
     assert ids(run(tracker, 12))[-1] == ['0']
     scene.hidden = {0}
@@ -228,12 +230,20 @@ def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
 
 def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
     scores = np.array([0.1, 0.5, 0.9])
-    for start in (start_score(scores, 0.5, 0.7), start_score(0.5, scores, 0.7), start_score(0.5, 0.5, scores)):
-        assert (np.diff(start) > 0.04).all() and ((0 < start) & (start < 1)).all()
-    for joints in (0.5, 0.9):
-        assert start_score(0.5, 0.5, joints, chances=False) < start_score(0.5, 0.5, joints + 0.05, chances=False)
-    assert start_score(0.9, 1.0, 0.8) > 0.95 and start_score(0.1, 0.1, 0.3) < 0.05
-    assert np.isfinite(start_score(0.0, 0.0, 0.0)) and np.isfinite(start_score(1.0, 1.0, 1.0))
+    for weights in (START_OF_CLOSENESS, load_checkpoint()[0].config.start):
+        def start(*scores):
+            return start_score(weights, *scores)
+        for rising in (start(scores, 0.5, 0.65), start(0.5, scores, 0.65), start(0.5, 0.5, scores)):
+            assert (np.diff(rising) > 0.01).all() and ((0 < rising) & (rising < 1)).all()
+        assert start(0.9, 1.0, 0.8) > 0.95 and start(0.1, 0.1, 0.3) < 0.05
+        assert np.isfinite(start(0.0, 0.0, 0.0)) and np.isfinite(start(1.0, 1.0, 1.0))
+
+
+def test_a_network_brings_its_own_weights_of_the_start_score(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    assert ids(run(HandTracker(scene), 2))[-1] == ['0']
+    scene.config = replace(scene.config, start=(0.0, 0.0, 0.0, -5.0))
+    assert ids(run(HandTracker(scene), 2))[-1] == []
 
 
 def test_the_side_is_the_one_the_network_is_surer_of(monkeypatch):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'judgements')
-FORMAT = 'awr_ros engine 2'
+FORMAT = 'awr_ros engine 3'
 MAX_BATCH = 8               # crops in one pass: as many as a search tries places; longer lists take several passes
 
 
@@ -24,12 +24,13 @@ class EngineConfig:
     side: str = 'right'             # of the hands that it knows
     authors_crop: bool = False      # wants crops as the authors' code cuts them (awr_ros.crop)
     aligned: bool = False           # wants crops turned so that the hand points up, once it is known where it points
+    start: tuple[float, ...] = ()   # weights of the start score (awr_ros.tracker), where they were fitted
     origin: str = ''                # where its weights come from, in words
 
     @classmethod
     def of(cls, config, origin=''):
-        """Of a network's configuration, which has more fields (awr_ros.network)."""
-        return cls(**{field.name: getattr(config, field.name) for field in fields(cls) if field.name != 'origin'},
+        """Of a network's configuration, which has more fields, and not all of these (awr_ros.network)."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls) if hasattr(config, field.name)},
                    origin=origin)
 
     def to_json(self):
@@ -43,7 +44,7 @@ class EngineConfig:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
                 raise ValueError(f"expected format '{FORMAT}'")
-            return cls(tuple(values.pop('joint_names')), **values)
+            return cls(tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f'{path} was not exported by this package: {error}') from error
 

@@ -8,7 +8,7 @@ from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
-from awr_ros.tracker import UNKNOWN, start_score
+from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_curves, draw_reliability
 from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, reliability, scene_figures
@@ -54,7 +54,7 @@ def evaluate_crops(network, crops, sheet=None):
                                 ('as at first sight', CropConfig(aligned=0.0), crops // 4),
                                 ('turned, nothing beside the hand', CropConfig(aligned=1.0, far_off=0.0, clutter=False), crops // 4)):
         figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
-        print_crops(kind, *figures[:5], chances=bool(getattr(network.config, 'calibration', ())))
+        print_crops(kind, *figures[:5], getattr(network.config, 'start', ()) or START_OF_CLOSENESS)
         hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
         if sheet:
             worst = figures[5]
@@ -84,8 +84,8 @@ def crop_figures(network, source, batches):
     return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
 
 
-def print_crops(kind, error, lead, sure, is_hand, found, chances):
-    """The table of `crop_figures`. chances: joint scores are calibrated."""
+def print_crops(kind, error, lead, sure, is_hand, found, start_weights):
+    """The table of `crop_figures`. start_weights: of tracker.start_score."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
@@ -94,7 +94,7 @@ def print_crops(kind, error, lead, sure, is_hand, found, chances):
     for threshold in (0.3, 0.6, 0.9):
         print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
               f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
-    start = torch.from_numpy(start_score(UNKNOWN, found.numpy(), sure.numpy(), chances)) >= DEFAULTS.score_threshold
+    start = torch.from_numpy(start_score(start_weights, UNKNOWN, found.numpy(), sure.numpy())) >= DEFAULTS.score_threshold
     print(f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
     print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
 

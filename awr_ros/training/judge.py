@@ -1,18 +1,21 @@
 """What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
-the hand's own side; and how likely a joint of a given closeness is right."""
+the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand."""
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as nn_f
 
+from awr_ros.estimator import HandPoseEstimator
 from awr_ros.judge import Judge
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
+from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.logistic import fit_logistic
+from awr_ros.training.start import learn_start
 from awr_ros.training.train import keep_memory, progress_bar
 
 HIDDEN = 128
@@ -21,11 +24,12 @@ HELD_OUT = 0.1                      # share of the crops that only the figures a
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
-def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
-    """Add a judge and a calibration of joint scores to a checkpoint of the compact network.
+def train_judge(weights, output, crops=40_000, scenes=1200, seed=JUDGE_SEED):
+    """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the start score to a checkpoint of
+    the compact network.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and read. Returns (share of
-    crops judged right, mean log loss), held out. Raises ValueError for other networks.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to render and read. Returns
+    (share of crops judged right, mean log loss), held out. Raises ValueError for other networks.
     """
     network, about = load_checkpoint(weights)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
@@ -33,10 +37,13 @@ def train_judge(weights, output, crops=40_000, seed=JUDGE_SEED):
                          f'{len(network.config.joint_names)}')
     as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
     (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
-    judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=(slope, -constant / slope))).eval()
+    judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=(slope, -constant / slope), start=())).eval()
     judged.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False)
     torch.manual_seed(seed % 2 ** 31)
     right, loss = fit_judge(judged.judge, as_is, mirrored)
+    if scenes:
+        estimator = HandPoseEstimator(TorchEngine(judged))
+        judged.config = replace(judged.config, start=learn_start(estimator, scenes, lambda of: progress_bar(iterable=of, unit='scene')))
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     return right, loss
