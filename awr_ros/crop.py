@@ -141,21 +141,3 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
     if not all(side > 0 for side in cube.tolist()):
         raise ValueError(f'cube must be positive, got {cube}')
     return centre, cube
-
-
-def refine_centre(depth_mm, intrinsics, centre_xyz, cube, steps=2):
-    """Move a rough centre to the middle of what lies in its cube.
-
-    Arguments as `crop_hand`. Returns (3,) float64 [mm], or None when the cube is empty or what fills it is too near.
-    """
-    centre = np.asarray(centre_xyz, np.float64)
-    for _ in range(steps):
-        crop = crop_hand(depth_mm, intrinsics, centre, cube, 32)
-        rows, cols = np.nonzero((crop.depth < 0.99) & (crop.depth > -1))
-        if not len(rows):
-            return None
-        uvdn = np.stack([(cols + 0.5) / 16 - 1, (rows + 0.5) / 16 - 1, crop.depth[rows, cols]], -1)
-        centre = intrinsics.uvd_to_xyz(crop.uvd_from_uvdn(uvdn)).mean(0)
-        if centre[2] < MIN_CENTRE_MM:
-            return None
-    return centre

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from awr_ros.camera import Intrinsics
-from awr_ros.crop import crop_hand, refine_centre
+from awr_ros.crop import crop_hand
 from awr_ros.skeleton import hand_roll
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
@@ -125,27 +125,6 @@ def test_misuse_is_named(change, expected, got):
     with pytest.raises(ValueError) as error:
         crop_hand(**{**right, **change})
     assert expected in str(error.value) and got in str(error.value)
-
-
-def test_refine_centre_converges_on_what_the_cube_holds():
-    depth = blank(VGA)
-    disc = np.hypot(*(np.indices(depth.shape) - [[[200.]], [[350.]]])) < 45
-    depth[disc] = 520
-    truth = VGA.uvd_to_xyz(np.array([350., 200., 520.]))
-    for start in ([70., 0., 60.], [-60., 50., -80.]):   # it looks on 32 x 32 pixels of 8.75 mm: within half of one
-        first = refine_centre(depth, VGA, truth + start, 280.0, steps=1)
-        centre = refine_centre(depth, VGA, truth + start, 280.0, steps=4)
-        assert np.linalg.norm(centre - truth) < 4 and np.linalg.norm(first - truth) < 20
-        np.testing.assert_allclose(refine_centre(depth, VGA, centre, 280.0, steps=1), centre, atol=4)
-
-
-def test_refine_centre_ignores_what_clamps_and_says_when_nothing_is_there():
-    depth = blank(VGA)
-    assert refine_centre(depth, VGA, (0., 0., 500.), 280.0) is None
-    depth[200:280, 200:280] = 100                       # in front of the cube: seen as -1, belongs to nothing
-    assert refine_centre(depth, VGA, (0., 0., 500.), 280.0) is None
-    depth[220:260, 320:360] = 500
-    np.testing.assert_allclose(refine_centre(depth, VGA, (0., 0., 500.), 280.0), [20, 0, 500], atol=4)
 
 
 @pytest.mark.parametrize('intrinsics', [VGA, UNEQUAL])

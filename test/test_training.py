@@ -15,7 +15,8 @@ from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_c
 from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.losses import LossConfig, losses, validation_figures
-from awr_ros.training.train import RenderedCrops, TrainConfig, schedule, train
+from awr_ros.training.run import schedule
+from awr_ros.training.train import RenderedCrops, TrainConfig, train
 
 KERNEL = 0.8
 TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64)
@@ -157,11 +158,10 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
     network = CompactNetwork(TINY)
     save_checkpoint(tmp_path / 'start.pt', network, 5, {}, dtype=torch.float32)
     config = tiny_run(init=str(tmp_path / 'start.pt'))
-    run = training.Run(tmp_path, config, torch.device('cpu'))
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), run.network.parameters())) and run.seen == 0
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), training.start_network(config).parameters()))
     save_checkpoint(tmp_path / 'other.pt', CompactNetwork(replace(TINY, decoder_width=16)), 5, {})
     with pytest.raises(ValueError, match='other.pt'):
-        training.Run(tmp_path, replace(config, init=str(tmp_path / 'other.pt')), torch.device('cpu'))
+        training.start_network(replace(config, init=str(tmp_path / 'other.pt')))
 
 
 def test_two_processes_learn_the_same_from_other_crops(tmp_path):
@@ -175,7 +175,7 @@ training.NETWORKS['s'] = ModelConfig(stem=(8, 16), widths=(16, 32), blocks=(1, 1
 training.CropSource = lambda seed, **other: CropSource(seed, CropConfig(size=64), **other)
 steps = []
 step = training.Run.step
-training.Run.step = lambda run, loss: (steps.append((loss.item(), run)), step(run, loss))
+training.Run.step = lambda run, loss, samples: (steps.append((loss.item(), run)), step(run, loss, samples))[1]
 training.train({str(tmp_path / 'run')!r}, training.TrainConfig(samples=16, batch=4, workers=0, validation=0, negatives=0, device='cpu'))
 losses, run = [loss for loss, _ in steps], steps[0][1]
 import os

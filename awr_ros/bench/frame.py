@@ -17,7 +17,7 @@ from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.crops import CropSource
 from awr_ros.tracker import HandTracker, TrackerConfig
 from awr_ros.training.losses import losses
-from awr_ros.training.train import keep_memory
+from awr_ros.training.run import keep_memory
 
 COLD_START = '''
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS as K

@@ -12,8 +12,9 @@ from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_curves, draw_reliability
 from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, reliability, scene_figures
+from awr_ros.training.run import keep_memory
 from awr_ros.training.sheet import crop_sheet
-from awr_ros.training.train import VALIDATION_SEED, keep_memory
+from awr_ros.training.train import VALIDATION_SEED
 
 BATCH = 128
 DEFAULTS = TrackerConfig()

@@ -9,9 +9,7 @@ from awr_ros.learned_finder import CELL, COLUMNS, ROWS
 from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.finder_network import FinderNetwork, write_finder
 from awr_ros.training.finder_scenes import ASKED, HIDDEN, SCENES_SEED, FinderScenes, as_rendered, render_finder_scenes, varied
-from awr_ros.training.optimizer import MuonAdamW
-from awr_ros.training.run_log import log
-from awr_ros.training.train import Average, keep_memory, progress_bar, schedule
+from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
 PALM_MM = 28.0              # standard deviation of the target around a palm's middle
 FOUND_MM = 60.0             # a candidate nearer than this to a palm is that hand
@@ -29,42 +27,25 @@ def train_finder(folder, config: FinderTrainConfig):
     validation, scenes = files[0], FinderScenes.join(files[1:])
     torch.manual_seed(config.seed)
     network = FinderNetwork().to(memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
-    optimizer = MuonAdamW(network, config.learning_rate, config.weight_decay)
-    seen = 0
-    if (folder / 'last.pt').exists():
-        state = torch.load(folder / 'last.pt', weights_only=True)
-        network.load_state_dict(state['network'])
-        average.load_state_dict(state['average'])
-        optimizer.load_state_dict(state['optimizer'])
-        seen = state['seen']
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + seen)
+    run = Run(folder, network, config)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + run.seen)
     total, count, began = 0.0, 0, time.time()
-    with progress_bar(total=config.samples, initial=seen, unit='frame', smoothing=0.05) as bar:
-        while seen < config.samples:
-            for group in optimizer.param_groups:
-                group['lr'] = config.learning_rate * schedule(seen, config.samples)
+    with progress_bar(total=config.samples, initial=run.seen, unit='frame', smoothing=0.05) as bar:
+        while not run.finished:
             network.train()
             batch = varied(scenes, torch.randint(len(scenes), (config.batch,), generator=generator), generator)
             loss = finder_loss(network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            average.update_parameters(network)
-            before, seen = seen, seen + config.batch
+            due = run.step(loss, config.batch)
             bar.update(config.batch)
             total, count = total + loss.item(), count + 1
-            if before // config.validate_every != seen // config.validate_every or seen >= config.samples:
-                figures = validate_finder(average.module, validation)
-                row = {'seen': seen, 'frames_per_s': round(count * config.batch / (time.time() - began), 1),
+            if due:
+                figures = validate_finder(run.average.module, validation)
+                row = {'seen': run.seen, 'frames_per_s': round(count * config.batch / (time.time() - began), 1),
                        'loss': total / count, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                write_finder(average.module, folder / 'finder.onnx')
-                torch.save({'network': network.state_dict(), 'average': average.state_dict(), 'optimizer': optimizer.state_dict(),
-                            'seen': seen}, folder / 'last.tmp')
-                (folder / 'last.tmp').replace(folder / 'last.pt')
+                write_finder(run.average.module, folder / 'finder.onnx')
+                run.save()
                 total, count, began = 0.0, 0, time.time()
 
 

@@ -15,8 +15,8 @@ from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.logistic import fit_logistic
+from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.start import learn_start
-from awr_ros.training.train import keep_memory, progress_bar
 
 HIDDEN = 128
 JUDGE_SEED = 3_000_000_019          # of crops that no network was trained on
@@ -43,7 +43,7 @@ def train_judge(weights, output, crops=40_000, scenes=1200, seed=JUDGE_SEED):
     right, loss = fit_judge(judged.judge, as_is, mirrored)
     if scenes:
         estimator = HandPoseEstimator(TorchEngine(judged))
-        judged.config = replace(judged.config, start=learn_start(estimator, scenes, lambda of: progress_bar(iterable=of, unit='scene')))
+        judged.config = replace(judged.config, start=learn_start(estimator, scenes, lambda of: progress_bar(of, unit='scene')))
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     return right, loss

@@ -19,7 +19,7 @@ from awr_ros.training.datasets import load_frames
 from awr_ros.training.predict import predict
 from awr_ros.training.protocol import joint_errors
 from awr_ros.training.recipe_config import RecipeConfig
-from awr_ros.training.run_log import log
+from awr_ros.training.run import log, save_whole
 from awr_ros.training.samples import Augmentation, CropSamples
 
 BETA = 0.01         # the smooth L1's parabola ends here, uvdn units
@@ -105,9 +105,8 @@ class Run:
     def save(self, metrics):
         """metrics: {name: float} of these weights on the test frames, empty when they were not tested."""
         made_with = {**asdict(self.config), 'kernel': self.config.kernel}
-        torch.save({'network': self.network.state_dict(), 'optimizer': self.optimizer.state_dict(), 'made_with': made_with,
-                    'at': (self.stage, self.epoch, self.step, self.seen, self.steps)}, self.folder / 'last.tmp')
-        (self.folder / 'last.tmp').replace(self.folder / 'last.pt')
+        save_whole({'network': self.network.state_dict(), 'optimizer': self.optimizer.state_dict(), 'made_with': made_with,
+                    'at': (self.stage, self.epoch, self.step, self.seen, self.steps)}, self.folder / 'last.pt')
         save_checkpoint(self.folder / 'weights.pt', self.network, self.seen, metrics, made_with)
 
 

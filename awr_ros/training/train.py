@@ -1,7 +1,5 @@
 """Train the compact network on rendered hands: resumable at any sample, on the CPU, a GPU or, under torchrun, several."""
-import ctypes
 import json
-import math
 import os
 import time
 from dataclasses import asdict, replace
@@ -16,8 +14,7 @@ from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
-from awr_ros.training.optimizer import MuonAdamW
-from awr_ros.training.run_log import log
+from awr_ros.training.run import Run, keep_memory, log, progress_bar
 from awr_ros.training.sheet import crop_sheet
 
 NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
@@ -65,7 +62,7 @@ def train(folder, config: TrainConfig):
     rank, processes = join_processes(device)
     keep_memory()
     torch.manual_seed(config.seed)
-    run = Run(folder, config, device)
+    run = Run(folder, start_network(config).to(device, memory_format=torch.channels_last), config)
     negatives = other_things(folder, config, run.network.config, rank)
     if rank == 0:
         (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
@@ -86,19 +83,15 @@ def train(folder, config: TrainConfig):
         compute = torch.compile(compute)
     sums, count, began = {}, 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0) as bar:
-        while run.seen < config.samples:
-            for group in run.optimizer.param_groups:
-                group['lr'] = config.learning_rate * schedule(run.seen, config.samples)
+        while not run.finished:
             crops_now = [t.to(device, non_blocking=True) for t in next(crops)]
             network.train()
             total, terms = compute(*crops_now)
-            run.step(total)
-            before, run.seen = run.seen, run.seen + config.batch * processes
+            due = run.step(total, config.batch * processes)
             bar.update(config.batch * processes)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.item()
             count += 1
-            due = before // config.validate_every != run.seen // config.validate_every or run.seen >= config.samples
             if due and rank == 0:
                 figures = validate(run.average.module, validation, device)
                 rate = count * config.batch * processes / (time.time() - began)
@@ -106,7 +99,8 @@ def train(folder, config: TrainConfig):
                        **{f'train_{k}': v / count for k, v in sums.items()}, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                run.save(figures)
+                save_checkpoint(folder / 'weights.pt', run.average.module, run.seen, figures)
+                run.save()
                 if validation:
                     predicted_sheet(folder / 'sheet.png', run.average.module, validation[0], device)
                 sums, count, began = {}, 0, time.time()
@@ -114,41 +108,16 @@ def train(folder, config: TrainConfig):
         torch.distributed.destroy_process_group()
 
 
-class Run:
-    """What is learnt and all that is needed to go on learning."""
-
-    def __init__(self, folder, config, device):
-        self.folder, self.seen = folder, 0
-        self.network = CompactNetwork(NETWORKS[config.size]).to(device, memory_format=torch.channels_last)
-        if config.init:
-            start, _ = load_checkpoint(config.init)
-            try:
-                self.network.load_state_dict({k: v for k, v in start.state_dict().items() if not k.startswith('judge.')})
-            except RuntimeError as error:
-                raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
-        self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=Average(config.ema), use_buffers=True)
-        self.optimizer = MuonAdamW(self.network, config.learning_rate, config.weight_decay)
-        if (folder / 'last.pt').exists():
-            state = torch.load(folder / 'last.pt', map_location=device, weights_only=True)
-            self.network.load_state_dict(state['network'])
-            self.average.load_state_dict(state['average'])
-            self.optimizer.load_state_dict(state['optimizer'])
-            self.seen = state['seen']
-
-    def step(self, loss):
-        """One step of the optimiser and of the average."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
-        self.average.update_parameters(self.network)
-
-    def save(self, figures):
-        """Write weights.pt, with its figures {name: float}, and last.pt."""
-        save_checkpoint(self.folder / 'weights.pt', self.average.module, self.seen, figures)
-        torch.save({'network': self.network.state_dict(), 'average': self.average.state_dict(),
-                    'optimizer': self.optimizer.state_dict(), 'seen': self.seen}, self.folder / 'last.tmp')
-        (self.folder / 'last.tmp').replace(self.folder / 'last.pt')
+def start_network(config):
+    """The network of a run, with the weights that it starts from. Raises ValueError where these are of another one."""
+    network = CompactNetwork(NETWORKS[config.size])
+    if config.init:
+        start, _ = load_checkpoint(config.init)
+        try:
+            network.load_state_dict({k: v for k, v in start.state_dict().items() if not k.startswith('judge.')})
+        except RuntimeError as error:
+            raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
+    return network
 
 
 def join_processes(device):
@@ -159,11 +128,6 @@ def join_processes(device):
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     torch.distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
-
-
-def progress_bar(**options):
-    from tqdm import tqdm       # of the training extras; evaluation does without
-    return tqdm(mininterval=5, **options)
 
 
 def other_things(folder, config, model, rank):
@@ -193,27 +157,6 @@ def predicted_sheet(path, network, batch, device):
     crop_sheet(path, batch, joints)
 
 
-class Average:
-    """Exponential moving average whose memory grows with the steps taken, so that it forgets the random start."""
-
-    def __init__(self, decay):
-        self.decay = decay
-
-    @torch.no_grad()
-    def __call__(self, averages, values, steps):
-        keep = min(self.decay, (1 + float(steps)) / (10 + float(steps)))
-        for average, value in zip(averages, values):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - keep)
-            else:
-                average.copy_(value)
-
-
-def schedule(seen, total):
-    """Learning rate as a share of its peak: linear warm-up over 20k samples, then a cosine to zero."""
-    return min(1, (seen + 1) / 20_000) * 0.5 * (1 + math.cos(math.pi * min(1, seen / total)))
-
-
 @torch.no_grad()
 def validate(network, batches, device):
     """Figures of one network on labelled crops. batches: list of CropBatch on the CPU."""
@@ -224,12 +167,3 @@ def validate(network, batches, device):
         for name, value in validation_figures(*network(batch.depth), batch, network.config.kernel_size).items():
             sums[name] = sums.get(name, 0) + value / len(batches)
     return sums
-
-
-def keep_memory():
-    """Tell glibc to keep freed memory: rendering allocates megabytes by the hundred, and fresh pages cost a third of it."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'mallopt'):
-        mmap_threshold, trim_threshold = -3, -1
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
