@@ -32,7 +32,7 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
 
 
 def scene_sheet(path, count, seed, tracker, looks=3, columns=4):
-    """Write a picture of rendered scenes with hands: in colour what the tracker says after some looks, in white the truth.
+    """Write a picture of rendered scenes with hands: in colour what the tracker says after some frames, in white the truth.
 
     tracker: awr_ros.tracker.HandTracker, forgotten before every scene.
     """
@@ -40,12 +40,12 @@ def scene_sheet(path, count, seed, tracker, looks=3, columns=4):
 
     source, tiles = SceneSource(seed), []
     while len(tiles) < count:
-        scene = source.draw()
+        scene = source.draw(frames=looks)
         if not scene.hands:
             continue
         tracker.reset()
-        for look in range(looks):
-            hands = tracker.update(scene.depth_mm, scene.intrinsics, look / 30)
+        for look, depth_mm in enumerate(scene.frames):
+            hands = tracker.update(depth_mm, scene.intrinsics, look / 30)
         image = grey(scene.depth_mm.astype(np.float32), (200, 2400))
         scale = SCENE_TILE[0] / image.shape[1]
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
