@@ -76,7 +76,8 @@ class HandTracker:
 
     def __init__(self, estimator, config=TrackerConfig()):
         self.estimator, self.config = estimator, config
-        self._learned = None        # loaded when it is first asked: the parameter is live
+        # The package's is loaded when it is first asked, for `finder` is live; a bad file shows at once.
+        self._learned = LearnedFinder(config.finder_weights) if config.finder_weights else None
         self.timings = Timings()
         self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
         self._start_weights = estimator.config.start or START_OF_CLOSENESS

@@ -13,6 +13,7 @@ class TrackerConfig:
     side: str = 'auto'                  # 'auto', or 'left' or 'right' for all hands
     finder: str = 'learned'             # how new hands are found: by the network, 'nearest' by depth alone, 'external' where
                                         # the caller says
+    finder_weights: str = ''            # ONNX file of the learned finder, '' for the one that comes with the package
     score_threshold: float = 0.7        # [0,1] score that starts a track, of finder, hand and joints (tracker.start_score)
     beside_threshold: float = 0.95      # [0,1] the same beside another hand, whose arm may pass for a second one
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen

@@ -178,6 +178,13 @@ def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
     assert LearnedFinder(tmp_path / 'finder.onnx').find(np.zeros((480, 640), np.uint16), VGA, 150, 1500) == []
 
 
+def test_the_folder_of_another_run_is_named(tmp_path):
+    torch.save({'network': nn.Linear(2, 2).state_dict()}, tmp_path / 'last.pt')
+    with pytest.raises(ValueError, match='last.pt is of another network'):
+        training.train_finder(tmp_path, FinderTrainConfig(scenes=1500))
+    assert not list(tmp_path.glob('scenes_*.pt'))           # before anything was rendered
+
+
 @pytest.mark.parametrize('change, words', [({'scenes': 3}, 'at least 1500, got 3'), ({'batch': 0}, 'batch'), ({'ema': 1.0}, 'ema')])
 def test_wrong_settings_are_refused(change, words):
     with pytest.raises(ValueError, match=words):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from test_tracker import K, Scene, ids, palm
 
+import awr_ros.tracker
 from awr_ros.tracker import HandTracker, TrackerConfig
 
 EXTERNAL = TrackerConfig(finder='external')
@@ -25,6 +26,17 @@ def test_others_are_not_listened_to_when_the_finder_is_ours(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     scene.candidates = []
     assert HandTracker(scene).update(None, K, 0.0, [(0, 0, 500)]) == []
+
+
+def test_a_finder_of_ones_own_is_read_at_the_start_and_asked(monkeypatch, tmp_path):
+    scene, read = Scene(monkeypatch, (0, 0, 500)), []
+    monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda *path: read.append(path) or scene)
+    tracker = HandTracker(scene, TrackerConfig(finder_weights='mine.onnx'))
+    assert read == [('mine.onnx',)]
+    assert ids([tracker.update(None, K, 0.0)]) == [['0']] and len(read) == 1
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError, match='no finder at .*absent.onnx'):
+        HandTracker(scene, TrackerConfig(finder_weights=str(tmp_path / 'absent.onnx')))
 
 
 def noisy(scene, tracker, frames, still=(0, 0, 500), noise_mm=2.0, speed_mm_s=0.0):

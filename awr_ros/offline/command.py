@@ -36,11 +36,12 @@ def _add_tracker(group):
     group.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
     group.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s')
     group.add_argument('--engine', default='auto', help='auto, torch, openvino or onnxruntime (default: %(default)s)')
-    group.add_argument('--num-threads', type=int, metavar='N', help='CPU threads for the network (default: all cores but one)')
+    group.add_argument('--num-threads', type=int, metavar='N', help='CPU threads for the network (default: all cores but one, at most 4)')
     number = partial(group.add_argument, metavar='X', help='default: %(default)s')
     number('--max-hands', type=int, default=DEFAULTS.max_hands)
     group.add_argument('--side', choices=('auto', 'left', 'right'), default=DEFAULTS.side, help='default: %(default)s')
     group.add_argument('--finder', choices=('learned', 'nearest'), default=DEFAULTS.finder, help='default: %(default)s')
+    group.add_argument('--finder-weights', metavar='FILE', default='', help='of the learned finder (default: the one of the package)')
     number('--search-every', type=int, default=DEFAULTS.search_every)
     number('--score-threshold', type=float, default=DEFAULTS.score_threshold)
     number('--beside-threshold', type=float, default=DEFAULTS.beside_threshold)
@@ -63,8 +64,8 @@ def run_track(arguments):
     if not (arguments.output or arguments.overlay or arguments.bag):
         raise ValueError('nothing to write: give --output, --overlay or --bag')
     config = TrackerConfig(
-        max_hands=arguments.max_hands, side=arguments.side, finder=arguments.finder, search_every=arguments.search_every,
-        score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
+        max_hands=arguments.max_hands, side=arguments.side, finder=arguments.finder,
+        finder_weights=arguments.finder_weights, search_every=arguments.search_every, score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
         lose_threshold=arguments.lose_threshold, coast_s=arguments.coast_time,
         min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M,
         smoothing=arguments.smoothing, smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,

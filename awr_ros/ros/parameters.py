@@ -52,27 +52,29 @@ TABLE = (
     Parameter('max_hands', DEFAULTS.max_hands, 'most hands to track at a time', LIVE, range=(1, 4)),
     Parameter('side', DEFAULTS.side, 'which hands are in view; left or right when it is known', LIVE,
               choices=('auto', 'left', 'right')),
-    Parameter('finder', DEFAULTS.finder, 'how new hands are found: learned by a network on the whole image, nearest where it is '
-              'near or ends, external where ~/centre or ~/boxes say', LIVE, choices=FINDERS),
+    Parameter('finder', DEFAULTS.finder, 'how new hands are found: learned: by a network on the whole image; nearest: at the '
+              'nearest points and at the ends of what is seen; external: where ~/centre or ~/boxes say', LIVE, choices=FINDERS),
+    Parameter('finder_weights', '', 'file of the learned finder, ONNX; empty: the one that comes with the package', WHEN_INACTIVE),
     Parameter('search_every', DEFAULTS.search_every, 'images between searches while some hands, but not max_hands, are '
               'tracked; without any every image is searched', LIVE, range=(1, 1000)),
-    Parameter('score_threshold', DEFAULTS.score_threshold, 'score from which on a new hand is believed, of finder, hand and '
-              'joints, [0,1]', LIVE, range=(0.0, 1.0)),
-    Parameter('beside_threshold', DEFAULTS.beside_threshold, 'the same while another hand is tracked, whose arm may pass for one, '
-              '[0,1]', LIVE, range=(0.0, 1.0)),
+    Parameter('score_threshold', DEFAULTS.score_threshold, 'a new hand is believed from this score on, made of those of '
+              'finder, hand and joints, [0,1]', LIVE, range=(0.0, 1.0)),
+    Parameter('beside_threshold', DEFAULTS.beside_threshold, 'the same while another hand is tracked, whose forearm can look like '
+              'a hand; the larger of the two counts, [0,1]', LIVE, range=(0.0, 1.0)),
     Parameter('lose_threshold', DEFAULTS.lose_threshold, 'score below which a tracked hand counts as not seen, [0,1]',
               LIVE, range=(0.0, 1.0)),
     Parameter('coast_time', DEFAULTS.coast_s, 'a hand that is not seen keeps its last pose for so long [s]', LIVE,
               range=(0.0, 5.0)),
     Parameter('min_depth', DEFAULTS.min_depth_mm / MM_PER_M, 'hands nearer than this are not looked for [m]', LIVE,
               range=(0.05, 5.0)),
-    Parameter('max_depth', DEFAULTS.max_depth_mm / MM_PER_M, 'hands farther than this are not looked for [m]', LIVE,
+    Parameter('max_depth', DEFAULTS.max_depth_mm / MM_PER_M, 'hands farther than this are not looked for [m]; the learned finder sees '
+              'no farther than 2.45', LIVE,
               range=(0.05, 5.0)),
     Parameter('smoothing', DEFAULTS.smoothing, 'smooth the published joints (One Euro filter)', LIVE),
     Parameter('smoothing_min_cutoff', DEFAULTS.smoothing_min_cutoff_hz, 'cutoff of the smoothing for a joint at rest [Hz]: '
-              'less is steadier and later', LIVE, range=(0.01, 30.0)),
+              'less is steadier, with more delay', LIVE, range=(0.01, 30.0)),
     Parameter('smoothing_beta', DEFAULTS.smoothing_beta * MM_PER_M, 'how the cutoff grows with a joint\'s speed [Hz per m/s]: '
-              'more is less late', LIVE, range=(0.0, 1000.0)),
+              'more is less delay', LIVE, range=(0.0, 1000.0)),
     Parameter('tf', False, 'publish each wrist as TF frame <tf_prefix><id>_wrist; needs tf2_msgs', LIVE),
     Parameter('tf_prefix', 'hand_', 'how the names of the TF frames begin', LIVE),
     Parameter('marker_lifetime', 0.5, 'markers vanish by themselves after this time without an image [s]',
@@ -94,6 +96,7 @@ class Parameters:
     max_hands: int
     side: str
     finder: str
+    finder_weights: str
     search_every: int           # [images]
     score_threshold: float      # [0,1]
     beside_threshold: float     # [0,1]
@@ -125,6 +128,7 @@ class Parameters:
 
     def tracker_config(self):
         return TrackerConfig(max_hands=self.max_hands, side=self.side, finder=self.finder,
+                             finder_weights=self.finder_weights,
                              score_threshold=self.score_threshold, beside_threshold=self.beside_threshold,
                              lose_threshold=self.lose_threshold,
                              coast_s=self.coast_time, min_depth_mm=self.min_depth * MM_PER_M,

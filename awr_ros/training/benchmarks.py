@@ -17,7 +17,7 @@ class Benchmark:
     joint_names: tuple[str, ...]
     cube_mm: tuple[float, ...]              # side of the crop [mm], of each subject where they differ
     side: str                               # of the hands
-    epochs: int                             # of training, with one step of the learning rate after step_epochs
+    epochs: int                             # of a stage of training; a tenth of the learning rate after every step_epochs
     step_epochs: int
     test_subjects: tuple = ()               # (name, first frame, frame after the last one) of the test set, where known
 

@@ -1,5 +1,6 @@
 """Train the learned finder on rendered scenes: resumable, and light enough for a laptop."""
 import time
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -19,15 +20,17 @@ def train_finder(folder, config: FinderTrainConfig):
     """Train until `config.samples` frames were seen, going on from `folder`/last.pt where there is one.
 
     Writes scenes_*.pt (rendered once), last.pt, finder.onnx (of the averaged weights, as the package loads it) and log.csv.
+    Raises ModuleNotFoundError where the package onnx is not installed.
     """
+    import_module('onnx')       # fails now, not after an hour of rendering
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     keep_memory()
-    files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]        # the first is for validation
-    validation, scenes = files[0], FinderScenes.join(files[1:])
     torch.manual_seed(config.seed)
     network = FinderNetwork().to(memory_format=torch.channels_last)
     run = Run(folder, network, config)
+    files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]        # the first is for validation
+    validation, scenes = files[0], FinderScenes.join(files[1:])
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + run.seen)
     total, count, began = 0.0, 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='frame', smoothing=0.05) as bar:
@@ -44,8 +47,8 @@ def train_finder(folder, config: FinderTrainConfig):
                        'loss': total / count, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                write_finder(run.average.module, folder / 'finder.onnx')
                 run.save()
+                write_finder(run.average.module, folder / 'finder.onnx')
                 total, count, began = 0.0, 0, time.time()
 
 

@@ -12,13 +12,17 @@ class Run:
     """What is learnt, from folder/last.pt on where there is one."""
 
     def __init__(self, folder, network, config):
-        """folder: Path, there already; network: on its device; config: of config.py."""
+        """folder: Path, there already; network: on its device; config: of config.py. Raises ValueError where last.pt is of
+        another network."""
         self.folder, self.network, self.config, self.seen = folder, network, config, 0
         self.average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
         self.optimizer = MuonAdamW(network, config.learning_rate, config.weight_decay)
         if (folder / 'last.pt').exists():
             state = torch.load(folder / 'last.pt', map_location=next(network.parameters()).device, weights_only=True)
-            network.load_state_dict(state['network'])
+            try:
+                network.load_state_dict(state['network'])
+            except RuntimeError as error:
+                raise ValueError(f"{folder / 'last.pt'} is of another network: take another folder") from error
             self.average.load_state_dict(state['average'])
             self.optimizer.load_state_dict(state['optimizer'])
             self.seen = state['seen']
