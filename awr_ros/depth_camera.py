@@ -19,13 +19,13 @@ class DepthCamera:
     """Reads the images that come with one sensor_msgs/CameraInfo, of rclpy or of a bag.
 
     distortion: what to do when D is not zero: 'undistort' the depth, 'ignore' D (for drivers that tell the D of the raw
-    image beside a rectified one), or 'refuse' the image.
+    image beside a rectified one, whose pinhole model is P), or 'refuse' the image.
     """
 
     def __init__(self, info, distortion='undistort'):
-        self.intrinsics = intrinsics_from_info(info)
         d = tuple(float(value) for value in info.d)
         self.distorted = any(d)             # NaN counts: it is named below
+        self.intrinsics = intrinsics_from_info(info, rectified=self.distorted and distortion == 'ignore')
         self.lens = f'{info.distortion_model}, {distortion}' if self.distorted else 'no distortion'
         self._maps_of = None
         if not self.distorted or distortion == 'ignore':

@@ -111,11 +111,12 @@ class HandTracker:
         self._frame += 1
         start = time.perf_counter()
         self._finding_s = self._estimating_s = 0.0
+        del self._tracks[self.config.max_hands:]            # the parameter is live
         self._follow(depth_mm, intrinsics, stamp_s)
         if len(self._tracks) < self.config.max_hands and (
                 not self._tracks or self._frame % self.config.search_every == 0):
             self._search(depth_mm, intrinsics, stamp_s, centres_xyz)
-        hands = [self._report(track, intrinsics) for track in self._tracks[:self.config.max_hands]]
+        hands = [self._report(track, intrinsics) for track in self._tracks]
         rest_s = time.perf_counter() - start - self._finding_s - self._estimating_s
         self.timings = Timings(1e3 * self._finding_s, 1e3 * self._estimating_s, 1e3 * rest_s)
         return hands

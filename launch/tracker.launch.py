@@ -76,7 +76,7 @@ def topics(values, preset):
     depth = values['depth_topic'] or default_depth
     if values['info_topic']:
         return depth, values['info_topic']
-    return depth, depth.rpartition('/')[0] + '/camera_info' if values['depth_topic'] and '/' in depth else default_info
+    return depth, ''.join(depth.rpartition('/')[:2]) + 'camera_info' if values['depth_topic'] else default_info
 
 
 def camera_actions(values, preset, depth, info):

@@ -73,7 +73,7 @@ def test_other_pngs_are_refused(pixels):
 
 def info(model='plumb_bob', d=(0.0,) * 5, **changes):
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
-    fields = dict(width=WIDTH, height=HEIGHT, k=[F, 0, 79.5, 0, F, 59.5, 0, 0, 1], d=list(d), distortion_model=model,
+    fields = dict(width=WIDTH, height=HEIGHT, k=[F, 0, 79.5, 0, F, 59.5, 0, 0, 1], p=[0.0] * 12, d=list(d), distortion_model=model,
                   binning_x=0, binning_y=0, roi=roi)
     return SimpleNamespace(**{**fields, **changes})
 
@@ -131,6 +131,17 @@ def test_ignored_and_absent_distortion_leave_the_image_alone():
                    DepthCamera(info('unheard_of', [1.0]), 'ignore')):
         np.testing.assert_array_equal(camera.depth_from(image(depth)), depth)
     assert DepthCamera(info('rational_polynomial', RATIONAL)).lens == 'rational_polynomial, undistort'
+
+
+def test_a_rectified_image_is_read_with_the_camera_that_it_was_rectified_to():
+    p = [96.0, 0, 80.0, 0, 0, 97.0, 61.0, 0, 0, 0, 1, 0]
+    for d, distortion, fx, cy in ((RATIONAL, 'ignore', 96, 61), (RATIONAL, 'undistort', F, 59.5), ([0.0] * 8, 'ignore', F, 59.5)):
+        k = DepthCamera(info('rational_polynomial', d, p=p), distortion).intrinsics
+        assert (k.fx, k.cy) == (fx, cy)
+    assert DepthCamera(info('rational_polynomial', RATIONAL), 'ignore').intrinsics.fx == F      # P is not filled
+
+
+def test_no_lens_is_said_so():
     assert DepthCamera(info()).lens == 'no distortion'
 
 

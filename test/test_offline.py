@@ -281,6 +281,7 @@ def test_camera_from_a_file(tmp_path, name, text):
 
 @pytest.mark.parametrize('text, words', [
     ('fx: 3\nfy: 3\ncx: 1\n', "has no 'cy'"), ('k: [1, 2]\nwidth: 3\nheight: 3', 'matrix has 2 numbers, expected 9'),
+    ('k: [1, 0, 0, 0, 1, 0, 0, 0, 1]\np: [1]\nwidth: 3\nheight: 3', 'projection matrix 1, expected 12'),
     ('[1, 2]', 'has no keys'), ('a: [', 'while parsing'), ('k: [a, 2, 3, 4, 5, 6, 7, 8, 9]', 'could not convert')])
 def test_bad_camera_files_say_what_is_wrong(tmp_path, text, words):
     (tmp_path / 'k.yaml').write_text(text)

@@ -1,6 +1,8 @@
 """Every engine says what torch says; the choice among them says why; what is missing or damaged is named."""
+import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from awr_ros.default_weights import DEFAULT_WEIGHTS
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.export import export
 from awr_ros.network import CompactNetwork, ModelConfig, ResNet, ResNetConfig, save_checkpoint
-from awr_ros.runtime import cache, cuda_engine, select
-from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
+from awr_ros.runtime import cache, cuda_engine, onnx_engine, select
+from awr_ros.runtime.onnx_engine import OnnxEngine, first_that_starts, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, fastest_precision, write_openvino
 from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, Readings, read_in_passes
 from awr_ros.runtime.torch_engine import TorchEngine
@@ -202,6 +204,32 @@ def test_the_choice_and_its_reason(asked, expected, reason):
 def test_what_is_missing_or_does_not_fit_is_named(asked, words):
     with pytest.raises(ValueError, match=words):
         choose(**asked)
+
+
+def test_onnxruntime_takes_a_gpu_only_where_there_is_one(monkeypatch):
+    """It lists the providers that it was built with, wherever it runs."""
+    monkeypatch.setattr(onnx_engine, 'cuda_providers', lambda: onnx_engine.CUDA_PROVIDERS)
+    assert choose(weights='net.onnx').device == choose('onnxruntime', 'cpu', cuda=True).device == 'cpu'
+    assert choose(weights='net.onnx', cuda=True).device == choose('onnxruntime', 'cuda').device == 'cuda'
+
+
+@pytest.mark.filterwarnings('ignore:Specified provider')
+def test_the_first_provider_that_starts_is_taken(tmp_path):
+    file = export(None, tmp_path / 'default', 'onnx')[0]
+    assert 'on the CPU' in first_that_starts(file, 1, (*onnx_engine.CUDA_PROVIDERS, 'CPUExecutionProvider')).description
+    with pytest.raises(ValueError, match='CUDAExecutionProvider'):
+        first_that_starts(file, 1, onnx_engine.CUDA_PROVIDERS)
+
+
+def test_a_read_out_is_freed_with_the_last_reference_to_it():
+    network = CompactNetwork(TINY)
+    gone, engine = weakref.ref(network), TorchEngine(network)
+    gc.disable()
+    try:
+        del network, engine
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU here')

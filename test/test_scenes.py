@@ -147,6 +147,11 @@ def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, ca
     assert 'joints mean  0.00 mm' in capsys.readouterr().out
 
 
+def test_scenes_without_hands_that_count_have_a_table_too(capsys):
+    evaluation.print_scenes(SceneFigures(false_in_empty=[False]))
+    assert '0.0% of 1' in capsys.readouterr().out
+
+
 def test_wrong_sides_and_false_hands_are_counted(sources):
     figures = evaluation.scene_figures(Oracle(sources, wrong_side=True, ghost=True), 8, seed=3)
     assert not any(figures.side_right) and any(figures.false_in_empty)

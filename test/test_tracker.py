@@ -180,8 +180,10 @@ def test_no_more_hands_than_asked_for_and_the_likeliest_first(monkeypatch):
     hands = run(HandTracker(scene, TrackerConfig(max_hands=1)), 12)[-1]
     assert [round(hand.score, 3) for hand in hands] == [0.995]
     assert len(scene.requests[-1]) == 1                     # nor are more followed in secret
-    hands = run(HandTracker(scene, TrackerConfig(max_hands=5)), 12)[-1]
-    assert len(hands) == 3
+    tracker = HandTracker(scene, TrackerConfig(max_hands=5))
+    assert len(run(tracker, 12)[-1]) == 3
+    tracker.config = TrackerConfig(max_hands=1)             # the parameter is live
+    assert len(run(tracker, 12, start=12 / 30)[-1]) == 1 and len(scene.requests[-1]) == 1
 
 
 def test_a_second_hand_is_found_within_search_every_frames(monkeypatch):

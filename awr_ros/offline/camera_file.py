@@ -52,11 +52,12 @@ def _fields(values):
         return {**fields, **{key: int(values[key]) for key in ('width', 'height') if key in values}}
     if 'camera_matrix' in values:
         lens = values.get('distortion_coefficients') or {}
-        return {**_matrix(values['camera_matrix']['data']), 'd': [float(value) for value in lens.get('data', ())],
+        projection = values.get('projection_matrix') or {}
+        return {**_matrices(values['camera_matrix']['data'], projection.get('data')), 'd': [float(value) for value in lens.get('data', ())],
                 'distortion_model': values.get('distortion_model', 'plumb_bob'),
                 'width': int(values['image_width']), 'height': int(values['image_height'])}
     roi = values.get('roi') or {}
-    return {**_matrix(values['k']), 'd': [float(value) for value in values.get('d', ())],
+    return {**_matrices(values['k'], values.get('p')), 'd': [float(value) for value in values.get('d', ())],
             'distortion_model': values.get('distortion_model', 'plumb_bob'),
             'width': int(values['width']), 'height': int(values['height']),
             'binning_x': int(values.get('binning_x', 0)), 'binning_y': int(values.get('binning_y', 0)),
@@ -67,10 +68,11 @@ NO_ROI = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)     # 0 mean
 
 
 def _pinhole(fx, fy, cx, cy):
-    return _matrix([fx, 0, cx, 0, fy, cy, 0, 0, 1])
+    return _matrices([fx, 0, cx, 0, fy, cy, 0, 0, 1])
 
 
-def _matrix(k):
-    if len(k) != 9:
-        raise ValueError(f'the camera matrix has {len(k)} numbers, expected 9')
-    return {'k': [float(value) for value in k], 'd': [], 'distortion_model': '', 'binning_x': 0, 'binning_y': 0, 'roi': NO_ROI}
+def _matrices(k, p=None):
+    p = p or [0.0] * 12
+    if len(k) != 9 or len(p) != 12:
+        raise ValueError(f'the camera matrix has {len(k)} numbers, expected 9, and the projection matrix {len(p)}, expected 12')
+    return {'k': [float(value) for value in k], 'p': [float(value) for value in p], 'd': [], 'distortion_model': '', 'binning_x': 0, 'binning_y': 0, 'roi': NO_ROI}

@@ -138,7 +138,7 @@ class Health:
         if now - self._refused_at < recent:
             count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
             found.append((ERROR, f'{count}: {self._refusal}'))
-        self._notes = {note: at for note, at in self._notes.items() if now - at < recent}
+        self._notes = {note: at for note, at in list(self._notes.items()) if now - at < recent}
         found += [(WARN, note) for note in self._notes]
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:

@@ -50,6 +50,8 @@ class ExternalPlaces:
 
     def _on_point(self, msg):
         self._last_s = time.monotonic()
+        if not np.isfinite((msg.point.x, msg.point.y, msg.point.z)).all():      # a detector that sees nothing
+            return
         point = Place(msg.header.frame_id, self._last_s, point_mm=tuple(MM_PER_M * v for v in (msg.point.x, msg.point.y,
                                                                                                msg.point.z)))
         others = [p for p in self._points if np.linalg.norm(np.subtract(p.point_mm, point.point_mm)) > SAME_PLACE_MM]
@@ -69,7 +71,7 @@ class ExternalPlaces:
         if foreign:
             return (f"finder is external, but places are told in frame '{foreign[0]}' and the image is in '{frame_id}': "
                     'they are left out, transform them before')
-        if not fresh:
+        if not fresh and now - self._last_s > KEEP_S:
             topics = ' and '.join(f'{s.topic} ({s.describe_publishers()})' for s in self._inputs)
             return f'finder is external, but no place came for {now - self._last_s:.0f} s on {topics}'
         return ''

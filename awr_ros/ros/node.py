@@ -144,6 +144,9 @@ class TrackerNode(LifecycleNode):
     def _free(self, state):
         self._stop_listening()
         self._tracker, self._engine, self._state = None, 'not loaded', state
+        torch = sys.modules.get('torch')
+        if torch and torch.cuda.is_initialized():       # or what was freed stays torch's
+            torch.cuda.empty_cache()
         return TransitionCallbackReturn.SUCCESS
 
     def _listen(self):
@@ -175,11 +178,13 @@ class TrackerNode(LifecycleNode):
     # ---- callbacks: short, nothing is computed here ------------------------------------------------------------------
 
     def _on_image(self, image):
-        arrived_s = time.monotonic()
+        worker, arrived_s = self._worker, time.monotonic()
+        if worker is None:              # it was on its way when listening ended
+            return
         stamp_s = conversions.stamp_seconds(image.header.stamp)
         age_s = self.get_clock().now().nanoseconds * 1e-9 - stamp_s if stamp_s else math.nan
         self._health.image_received(stamp_s, arrived_s, age_s)
-        self._worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
+        worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
 
     def _on_info(self, info):
         self._info = info

@@ -1,7 +1,7 @@
 """Converted networks in the user's cache folder, so that only the first start converts.
 
 The name of an entry is the checksum of everything that it was made from: the weights, the modules of this package that
-define the graph, the converter's version. A changed one is another entry; nothing is ever overwritten.
+define the graph, the converter and, of OpenVINO, its version. A changed one is another entry; nothing is ever overwritten.
 """
 import hashlib
 import os
@@ -44,6 +44,9 @@ def converted(weights, converter, convert):
     unfinished = Path(tempfile.mkdtemp(prefix='unfinished-', dir=entry.parent))
     try:
         convert(unfinished)
+        for path in unfinished.iterdir():       # a robot may be switched off: no entry without its contents
+            with path.open('rb') as file:
+                os.fsync(file.fileno())
         try:
             unfinished.rename(entry)
         except OSError:

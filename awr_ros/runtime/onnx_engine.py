@@ -35,11 +35,20 @@ def _has_dynamo_option(torch):
     return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 5)
 
 
-def cuda_provider():
-    """The fastest CUDA provider of the installed ONNX Runtime, or None."""
+def cuda_providers():
+    """The CUDA providers that the installed ONNX Runtime was built with, the fastest first; each may lack its libraries."""
     import onnxruntime
-    available = onnxruntime.get_available_providers()
-    return next((provider for provider in CUDA_PROVIDERS if provider in available), None)
+    return tuple(provider for provider in CUDA_PROVIDERS if provider in onnxruntime.get_available_providers())
+
+
+def first_that_starts(path, num_threads, providers):
+    """The OnnxEngine of the first provider that can be started. Arguments and errors as OnnxEngine's."""
+    for provider in providers[:-1]:
+        try:
+            return OnnxEngine(path, num_threads, provider)
+        except ValueError:              # TensorRT is listed where its libraries are missing
+            pass
+    return OnnxEngine(path, num_threads, providers[-1])
 
 
 class OnnxEngine:

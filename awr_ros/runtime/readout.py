@@ -79,7 +79,7 @@ def readout_module(network):
     from awr_ros.offset_field import decode
 
     class Readout(torch.nn.Module):
-        def __init__(self):
+        def __init__(self, network):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
             self.calibration = getattr(network.config, 'calibration', ())
@@ -98,7 +98,7 @@ def readout_module(network):
                 slope, middle = self.calibration
                 joint_scores = torch.sigmoid(slope * (joint_scores - middle))
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
-    return Readout().eval()
+    return Readout(network).eval()
 
 
 def trace(network):

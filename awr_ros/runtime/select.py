@@ -92,11 +92,11 @@ def _as_asked(engine, device, reason, cuda, installed):
         if device == 'cuda':
             raise ValueError("engine is 'openvino', which has no device 'cuda': use engine 'torch'")
         return Choice(engine, 'cpu', reason)
-    from awr_ros.runtime.onnx_engine import cuda_provider
-    provider = cuda_provider() if device != 'cpu' else None
-    if device == 'cuda' and provider is None:
+    from awr_ros.runtime.onnx_engine import cuda_providers
+    if device == 'cuda' and not cuda_providers():
         raise ValueError("device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
-    return Choice(engine, 'cuda' if provider else 'cpu', reason)
+    # It lists its CUDA providers on machines without a GPU too.
+    return Choice(engine, 'cuda' if device == 'cuda' or device == 'auto' and cuda_providers() and cuda() else 'cpu', reason)
 
 
 def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
@@ -144,9 +144,9 @@ def _load_onnx(path, choice, threads):
     from awr_ros.runtime import onnx_engine
     if path.suffix != '.onnx' and not installed('onnx'):
         raise ValueError(f"engine 'onnxruntime' needs the package onnx to convert {path}: pip install onnx")
-    provider = 'CPUExecutionProvider' if choice.device == 'cpu' else onnx_engine.cuda_provider()
+    providers = ('CPUExecutionProvider',) if choice.device == 'cpu' else onnx_engine.cuda_providers()
     return _load_converted(path, 'onnx', onnx_engine.write_onnx, '.onnx',
-                           lambda file: onnx_engine.OnnxEngine(file, threads, provider))
+                           lambda file: onnx_engine.first_that_starts(file, threads, providers))
 
 
 def _load_converted(path, converter, write, suffix, load):

@@ -74,7 +74,7 @@ def in_image(uvd, intrinsics):
 
 def print_scenes(figures):
     """The table of `scene_figures`."""
-    errors, objects = np.array(figures.errors), np.array(figures.objects)
+    errors, objects = np.array(figures.errors), np.array(figures.objects, bool)
     print(f'scenes of {LOOKS} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
           f'{len(figures.found)} hands at least {VISIBLE:.0%} visible')
     for name, of in (('centre given', errors), ('  without objects', errors[~objects]), ('  with objects', errors[objects])):

@@ -1,5 +1,6 @@
 """Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and spoilt anew."""
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as nn_f
 from awr_ros.learned_finder import COLUMNS, FAR_MM, ROWS, coarse_frame
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.training.run import save_whole
 
 SCENES_SEED = 2_500_000_003                 # evaluation draws scenes from another
 RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))      # finer cameras look no other at 160x128
@@ -29,7 +31,7 @@ class FinderScenes:
 
     def save(self, path):
         """To one file."""
-        torch.save(vars(self), path)
+        save_whole(vars(self), Path(path))
 
     @classmethod
     def load(cls, path):

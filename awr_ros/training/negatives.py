@@ -13,6 +13,7 @@ from awr_ros.learned_finder import LearnedFinder
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker_config import TrackerConfig
+from awr_ros.training.run import save_whole
 
 NEGATIVES_SEED = 2_000_000_011
 COARSE = ((320, 240), (424, 240), (512, 424), (640, 480))       # [px] finer cameras look no other in a crop
@@ -54,5 +55,5 @@ def cached_negatives(path, count, crop_size, cube_mm, progress=iter):
         if negatives.shape == (count, 1, crop_size, crop_size):
             return negatives
     negatives = render_negatives(count, crop_size, cube_mm, progress=progress)
-    torch.save(negatives, path)
+    save_whole(negatives, path)
     return negatives

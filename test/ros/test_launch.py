@@ -144,7 +144,7 @@ def test_arguments_reach_the_tracker(launch, tmp_path):
 
 
 @pytest.mark.parametrize('depth, info', [('/a/b/image_rect', '/a/b/camera_info'), ('/image', '/camera_info'),
-                                         ('a/image', 'a/camera_info'), ('image', 'depth/camera_info')])
+                                         ('a/image', 'a/camera_info'), ('image', 'camera_info')])
 def test_camera_info_is_beside_a_given_depth_topic(launch, depth, info):
     tracker, = launch('tracker.launch.py', depth_topic=depth)
     assert tracker['remappings'] == {'depth/image': depth, 'depth/camera_info': info}

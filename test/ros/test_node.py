@@ -259,6 +259,7 @@ def test_disable_is_silent_and_clears_markers_and_enable_goes_on(bench, node, ca
     camera.image()
     bench.spin(0.2)
     assert len(hands) == 1 and len(tracker.calls) == calls
+    node._on_image(image())                     # one that was on its way when listening ended
     resets = tracker.resets
     assert bench.call(SetBool, 'tracker/enable', SetBool.Request(data=True)).success
     assert tracker.resets == resets + 1

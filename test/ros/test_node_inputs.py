@@ -1,4 +1,5 @@
 """What the node takes besides plain images, and what it gives besides hands, over real DDS around a fake tracker."""
+import math
 import struct
 from array import array
 from types import SimpleNamespace
@@ -196,6 +197,19 @@ def test_boxes_serve_for_half_a_second_and_only_in_the_frame_of_the_image(bench,
     assert places.centres(FRAME_ID, depth, K, 10.4).shape == (1, 3) and places.note(FRAME_ID, 10.4) == ''
     assert places.centres('map', depth, K, 10.4).shape == (0, 3)
     assert places.centres(FRAME_ID, depth, K, 10.6).shape == (0, 3) and 'no place came for 1 s' in places.note(FRAME_ID, 10.6)
+
+
+def test_a_detector_that_sees_nothing_neither_alarms_nor_takes_the_other_places(bench, node, monkeypatch):
+    places, now = node._external, [10.0]
+    monkeypatch.setattr(external.time, 'monotonic', lambda: now[0])
+    depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
+    for x in (0.1, math.nan):
+        places._on_point(PointStamped(header=header(), point=Point(x=x, z=0.5)))
+    assert places.centres(FRAME_ID, depth, K, 10.1).tolist() == [[100, 0, 500]]
+    now[0] = 11.0
+    places._on_boxes(SimpleNamespace(header=header(), detections=[]))
+    assert places.centres(FRAME_ID, depth, K, 11.1).size == 0 and places.note(FRAME_ID, 11.1) == ''
+    assert 'no place came for 1 s' in places.note(FRAME_ID, 12.0)
 
 
 def test_boxes_over_dds(bench, tracker):
