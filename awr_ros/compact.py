@@ -26,7 +26,8 @@ class ModelConfig:
     calibration: tuple[float, ...] = ()                 # slope and middle of the logistic from a joint's closeness to the chance
                                                         # that it is within 10 mm, its score; empty: the closeness is
     start: tuple[float, ...] = ()                       # four weights of the start score (tracker.start_score), fitted to these
-                                                        # scores; empty: those for closeness
+                                                        # scores (train-judge --scenes); empty: those for closeness,
+                                                        # too strict for calibrated scores
 
     def __post_init__(self):
         for name in ('stem', 'widths', 'blocks', 'joint_names', 'calibration', 'start'):       # JSON-like sources give lists

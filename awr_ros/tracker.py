@@ -48,7 +48,7 @@ class TrackedHand:
 @dataclass(frozen=True)
 class Timings:
     """Where the time of one update went [ms]."""
-    find_ms: float = 0.0            # looking for new hands, without the network
+    find_ms: float = 0.0            # the finder: places where new hands may be, not yet verified
     inference_ms: float = 0.0       # crops and network, of known and of new hands
     postprocess_ms: float = 0.0     # everything else: deciding who is who
 

@@ -168,7 +168,8 @@ def test_too_large_batches_have_no_graph():
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
 def choose(engine='auto', device='auto', weights=None, cuda=False, installed=('openvino', 'onnxruntime', 'onnx'), precision='f32'):
-    return select.choose(engine, device, weights, lambda: cuda, lambda name: name in installed, lambda: precision)
+    return select.choose(engine, device, weights, lambda: cuda, lambda name: name in installed, lambda: precision,
+                         lambda: cuda)
 
 
 @pytest.mark.parametrize('asked, expected, reason', [

@@ -158,7 +158,13 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
     network = CompactNetwork(TINY)
     save_checkpoint(tmp_path / 'start.pt', network, 5, {}, dtype=torch.float32)
     config = tiny_run(init=str(tmp_path / 'start.pt'))
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), training.start_network(config).parameters()))
+    started = []
+    with pytest.MonkeyPatch.context() as patch:             # the run as `train` makes it, before it learns
+        patch.setattr(training.Run, 'step', lambda run, *_: started.append(run) or sys.exit())
+        with pytest.raises(SystemExit):
+            train(tmp_path / 'run', config)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), started[0].network.parameters()))
+    assert started[0].seen == 0
     save_checkpoint(tmp_path / 'other.pt', CompactNetwork(replace(TINY, decoder_width=16)), 5, {})
     with pytest.raises(ValueError, match='other.pt'):
         training.start_network(replace(config, init=str(tmp_path / 'other.pt')))

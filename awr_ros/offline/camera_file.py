@@ -75,4 +75,5 @@ def _matrices(k, p=None):
     p = p or [0.0] * 12
     if len(k) != 9 or len(p) != 12:
         raise ValueError(f'the camera matrix has {len(k)} numbers, expected 9, and the projection matrix {len(p)}, expected 12')
-    return {'k': [float(value) for value in k], 'p': [float(value) for value in p], 'd': [], 'distortion_model': '', 'binning_x': 0, 'binning_y': 0, 'roi': NO_ROI}
+    return {'k': [float(value) for value in k], 'p': [float(value) for value in p], 'd': [], 'distortion_model': '',
+            'binning_x': 0, 'binning_y': 0, 'roi': NO_ROI}

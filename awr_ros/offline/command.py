@@ -65,7 +65,8 @@ def run_track(arguments):
         raise ValueError('nothing to write: give --output, --overlay or --bag')
     config = TrackerConfig(
         max_hands=arguments.max_hands, side=arguments.side, finder=arguments.finder,
-        finder_weights=arguments.finder_weights, search_every=arguments.search_every, score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
+        finder_weights=arguments.finder_weights, search_every=arguments.search_every,
+        score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
         lose_threshold=arguments.lose_threshold, coast_s=arguments.coast_time,
         min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M,
         smoothing=arguments.smoothing, smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,

@@ -34,11 +34,18 @@ def default_threads():
     return min(max(1, cores - 1), MOST_THREADS)
 
 
-def has_cuda():
-    """Whether torch can use an NVIDIA GPU. Where there is no driver, torch is not even imported."""
+def has_driver():
+    """Whether the driver of an NVIDIA GPU is there."""
     try:
         ctypes.CDLL('libcuda.so.1')
     except OSError:
+        return False
+    return True
+
+
+def has_cuda():
+    """Whether torch can use an NVIDIA GPU. Where there is no driver, torch is not even imported."""
+    if not has_driver():
         return False
     import torch
     return torch.cuda.is_available()
@@ -49,11 +56,11 @@ def installed(package):
     return importlib.util.find_spec(package) is not None
 
 
-def choose(engine, device, weights=None, cuda=has_cuda, installed=installed, precision=fastest_precision):
+def choose(engine, device, weights=None, cuda=has_cuda, installed=installed, precision=fastest_precision, driver=has_driver):
     """The Choice for parameters engine (of ENGINES) and device (of DEVICES).
 
     weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what is wrong or missing and
-    which pip package would help. cuda, installed, precision: how to find out, replaced in tests.
+    which pip package would help. cuda, installed, precision, driver: how to find out, replaced in tests.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -64,7 +71,7 @@ def choose(engine, device, weights=None, cuda=has_cuda, installed=installed, pre
         raise ValueError(f"engine is '{engine}', but {weights} is a file for '{file_engine}'")
     if file_engine or engine != 'auto':
         return _as_asked(file_engine or engine, device, f'{weights} is a file for it' if file_engine else 'asked for', cuda,
-                         installed)
+                         installed, driver)
     if device != 'cpu' and cuda():
         return Choice('torch', 'cuda', 'the fastest where there is a GPU')
     if device == 'cuda':
@@ -80,7 +87,7 @@ def choose(engine, device, weights=None, cuda=has_cuda, installed=installed, pre
     return Choice('torch', 'cpu', 'the only one installed, two to three times slower than: pip install onnxruntime onnx')
 
 
-def _as_asked(engine, device, reason, cuda, installed):
+def _as_asked(engine, device, reason, cuda, installed, driver):
     """The Choice of an engine that is not to be chosen any more."""
     if engine == 'torch':
         if device == 'cuda' and not cuda():
@@ -95,8 +102,8 @@ def _as_asked(engine, device, reason, cuda, installed):
     from awr_ros.runtime.onnx_engine import cuda_providers
     if device == 'cuda' and not cuda_providers():
         raise ValueError("device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
-    # It lists its CUDA providers on machines without a GPU too.
-    return Choice(engine, 'cuda' if device == 'cuda' or device == 'auto' and cuda_providers() and cuda() else 'cpu', reason)
+    # It lists its CUDA providers on machines without a GPU too; which torch is installed is nothing to it.
+    return Choice(engine, 'cuda' if device == 'cuda' or device == 'auto' and cuda_providers() and driver() else 'cpu', reason)
 
 
 def load_engine(weights=None, engine='auto', device='auto', num_threads=None):

@@ -210,7 +210,8 @@ class SceneSource:
         for _ in range(frames):
             spoilt = spoil(image, distance, torch.tensor([2 * half]), draws, **noise)[0, 0]
             seen.append(np.where(spoilt.numpy() < 0.99, np.rint((spoilt * half).clamp_min(0).numpy()), 0).astype(np.uint16))
-            noise.update({kind: _noise(kind, depth.shape, self._later) for kind in ('white', 'aside', 'fine')})
+            if frames > 1:
+                noise.update({kind: _noise(kind, depth.shape, self._later) for kind in ('white', 'aside', 'fine')})
         return tuple(seen)
 
 

@@ -47,8 +47,8 @@ def train_finder(folder, config: FinderTrainConfig):
                        'loss': total / count, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                run.save()
                 write_finder(run.average.module, folder / 'finder.onnx')
+                run.save()
                 total, count, began = 0.0, 0, time.time()
 
 

@@ -41,11 +41,12 @@ def train_judge(weights, output, crops=40_000, scenes=1200, seed=JUDGE_SEED):
     judged.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False)
     torch.manual_seed(seed % 2 ** 31)
     right, loss = fit_judge(judged.judge, as_is, mirrored)
-    if scenes:
-        estimator = HandPoseEstimator(TorchEngine(judged))
-        judged.config = replace(judged.config, start=learn_start(estimator, scenes, lambda of: progress_bar(of, unit='scene')))
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
+    if scenes:                          # what follows may find nothing to learn from: the judge is kept
+        estimator = HandPoseEstimator(TorchEngine(judged))
+        judged.config = replace(judged.config, start=learn_start(estimator, scenes, lambda of: progress_bar(of, unit='scene')))
+        save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     return right, loss
 
 

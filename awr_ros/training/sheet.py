@@ -31,7 +31,7 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
     _write(path, tiles, columns)
 
 
-def scene_sheet(path, count, seed, tracker, looks=3, columns=4):
+def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
     """Write a picture of rendered scenes with hands: in colour what the tracker says after some frames, in white the truth.
 
     tracker: awr_ros.tracker.HandTracker, forgotten before every scene.

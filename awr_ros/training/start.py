@@ -56,7 +56,10 @@ def learn_start(estimator, scenes, progress=iter):
     of the scenes do in the other. progress: wraps the range of scenes."""
     told, hand, frame, peopled, asked = start_examples(estimator, scenes, progress=progress)
     print(f'{scenes} scenes, {len(asked)} hands at least {VISIBLE:.0%} visible, {len(told)} candidates')
+    fit = fit_start(told, hand)
     second, late = frame >= scenes / 2, np.arange(scenes) >= scenes / 2
+    if not (hand[~second] >= 0).any():
+        return fit                      # too few scenes for a table
     score = start_score(fit_start(told[~second], hand[~second]), *told.T)
     print('start score   hands   false, no hands there   false, beside hands')
     for threshold in THRESHOLDS:
@@ -65,4 +68,4 @@ def learn_start(estimator, scenes, progress=iter):
         false = np.zeros(scenes, bool)
         false[frame[over & (hand == -1)]] = True
         print(f'{threshold:11.2f} {found:7.1%} {false[late & ~peopled].mean():23.1%} {false[late & peopled].mean():21.1%}')
-    return fit_start(told, hand)
+    return fit
