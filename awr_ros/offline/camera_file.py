@@ -53,7 +53,8 @@ def _fields(values):
     if 'camera_matrix' in values:
         lens = values.get('distortion_coefficients') or {}
         projection = values.get('projection_matrix') or {}
-        return {**_matrices(values['camera_matrix']['data'], projection.get('data')), 'd': [float(value) for value in lens.get('data', ())],
+        return {**_matrices(values['camera_matrix']['data'], projection.get('data')),
+                'd': [float(value) for value in lens.get('data', ())],
                 'distortion_model': values.get('distortion_model', 'plumb_bob'),
                 'width': int(values['image_width']), 'height': int(values['image_height'])}
     roi = values.get('roi') or {}

@@ -68,8 +68,7 @@ TABLE = (
     Parameter('min_depth', DEFAULTS.min_depth_mm / MM_PER_M, 'hands nearer than this are not looked for [m]', LIVE,
               range=(0.05, 5.0)),
     Parameter('max_depth', DEFAULTS.max_depth_mm / MM_PER_M, 'hands farther than this are not looked for [m]; the learned finder sees '
-              'no farther than 2.45', LIVE,
-              range=(0.05, 5.0)),
+              'no farther than 2.45', LIVE, range=(0.05, 5.0)),
     Parameter('smoothing', DEFAULTS.smoothing, 'smooth the published joints (One Euro filter)', LIVE),
     Parameter('smoothing_min_cutoff', DEFAULTS.smoothing_min_cutoff_hz, 'cutoff of the smoothing for a joint at rest [Hz]: '
               'less is steadier, with more delay', LIVE, range=(0.01, 30.0)),

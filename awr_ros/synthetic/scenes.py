@@ -48,7 +48,7 @@ class SceneSource:
     def __init__(self, seed, resolutions=RESOLUTIONS):
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
         self.skin = procedural_skin(1.5, FOREARM_MM)
-        self.of_arm = self.skin.weights[:, FOREARM] > 0.5
+        self._of_arm = self.skin.weights[:, FOREARM] > 0.5
         self._later = torch.Generator().manual_seed(seed + 1)       # of all frames but the first: they change no scene
 
     def _uniform(self, low=0.0, high=1.0):
@@ -80,7 +80,7 @@ class SceneSource:
             if placed is None:
                 continue
             points, joints, elbow = placed
-            hand, arm = (splat_image(points[:, of], intrinsics) for of in (~self.of_arm, self.of_arm))
+            hand, arm = (splat_image(points[:, of], intrinsics) for of in (~self._of_arm, self._of_arm))
             surfaces.append((hand, torch.minimum(hand, arm))), elbows.append((side, elbow))
             hands.append(TrueHand(side, joints, intrinsics.xyz_to_uvd(joints).astype(np.float32)))
         if body is not None:
@@ -210,7 +210,7 @@ class SceneSource:
         for _ in range(frames):
             spoilt = spoil(image, distance, torch.tensor([2 * half]), draws, **noise)[0, 0]
             seen.append(np.where(spoilt.numpy() < 0.99, np.rint((spoilt * half).clamp_min(0).numpy()), 0).astype(np.uint16))
-            if frames > 1:
+            if frames > 1:              # who looks once needs no more
                 noise.update({kind: _noise(kind, depth.shape, self._later) for kind in ('white', 'aside', 'fine')})
         return tuple(seen)
 

@@ -24,8 +24,8 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
     """Print the tables of a checkpoint.
 
     weights: path or None for the package's; crops, scenes: how many to render; seconds: of the synthetic camera; sheet: PNG of
-    the worst crops; plots: folder for the curves of the scenes and the reliability of the
-    scores. All hands are the procedural one.
+    the worst crops; plots: folder for the curves of the scenes and the reliability of the scores. All hands are the
+    procedural one.
     """
     keep_memory()
     network, about = load_checkpoint(weights)
