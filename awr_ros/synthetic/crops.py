@@ -27,7 +27,7 @@ class CropConfig:
     far_off_mm: float = 24.0            # and as when a finder starts
     far_off: float = 0.3                # share of the latter
     no_hand: float = 0.14               # share of crops without a hand in the middle
-    aligned: float = 0.65               # share of crops turned so that the hand points up, as in the tracker once it knows
+    aligned: float = 0.8                # share of crops turned so that the hand points up, as in the tracker once it knows
     clutter: bool = True                # things beside the hand
     roll_error_mm: float = 7.0          # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
 

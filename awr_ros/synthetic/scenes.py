@@ -73,6 +73,8 @@ class SceneSource:
         planes = self._planes(tilt, body)
         for normal, distance in planes:
             add_plane(depth, rays, normal, distance)
+        if body is not None and self._uniform() < 0.5:
+            self._lose_hair(depth, rays, body, tilt)
         surfaces, hands, elbows = [], [], []
         sides = ['left', 'right'] if self._uniform() < 0.5 else ['right', 'left']
         for side in sides[:num_hands]:
@@ -113,6 +115,19 @@ class SceneSource:
         # A person who faces the camera has the left arm at the image's right.
         shoulders = {side: place + torch.tensor(SHOULDER) * torch.tensor([sign, 1., 1.]) for side, sign in (('left', 1), ('right', -1))}
         return _Body(parts, shoulders)
+
+    def _lose_hair(self, depth, rays, body, tilt):
+        """Hair gives many sensors nothing back: of some heads a face is left, or a part of one."""
+        extent, middle = body.parts[0]
+        window = rays.window(tilt @ middle, extent * 1.3)
+        z = depth[window]
+        if not z.numel():                                               # out of the image
+            return
+        seen = torch.stack([rays.x[window[1]] * z, rays.y[window[0]] * z, z], -1)
+        place = (seen - tilt @ middle) @ tilt / extent                  # (h,w,3) upright, the head's surface at a norm of 1
+        parting = torch.nn.functional.normalize(torch.tensor([0., -1., 0.5]) + 0.3 * self._normal(3), dim=0)
+        hairline = self._uniform(-0.4, 0.5) + 0.1 * _noise('coarse', z.shape, self.generator)[0, 0]
+        depth[window] = torch.where((place.norm(dim=-1) < 1.2) & (place @ parting > hairline), torch.inf, z)
 
     def _hand(self, side, intrinsics, body, tilt, others, planes):
         """Points (3,N), joints (21,3) array and elbow (3,) [mm] of a hand in a free place in view, or None."""
