@@ -5,6 +5,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from awr_ros.tracker_config import TrackerConfig
+
 
 def main(argv=None):
     """Run one verb; returns the exit status. Modules are imported by the verb that needs them."""
@@ -20,8 +22,9 @@ def main(argv=None):
                              'its joints are right and what is a hand')
     judge.add_argument('output', type=Path, help='checkpoint to write')
     judge.add_argument('--weights', type=Path, help='checkpoint to start from (default: the weights of the package)')
-    judge.add_argument('--crops', type=int, default=40_000, help='to render and to read both ways (default: %(default)s)')
+    judge.add_argument('--crops', type=int, default=100_000, help='to render and to read both ways (default: %(default)s)')
     judge.add_argument('--scenes', type=int, default=1200, help='to render and to fit to what starts a track (default: %(default)s)')
+    judge.add_argument('--finder-weights', metavar='FILE', default='', help='of the learned finder (default: the one of the package)')
     judge.set_defaults(run=_train_judge)
     _add_train(verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv))
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
@@ -32,6 +35,11 @@ def main(argv=None):
     evaluate.add_argument('--seconds', type=float, default=20.0, help='of the synthetic camera: jitter, lost hands '
                           '(default: %(default)s)')
     evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
+    tracker = evaluate.add_argument_group('tracker, of the scenes and the synthetic camera')
+    tracker.add_argument('--finder-weights', metavar='FILE', default='', help='of the learned finder (default: the one of the package)')
+    for name in ('score_threshold', 'beside_threshold'):
+        tracker.add_argument(f"--{name.replace('_', '-')}", type=float, metavar='X', default=getattr(TrackerConfig, name),
+                             help='default: %(default)s')
     extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)
     render = verbs.add_parser('render', help='a picture of training crops, or a bag of the synthetic camera, with true joints')
@@ -123,7 +131,8 @@ def _train_finder(arguments):
 
 def _train_judge(arguments):
     from awr_ros.training.judge import train_judge
-    right, loss = train_judge(arguments.weights, arguments.output, arguments.crops, arguments.scenes)
+    right, loss = train_judge(arguments.weights, arguments.output, arguments.crops, arguments.scenes,
+                              finder_weights=arguments.finder_weights)
     print(f'wrote {arguments.output}: {right:.1%} of the crops held out judged right, log loss {loss:.3f}')
 
 
@@ -134,8 +143,9 @@ def _evaluate(arguments):
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
     from awr_ros.training.evaluate import evaluate
-    evaluate(arguments.weights, arguments.crops, arguments.scenes, arguments.seconds, arguments.sheet,
-             arguments.plots)
+    config = TrackerConfig(finder_weights=arguments.finder_weights, score_threshold=arguments.score_threshold,
+                           beside_threshold=arguments.beside_threshold)
+    evaluate(arguments.weights, arguments.crops, arguments.scenes, arguments.seconds, arguments.sheet, arguments.plots, config)
 
 
 def _render(arguments):

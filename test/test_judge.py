@@ -86,7 +86,7 @@ def test_other_networks_and_negative_sizes_are_refused(tmp_path):
 
 def test_the_weights_of_the_start_score_go_into_the_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY), 1, {})
-    monkeypatch.setattr(awr_ros.training.judge, 'learn_start', lambda estimator, scenes, progress: (1.0, 2.0, 3.0, scenes))
+    monkeypatch.setattr(awr_ros.training.judge, 'learn_start', lambda estimator, scenes, config, progress: (1.0, 2.0, 3.0, scenes))
     train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=7)
     assert HandPoseEstimator.from_pretrained(tmp_path / 'with.pt', 'cpu', engine='torch').config.start == (1, 2, 3, 7)
 

@@ -20,12 +20,12 @@ BATCH = 128
 DEFAULTS = TrackerConfig()
 
 
-def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
+def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS):
     """Print the tables of a checkpoint.
 
     weights: path or None for the package's; crops, scenes: how many to render; seconds: of the synthetic camera; sheet: PNG of
-    the worst crops; plots: folder for the curves of the scenes and the reliability of the scores. All hands are the
-    procedural one.
+    the worst crops; plots: folder for the curves of the scenes and the reliability of the scores; tracker: the
+    TrackerConfig that scenes and camera are looked at with. All hands are the procedural one.
     """
     keep_memory()
     network, about = load_checkpoint(weights)
@@ -36,14 +36,14 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None):
     hand_scores = evaluate_crops(network, crops, sheet) if crops else {}
     estimator = HandPoseEstimator(TorchEngine(network))
     if scenes:
-        figures = scene_figures(estimator, scenes)
+        figures = scene_figures(estimator, scenes, config=tracker)
         print_scenes(figures)
         if plots is not None:
             paths = draw_curves(plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES)
             draw_reliability(plots / 'scores.png', {**hand_scores, **reliability(figures)})
             print('wrote', *paths, plots / 'scores.png')
     if seconds:
-        print_sequence(estimator, seconds)
+        print_sequence(estimator, seconds, tracker)
 
 
 @torch.inference_mode()

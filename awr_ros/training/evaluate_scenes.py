@@ -7,6 +7,7 @@ from awr_ros.skeleton import PALM, TIPS, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
+from awr_ros.tracker_config import TrackerConfig
 
 SCENES_SEED = 1_500_000_001         # training draws scenes from others (negatives.py)
 LOOKS = 6                           # frames of every scene: one more than there are between searches beside a hand
@@ -29,12 +30,12 @@ class SceneFigures:
     scores: list = field(default_factory=list)          # (joint scores (21,), errors (21,) [mm]) of each found hand
 
 
-def scene_figures(estimator, count, seed=SCENES_SEED, progress=iter):
-    """Look at `count` scenes. progress: wraps their range, as tqdm does. Returns SceneFigures."""
+def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), progress=iter):
+    """Look at `count` scenes. config: of the tracker; progress: wraps their range, as tqdm does. Returns SceneFigures."""
     scenes, rng, figures = SceneSource(seed), np.random.default_rng(seed), SceneFigures()
     for _ in progress(range(count)):
         scene = scenes.draw(frames=LOOKS)
-        tracker = HandTracker(estimator)
+        tracker = HandTracker(estimator, config)
         false = False
         for look, depth_mm in enumerate(scene.frames):
             hands = tracker.update(depth_mm, scene.intrinsics, look / RATE)
@@ -112,9 +113,9 @@ def _joints(figures):
 _SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def print_sequence(estimator, seconds):
+def print_sequence(estimator, seconds, config=TrackerConfig()):
     """Follow the synthetic camera's moving hand: errors, jitter and losses."""
-    camera, tracker = SyntheticCamera(), HandTracker(estimator)
+    camera, tracker = SyntheticCamera(), HandTracker(estimator, config)
     errors, seen, ids = [], 0, set()
     for i in range(round(seconds * RATE)):
         depth, (truth,) = camera.frame(i / RATE)

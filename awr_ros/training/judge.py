@@ -1,6 +1,7 @@
 """What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
 the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand."""
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from awr_ros.offset_field import decode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.logistic import fit_logistic
 from awr_ros.training.run import keep_memory, progress_bar
@@ -24,12 +26,13 @@ HELD_OUT = 0.1                      # share of the crops that only the figures a
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
-def train_judge(weights, output, crops=40_000, scenes=1200, seed=JUDGE_SEED):
+def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, finder_weights=''):
     """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the start score to a checkpoint of
     the compact network.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to render and read. Returns
-    (share of crops judged right, mean log loss), held out. Raises ValueError for other networks.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to render and read;
+    finder_weights: as TrackerConfig's. Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
+    other networks.
     """
     network, about = load_checkpoint(weights)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
@@ -45,7 +48,8 @@ def train_judge(weights, output, crops=40_000, scenes=1200, seed=JUDGE_SEED):
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     if scenes:                          # what follows may find nothing to learn from: the judge is kept
         estimator = HandPoseEstimator(TorchEngine(judged))
-        judged.config = replace(judged.config, start=learn_start(estimator, scenes, lambda of: progress_bar(of, unit='scene')))
+        start = learn_start(estimator, scenes, TrackerConfig(finder_weights=finder_weights), partial(progress_bar, unit='scene'))
+        judged.config = replace(judged.config, start=start)
         save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     return right, loss
 

@@ -1,7 +1,7 @@
 """Fit the start score (tracker.start_score): how likely what the finder offers and the network reads is a hand."""
 import numpy as np
 
-from awr_ros.learned_finder import LearnedFinder
+from awr_ros.learned_finder import DEFAULT_FINDER, LearnedFinder
 from awr_ros.skeleton import PALM, palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker, logit, start_score
@@ -14,14 +14,14 @@ UNLIKELY = 0.02                     # [0,1] least finder's score of candidates t
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
-def start_examples(estimator, scenes, seed=START_SEED, progress=iter):
-    """What became of the candidates of `scenes` scenes.
+def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), progress=iter):
+    """What became of the candidates of `scenes` scenes. config: of the tracker.
 
     Returns told (N,3), finder's score, hand score and mean joint score; hand (N,) int, which of the scenes' hands it is,
     -1 none, -2 one that shows too little to count; frame (N,) int; whether each frame has hands (scenes,) bool; and the frame
     of each hand there was to find (M,) int.
     """
-    source, finder, config = SceneSource(seed), LearnedFinder(), TrackerConfig()
+    source, finder = SceneSource(seed), LearnedFinder(config.finder_weights or DEFAULT_FINDER)
     told, hand, frame, peopled, asked = [], [], [], [], []
     for index in progress(range(scenes)):
         scene = source.draw()
@@ -51,10 +51,10 @@ def fit_start(told, hand):
     return (*weights, constant)
 
 
-def learn_start(estimator, scenes, progress=iter):
+def learn_start(estimator, scenes, config=TrackerConfig(), progress=iter):
     """The four weights of tracker.start_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
-    of the scenes do in the other. progress: wraps the range of scenes."""
-    told, hand, frame, peopled, asked = start_examples(estimator, scenes, progress=progress)
+    of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes."""
+    told, hand, frame, peopled, asked = start_examples(estimator, scenes, config=config, progress=progress)
     print(f'{scenes} scenes, {len(asked)} hands at least {VISIBLE:.0%} visible, {len(told)} candidates')
     fit = fit_start(told, hand)
     second, late = frame >= scenes / 2, np.arange(scenes) >= scenes / 2
