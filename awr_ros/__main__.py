@@ -65,7 +65,7 @@ def main(argv=None):
     except (OSError, ValueError) as error:
         print(f'awr {arguments.verb}: {error}', file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(f"awr {arguments.verb}: {error}; pip install 'awr_ros[{arguments.extra}]'", file=sys.stderr)
+        print(f"awr {arguments.verb}: {error}; in the package's source folder: pip install '.[{arguments.extra}]'", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Images and camera infos as the core needs them. The one place where metres of a camera become millimetres.
+"""Images and camera infos as the core needs them. Metres of a camera become millimetres here and in compressed_depth.py.
 
 Messages are whatever has the fields of sensor_msgs: those of rclpy and those read from a bag alike, so ROS is not needed
 here. What cannot be used raises BadInput, which names the value.

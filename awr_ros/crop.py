@@ -134,10 +134,15 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
     """centre_xyz and cube as (3,) float64 [mm], or ValueError."""
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
-    centre = np.asarray(centre_xyz, np.float64)
     cube = np.full(3, cube) if isinstance(cube, float) else np.broadcast_to(np.asarray(cube, np.float64), 3)
-    if centre.shape != (3,) or not all(map(math.isfinite, centre.tolist())) or centre[2] < MIN_CENTRE_MM:
-        raise ValueError(f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}')
     if not all(side > 0 for side in cube.tolist()):
         raise ValueError(f'cube must be positive, got {cube}')
-    return centre, cube
+    return checked_centre(centre_xyz), cube
+
+
+def checked_centre(centre_xyz):
+    """centre_xyz as (3,) float64 [mm]. Raises ValueError where it cannot be a place in millimetres before a camera."""
+    centre = np.asarray(centre_xyz, np.float64)
+    if centre.shape != (3,) or not all(map(math.isfinite, centre.tolist())) or centre[2] < MIN_CENTRE_MM:
+        raise ValueError(f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}')
+    return centre

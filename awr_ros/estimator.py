@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from awr_ros.crop import MIN_CENTRE_MM, crop_as_authors, crop_hand
+from awr_ros.crop import MIN_CENTRE_MM, checked_centre, crop_as_authors, crop_hand
 from awr_ros.runtime.select import load_engine
 from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, hand_roll
 
@@ -62,11 +62,12 @@ class HandPoseEstimator:
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] near the palm's centre; passes: crops
         after the first are centred on the palm that the one before found and turned as it lies. Returns HandPose, or None
-        when the cube around the centre is empty.
+        when the cube around the centre is empty. Raises ValueError for a centre that is none in millimetres.
         """
+        centre_xyz = checked_centre(centre_xyz)
         pose = None
         for _ in range(passes):
-            request = Request(np.asarray(centre_xyz, np.float64), side) if pose is None else pose.request()
+            request = Request(centre_xyz, side) if pose is None else pose.request()
             better = self.estimate_batch(depth_mm, intrinsics, [request])[0]
             if better is None:
                 break

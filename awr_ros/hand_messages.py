@@ -1,4 +1,4 @@
-"""Hands as messages. The one place where millimetres become metres again.
+"""Hands as messages: millimetres become metres again.
 
 The classes of the messages are given, those of rclpy or those of a bag without ROS, so both get the same numbers.
 """

@@ -51,9 +51,9 @@ def coarse_frame(depth_mm, intrinsics):
 class LearnedFinder:
     """The network that comes with the package, or one of your own (training/finder.py writes them)."""
 
-    def __init__(self, path=DEFAULT_FINDER):
-        """path: ONNX file. Raises FileNotFoundError or ValueError that names it."""
-        path = Path(path)
+    def __init__(self, path=''):
+        """path: ONNX file, '' for the one of the package. Raises FileNotFoundError or ValueError that names it."""
+        path = Path(path or DEFAULT_FINDER)
         if not path.is_file():
             raise FileNotFoundError(f'no finder at {path}')
         check_whole(path)

@@ -20,7 +20,7 @@ PLACES_ALONE = 8
 PLACES_BESIDE = 2           # while some hand is tracked
 LIKELY = 0.15               # [0,1] least finder's score of what is tried beside a tracked hand
 WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
-WORTH_ANOTHER = 0.25        # of what starts a track; a place that scores less when looked at again is not looked at once more
+WORTH_ANOTHER = 0.25        # of what starts a track; after the second look, places below this share are dropped
 START_OF_CLOSENESS = 0.60, 0.41, 17.0, -11.5    # weights of the start score for networks that bring none
 UNKNOWN = 0.5               # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
@@ -76,8 +76,10 @@ class HandTracker:
 
     def __init__(self, estimator, config=TrackerConfig()):
         self.estimator, self.config = estimator, config
-        # The package's is loaded when it is first asked, for `finder` is live; a bad file shows at once.
-        self._learned = LearnedFinder(config.finder_weights) if config.finder_weights else None
+        # Now, so that a bad file shows at once; without need only when `finder`, which is live, asks for it.
+        self._learned = None
+        if config.finder == 'learned' or config.finder_weights:
+            self._learned = LearnedFinder(config.finder_weights)
         self.timings = Timings()
         self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
         self._start_weights = estimator.config.start or START_OF_CLOSENESS

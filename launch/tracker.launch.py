@@ -73,7 +73,7 @@ def topics(values, preset):
     """(depth image, CameraInfo): as given, else the camera's. An info topic that is not given is the neighbour of a
     depth topic that is (image_transport's convention)."""
     default_depth, default_info = (preset.depth_topic, preset.info_topic) if preset else ('depth/image', 'depth/camera_info')
-    depth = values['depth_topic'] or default_depth
+    depth = values['depth_topic'].removesuffix('/compressedDepth') or default_depth      # as `ros2 topic list` shows it
     if values['info_topic']:
         return depth, values['info_topic']
     return depth, ''.join(depth.rpartition('/')[:2]) + 'camera_info' if values['depth_topic'] else default_info

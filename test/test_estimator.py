@@ -92,6 +92,11 @@ def test_nothing_to_look_at_gives_none_without_the_network(camera):
     assert estimator.estimate_batch(empty, K, []) == []
 
 
+def test_a_centre_in_metres_is_named(camera):
+    with pytest.raises(ValueError, match=r'centre_xyz must be \(x, y, z\) in mm.*0.45'):
+        HandPoseEstimator(TorchEngine(KnowingNetwork())).estimate(np.zeros((480, 640), np.float32), K, (0., 0.05, 0.45))
+
+
 def test_the_second_pass_looks_at_the_palm_the_first_one_found(camera):
     depth, hands = camera.frame(0.4)
     hand = hands[0]

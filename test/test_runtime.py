@@ -332,6 +332,14 @@ def test_foreign_and_damaged_files_are_named(tmp_path):
         EngineConfig.from_json('[]', 'net.xml')
 
 
+@pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
+def test_a_checkpoint_without_pytorch_says_what_to_install(engine, tmp_path, monkeypatch):
+    checkpoint = tiny_checkpoint(tmp_path)
+    monkeypatch.setitem(sys.modules, 'torch', None)
+    with pytest.raises(ValueError, match="PyTorch: pip install 'torch"):
+        select.load_engine(checkpoint, engine)
+
+
 @pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
 def test_a_start_from_the_cache_needs_no_torch_and_tells_nobody(engine):
     """Tracking, once converted, without PyTorch's seconds and memory, and without OpenVINO's telemetry."""

@@ -33,7 +33,7 @@ class Scene:
         self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.99] * len(palms), set(), []
         self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
         self.description, self.config = 'a scene', EngineConfig(JOINT_NAMES, 128, 280.0)
-        monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda: self)
+        monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda path='': self)
 
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score):
         places = self.candidates

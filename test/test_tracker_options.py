@@ -37,6 +37,10 @@ def test_a_finder_of_ones_own_is_read_at_the_start_and_asked(monkeypatch, tmp_pa
     monkeypatch.undo()
     with pytest.raises(FileNotFoundError, match='no finder at .*absent.onnx'):
         HandTracker(scene, TrackerConfig(finder_weights=str(tmp_path / 'absent.onnx')))
+    monkeypatch.setattr(awr_ros.learned_finder, 'DEFAULT_FINDER', tmp_path / 'lost.onnx')
+    with pytest.raises(FileNotFoundError, match='no finder at .*lost.onnx'):
+        HandTracker(scene)
+    HandTracker(scene, TrackerConfig(finder='nearest'))         # needs none
 
 
 def noisy(scene, tracker, frames, still=(0, 0, 500), noise_mm=2.0, speed_mm_s=0.0):

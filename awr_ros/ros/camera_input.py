@@ -18,7 +18,8 @@ class CameraInput:
 
     def __init__(self, node, image_transport, on_image, on_info):
         if image_transport == TRANSPORT:        # below the image's name after remapping, as image_transport has it
-            self._images = AdaptiveSubscription(node, CompressedImage, f"{node.resolve_topic_name('depth/image')}/{TRANSPORT}")
+            topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
+            self._images = AdaptiveSubscription(node, CompressedImage, f'{topic}/{TRANSPORT}')
         else:
             self._images = AdaptiveSubscription(node, Image, 'depth/image')
         self._tell_info, self._info, self._info_bytes = on_info, None, b''
@@ -58,6 +59,8 @@ class CameraInput:
         return self.camera
 
     def _odd(self, camera, info, image_frame, distortion):
+        if not image_frame:
+            yield 'the image has no frame_id: RViz and TF cannot place its hands'
         if info.header.frame_id != image_frame:
             yield f"the image is in frame '{image_frame}', its camera_info in '{info.header.frame_id}'"
         if camera.distorted and distortion == 'undistort' and 'rect' in self.topic:

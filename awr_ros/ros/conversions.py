@@ -11,11 +11,11 @@ from awr_ros.camera_messages import (MM_PER_M, BadInput, depth_from_image, info_
 from awr_ros.hand_messages import HandMessages, joints_from_hand
 from awr_ros.ros import messages
 
-__all__ = ['MM_PER_M', 'SIDES', 'STATES', 'BadInput', 'depth_from_image', 'hand_array', 'hand_message', 'info_from_intrinsics',
+__all__ = ['MM_PER_M', 'SIDES', 'BadInput', 'depth_from_image', 'hand_array', 'hand_message', 'info_from_intrinsics',
            'intrinsics_from_info', 'joints_from_hand', 'pose_array', 'stamp_seconds', 'true_hand_array']
 
 info_from_intrinsics = partial(info_from_intrinsics, info_type=CameraInfo)
 _of_rclpy = HandMessages(messages)
-SIDES, STATES = _of_rclpy.sides, _of_rclpy.states
+SIDES = _of_rclpy.sides
 hand_message, hand_array = _of_rclpy.hand, _of_rclpy.hand_array
 true_hand_array, pose_array = _of_rclpy.true_hand_array, _of_rclpy.pose_array

@@ -65,7 +65,7 @@ class Situation:
     camera_notes: tuple[str, ...] = ()      # what is odd about the camera, but can be lived with
     lens: str = ''                          # what the camera_info says of the lens, and what is done about it
     unserved: tuple[str, ...] = ()          # subscribers of ours that get nothing, in words
-    waiting: str = ''                       # who else does not do his part, while no hand is tracked
+    waiting: str = ''                       # what the external finder waits for, said while no hand is tracked
 
 
 class Health:

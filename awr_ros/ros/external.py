@@ -29,7 +29,7 @@ class Place:
     frame_id: str
     arrived_s: float                                        # monotonic clock
     point_mm: tuple[float, float, float] | None = None      # [mm]
-    box_px: tuple[float, float, float, float] | None = None     # (u, v, width, height) [px], u and v of its centre
+    box_px: tuple[float, float, float, float] | None = None     # (u, v, width, height) [px, undistorted], of its centre
 
 
 class ExternalPlaces:

@@ -27,12 +27,13 @@ except ImportError:             # ROS from wheels
 from awr_ros.hand_markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, messages, parameters
+from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput
 from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.diagnostics import Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
-from awr_ros.ros.process import run
+from awr_ros.ros.process import run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 
@@ -84,7 +85,7 @@ class TrackerNode(LifecycleNode):
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(1.0, self._report)
+        self.create_timer(1.0, self._report, clock=STEADY)      # simulated time may rest, and that is to be said too
 
     def _publisher(self, message_type, topic, depth=10):
         """A publisher that notices who cannot hear it."""
@@ -139,6 +140,7 @@ class TrackerNode(LifecycleNode):
             self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
         self._failure, self._engine, self._values_taken = '', self._tracker.description, None
+        spare_garbage_collector()
         return True
 
     def _free(self, state):

@@ -24,6 +24,12 @@ def make_executor():
     return SingleThreadedExecutor() if EventsExecutor is None else EventsExecutor()
 
 
+def spare_garbage_collector():
+    """What was loaded so far stays: to look through it for garbage, again and again, would stop the node for 0.1 s each time."""
+    gc.collect()
+    gc.freeze()
+
+
 def run(make_node):
     """Spin the node that make_node() returns until SIGINT or SIGTERM. Returns the exit status.
 
@@ -40,9 +46,7 @@ def run(make_node):
         print(f'cannot start: {error}', file=sys.stderr)
         rclpy.shutdown()
         return 1
-    # What was loaded so far stays: to look through it for garbage, again and again, would stop the node for a while each time.
-    gc.collect()
-    gc.freeze()
+    spare_garbage_collector()
     executor = make_executor()
     executor.add_node(node)
     try:

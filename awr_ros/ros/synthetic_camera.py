@@ -27,7 +27,7 @@ AHEAD = 30          # images rendered ahead of time: an image that takes longer 
 
 
 class SyntheticCameraNode(Node):
-    """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the system time of publication."""
+    """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of publication."""
 
     def __init__(self, **node_options):
         super().__init__('synthetic_camera', **node_options)
@@ -71,7 +71,8 @@ class SyntheticCameraNode(Node):
             if count == AHEAD and sys.platform == 'linux':
                 # Rendered ahead from here on, so it can yield to whoever works on the images; on Linux niceness is a
                 # thread's own. Before, everybody waits for the first image.
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+                thread = os.PRIO_PROCESS, threading.get_native_id()
+                os.setpriority(*thread, max(10, os.getpriority(*thread)))       # less nice only root may be
             while not self._stop.is_set():
                 try:
                     self._rendered.put(messages, timeout=0.2)
@@ -101,6 +102,8 @@ class SyntheticCameraNode(Node):
             yield some[index]
 
     def _publish(self):
+        if not self._renderer.is_alive():
+            raise RuntimeError('rendering has ended, the reason stands above')
         if not self._started:
             self._started = self._rendered.full()
             return

@@ -45,7 +45,7 @@ def has_driver():
 
 def has_cuda():
     """Whether torch can use an NVIDIA GPU. Where there is no driver, torch is not even imported."""
-    if not has_driver():
+    if not has_driver() or not installed('torch'):
         return False
     import torch
     return torch.cuda.is_available()
@@ -125,7 +125,9 @@ def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
 
 
 def load_network(path):
-    """The network of a checkpoint and the origin of its weights in words."""
+    """The network of a checkpoint and the origin of its weights in words. Raises ValueError where PyTorch is not installed."""
+    if not installed('torch'):
+        raise ValueError(f"to read {path} takes PyTorch: pip install 'torch>=2.1,<3'")
     from awr_ros.network import load_checkpoint
     network, about = load_checkpoint(path)
     return network, about.get('recipe', {}).get('imported_from') or f"{about['step']} training samples"

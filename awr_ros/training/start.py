@@ -1,7 +1,7 @@
 """Fit the start score (tracker.start_score): how likely what the finder offers and the network reads is a hand."""
 import numpy as np
 
-from awr_ros.learned_finder import DEFAULT_FINDER, LearnedFinder
+from awr_ros.learned_finder import LearnedFinder
 from awr_ros.skeleton import PALM, palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker, logit, start_score
@@ -21,7 +21,7 @@ def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), p
     -1 none, -2 one that shows too little to count; frame (N,) int; whether each frame has hands (scenes,) bool; and the frame
     of each hand there was to find (M,) int.
     """
-    source, finder = SceneSource(seed), LearnedFinder(config.finder_weights or DEFAULT_FINDER)
+    source, finder = SceneSource(seed), LearnedFinder(config.finder_weights)
     told, hand, frame, peopled, asked = [], [], [], [], []
     for index in progress(range(scenes)):
         scene = source.draw()

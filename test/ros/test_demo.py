@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -15,7 +16,7 @@ from fakes import hand, open_hand_xyz
 from std_msgs.msg import Header
 
 from awr_ros.msg import TrackerStats
-from awr_ros.ros import demo, session
+from awr_ros.ros import demo, session, synthetic_camera
 from awr_ros.ros.conversions import hand_array
 
 MS = 1_000_000
@@ -42,6 +43,18 @@ def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right',
 
 def evaluate(record):
     return session.evaluate(record, min(record.stats), max(record.stats))
+
+
+def test_a_camera_that_cannot_render_ends_with_the_reason(monkeypatch):
+    def broken(*_, **__):
+        raise MemoryError('no room')
+    monkeypatch.setattr(synthetic_camera, 'SyntheticCamera', broken)
+    monkeypatch.setattr(threading, 'excepthook', lambda _: None)         # else it is on the terminal
+    node = synthetic_camera.SyntheticCameraNode()
+    node._renderer.join()
+    with pytest.raises(RuntimeError, match='rendering has ended'):
+        node._publish()
+    node.destroy_node()
 
 
 def test_a_perfect_run():

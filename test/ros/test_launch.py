@@ -150,6 +150,11 @@ def test_camera_info_is_beside_a_given_depth_topic(launch, depth, info):
     assert tracker['remappings'] == {'depth/image': depth, 'depth/camera_info': info}
 
 
+def test_a_compressed_topic_is_taken_for_its_image(launch):
+    tracker, = launch('tracker.launch.py', depth_topic='/a/image/compressedDepth')
+    assert tracker['remappings'] == {'depth/image': '/a/image', 'depth/camera_info': '/a/camera_info'}
+
+
 @pytest.mark.parametrize('name, value', [('camera', 'kinect'), ('device', 'gpu0'), ('max_hands', '0'), ('max_hands', '5'),
                                          ('max_hands', 'two'), ('weights', '/nowhere.pt'), ('params_file', '/nowhere.yaml'),
                                          ('fastdds_profile', '/nowhere.xml'), ('rviz', 'yes'), ('use_sim_time', '1'),

@@ -24,9 +24,10 @@ from awr_ros.ros.wrist_frames import tf_is_installed, wrist_transforms
 K = Intrinsics(fx=30.0, fy=30.0, cx=15.5, cy=11.5, width=WIDTH, height=HEIGHT)
 
 
-def start_node(bench, tracker, **overrides):
+def start_node(bench, tracker, remapped=(), **overrides):
     node = bench.add(TrackerNode(tracker_factory=lambda values: tracker, parameter_overrides=[
-        Parameter(name, value=value) for name, value in overrides.items()]))
+        Parameter(name, value=value) for name, value in overrides.items()],
+        cli_args=['--ros-args', *(word for rule in remapped for word in ('-r', rule))]))
     node.autostart()
     return node
 
@@ -76,6 +77,11 @@ def test_compressed_depth_is_tracked_and_rvl_is_named(bench, compressed_camera, 
     np.testing.assert_array_equal(tracker.calls[0][0], depth)
     publisher.publish(compressed(depth, 'rvl'))
     diagnostics.until("codec 'rvl' is not supported", 'input', DiagnosticStatus.ERROR)
+
+
+def test_the_compressed_topic_may_be_given_in_full(bench, tracker):
+    node = start_node(bench, tracker, ['depth/image:=/cam/depth/compressedDepth'], image_transport='compressedDepth')
+    assert node._input.topic == '/cam/depth/compressedDepth'
 
 
 def test_a_camera_that_only_sends_compressed_images_is_named_with_the_remedy(bench, node, diagnostics):
@@ -292,3 +298,16 @@ def test_the_picture_shows_what_the_tracker_saw(bench, compressed_camera):
     publisher.publish(compressed(np.full((HEIGHT, WIDTH), 500, np.uint16)))
     bench.until(lambda: pictures, 'a picture')
     assert (pictures[0].width, pictures[0].height, pictures[0].header.frame_id) == (WIDTH, HEIGHT, FRAME_ID)
+
+
+# ---- what the diagnostics must not miss ----------------------------------------------------------------------------------
+
+
+def test_diagnostics_come_while_simulated_time_rests(bench, tracker, diagnostics):
+    start_node(bench, tracker, use_sim_time=True)
+    diagnostics.until('no image on /depth/image', 'input', DiagnosticStatus.ERROR)
+
+
+def test_images_without_a_frame_are_named(camera, diagnostics):
+    camera.image(header=header(frame_id=''))
+    diagnostics.until('the image has no frame_id', 'input', DiagnosticStatus.WARN)
