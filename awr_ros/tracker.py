@@ -292,7 +292,7 @@ def start_score(weights, finder_score, hand_score, joint_score):
 
 def logit(score):
     """Log odds of scores in [0,1], numbers or arrays."""
-    score = np.clip(score, 1e-3, 1 - 1e-3)          # surer than that no score can be
+    score = np.clip(score, 1e-6, 1 - 1e-6)          # surer than that no score can be
     return np.log(score / (1 - score))
 
 
