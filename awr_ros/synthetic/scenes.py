@@ -74,7 +74,7 @@ class SceneSource:
         for normal, distance in planes:
             add_plane(depth, rays, normal, distance)
         if body is not None and self._uniform() < 0.5:
-            self._lose_hair(depth, rays, body, tilt)
+            self._lose_head(depth, rays, body, tilt)
         surfaces, hands, elbows = [], [], []
         sides = ['left', 'right'] if self._uniform() < 0.5 else ['right', 'left']
         for side in sides[:num_hands]:
@@ -116,10 +116,10 @@ class SceneSource:
         shoulders = {side: place + torch.tensor(SHOULDER) * torch.tensor([sign, 1., 1.]) for side, sign in (('left', 1), ('right', -1))}
         return _Body(parts, shoulders)
 
-    def _lose_hair(self, depth, rays, body, tilt):
-        """Hair gives many sensors nothing back: of some heads a face is left, or a part of one."""
+    def _lose_head(self, depth, rays, body, tilt):
+        """Hair, eyes, beards and shaded necks give many sensors nothing back: of some heads a face is left, or shreds of one."""
         extent, middle = body.parts[0]
-        window = rays.window(tilt @ middle, extent * 1.3)
+        window = rays.window(tilt @ middle, extent * 1.8)
         z = depth[window]
         if not z.numel():                                               # out of the image
             return
@@ -127,7 +127,13 @@ class SceneSource:
         place = (seen - tilt @ middle) @ tilt / extent                  # (h,w,3) upright, the head's surface at a norm of 1
         parting = torch.nn.functional.normalize(torch.tensor([0., -1., 0.5]) + 0.3 * self._normal(3), dim=0)
         hairline = self._uniform(-0.4, 0.5) + 0.1 * _noise('coarse', z.shape, self.generator)[0, 0]
-        depth[window] = torch.where((place.norm(dim=-1) < 1.2) & (place @ parting > hairline), torch.inf, z)
+        radius = place.norm(dim=-1)
+        lost = (radius < 1.2) & (place @ parting > hairline)
+        if self._uniform() < 0.6:
+            shreds = torch.nn.functional.grid_sample(self._normal(1, 1, 12, 12), place[None, ..., :2] / 1.8, mode='bicubic',
+                                                     padding_mode='border', align_corners=False)[0, 0]
+            lost |= (radius < 1.7) & (shreds > self._uniform(-0.1, 1.5))
+        depth[window] = torch.where(lost, torch.inf, z)
 
     def _hand(self, side, intrinsics, body, tilt, others, planes):
         """Points (3,N), joints (21,3) array and elbow (3,) [mm] of a hand in a free place in view, or None."""
