@@ -2,7 +2,8 @@
 """Tracked hands as dex-retargeting expects them, and with it as joint angles of a robot hand.
 
     ros2 run awr_ros retarget.py                                # ~/joints: 21 x 3 numbers [m] for your own retargeting
-    ros2 run awr_ros retarget.py --ros-args -p config:=allegro_hand_right.yml -p urdf_folder:=.../dex-urdf/robots/hands
+    ros2 run awr_ros retarget.py --ros-args -p config:=.../dex_retargeting/configs/teleop/allegro_hand_right.yml \\
+                                            -p urdf_folder:=.../dex-urdf/robots/hands
                                                                 # also ~/joint_states, with dex-retargeting installed
 
 dex-retargeting (https://github.com/dexsuite/dex-retargeting) takes 21 points in MediaPipe's order, from the wrist, in
@@ -13,6 +14,7 @@ import sys
 
 import numpy as np
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension
@@ -101,7 +103,7 @@ def main():
         rclpy.spin(RetargetNode())
     except KeyboardInterrupt:
         pass
-    except (ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, ParameterException) as error:
         print(f'cannot start: {error}', file=sys.stderr)
         return 1
     return 0

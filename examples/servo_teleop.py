@@ -9,8 +9,9 @@ deadman_timeout. Where the hand is when the switch closes (or is first seen then
 switch opens or falls silent, when the hand is lost, not seen in an image, or replaced by another, when hands stop
 arriving, and when a clock jumps; it starts again only after the switch was opened and closed.
 
-~/twist is a geometry_msgs/TwistStamped [m/s, rad/s] in the camera's frame: Servo must know that frame (TF), and
-command_in_type must be "speed_units". ~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position
+~/twist is a geometry_msgs/TwistStamped [m/s, rad/s] in the camera's frame: Servo must know that frame (TF), its
+command_in_type must be "speed_units", and from Jazzy on it takes twists only after
+ros2 service call /servo_node/switch_command_type moveit_msgs/srv/ServoCommandType '{command_type: 1}'. ~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position
 controllers of ros2_control take it. This is an example and no safety device: keep the robot's own limits and stop.
 """
 import math
@@ -20,6 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import rclpy
 from geometry_msgs.msg import TwistStamped
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from std_msgs.msg import Bool, Float64MultiArray
 
@@ -237,7 +239,7 @@ def main():
         rclpy.spin(ServoTeleopNode())
     except KeyboardInterrupt:
         pass
-    except ValueError as error:
+    except (ValueError, ParameterException) as error:
         print(f'cannot start: {error}', file=sys.stderr)
         return 1
     return 0

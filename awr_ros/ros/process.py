@@ -11,7 +11,7 @@ from rclpy.signals import SignalHandlerOptions
 
 try:
     from rclpy.experimental import EventsExecutor
-except ImportError:             # ROS older than Kilted
+except ImportError:             # rclpy before 7.1.4
     EventsExecutor = None
 
 

@@ -1,4 +1,4 @@
-"""The verbs about the public data sets: import, and the --dataset forms of train, evaluate and render."""
+"""The verbs about the public data sets: import, and the --dataset forms of train and evaluate."""
 import dataclasses
 from pathlib import Path
 

@@ -19,6 +19,7 @@ PRESET = CameraPreset(
 PARAMETERS = (('num_hands', '1', int, 'hands in view, 1 or 2'),
               ('rate', '30.0', float, 'images per second [Hz]'),
               ('seed', '0', int, 'the same seed gives the same movement'),
+              ('repeat', '0.0', float, 'render only so much movement [s] and show it to and fro; 0: render on and on'),
               ('best_effort', 'false', bool, 'publish as best effort, as some camera drivers do'))
 
 

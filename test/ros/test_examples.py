@@ -4,6 +4,7 @@ import os
 import runpy
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +230,14 @@ def test_only_one_seen_hand_of_the_side_counts():
 def test_settings_that_cannot_be_are_refused_by_name(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         SERVO.Settings(**changes)
+
+
+@pytest.mark.parametrize('script, parameter', [('servo_teleop.py', 'rate:=50'), ('retarget.py', 'side:=1'),
+                                               ('retarget.py', 'config:=nowhere.yml')])
+def test_parameters_that_cannot_be_end_the_start_with_a_line(script, parameter):
+    done = subprocess.run([sys.executable, PREFIX / 'lib' / 'awr_ros' / script, '--ros-args', '-p', parameter],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith('cannot start: ') and 'Traceback' not in done.stderr
 
 
 @pytest.mark.timeout(240)

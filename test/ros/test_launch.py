@@ -180,7 +180,7 @@ def test_synthetic_camera(launch):
     nodes = launch('synthetic.launch.py', namespace='here', num_hands='2', best_effort='true')
     camera, tracker = one(nodes, 'synthetic_camera'), one(nodes, 'tracker')
     assert camera['namespace'] == tracker['namespace'] == 'here'
-    assert camera['parameters'] == [{'num_hands': 2, 'rate': 30.0, 'seed': 0, 'best_effort': True}]
+    assert camera['parameters'] == [{'num_hands': 2, 'rate': 30.0, 'seed': 0, 'repeat': 0.0, 'best_effort': True}]
     assert camera['profile'] == tracker['profile'] == str(SHARE / 'config' / 'fastdds_shm.xml')
     assert tracker['remappings']['depth/image'] == 'depth/image'
 
@@ -190,10 +190,11 @@ def test_two_cameras_in_two_namespaces(launch):
     assert [(node['executable'], node['namespace']) for node in nodes] == [
         ('synthetic_camera', 'a'), ('tracker', 'a'), ('synthetic_camera', 'right'), ('tracker', 'right')]
     assert nodes[0]['parameters'][0]['seed'] != nodes[2]['parameters'][0]['seed']
-    trackers = launch('multi_camera.launch.py', camera='none', depth_topic='camera/depth/image_rect_raw')
+    trackers = launch('multi_camera.launch.py', camera='none', right_depth_topic='right_camera/depth/image_rect_raw')
     assert [(node['executable'], node['namespace']) for node in trackers] == [('tracker', 'left'), ('tracker', 'right')]
-    assert trackers[1]['remappings'] == {'depth/image': 'camera/depth/image_rect_raw',
-                                         'depth/camera_info': 'camera/depth/camera_info'}
+    assert trackers[0]['remappings'] == {'depth/image': 'depth/image', 'depth/camera_info': 'depth/camera_info'}
+    assert trackers[1]['remappings'] == {'depth/image': 'right_camera/depth/image_rect_raw',
+                                         'depth/camera_info': 'right_camera/depth/camera_info'}
 
 
 DRIVERS = [name for name in preset_names(CAMERAS) if name not in ('synthetic', 'gazebo')]
