@@ -11,8 +11,11 @@ arriving, and when a clock jumps; it starts again only after the switch was open
 
 ~/twist is a geometry_msgs/TwistStamped [m/s, rad/s] in the camera's frame: Servo must know that frame (TF), its
 command_in_type must be "speed_units", and from Jazzy on it takes twists only after
-ros2 service call /servo_node/switch_command_type moveit_msgs/srv/ServoCommandType '{command_type: 1}'. ~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position
-controllers of ros2_control take it. This is an example and no safety device: keep the robot's own limits and stop.
+
+    ros2 service call /servo_node/switch_command_type moveit_msgs/srv/ServoCommandType '{command_type: 1}'
+
+~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position controllers of ros2_control take it. This is
+an example and no safety device: keep the robot's own limits and stop.
 """
 import math
 import sys

@@ -64,7 +64,7 @@ def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     assert hidden and max(hidden) < 0.5
 
 
-def test_heads_lose_head_and_patches_and_bodies_nothing():
+def test_heads_lose_hair_and_patches_and_bodies_nothing():
     lost = []
 
     class Watched(SceneSource):
