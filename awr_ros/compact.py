@@ -5,6 +5,8 @@ import torch.nn.functional as nn_f
 from torch import nn
 
 from awr_ros.judge import Judge
+from awr_ros.offset_field import vote
+from awr_ros.refiner import Refiner
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 
@@ -22,6 +24,7 @@ class ModelConfig:
     side: str = 'right'                                 # which hands it knows; the others are mirrored
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
     aligned: bool = False                               # knows hands best in crops turned so that they point up
+    refiner: int = 0                                    # hidden units of what corrects the joints (refiner.py); 0: nothing does
     judge: int = 0                                      # hidden units of what tells the hand's side (judge.py); 0: nothing does
     calibration: tuple[float, ...] = ()                 # slope and middle of the logistic from a joint's closeness to the chance
                                                         # that it is within 10 mm, its score; empty: the closeness is
@@ -39,8 +42,9 @@ class ModelConfig:
             raise ValueError(f'crop_size must be a positive multiple of {step}, got {self.crop_size}')
         if not self.cube_mm > 0 or not self.kernel_size > 0:
             raise ValueError(f'cube_mm and kernel_size must be positive, got {self.cube_mm} and {self.kernel_size}')
-        if self.judge < 0:
-            raise ValueError(f'judge must be at least 0, got {self.judge}')
+        for name in ('refiner', 'judge'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name} must be at least 0, got {getattr(self, name)}')
         if len(self.calibration) not in (0, 2):
             raise ValueError(f'calibration must be slope and middle, got {self.calibration}')
         if len(self.start) not in (0, 4):
@@ -99,7 +103,9 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
-        self.judge = None                               # of the read-out, not of forward
+        self.refiner = self.judge = None                # of the read-out, not of forward
+        if config.refiner:
+            self.refiner = Refiner(len(config.joint_names), config.widths[-1], config.refiner)
         if config.judge:
             self.judge = Judge(len(config.joint_names), config.widths[-1], config.judge)
 
@@ -123,3 +129,12 @@ class CompactNetwork(nn.Module):
         for level, lateral, fuse in zip(levels[-2::-1], self.laterals[-2::-1], reversed(self.fuse)):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
         return self.field(x), hand, summary
+
+    def read_out(self, field, depth, summary):
+        """Joints, always in single precision. field, summary: of `look`, float32; depth: (B,1,S,S).
+
+        Returns the joints (B,J,3) uvdn, their closeness (B,J), and the joints (B,J,3) as voted for, before they are corrected.
+        """
+        voted, closeness, weights = vote(field, depth, self.config.kernel_size)
+        joints_uvdn = self.refiner(voted, closeness, weights, field, summary) if self.refiner else voted
+        return joints_uvdn, closeness, voted

@@ -60,6 +60,11 @@ def decode(field, depth, kernel_size=0.8):
     field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Returns joints_uvdn (B,J,3) and confidence (B,J) in [0,1], the
     highest closeness that any foreground pixel claims. A joint that no pixel votes for has confidence 0.
     """
+    return vote(field, depth, kernel_size)[:2]
+
+
+def vote(field, depth, kernel_size=0.8):
+    """What `decode` returns, and each pixel's weight in each joint (B,J,F*F)."""
     _check(field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3], 'field', '(B,4J,F,F)', field)
     _check(depth.ndim == 4 and depth.shape[:2] == (field.shape[0], 1), 'depth', '(B,1,S,S)', depth)
     # Whole numbers, not shapes that a graph would ask for: of an exported graph only the batch varies, and 60 of its 90 nodes
@@ -75,7 +80,7 @@ def decode(field, depth, kernel_size=0.8):
     reach = weights * (kernel_size - kernel_size * closeness) * foreground                  # (B,J,P)
     directions = field[:, :3 * num_joints].reshape(-1, num_joints, 3, size * size)          # (B,J,3,P)
     points = torch.cat([weights @ grid.T, weights @ depth.transpose(1, 2)], dim=-1)         # (B,J,3)
-    return (directions @ reach.unsqueeze(-1)).squeeze(-1) + points, closeness.amax(-1).clamp(0, 1)
+    return (directions @ reach.unsqueeze(-1)).squeeze(-1) + points, closeness.amax(-1).clamp(0, 1), weights
 
 
 def _check(ok, name, expected, got):

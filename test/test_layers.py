@@ -13,7 +13,7 @@ ROOT = Path(awr_ros.__file__).parent
 LAYERS = (('camera', 'skeleton', 'default_weights'),
           ('crop', 'offset_field', 'draw', 'camera_messages', 'hand_markers', 'smoothing'),
           ('hand_messages', 'compressed_depth'), ('depth_camera',),
-          ('judge', 'compact', 'resnet', 'hourglass', 'network', 'runtime'), ('estimator',),
+          ('judge', 'refiner', 'compact', 'resnet', 'hourglass', 'network', 'runtime'), ('estimator',),
           ('finder', 'learned_finder', 'tracker_config', 'tracker'), ('synthetic',), ('training', 'bench', 'export', 'offline'), ('ros', '__main__'))
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ROS = ('rclpy', 'rcl_interfaces', 'builtin_interfaces', 'cv_bridge', 'message_filters', 'launch', 'launch_ros', 'tf2_ros')

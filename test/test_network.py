@@ -1,9 +1,13 @@
 """The network's shapes and sizes, and checkpoints that describe themselves and say what is wrong with them."""
+from dataclasses import replace
+
 import pytest
 import torch
 
 from awr_ros.network import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
                              save_checkpoint)
+from awr_ros.offset_field import decode, vote
+from awr_ros.refiner import Refiner
 from awr_ros.skeleton import JOINT_NAMES
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
@@ -44,7 +48,7 @@ def test_every_stage_reaches_the_field():
 @pytest.mark.parametrize('change, message', [
     ({'widths': (8, 16, 32)}, 'widths and blocks'), ({'crop_size': 36}, 'multiple of 8, got 36'),
     ({'crop_size': 0}, 'multiple of 8, got 0'), ({'crop_size': -8}, 'got -8'), ({'cube_mm': 0.0}, 'cube_mm'),
-    ({'kernel_size': -0.1}, 'kernel_size'), ({'kernel_size': float('nan')}, 'kernel_size')])
+    ({'kernel_size': -0.1}, 'kernel_size'), ({'refiner': -1}, 'refiner must be at least 0'), ({'kernel_size': float('nan')}, 'kernel_size')])
 def test_impossible_configurations_are_refused(change, message):
     fields = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
     with pytest.raises(ValueError, match=message):
@@ -131,3 +135,50 @@ def test_damaged_or_foreign_files_name_path_and_reason(tiny, tmp_path, write, re
 
 def resave(path, good, **change):
     torch.save({**torch.load(good, weights_only=True), **change}, path)
+
+
+# ---- the refiner -----------------------------------------------------------------------------------------------------
+
+def test_an_untrained_refiner_moves_no_joint():
+    network = CompactNetwork(replace(TINY, refiner=8)).eval()
+    depth = torch.rand(3, 1, 32, 32)
+    with torch.no_grad():
+        field, _, summary = network.look(depth)
+        joints, closeness, voted = network.read_out(field, depth, summary)
+        expected, confidence = decode(field, depth, TINY.kernel_size)
+    for got, want in ((joints, expected), (voted, expected), (closeness, confidence)):
+        torch.testing.assert_close(got, want)
+
+
+def test_a_refiner_learns_where_a_joint_is_from_the_others():
+    """Joints on a line, of which the last one has no votes worth the name."""
+    torch.manual_seed(0)
+    ends, depth = torch.rand(256, 2, 3) - 0.5, torch.rand(256, 1, 32, 32)
+    truth = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0, 1, 5)[:, None]
+    told = torch.cat([truth[:, :4], torch.zeros(256, 1, 3)], 1)
+    _, closeness, weights = vote(torch.zeros(256, 20, 8, 8), depth, 0.7)
+    refiner = Refiner(5, 4, 16)
+    optimizer = torch.optim.AdamW(refiner.parameters(), lr=3e-3)
+
+    def error(some):
+        joints = refiner(told[some], closeness[some], weights[some], torch.zeros(len(told[some]), 20, 8, 8), torch.zeros(len(told[some]), 4))
+        return (joints - truth[some]).abs().mean()
+    trained, held_out = slice(0, 192), slice(192, 256)
+    before = error(held_out).item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        error(trained).backward()
+        optimizer.step()
+    assert error(held_out).item() < 0.5 * before
+
+
+def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
+    torch.manual_seed(0)
+    refiner = Refiner(5, 4, 16)
+    for layer in (*refiner.spread, refiner.move):
+        torch.nn.init.normal_(layer.weight)
+    given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 64).softmax(-1), torch.rand(2, 20, 8, 8), torch.rand(2, 4)]
+    for part in given:
+        part.requires_grad_()
+    refiner(*given).sum().backward()
+    assert all(part.grad.abs().sum() > 0 for part in given)

@@ -83,16 +83,19 @@ def readout_module(network):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
             self.calibration = getattr(network.config, 'calibration', ())
+            self.reads_out = hasattr(network, 'read_out')
             judge = getattr(network, 'judge', None)
             self.judge = judge and judge.float()
+            if getattr(network, 'refiner', None):
+                network.refiner.float()
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
-            look = self.network.look if self.judge else self.network
-            field, hand_logit, *summary = look(depth.to(next(self.network.parameters(), depth).dtype))
-            joints_uvdn, joint_scores = decode(field.float(), depth, self.kernel_size)
-            hand_logit = hand_logit.float()
-            judgement = (self.judge(joints_uvdn, joint_scores, hand_logit, summary[0].float()) if self.judge else
+            look = self.network.look if self.reads_out else self.network
+            field, hand_logit, *summary = (part.float() for part in look(depth.to(next(self.network.parameters(), depth).dtype)))
+            joints_uvdn, joint_scores, *voted = (self.network.read_out(field, depth, *summary) if self.reads_out else
+                                                 decode(field, depth, self.kernel_size))
+            judgement = (self.judge(*voted, joint_scores, hand_logit, *summary) if self.judge else
                          torch.full_like(hand_logit, torch.nan))
             if self.calibration:
                 slope, middle = self.calibration

@@ -10,7 +10,6 @@ import torch.nn.functional as nn_f
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.judge import Judge
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
-from awr_ros.offset_field import decode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
@@ -66,14 +65,16 @@ def _read_both_ways(network, count, seed):
 
     def read(depth):
         field, hand_logit, summary = network.look(depth.contiguous(memory_format=torch.channels_last))
-        return (*decode(field, depth, config.kernel_size), hand_logit, summary)
+        joints_uvdn, closeness, voted = network.read_out(field, depth, summary)
+        return joints_uvdn, (voted, closeness, hand_logit, summary)
     readings, errors_mm = ([], []), []
     with progress_bar(total=count, unit='crop') as bar:
         for _ in range(-(-count // 64)):
             batch = source.draw(64)
-            readings[0].append(read(batch.depth))
-            readings[1].append(read(batch.depth.flip(-1)))
-            errors_mm.append(batch.errors_mm(readings[0][-1][0]))
+            joints_uvdn, reading = read(batch.depth)
+            readings[0].append(reading)
+            readings[1].append(read(batch.depth.flip(-1))[1])
+            errors_mm.append(batch.errors_mm(joints_uvdn))
             bar.update(64)
     as_is, mirrored = (tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings)
     return as_is, mirrored, torch.cat(errors_mm)[:count]

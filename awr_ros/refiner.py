@@ -1,0 +1,55 @@
+"""What is corrected of the joints that the votes give: beside the network, in one graph with it."""
+import torch
+from torch import nn
+from torch.nn import functional as nn_f
+
+WIDTH, OVERVIEW = 48, 128       # numbers kept of each joint, and of the crop as a whole
+ROUNDS = 2
+
+
+class Refiner(nn.Module):
+    """Moves each joint by what is known of the others.
+
+    AWR reads every joint alone: nothing says that a finger has a length, or that two fingers are not in one place. Here the
+    field is pooled with each joint's own voting weights, so that what its voters claim of all joints is heard once more;
+    twice all joints are mixed, and each is then told how far to move. An untrained one moves nothing.
+    """
+
+    def __init__(self, joints, summary, hidden):
+        """joints: how many the network knows; summary: numbers of its summary of a crop; hidden: units between the joints."""
+        super().__init__()
+        self.joints, told = joints, 4 * joints + 4
+        self.overview = nn.Sequential(nn.LayerNorm(summary), nn.Linear(summary, OVERVIEW), nn.ReLU())
+        self.first = _PerJoint(joints, told, WIDTH)
+        self.gather = nn.ModuleList(nn.Linear(joints * WIDTH + OVERVIEW + 3, hidden) for _ in range(ROUNDS))
+        self.spread = nn.ModuleList(nn.Linear(hidden, joints * WIDTH) for _ in range(ROUNDS))
+        self.then = nn.ModuleList(_PerJoint(joints, WIDTH, WIDTH) for _ in range(ROUNDS))
+        self.move = _PerJoint(joints, WIDTH, 3)
+        for layer in (*self.spread, self.move):
+            nn.init.zeros_(layer.weight)
+
+    def forward(self, joints_uvdn, closeness, weights, field, summary):
+        """joints_uvdn (B,J,3), closeness (B,J) and weights (B,J,F*F): of offset_field.vote; field: (B,4J,F,F); summary: (B,C).
+        Returns (B,J,3) uvdn."""
+        middle = joints_uvdn.mean(1)                                                    # (B,3)
+        claimed = weights @ field.flatten(2).transpose(1, 2)                            # (B,J,4J)
+        told = torch.cat([claimed, 3 * (joints_uvdn - middle[:, None]), 8 * (closeness[..., None] - 0.8)], -1)
+        overview = torch.cat([self.overview(summary), 3 * middle], 1)
+        each = self.first(told)                                                         # (B,J,WIDTH)
+        for gather, spread, then in zip(self.gather, self.spread, self.then):
+            together = nn_f.relu(gather(torch.cat([nn_f.relu(each).flatten(1), overview], 1)))
+            heard = spread(together).view(-1, self.joints, WIDTH)
+            each = each + heard + then(nn_f.relu(each + heard))
+        return joints_uvdn + 0.1 * self.move(nn_f.relu(each))
+
+
+class _PerJoint(nn.Module):
+    """A linear layer for each joint. (B,J,inputs) -> (B,J,outputs)."""
+
+    def __init__(self, joints, inputs, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(joints, inputs, outputs) / inputs ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(joints, 1, outputs))
+
+    def forward(self, x):
+        return (x.transpose(0, 1) @ self.weight + self.bias).transpose(0, 1)
