@@ -6,7 +6,7 @@ from torch import nn
 
 from awr_ros.judge import Judge
 from awr_ros.offset_field import vote
-from awr_ros.refiner import Refiner
+from awr_ros.refiner import Refiner, claims
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 
@@ -136,5 +136,5 @@ class CompactNetwork(nn.Module):
         Returns the joints (B,J,3) uvdn, their closeness (B,J), and the joints (B,J,3) as voted for, before they are corrected.
         """
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)
-        joints_uvdn = self.refiner(voted, closeness, weights, field, summary) if self.refiner else voted
+        joints_uvdn = self.refiner(voted, closeness, claims(field, weights), summary) if self.refiner else voted
         return joints_uvdn, closeness, voted

@@ -28,11 +28,10 @@ class Refiner(nn.Module):
         for layer in (*self.spread, self.move):
             nn.init.zeros_(layer.weight)
 
-    def forward(self, joints_uvdn, closeness, weights, field, summary):
-        """joints_uvdn (B,J,3), closeness (B,J) and weights (B,J,F*F): of offset_field.vote; field: (B,4J,F,F); summary: (B,C).
-        Returns (B,J,3) uvdn."""
+    def forward(self, joints_uvdn, closeness, claimed, summary):
+        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C). Returns (B,J,3)
+        uvdn."""
         middle = joints_uvdn.mean(1)                                                    # (B,3)
-        claimed = weights @ field.flatten(2).transpose(1, 2)                            # (B,J,4J)
         told = torch.cat([claimed, 3 * (joints_uvdn - middle[:, None]), 8 * (closeness[..., None] - 0.8)], -1)
         overview = torch.cat([self.overview(summary), 3 * middle], 1)
         each = self.first(told)                                                         # (B,J,WIDTH)
@@ -41,6 +40,12 @@ class Refiner(nn.Module):
             heard = spread(together).view(-1, self.joints, WIDTH)
             each = each + heard + then(nn_f.relu(each + heard))
         return joints_uvdn + 0.1 * self.move(nn_f.relu(each))
+
+
+def claims(field, weights):
+    """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
+    offset_field.vote. Returns (B,J,4J)."""
+    return weights @ field.flatten(2).transpose(1, 2)
 
 
 class _PerJoint(nn.Module):

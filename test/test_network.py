@@ -7,7 +7,7 @@ import torch
 from awr_ros.network import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
                              save_checkpoint)
 from awr_ros.offset_field import decode, vote
-from awr_ros.refiner import Refiner
+from awr_ros.refiner import Refiner, claims
 from awr_ros.skeleton import JOINT_NAMES
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
@@ -150,18 +150,27 @@ def test_an_untrained_refiner_moves_no_joint():
         torch.testing.assert_close(got, want)
 
 
+def test_claims_are_what_the_voters_of_each_joint_say_on_average():
+    torch.manual_seed(0)
+    field, depth = torch.randn(2, 20, 8, 8), torch.rand(2, 1, 32, 32)
+    *_, weights = vote(field, depth, 0.7)
+    expected = torch.einsum('bjuv,bcuv->bjc', weights.unflatten(2, (8, 8)), field)
+    torch.testing.assert_close(claims(field, weights), expected)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
+
+
 def test_a_refiner_learns_where_a_joint_is_from_the_others():
     """Joints on a line, of which the last one has no votes worth the name."""
     torch.manual_seed(0)
-    ends, depth = torch.rand(256, 2, 3) - 0.5, torch.rand(256, 1, 32, 32)
+    ends = torch.rand(256, 2, 3) - 0.5
     truth = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0, 1, 5)[:, None]
     told = torch.cat([truth[:, :4], torch.zeros(256, 1, 3)], 1)
-    _, closeness, weights = vote(torch.zeros(256, 20, 8, 8), depth, 0.7)
     refiner = Refiner(5, 4, 16)
     optimizer = torch.optim.AdamW(refiner.parameters(), lr=3e-3)
 
     def error(some):
-        joints = refiner(told[some], closeness[some], weights[some], torch.zeros(len(told[some]), 20, 8, 8), torch.zeros(len(told[some]), 4))
+        count = len(told[some])
+        joints = refiner(told[some], torch.ones(count, 5), torch.zeros(count, 5, 20), torch.zeros(count, 4))
         return (joints - truth[some]).abs().mean()
     trained, held_out = slice(0, 192), slice(192, 256)
     before = error(held_out).item()
@@ -177,7 +186,7 @@ def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     refiner = Refiner(5, 4, 16)
     for layer in (*refiner.spread, refiner.move):
         torch.nn.init.normal_(layer.weight)
-    given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 64).softmax(-1), torch.rand(2, 20, 8, 8), torch.rand(2, 4)]
+    given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 20), torch.rand(2, 4)]
     for part in given:
         part.requires_grad_()
     refiner(*given).sum().backward()

@@ -12,14 +12,14 @@ import torch
 
 import awr_ros.training.train as training
 from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
-from awr_ros.offset_field import decode, encode
+from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.losses import LossConfig, losses, validation_figures
 from awr_ros.training.run import schedule
-from awr_ros.training.train import Reader, RenderedCrops, TrainConfig, train
+from awr_ros.training.train import RenderedCrops, TrainConfig, train
 
 KERNEL = 0.8
-TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64, refiner=16)
+TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64)
 SMALL = CropConfig(size=64, no_hand=0.25)
 
 
@@ -84,27 +84,15 @@ def test_a_batch_with_no_hand_at_all_has_finite_losses(batch):
     assert torch.isfinite(total) and terms['joint'] == terms['dense'] == 0
 
 
-def test_corrected_joints_are_learnt_beside_those_voted_for(batch):
-    corrected = torch.zeros(32, 21, 3, requires_grad=True)
-    before, terms = losses(truth(batch), sure(batch), batch, KERNEL)
-    total, with_them = losses(truth(batch), sure(batch), batch, KERNEL, LossConfig(joint=2.0), corrected)
-    assert 'corrected' not in terms and all(torch.equal(terms[name], with_them[name]) for name in terms)
-    expected = torch.nn.functional.smooth_l1_loss(corrected[batch.hand], batch.joints_uvdn[batch.hand], beta=0.01)
-    torch.testing.assert_close(with_them['corrected'], expected)
-    torch.testing.assert_close(total - before, 2 * expected - 8 * terms['joint'])
-    total.backward()
-    assert (corrected.grad[batch.hand] != 0).all() and not corrected.grad[~batch.hand].any()
-
-
 def test_validation_figures_are_millimetres_in_space(batch):
     inside = (batch.joints_uvdn.abs().amax((1, 2)) < 0.9) & with_skin_at_all_joints(batch)
     batch = batch[inside]
-    figures = validation_figures(decode(truth(batch), batch.depth, KERNEL)[0], sure(batch), batch)
+    figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
     assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_told'] == 1
     moved = batch.joints_uvdn + torch.tensor([0.3, 0., 0.])
     # What is 0.3 of half a cube at the centre's depth is less for joints nearer to the camera, and more for those behind.
     expected = 0.15 * batch.cube_mm[:, None] * (1 + batch.joints_uvdn[..., 2] * batch.cube_mm[:, None] / 2 / batch.centre_xyz[:, 2:])
-    figures = validation_figures(batch.joints_uvdn, -sure(batch), replace(batch, joints_uvdn=moved))
+    figures = validation_figures(truth(batch), -sure(batch), replace(batch, joints_uvdn=moved), KERNEL)
     assert figures['mean_mm'] == pytest.approx(expected[batch.hand].mean().item(), abs=0.2)
     assert figures['max_below_20mm'] == figures['hand_told'] == 0
 
@@ -139,7 +127,7 @@ def test_a_run_of_two_steps_leaves_all_its_files(tiny_run, tmp_path):
     log = rows(tmp_path / 'run')
     assert [row['seen'] for row in log] == ['4', '8']
     assert all(math.isfinite(float(value)) for row in log for value in row.values())
-    assert {'train_joint', 'train_corrected', 'train_dense', 'mean_mm', 'tips_mm', 'lr'} <= log[0].keys()
+    assert {'train_joint', 'train_dense', 'mean_mm', 'tips_mm', 'lr'} <= log[0].keys()
     network, about = load_checkpoint(tmp_path / 'run' / 'weights.pt')
     assert network.config == TINY and about['step'] == 8
     assert about['metrics']['mean_mm'] == pytest.approx(float(log[-1]['mean_mm']))
@@ -177,10 +165,6 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
             train(tmp_path / 'run', config)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), started[0].network.parameters()))
     assert started[0].seen == 0
-    save_checkpoint(tmp_path / 'older.pt', CompactNetwork(replace(TINY, refiner=0)), 5, {})
-    older, crop = training.start_network(replace(config, init=str(tmp_path / 'older.pt'))).eval(), torch.rand(2, 1, 64, 64)
-    field, _, corrected = Reader(older)(crop)
-    torch.testing.assert_close(corrected, decode(field, crop, KERNEL)[0])                   # as good as it was
     save_checkpoint(tmp_path / 'other.pt', CompactNetwork(replace(TINY, decoder_width=16)), 5, {})
     with pytest.raises(ValueError, match='other.pt'):
         training.start_network(replace(config, init=str(tmp_path / 'other.pt')))
@@ -242,13 +226,12 @@ def test_eight_crops_are_learnt_by_heart():
     network = CompactNetwork(TINY).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     seen = []
-    for _ in range(80):
-        field, logit, corrected = Reader(network)(batch.depth)
-        total, terms = losses(field, logit, batch, TINY.kernel_size, corrected_uvdn=corrected)
+    for _ in range(60):
+        total, terms = losses(*network(batch.depth), batch, TINY.kernel_size)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         seen.append({name: value.item() for name, value in terms.items()})
     first, last = seen[0], {name: np.mean([s[name] for s in seen[-5:]]) for name in seen[0]}
-    assert max(last['joint'], last['corrected']) < 0.2 * first['joint'] and last['dense'] < 0.6 * first['dense']
+    assert last['joint'] < 0.2 * first['joint'] and last['dense'] < 0.6 * first['dense']
     assert last['hand'] < 0.1 * first['hand']

@@ -11,14 +11,13 @@ from awr_ros.crop import crop_hand
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finder import find_candidates
 from awr_ros.learned_finder import LearnedFinder
-from awr_ros.network import CompactNetwork
+from awr_ros.network import COMPACT_S, CompactNetwork
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.crops import CropSource
 from awr_ros.tracker import HandTracker, TrackerConfig
 from awr_ros.training.losses import losses
 from awr_ros.training.run import keep_memory
-from awr_ros.training.train import NETWORKS, Reader
 
 COLD_START = '''
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS as K
@@ -88,13 +87,12 @@ def bench_training(report, repeats):
         row('the same, fused as in training --compiled',
             f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5), warm_ups=24):.0f}')
     torch.set_num_threads(torch.multiprocessing.cpu_count())
-    batch, network = source.draw(16), CompactNetwork(NETWORKS['s']).to(memory_format=torch.channels_last).train()
+    batch, network = source.draw(16), CompactNetwork(COMPACT_S).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        field, hand_logit, joints_uvdn = Reader(network)(batch.depth)
-        losses(field, hand_logit, batch, network.config.kernel_size, corrected_uvdn=joints_uvdn)[0].backward()
+        losses(*network(batch.depth), batch, network.config.kernel_size)[0].backward()
         optimizer.step()
     row('optimising', f'{16e3 / median_ms(step, repeats // 5):.0f}')
     torch.set_num_threads(threads)

@@ -15,29 +15,23 @@ class LossConfig:
     hand: float = 0.1       # is there a hand (cross entropy)
 
 
-def losses(field, hand_logit, batch, kernel_size, config=LossConfig(), corrected_uvdn=None):
+def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
     """Total loss and its terms.
 
-    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch; corrected_uvdn: (B,J,3) of networks with a refiner, which learn what the
-    votes give as well. Returns (scalar tensor, {name: scalar tensor}). A crop without a hand teaches the logit only.
+    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Returns (scalar tensor, {name: scalar tensor}). A crop without a
+    hand teaches the logit only.
     """
     posed = batch.hand.float()                                                              # (B,)
     field = field.float()
-
-    def off(joints_uvdn):
-        return (_smooth_l1(joints_uvdn, batch.joints_uvdn, 'none').mean((1, 2)) * posed).sum() / posed.sum().clamp_min(1)
-    joint = off(decode(field, batch.depth, kernel_size)[0])
+    joints_pred, _ = decode(field, batch.depth, kernel_size)
+    joint = (_smooth_l1(joints_pred, batch.joints_uvdn, 'none').mean((1, 2)) * posed).sum() / posed.sum().clamp_min(1)
     with torch.no_grad():
         field_gt = encode(batch.joints_uvdn, batch.depth, kernel_size, field.shape[-1])
         votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]  # (B,1,F,F)
         field_gt *= votes
     dense = _smooth_l1(field * votes, field_gt, 'sum') / (votes.sum() * field.shape[1]).clamp_min(1)
     hand = nn_f.binary_cross_entropy_with_logits(hand_logit.float(), posed)
-    total, terms = config.joint * joint + config.dense * dense + config.hand * hand, {'joint': joint, 'dense': dense, 'hand': hand}
-    if corrected_uvdn is not None:
-        terms['corrected'] = off(corrected_uvdn)
-        total = total + config.joint * terms['corrected']
-    return total, terms
+    return config.joint * joint + config.dense * dense + config.hand * hand, {'joint': joint, 'dense': dense, 'hand': hand}
 
 
 def _smooth_l1(pred, target, reduction):
@@ -45,12 +39,14 @@ def _smooth_l1(pred, target, reduction):
     return nn_f.smooth_l1_loss(pred, target, beta=0.01, reduction=reduction)
 
 
-def validation_figures(joints_uvdn, hand_logit, batch):
+def validation_figures(field, hand_logit, batch, kernel_size):
     """Errors on labelled crops: {name: float}, joints in mm in space.
 
-    joints_uvdn: (B,J,3); hand_logit: (B,); batch: CropBatch.
+    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch.
     """
-    error = batch.errors_mm(joints_uvdn)[batch.hand]                                                           # (n,J)
+    hands = batch[batch.hand]
+    pred, _ = decode(field[batch.hand].float(), hands.depth, kernel_size)
+    error = hands.errors_mm(pred)                                                           # (n,J)
     tips = error[:, [4, 8, 12, 16, 20]] if error.shape[1] == 21 else error
     return {'mean_mm': error.mean().item(), 'median_mm': error.median().item(), 'tips_mm': tips.mean().item(),
             'max_below_20mm': (error.amax(1) < 20).float().mean().item(),

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.offset_field import decode
 from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
@@ -16,8 +17,7 @@ from awr_ros.training.negatives import cached_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 from awr_ros.training.sheet import crop_sheet
 
-# aligned: as CropSource turns hands
-NETWORKS = {size: replace(config, aligned=True, refiner=256) for size, config in (('s', COMPACT_S), ('m', COMPACT_M))}
+NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
 
 
@@ -72,21 +72,20 @@ def train(folder, config: TrainConfig):
     crops = iter(DataLoader(crops, batch_size=None, num_workers=config.workers, prefetch_factor=4 if config.workers else None))
     # Half precision pays where there are matrix units for it; without them it is slower than float32.
     half = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()
-    reader = Reader(run.network, half)
-    if processes > 1:
-        reader = torch.nn.parallel.DistributedDataParallel(reader)
+    network = run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
 
     def compute(*crops):
         batch = CropBatch(*crops)
-        field, hand_logit, joints_uvdn = reader(batch.depth)
-        return losses(field, hand_logit, batch, run.network.config.kernel_size, corrected_uvdn=joints_uvdn)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            field, hand_logit = network(batch.depth)
+        return losses(field, hand_logit, batch, run.network.config.kernel_size)
     if config.compiled:
         compute = torch.compile(compute)
     sums, count, began = {}, 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0) as bar:
         while not run.finished:
             crops_now = [t.to(device, non_blocking=True) for t in next(crops)]
-            run.network.train()
+            network.train()
             total, terms = compute(*crops_now)
             due = run.step(total, config.batch * processes)
             bar.update(config.batch * processes)
@@ -109,28 +108,13 @@ def train(folder, config: TrainConfig):
         torch.distributed.destroy_process_group()
 
 
-class Reader(torch.nn.Module):
-    """depth (B,1,S,S) -> field (B,4J,F,F), hand logit (B,) and joints (B,J,3): all that is learnt, as one module. half: the
-    network in bfloat16; what reads the joints out of its field never is."""
-
-    def __init__(self, network, half=False):
-        super().__init__()
-        self.network, self.half = network, half
-
-    def forward(self, depth):
-        with torch.autocast(depth.device.type, torch.bfloat16, enabled=self.half):
-            field, hand_logit, summary = (part.float() for part in self.network.look(depth))
-        return field, hand_logit, self.network.read_out(field, depth, summary)[0]
-
-
 def start_network(config):
     """The network of a run, with the weights that it starts from. Raises ValueError where these are of another one."""
     network = CompactNetwork(NETWORKS[config.size])
     if config.init:
         start, _ = load_checkpoint(config.init)
-        untrained = {k: v for k, v in network.state_dict().items() if k.startswith('refiner.')}     # older weights have none
-        try:
-            network.load_state_dict(untrained | {k: v for k, v in start.state_dict().items() if not k.startswith('judge.')})
+        try:                            # what is learnt afterwards has to be learnt anew
+            network.load_state_dict({k: v for k, v in start.state_dict().items() if not k.startswith(('refiner.', 'judge.'))})
         except RuntimeError as error:
             raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
     return network
@@ -168,7 +152,9 @@ def other_things(folder, config, model, rank):
 def predicted_sheet(path, network, batch, device):
     """A picture of what a network says of the first crops with hands of a CropBatch."""
     batch = batch[batch.hand.nonzero()[:48, 0]]
-    crop_sheet(path, batch, Reader(network.eval())(batch.depth.to(device))[2].cpu())
+    field, _ = network.eval()(batch.depth.to(device))
+    joints, _ = decode(field.float().cpu(), batch.depth, network.config.kernel_size)
+    crop_sheet(path, batch, joints)
 
 
 @torch.no_grad()
@@ -178,7 +164,6 @@ def validate(network, batches, device):
     sums = {}
     for batch in batches:
         batch = batch.to(device)
-        _, hand_logit, joints_uvdn = Reader(network)(batch.depth)
-        for name, value in validation_figures(joints_uvdn, hand_logit, batch).items():
+        for name, value in validation_figures(*network(batch.depth), batch, network.config.kernel_size).items():
             sums[name] = sums.get(name, 0) + value / len(batches)
     return sums

@@ -1,0 +1,72 @@
+"""What a refiner learns, and how it goes along with a network."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import awr_ros.training.refiner as training
+from awr_ros.compact import CompactNetwork, ModelConfig
+from awr_ros.network import load_checkpoint, save_checkpoint
+from awr_ros.refiner import Refiner
+from awr_ros.resnet import ResNet, ResNetConfig
+from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.training.refiner import fit_refiner, read_crops, train_refiner
+
+TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64, judge=8)
+
+
+def readings(count):
+    """Hands whose last joint was voted for in the middle of the crop; the others say where it is."""
+    generator = torch.Generator().manual_seed(0)
+    middle = 0.5 * torch.randn(count, 1, 3, generator=generator)
+    true = middle + 0.2 * torch.randn(1, 21, 3, generator=generator)
+    voted = torch.cat([true[:, :20], torch.zeros(count, 1, 3)], 1)
+    told = [voted, torch.ones(count, 21), torch.zeros(count, 21, 84).half(), torch.zeros(count, 16).half()]
+    return [*told, true, torch.full((count,), 280.0)]
+
+
+def test_it_learns_from_readings_and_says_how_well():
+    torch.manual_seed(0)
+    refiner, given = Refiner(21, 16, 32), readings(3000)
+    before, after = fit_refiner(refiner, given)
+    held_out = [tensor[2940:] for tensor in given]
+    off = (refiner(*(tensor.float() for tensor in held_out[:4])) - held_out[4]).norm(dim=-1) * 140
+    assert after == pytest.approx(off.mean().item(), rel=1e-4) and not refiner.training
+    assert before == pytest.approx((held_out[0] - held_out[4]).norm(dim=-1).mean().item() * 140, rel=1e-4)
+    assert after < 0.5 * before
+
+
+def test_readings_are_what_the_network_says_of_crops():
+    torch.manual_seed(0)
+    network = CompactNetwork(replace(TINY, refiner=8)).eval()
+    given = read_crops(network, 100, seed=3, workers=0)
+    assert [tuple(tensor.shape) for tensor in given] == [(100, 21, 3), (100, 21), (100, 21, 84), (100, 16), (100, 21, 3), (100,)]
+    assert all(torch.isfinite(tensor).all() for tensor in given)
+    assert not torch.equal(given[4][:36], given[4][64:])            # of other crops
+    again = read_crops(network, 100, seed=4, workers=0)
+    assert not torch.equal(given[4], again[4])
+
+
+def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'REFINER_SEED', 5)
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY).eval(), 77, {'mean_mm': 9.0}, {'by': 'a test'})
+    before, after = train_refiner(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=256, workers=0)
+    refined, about = load_checkpoint(tmp_path / 'with.pt')
+    assert refined.config == replace(TINY, refiner=training.HIDDEN) and after < before      # a network that knows nothing
+    assert (about['step'], about['recipe']) == (77, {'by': 'a test'})
+    assert about['metrics'] == {'mean_mm': 9.0, 'refined_mm': after}
+    crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
+    old, new = (TorchEngine(load_checkpoint(tmp_path / name)[0]).read(crops) for name in ('without.pt', 'with.pt'))
+    for name in ('joint_scores', 'hand_scores', 'judgements'):
+        np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
+    assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01
+    train_refiner(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0)         # a refiner is replaced
+    assert load_checkpoint(tmp_path / 'again.pt')[0].config == refined.config
+
+
+def test_other_networks_are_refused(tmp_path):
+    save_checkpoint(tmp_path / 'resnet.pt', ResNet(ResNetConfig(crop_size=64)), 1, {})
+    with pytest.raises(ValueError, match='resnet'):
+        train_refiner(tmp_path / 'resnet.pt', tmp_path / 'out.pt', crops=64)
