@@ -1,6 +1,7 @@
 """The compact network: a depth crop in, a dense AWR field out, and whether the crop holds a hand at all."""
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
@@ -131,10 +132,17 @@ class CompactNetwork(nn.Module):
         return self.field(x), hand, summary
 
     def read_out(self, field, depth, summary):
-        """Joints, always in single precision. field, summary: of `look`, float32; depth: (B,1,S,S).
+        """What is read out of a field, always in single precision. field, summary: of `look`, float32; depth: (B,1,S,S).
 
-        Returns the joints (B,J,3) uvdn, their closeness (B,J), and the joints (B,J,3) as voted for, before they are corrected.
+        Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10 mm, or of networks that are
+        neither refined nor calibrated their closeness; and joints and closeness as voted for, before they are refined.
         """
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)
-        joints_uvdn = self.refiner(voted, closeness, claims(field, weights), summary) if self.refiner else voted
-        return joints_uvdn, closeness, voted
+        if self.refiner:
+            joints_uvdn, odds = self.refiner(voted, closeness, claims(field, weights), summary)
+            return joints_uvdn, odds.sigmoid(), voted, closeness
+        scores = closeness
+        if self.config.calibration:
+            slope, middle = self.config.calibration
+            scores = torch.sigmoid(slope * (closeness - middle))
+        return voted, scores, voted, closeness

@@ -1,4 +1,4 @@
-"""What is corrected of the joints that the votes give: beside the network, in one graph with it."""
+"""What is corrected of the joints that the votes give, and how sure they are: beside the network, in one graph with it."""
 import torch
 from torch import nn
 from torch.nn import functional as nn_f
@@ -8,44 +8,63 @@ ROUNDS = 2
 
 
 class Refiner(nn.Module):
-    """Moves each joint by what is known of the others.
+    """Moves each joint by what is known of the others, and says how likely it is right.
 
     AWR reads every joint alone: nothing says that a finger has a length, or that two fingers are not in one place. Here the
     field is pooled with each joint's own voting weights, so that what its voters claim of all joints is heard once more;
-    twice all joints are mixed, and each is then told how far to move. An untrained one moves nothing.
+    twice all joints are mixed, and each is then told how far to move. An untrained one moves nothing and knows nothing.
     """
 
     def __init__(self, joints, summary, hidden):
         """joints: how many the network knows; summary: numbers of its summary of a crop; hidden: units between the joints."""
         super().__init__()
         self.joints, told = joints, 4 * joints + 4
-        self.overview = nn.Sequential(nn.LayerNorm(summary), nn.Linear(summary, OVERVIEW), nn.ReLU())
+        # Some of what is told hardly varies, and says much when it does.
+        self.claimed, self.summary = _Standardised(joints, 4 * joints), _Standardised(summary)
+        self.overview = nn.Sequential(nn.Linear(summary, OVERVIEW), nn.ReLU())
         self.first = _PerJoint(joints, told, WIDTH)
         self.gather = nn.ModuleList(nn.Linear(joints * WIDTH + OVERVIEW + 3, hidden) for _ in range(ROUNDS))
         self.spread = nn.ModuleList(nn.Linear(hidden, joints * WIDTH) for _ in range(ROUNDS))
         self.then = nn.ModuleList(_PerJoint(joints, WIDTH, WIDTH) for _ in range(ROUNDS))
-        self.move = _PerJoint(joints, WIDTH, 3)
-        for layer in (*self.spread, self.move):
+        self.last = _PerJoint(joints, WIDTH, 4)
+        for layer in (*self.spread, self.last):
             nn.init.zeros_(layer.weight)
 
     def forward(self, joints_uvdn, closeness, claimed, summary):
-        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C). Returns (B,J,3)
-        uvdn."""
+        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C). Returns
+        joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's."""
         middle = joints_uvdn.mean(1)                                                    # (B,3)
-        told = torch.cat([claimed, 3 * (joints_uvdn - middle[:, None]), 8 * (closeness[..., None] - 0.8)], -1)
-        overview = torch.cat([self.overview(summary), 3 * middle], 1)
+        told = torch.cat([self.claimed(claimed), 3 * (joints_uvdn - middle[:, None]), 8 * (closeness[..., None] - 0.8)], -1)
+        overview = torch.cat([self.overview(self.summary(summary)), 3 * middle], 1)
         each = self.first(told)                                                         # (B,J,WIDTH)
         for gather, spread, then in zip(self.gather, self.spread, self.then):
-            together = nn_f.relu(gather(torch.cat([nn_f.relu(each).flatten(1), overview], 1)))
+            together = nn_f.relu(gather(torch.cat([nn_f.relu(each).reshape(-1, self.joints * WIDTH), overview], 1)))
             heard = spread(together).view(-1, self.joints, WIDTH)
             each = each + heard + then(nn_f.relu(each + heard))
-        return joints_uvdn + 0.1 * self.move(nn_f.relu(each))
+        told = self.last(nn_f.relu(each))                                               # (B,J,4)
+        return joints_uvdn + 0.1 * told[..., :3], told[..., 3]
 
 
 def claims(field, weights):
     """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
     offset_field.vote. Returns (B,J,4J)."""
-    return weights @ field.flatten(2).transpose(1, 2)
+    return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(1, 2)    # whole numbers: see decode
+
+
+class _Standardised(nn.Module):
+    """Of zero mean and unit deviation, by what was seen before."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.register_buffer('mean', torch.zeros(shape))
+        self.register_buffer('deviation', torch.ones(shape))
+
+    def see(self, samples):
+        """samples: (N,...)"""
+        self.mean[:], self.deviation[:] = samples.mean(0), samples.std(0) + 0.01
+
+    def forward(self, x):
+        return (x - self.mean) / self.deviation
 
 
 class _PerJoint(nn.Module):

@@ -144,9 +144,9 @@ def test_an_untrained_refiner_moves_no_joint():
     depth = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
         field, _, summary = network.look(depth)
-        joints, closeness, voted = network.read_out(field, depth, summary)
+        joints, scores, voted, closeness = network.read_out(field, depth, summary)
         expected, confidence = decode(field, depth, TINY.kernel_size)
-    for got, want in ((joints, expected), (voted, expected), (closeness, confidence)):
+    for got, want in ((joints, expected), (voted, expected), (closeness, confidence), (scores, torch.full((3, 21), 0.5))):
         torch.testing.assert_close(got, want)
 
 
@@ -170,7 +170,7 @@ def test_a_refiner_learns_where_a_joint_is_from_the_others():
 
     def error(some):
         count = len(told[some])
-        joints = refiner(told[some], torch.ones(count, 5), torch.zeros(count, 5, 20), torch.zeros(count, 4))
+        joints, _ = refiner(told[some], torch.ones(count, 5), torch.zeros(count, 5, 20), torch.zeros(count, 4))
         return (joints - truth[some]).abs().mean()
     trained, held_out = slice(0, 192), slice(192, 256)
     before = error(held_out).item()
@@ -184,10 +184,11 @@ def test_a_refiner_learns_where_a_joint_is_from_the_others():
 def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     torch.manual_seed(0)
     refiner = Refiner(5, 4, 16)
-    for layer in (*refiner.spread, refiner.move):
+    for layer in (*refiner.spread, refiner.last):
         torch.nn.init.normal_(layer.weight)
     given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 20), torch.rand(2, 4)]
     for part in given:
         part.requires_grad_()
-    refiner(*given).sum().backward()
-    assert all(part.grad.abs().sum() > 0 for part in given)
+    for said in refiner(*given):
+        heard = torch.autograd.grad(said.sum(), given, retain_graph=True)
+        assert all(part.abs().sum() > 0 for part in heard)

@@ -23,25 +23,41 @@ def readings(count):
     true = middle + 0.2 * torch.randn(1, 21, 3, generator=generator)
     voted = torch.cat([true[:, :20], torch.zeros(count, 1, 3)], 1)
     told = [voted, torch.ones(count, 21), torch.zeros(count, 21, 84).half(), torch.zeros(count, 16).half()]
-    return [*told, true, torch.full((count,), 280.0)]
+    return [*told, true, torch.full((count,), 280.0), torch.ones(count, dtype=torch.bool)]
 
 
 def test_it_learns_from_readings_and_says_how_well():
     torch.manual_seed(0)
     refiner, given = Refiner(21, 16, 32), readings(3000)
-    before, after = fit_refiner(refiner, given)
-    held_out = [tensor[2940:] for tensor in given]
-    off = (refiner(*(tensor.float() for tensor in held_out[:4])) - held_out[4]).norm(dim=-1) * 140
+    before, after = fit_refiner(refiner, given, epochs=24)
+    held_out = [tensor[2940:].float() for tensor in given]
+    joints, odds = refiner(*held_out[:4])
+    off = (joints - held_out[4]).norm(dim=-1) * 140
     assert after == pytest.approx(off.mean().item(), rel=1e-4) and not refiner.training
     assert before == pytest.approx((held_out[0] - held_out[4]).norm(dim=-1).mean().item() * 140, rel=1e-4)
     assert after < 0.5 * before
+
+
+def test_its_scores_are_chances_and_low_where_there_is_no_hand():
+    """Half the crops show no hand, which the summary tells; one joint in two cannot be known."""
+    torch.manual_seed(0)
+    refiner, given = Refiner(21, 16, 32), readings(3000)
+    given[-1][1::2] = False
+    given[3][1::2, 0] = 1
+    given[4] = given[4] + torch.where(torch.rand(3000, 21, 1) < 0.5, 0.5, 0.0)
+    fit_refiner(refiner, given, epochs=24)
+    with torch.no_grad():
+        joints, odds = refiner(*(tensor.float() for tensor in given[:4]))
+    scores, within = odds.sigmoid(), (joints - given[4]).norm(dim=-1) * 140 <= 10
+    assert scores[1::2].mean() < 0.1
+    assert scores[::2].mean() == pytest.approx(within[::2].float().mean().item(), abs=0.1)
 
 
 def test_readings_are_what_the_network_says_of_crops():
     torch.manual_seed(0)
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
     given = read_crops(network, 100, seed=3, workers=0)
-    assert [tuple(tensor.shape) for tensor in given] == [(100, 21, 3), (100, 21), (100, 21, 84), (100, 16), (100, 21, 3), (100,)]
+    assert [tuple(tensor.shape) for tensor in given] == [(100, 21, 3), (100, 21), (100, 21, 84), (100, 16), (100, 21, 3), (100,), (100,)]
     assert all(torch.isfinite(tensor).all() for tensor in given)
     assert not torch.equal(given[4][:36], given[4][64:])            # of other crops
     again = read_crops(network, 100, seed=4, workers=0)
@@ -49,7 +65,7 @@ def test_readings_are_what_the_network_says_of_crops():
 
 
 def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, 'REFINER_SEED', 5)
+    monkeypatch.setattr(training, 'NEGATIVES', 2)
     torch.manual_seed(0)
     save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY).eval(), 77, {'mean_mm': 9.0}, {'by': 'a test'})
     before, after = train_refiner(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=256, workers=0)
@@ -59,9 +75,9 @@ def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, m
     assert about['metrics'] == {'mean_mm': 9.0, 'refined_mm': after}
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
     old, new = (TorchEngine(load_checkpoint(tmp_path / name)[0]).read(crops) for name in ('without.pt', 'with.pt'))
-    for name in ('joint_scores', 'hand_scores', 'judgements'):
+    for name in ('hand_scores', 'judgements'):
         np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
-    assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01
+    assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01 and not np.array_equal(old.joint_scores, new.joint_scores)
     train_refiner(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0)         # a refiner is replaced
     assert load_checkpoint(tmp_path / 'again.pt')[0].config == refined.config
 

@@ -81,13 +81,10 @@ def readout_module(network):
     class Readout(torch.nn.Module):
         def __init__(self, network):
             super().__init__()
-            self.network, self.kernel_size = network, network.config.kernel_size
-            self.calibration = getattr(network.config, 'calibration', ())
-            self.reads_out = hasattr(network, 'read_out')
-            judge = getattr(network, 'judge', None)
-            self.judge = judge and judge.float()
-            if getattr(network, 'refiner', None):
-                network.refiner.float()
+            self.network, self.kernel_size, self.judge = network, network.config.kernel_size, None
+            self.reads_out = hasattr(network, 'read_out')           # the compact network
+            if self.reads_out:
+                self.network.refiner, self.judge = (part and part.float() for part in (network.refiner, network.judge))
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
@@ -95,11 +92,7 @@ def readout_module(network):
             field, hand_logit, *summary = (part.float() for part in look(depth.to(next(self.network.parameters(), depth).dtype)))
             joints_uvdn, joint_scores, *voted = (self.network.read_out(field, depth, *summary) if self.reads_out else
                                                  decode(field, depth, self.kernel_size))
-            judgement = (self.judge(*voted, joint_scores, hand_logit, *summary) if self.judge else
-                         torch.full_like(hand_logit, torch.nan))
-            if self.calibration:
-                slope, middle = self.calibration
-                joint_scores = torch.sigmoid(slope * (joint_scores - middle))
+            judgement = (self.judge(*voted, hand_logit, *summary) if self.judge else torch.full_like(hand_logit, torch.nan))
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
     return Readout(network).eval()
 

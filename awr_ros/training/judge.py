@@ -38,8 +38,11 @@ def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, fi
         raise ValueError(f'only compact networks of the 21 joints have a judge, {weights} holds a {about["network"]} of '
                          f'{len(network.config.joint_names)}')
     as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
-    (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
-    judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=(slope, -constant / slope), start=())).eval()
+    calibration = ()
+    if not network.refiner:             # which says itself how likely its joints are right
+        (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
+        calibration = slope, -constant / slope
+    judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=calibration, start=())).eval()
     judged.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False)
     torch.manual_seed(seed % 2 ** 31)
     right, loss = fit_judge(judged.judge, as_is, mirrored)
@@ -65,7 +68,7 @@ def _read_both_ways(network, count, seed):
 
     def read(depth):
         field, hand_logit, summary = network.look(depth.contiguous(memory_format=torch.channels_last))
-        joints_uvdn, closeness, voted = network.read_out(field, depth, summary)
+        joints_uvdn, _, voted, closeness = network.read_out(field, depth, summary)
         return joints_uvdn, (voted, closeness, hand_logit, summary)
     readings, errors_mm = ([], []), []
     with progress_bar(total=count, unit='crop') as bar:
