@@ -50,7 +50,7 @@ def test_its_scores_are_chances_and_low_where_there_is_no_hand():
         joints, odds = refiner(*(tensor.float() for tensor in given[:4]))
     scores, within = odds.sigmoid(), (joints - given[4]).norm(dim=-1) * 140 <= 10
     assert scores[1::2].mean() < 0.1
-    assert scores[::2].mean() == pytest.approx(within[::2].float().mean().item(), abs=0.1)
+    assert scores[::2].mean() == pytest.approx(within[::2].float().mean().item(), abs=0.15)
 
 
 def test_readings_are_what_the_network_says_of_crops():

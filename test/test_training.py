@@ -165,6 +165,8 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
             train(tmp_path / 'run', config)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), started[0].network.parameters()))
     assert started[0].seen == 0
+    save_checkpoint(tmp_path / 'finished.pt', CompactNetwork(replace(TINY, refiner=8, judge=8)), 5, {})
+    assert training.start_network(replace(config, init=str(tmp_path / 'finished.pt'))).config == TINY
     save_checkpoint(tmp_path / 'other.pt', CompactNetwork(replace(TINY, decoder_width=16)), 5, {})
     with pytest.raises(ValueError, match='other.pt'):
         training.start_network(replace(config, init=str(tmp_path / 'other.pt')))
