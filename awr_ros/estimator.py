@@ -14,8 +14,8 @@ class HandPose:
     """What the network says of one crop. Joints that it does not know are NaN."""
     joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame
     joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm] full image
-    joint_scores: np.ndarray    # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are not calibrated
-                                # the highest closeness claimed for it
+    joint_scores: np.ndarray    # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are neither refined
+                                # nor calibrated the highest closeness claimed for it
     hand_score: float           # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
     side: str                   # the side it was taken for
     roi: tuple                  # (x, y, width, height) [px] of the crop in the full image, may reach beyond it

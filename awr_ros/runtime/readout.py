@@ -54,7 +54,7 @@ class Readings:
     """What the network says of B crops."""
     joints_uvdn: np.ndarray     # (B,J,3) float32, each axis of the crop in [-1,1]
     joint_scores: np.ndarray    # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
-                                # from networks that are not calibrated
+                                # from networks that are neither refined nor calibrated
     hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
     judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.judge); NaN likewise
 
