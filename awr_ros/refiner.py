@@ -42,7 +42,7 @@ class Refiner(nn.Module):
             heard = spread(together).view(-1, self.joints, WIDTH)
             each = each + heard + then(nn_f.relu(each + heard))
         told = self.last(nn_f.relu(each))                                               # (B,J,4)
-        return joints_uvdn + 0.1 * told[..., :3], told[..., 3]
+        return (joints_uvdn + 0.1 * told[..., :3]).contiguous(), told[..., 3].contiguous()      # views of (J,B,4)
 
 
 def claims(field, weights):

@@ -190,5 +190,6 @@ def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     for part in given:
         part.requires_grad_()
     for said in refiner(*given):
+        assert said.is_contiguous()                         # as messages and files want them
         heard = torch.autograd.grad(said.sum(), given, retain_graph=True)
         assert all(part.abs().sum() > 0 for part in heard)
