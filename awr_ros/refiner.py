@@ -34,6 +34,7 @@ class Refiner(nn.Module):
         """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C). Returns
         joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's."""
         middle = joints_uvdn.mean(1)                                                    # (B,3)
+        # About unit size all of them.
         told = torch.cat([self.claimed(claimed), 3 * (joints_uvdn - middle[:, None]), 8 * (closeness[..., None] - 0.8)], -1)
         overview = torch.cat([self.overview(self.summary(summary)), 3 * middle], 1)
         each = self.first(told)                                                         # (B,J,WIDTH)
@@ -41,8 +42,8 @@ class Refiner(nn.Module):
             together = nn_f.relu(gather(torch.cat([nn_f.relu(each).reshape(-1, self.joints * WIDTH), overview], 1)))
             heard = spread(together).view(-1, self.joints, WIDTH)
             each = each + heard + then(nn_f.relu(each + heard))
-        told = self.last(nn_f.relu(each))                                               # (B,J,4)
-        return (joints_uvdn + 0.1 * told[..., :3]).contiguous(), told[..., 3].contiguous()      # views of (J,B,4)
+        said = self.last(nn_f.relu(each))                                               # (B,J,4), of memory (J,B,4)
+        return (joints_uvdn + 0.1 * said[..., :3]).contiguous(), said[..., 3].contiguous()
 
 
 def claims(field, weights):

@@ -237,7 +237,7 @@ def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
             return start_score(weights, *scores)
         for rising in (start(scores, 0.5, 0.65), start(0.5, scores, 0.65), start(0.5, 0.5, scores)):
             assert (np.diff(rising) > 0.01).all() and ((0 < rising) & (rising < 1)).all()
-        assert start(0.9, 1.0, 0.8) > 0.95 and start(0.1, 0.1, 0.3) < 0.3
+        assert start(0.9, 1.0, 0.8) > 0.95 and start(0.1, 0.1, 0.3) < 0.3 and start(0.1, 0.1, 0.1) < 0.1
         assert np.isfinite(start(0.0, 0.0, 0.0)) and np.isfinite(start(1.0, 1.0, 1.0))
 
 

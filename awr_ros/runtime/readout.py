@@ -81,10 +81,12 @@ def readout_module(network):
     class Readout(torch.nn.Module):
         def __init__(self, network):
             super().__init__()
-            self.network, self.kernel_size, self.judge = network, network.config.kernel_size, None
+            self.network, self.kernel_size = network, network.config.kernel_size
             self.reads_out = hasattr(network, 'read_out')           # the compact network
-            if self.reads_out:
-                self.network.refiner, self.judge = (part and part.float() for part in (network.refiner, network.judge))
+            self.judge = getattr(network, 'judge', None)
+            for part in (getattr(network, 'refiner', None), self.judge):
+                if part:
+                    part.float()
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.

@@ -21,6 +21,7 @@ from awr_ros.training.train import load_skins
 HIDDEN = 256
 REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
 HELD_OUT = 0.02                     # share of the crops that only the figures are of
+BATCH_READ = 64                     # crops rendered and read at once
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 256, 1e-3, 0.05
 SCORE = 0.02                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
 SEEN = 20_000                       # crops that tell how much what is told varies
@@ -32,8 +33,7 @@ def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=F
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 4 kB each; skin,
     compiled: as TrainConfig's; workers: processes that render and read, one core each. What `train_judge` adds has to be learnt
-    anew afterwards. Returns the mean error [mm] of crops held
-    out, before and after. Raises ValueError for other networks.
+    anew afterwards. Returns the mean error [mm] of crops held out, before and after. Raises ValueError for other networks.
     """
     network, about = load_checkpoint(weights)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
@@ -57,17 +57,15 @@ def read_crops(network, count, seed, skin='', workers=2, compiled=False, negativ
     readings = DataLoader(_Readings(network, seed, skin, compiled, negatives), batch_size=None, num_workers=workers)
     parts = []
     with progress_bar(total=count, unit='crop') as bar:
-        for part in readings:
+        for _, part in zip(range(-(-count // BATCH_READ)), readings):
             # Copies: every tensor of a worker's holds a file open.
             parts.append([tensor.clone() for tensor in part])
-            bar.update(len(part[0]))
-            if bar.n >= count:
-                break
+            bar.update(BATCH_READ)
     return [torch.cat(column)[:count] for column in zip(*parts)]
 
 
 class _Readings(IterableDataset):
-    """Endless readings of 64 crops."""
+    """Endless readings of BATCH_READ crops."""
 
     def __init__(self, network, seed, skin, compiled, negatives):
         self.network, self.seed, self.skin, self.compiled, self.negatives = network, seed, skin, compiled, negatives
@@ -90,7 +88,7 @@ class _Readings(IterableDataset):
         if self.compiled:
             read = torch.compile(read)
         while True:
-            batch = source.draw(64)
+            batch = source.draw(BATCH_READ)
             yield *read(batch.depth.contiguous(memory_format=torch.channels_last)), batch.joints_uvdn, batch.cube_mm, batch.hand
 
 
