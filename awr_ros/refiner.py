@@ -5,6 +5,7 @@ from torch.nn import functional as nn_f
 
 WIDTH, OVERVIEW = 48, 128       # numbers kept of each joint, and of the crop as a whole
 ROUNDS = 2
+SEEN = 20_000                   # samples that say how much something varies
 
 
 class Refiner(nn.Module):
@@ -29,6 +30,11 @@ class Refiner(nn.Module):
         self.last = _PerJoint(joints, WIDTH, 4)
         for layer in (*self.spread, self.last):
             nn.init.zeros_(layer.weight)
+
+    def see(self, claimed, summary):
+        """Keep how much what it is told varies, before it learns. claimed: (N,J,4J); summary: (N,C); SEEN of them are enough."""
+        self.claimed.see(claimed[:SEEN].float())
+        self.summary.see(summary[:SEEN].float())
 
     def forward(self, joints_uvdn, closeness, claimed, summary):
         """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C). Returns

@@ -45,6 +45,7 @@ def test_its_scores_are_chances_and_low_where_there_is_no_hand():
     given[-1][1::2] = False
     given[3][1::2, 0] = 1
     given[4] = given[4] + torch.where(torch.rand(3000, 21, 1) < 0.5, 0.5, 0.0)
+    refiner.see(*given[2:4])
     fit_refiner(refiner, given, epochs=24)
     with torch.no_grad():
         joints, odds = refiner(*(tensor.float() for tensor in given[:4]))
@@ -80,6 +81,21 @@ def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, m
     assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01 and not np.array_equal(old.joint_scores, new.joint_scores)
     train_refiner(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0)         # a refiner is replaced
     assert load_checkpoint(tmp_path / 'again.pt')[0].config == refined.config
+
+
+def test_a_refiner_goes_on_from_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'NEGATIVES', 2)
+    monkeypatch.setattr(training, 'LEARNING_RATE', 1e-9)
+    torch.manual_seed(0)
+    network = CompactNetwork(replace(TINY, refiner=training.HIDDEN)).eval()
+    torch.nn.init.ones_(network.refiner.last.bias)
+    save_checkpoint(tmp_path / 'old.pt', network, 1, {})
+    save_checkpoint(tmp_path / 'new.pt', CompactNetwork(TINY).eval(), 1, {})
+    train_refiner(tmp_path / 'new.pt', tmp_path / 'refined.pt', crops=128, workers=0, bfloat16=True, init=tmp_path / 'old.pt')
+    given, taken = network.refiner.state_dict(), load_checkpoint(tmp_path / 'refined.pt')[0].refiner.state_dict()
+    assert all(torch.allclose(given[name], taken[name], atol=1e-3) for name in given)
+    with pytest.raises(ValueError, match='new.pt holds no refiner'):
+        train_refiner(tmp_path / 'new.pt', tmp_path / 'out.pt', crops=64, workers=0, init=tmp_path / 'new.pt')
 
 
 def test_other_networks_are_refused(tmp_path):

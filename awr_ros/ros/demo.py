@@ -10,7 +10,7 @@ from awr_ros.ros.session import Result, Session, exit_on_endings, nanoseconds
 
 PICTURE_S = 10.0            # [s] patience
 # What "it works" means.
-MIN_FOUND, MAX_ERROR_MM, MAX_LATENCY_MS, MAX_LOST = 0.95, 15.0, 60.0, 0
+MIN_FOUND, MAX_ERROR_MM, MAX_ID_CHANGES, MAX_LATENCY_MS, MAX_LOST = 0.95, 9.0, 0, 60.0, 0
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ def report(result: Result):
     print(f'latency   p50 {p50:.1f} ms, p99 {p99:.1f} ms, from the stamp of the image to the arrival of its hands')
     print(f'found     {result.found:.1%} of the hands')
     print(f'error     {error:.1f} mm mean over joints and images')
+    print(f'ids       changed {result.id_changes} times')
     checks = ((f'hands found in >= {MIN_FOUND:.0%}', result.found >= MIN_FOUND),
               (f'mean joint error <= {MAX_ERROR_MM:g} mm', error <= MAX_ERROR_MM),
+              (f'id changes <= {MAX_ID_CHANGES}', result.id_changes <= MAX_ID_CHANGES),
               (f'latency p99 <= {MAX_LATENCY_MS:g} ms', p99 <= MAX_LATENCY_MS),
               (f'lost <= {MAX_LOST}', result.lost <= MAX_LOST))
     for text, good in checks:

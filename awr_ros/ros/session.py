@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ class Result:
     latencies_ms: np.ndarray    # (N,) image stamp to the arrival of the hands
     found: float                # share of true hands with a tracked hand of the same side, [0,1]
     errors_mm: np.ndarray       # (M,) mean joint error of each tracked hand
+    id_changes: int             # how often a true hand's tracked one got another id
     stages_ms: dict             # median of each of STAGES, of TrackerStats
 
     @property
@@ -61,23 +63,26 @@ def evaluate(recording: Recording, first_ns, last_ns):
     from awr_ros.ros.conversions import joints_from_hand
     stamps = sorted(stamp for stamp in recording.truth if first_ns < stamp <= last_ns)
     first, last = recording.stats[first_ns], recording.stats[last_ns]
-    latencies, errors, true_hands = [], [], 0
+    latencies, errors, ids, true_hands = [], [], {}, 0
     for stamp in stamps:
         if stamp not in recording.hands:
             continue                    # lost or dropped: counted as such, says nothing about the tracking
         message, arrival = recording.hands[stamp]
         latencies.append((arrival - stamp) * 1e-6)
-        tracked = {hand.side: joints_from_hand(hand) for hand in message.hands}
+        tracked = {hand.side: hand for hand in message.hands}
         for true_hand in recording.truth[stamp].hands:
             true_hands += 1
             if true_hand.side in tracked:
-                distances = np.linalg.norm(tracked[true_hand.side] - joints_from_hand(true_hand), axis=1)
+                hand = tracked[true_hand.side]
+                distances = np.linalg.norm(joints_from_hand(hand) - joints_from_hand(true_hand), axis=1)
                 errors.append(np.nanmean(distances))
+                ids.setdefault(true_hand.side, []).append(hand.id)
     stats = [recording.stats[stamp] for stamp in recording.stats if first_ns < stamp <= last_ns]
     return Result(published=len(stamps), received=last.frames_received - first.frames_received,
                   processed=last.frames_processed - first.frames_processed,
                   dropped=last.frames_dropped - first.frames_dropped, seconds=(last_ns - first_ns) * 1e-9,
                   latencies_ms=np.array(latencies), found=len(errors) / max(true_hands, 1), errors_mm=np.array(errors),
+                  id_changes=sum(before != after for given in ids.values() for before, after in pairwise(given)),
                   stages_ms={name: float(np.median([getattr(s, name) for s in stats] or [np.nan])) for name in STAGES})
 
 

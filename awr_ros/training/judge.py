@@ -9,15 +9,15 @@ import torch.nn.functional as nn_f
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.judge import Judge
-from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.network import CompactNetwork, save_checkpoint
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.logistic import fit_logistic
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.start import learn_start
+from awr_ros.training.train import load_compact
 
 HIDDEN = 128
 JUDGE_SEED = 3_000_000_019          # of crops that no network was trained on
@@ -33,10 +33,7 @@ def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, fi
     finder_weights: as TrackerConfig's. Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
     other networks.
     """
-    network, about = load_checkpoint(weights)
-    if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
-        raise ValueError(f'only compact networks of the 21 joints have a judge, {weights} holds a {about["network"]} of '
-                         f'{len(network.config.joint_names)}')
+    network, about = load_compact(weights, 'judge')
     as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
     calibration = ()
     if not network.refiner:             # which says itself how likely its joints are right

@@ -11,12 +11,11 @@ from torch.utils.data import DataLoader, IterableDataset
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import vote
 from awr_ros.refiner import claims
-from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.negatives import render_negatives
 from awr_ros.training.run import keep_memory, progress_bar
-from awr_ros.training.train import load_skins
+from awr_ros.training.train import load_compact, load_skins
 
 HIDDEN = 256
 REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
@@ -24,37 +23,43 @@ HELD_OUT = 0.02                     # share of the crops that only the figures a
 BATCH_READ = 64                     # crops rendered and read at once
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 256, 1e-3, 0.05
 SCORE = 0.02                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
-SEEN = 20_000                       # crops that tell how much what is told varies
 NEGATIVES = 4096                    # crops of what the finder offers beside hands
 
 
-def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=False, seed=REFINER_SEED):
+def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=False, bfloat16=False, init='', seed=REFINER_SEED):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 4 kB each; skin,
-    compiled: as TrainConfig's; workers: processes that render and read, one core each. What `train_judge` adds has to be learnt
-    anew afterwards. Returns the mean error [mm] of crops held out, before and after. Raises ValueError for other networks.
+    compiled, bfloat16: as TrainConfig's; workers: processes that render and read, one core each; init: path of a checkpoint
+    whose refiner is the one to start from. What `train_judge` adds has to be learnt anew afterwards. Returns the mean error [mm]
+    of crops held out, before and after. Raises ValueError for other networks.
     """
-    network, about = load_checkpoint(weights)
-    if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
-        raise ValueError(f'only compact networks of the 21 joints have a refiner, {weights} holds a {about["network"]} of '
-                         f'{len(network.config.joint_names)}')
+    network, about = load_compact(weights, 'refiner')
     torch.manual_seed(seed % 2 ** 31)
     refined = CompactNetwork(replace(network.config, refiner=HIDDEN, calibration=(), start=())).eval()
     own = {k: v for k, v in network.state_dict().items() if not k.startswith('refiner.')}
     refined.load_state_dict(refined.state_dict() | own)
+    if init:
+        try:
+            refined.refiner.load_state_dict(load_compact(init, 'refiner')[0].refiner.state_dict())
+        except (AttributeError, RuntimeError) as error:
+            raise ValueError(f'init {init} holds no refiner of this size') from error
     negatives = render_negatives(min(NEGATIVES, crops // 16), network.config.crop_size, network.config.cube_mm, seed % 2 ** 31,
                                  partial(progress_bar, desc='crops of other things', unit='crop'))
-    before, after = fit_refiner(refined.refiner, read_crops(network, crops, seed, skin, workers, compiled, negatives))
+    readings = read_crops(network, crops, seed, skin, workers, compiled, bfloat16, negatives)
+    if not init:
+        refined.refiner.see(*readings[2:4])
+    before, after = fit_refiner(refined.refiner, readings)
     save_checkpoint(Path(output), refined, about['step'], {**about['metrics'], 'refined_mm': after}, about.get('recipe'))
     return before, after
 
 
-def read_crops(network, count, seed, skin='', workers=2, compiled=False, negatives=None):
+def read_crops(network, count, seed, skin='', workers=2, compiled=False, bfloat16=False, negatives=None):
     """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
     claimed (N,J,4J), summary (N,C), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of half precision.
     negatives: as CropSource's."""
-    readings = DataLoader(_Readings(network, seed, skin, compiled, negatives), batch_size=None, num_workers=workers)
+    readings = _Readings(network, seed, skin, compiled, bfloat16, negatives)
+    readings = DataLoader(readings, batch_size=None, num_workers=workers)
     parts = []
     with progress_bar(total=count, unit='crop') as bar:
         for _, part in zip(range(-(-count // BATCH_READ)), readings):
@@ -67,8 +72,9 @@ def read_crops(network, count, seed, skin='', workers=2, compiled=False, negativ
 class _Readings(IterableDataset):
     """Endless readings of BATCH_READ crops."""
 
-    def __init__(self, network, seed, skin, compiled, negatives):
-        self.network, self.seed, self.skin, self.compiled, self.negatives = network, seed, skin, compiled, negatives
+    def __init__(self, network, seed, skin, compiled, bfloat16, negatives):
+        self.network, self.seed, self.skin, self.negatives = network, seed, skin, negatives
+        self.compiled, self.bfloat16 = compiled, bfloat16
 
     @torch.inference_mode()
     def __iter__(self):
@@ -82,7 +88,9 @@ class _Readings(IterableDataset):
                             load_skins(self.skin), self.negatives, compiled=self.compiled)
 
         def read(depth):
-            field, _, summary = network.look(depth)
+            with torch.autocast('cpu', torch.bfloat16, enabled=self.bfloat16):
+                field, _, summary = network.look(depth)
+            field = field.float()
             voted, closeness, weights = vote(field, depth, config.kernel_size)
             return voted, closeness, claims(field, weights).half(), summary.half()
         if self.compiled:
@@ -108,8 +116,6 @@ def fit_refiner(refiner, readings, epochs=EPOCHS):
         joint = (nn_f.smooth_l1_loss(joints_uvdn, true, beta=0.01, reduction='none') * hand[:, None, None]).mean() / share
         score = nn_f.binary_cross_entropy_with_logits(odds, ((off_mm[1] <= RIGHT_MM) & hand[:, None]).float())
         return joint + SCORE * score, off_mm[:, hand].mean((1, 2))
-    refiner.claimed.see(readings[2][:SEEN].float())
-    refiner.summary.see(readings[3][:SEEN].float())
     refiner.train()
     with progress_bar(total=steps, unit='step') as bar:
         for _ in range(epochs):

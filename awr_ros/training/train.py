@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
+from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
@@ -70,8 +71,8 @@ def train(folder, config: TrainConfig):
         validation = [validation.draw(128) for _ in range(config.validation // 128)]
     crops = RenderedCrops(config, run.seen, negatives, rank, 'cpu' if config.workers else device)
     crops = iter(DataLoader(crops, batch_size=None, num_workers=config.workers, prefetch_factor=4 if config.workers else None))
-    # Half precision pays where there are matrix units for it; without them it is slower than float32.
-    half = device.type == 'cuda' or torch.cpu._is_amx_tile_supported()
+    # Half precision pays where there are matrix units for it; without them it is slower than float32 on many a CPU.
+    half = device.type == 'cuda' or config.bfloat16 or torch.cpu._is_amx_tile_supported()
     network = run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
 
     def compute(*crops):
@@ -118,6 +119,16 @@ def start_network(config):
         except RuntimeError as error:
             raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
     return network
+
+
+def load_compact(path, wanted):
+    """(network, about) of a checkpoint of the compact network; path: None: the package's. Raises ValueError for others, which
+    can have no `wanted`: a word for the message."""
+    network, about = load_checkpoint(path)
+    if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
+        raise ValueError(f'only compact networks of the 21 joints have a {wanted}, {path} holds a {about["network"]} of '
+                         f'{len(network.config.joint_names)}')
+    return network, about
 
 
 def join_processes(device):

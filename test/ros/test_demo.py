@@ -22,7 +22,7 @@ from awr_ros.ros.conversions import hand_array
 MS = 1_000_000
 
 
-def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right', latency_ms=20):
+def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right', latency_ms=20, new_id=None):
     """Images at 1, 2, ... s; the hands of the images that were tracked are off by offset_mm."""
     record, received, processed, gone = session.Recording(), 0, 0, 0
     for number in range(1, images + 1):
@@ -34,7 +34,8 @@ def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right',
         if number in lost or number in dropped:
             continue
         processed += 1
-        tracked = hand(side=side, joints_xyz=open_hand_xyz() + np.float32(offset_mm))
+        identity = 'other' if new_id and number >= new_id else 'first'
+        tracked = hand(side=side, id=identity, joints_xyz=open_hand_xyz() + np.float32(offset_mm))
         record.hands[stamp] = (hand_array([tracked], header, 640, 480), stamp + latency_ms * MS)
         record.stats[stamp] = TrackerStats(header=header, frames_received=received, frames_processed=processed,
                                            frames_dropped=gone)
@@ -75,9 +76,13 @@ def test_lost_and_dropped_are_told_apart(changes, expected):
     assert demo.report(result) == (result.lost == 0)
 
 
-@pytest.mark.parametrize('changes', [dict(offset_mm=(16, 0, 0)), dict(side='left'), dict(latency_ms=61)])
+@pytest.mark.parametrize('changes', [dict(offset_mm=(10, 0, 0)), dict(side='left'), dict(latency_ms=61), dict(new_id=6)])
 def test_not_good_enough(changes):
     assert not demo.report(evaluate(recording(**changes)))
+
+
+def test_a_new_id_is_counted_once():
+    assert evaluate(recording(new_id=6)).id_changes == 1 and evaluate(recording()).id_changes == 0
 
 
 def test_error_is_the_mean_distance():
