@@ -166,7 +166,10 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), started[0].network.parameters()))
     assert started[0].seen == 0
     save_checkpoint(tmp_path / 'finished.pt', CompactNetwork(replace(TINY, refiner=8, judge=8)), 5, {})
-    assert training.start_network(replace(config, init=str(tmp_path / 'finished.pt'))).config == TINY
+    config = replace(config, init=str(tmp_path / 'finished.pt'))
+    assert training.start_network(config)[0].config == TINY
+    train(tmp_path / 'further', config)
+    assert load_checkpoint(tmp_path / 'further' / 'weights.pt')[1]['step'] == 5 + config.samples
     save_checkpoint(tmp_path / 'other.pt', CompactNetwork(replace(TINY, decoder_width=16)), 5, {})
     with pytest.raises(ValueError, match='other.pt'):
         training.start_network(replace(config, init=str(tmp_path / 'other.pt')))

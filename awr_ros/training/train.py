@@ -63,7 +63,8 @@ def train(folder, config: TrainConfig):
     rank, processes = join_processes(device)
     keep_memory()
     torch.manual_seed(config.seed)
-    run = Run(folder, start_network(config).to(device, memory_format=torch.channels_last), config)
+    start, seen_before = start_network(config)
+    run = Run(folder, start.to(device, memory_format=torch.channels_last), config)
     negatives = other_things(folder, config, run.network.config, rank)
     if rank == 0:
         (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
@@ -100,7 +101,7 @@ def train(folder, config: TrainConfig):
                        **{f'train_{k}': v / count for k, v in sums.items()}, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                save_checkpoint(folder / 'weights.pt', run.average.module, run.seen, figures)
+                save_checkpoint(folder / 'weights.pt', run.average.module, seen_before + run.seen, figures)
                 run.save()
                 if validation:
                     predicted_sheet(folder / 'sheet.png', run.average.module, validation[0], device)
@@ -110,15 +111,17 @@ def train(folder, config: TrainConfig):
 
 
 def start_network(config):
-    """The network of a run, with the weights that it starts from. Raises ValueError where these are of another one."""
-    network = CompactNetwork(NETWORKS[config.size])
+    """(network of a run, with the weights that it starts from, samples that these have seen). Raises ValueError where they are of
+    another network."""
+    network, seen = CompactNetwork(NETWORKS[config.size]), 0
     if config.init:
-        start, _ = load_checkpoint(config.init)
+        start, about = load_checkpoint(config.init)
+        seen = about['step']
         try:                            # what is learnt afterwards has to be learnt anew
             network.load_state_dict({k: v for k, v in start.state_dict().items() if not k.startswith(('refiner.', 'judge.'))})
         except RuntimeError as error:
             raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
-    return network
+    return network, seen
 
 
 def load_compact(path, wanted):
