@@ -6,7 +6,7 @@ import torch.nn.functional as nn_f
 from torch import nn
 
 from awr_ros.judge import Judge
-from awr_ros.offset_field import vote
+from awr_ros.offset_field import vote, without_strays
 from awr_ros.refiner import Refiner, claims
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
@@ -137,7 +137,7 @@ class CompactNetwork(nn.Module):
         Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10 mm, or of networks that are
         neither refined nor calibrated their closeness; and joints and closeness as voted for, before they are refined.
         """
-        voted, closeness, weights = vote(field, depth, self.config.kernel_size)
+        voted, closeness, weights = vote(field, without_strays(depth), self.config.kernel_size)
         if self.refiner:
             joints_uvdn, odds = self.refiner(voted, closeness, claims(field, weights), summary)
             return joints_uvdn, odds.sigmoid(), voted, closeness

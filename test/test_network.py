@@ -150,6 +150,20 @@ def test_an_untrained_refiner_moves_no_joint():
         torch.testing.assert_close(got, want)
 
 
+def test_a_stray_pixel_does_not_outvote_the_hand():
+    network = CompactNetwork(replace(TINY, refiner=8)).eval()
+    depth, summary = torch.ones(1, 1, 32, 32), torch.zeros(1, TINY.widths[-1])
+    depth[:, :, 8:20, 8:20] = 0.1
+    field = torch.rand(1, 84, 8, 8)
+    field[:, 63:, 7, 7] = 5                                 # it claims more than any pixel of the hand
+    stray = depth.clone()
+    stray[:, :, 28, 28] = 0.9
+    with torch.no_grad():
+        for got, want in zip(network.read_out(field, stray, summary), network.read_out(field, depth, summary)):
+            torch.testing.assert_close(got, want)
+        assert (vote(field, stray, TINY.kernel_size)[0] - vote(field, depth, TINY.kernel_size)[0]).abs().max() > 0.1
+
+
 def test_claims_are_what_the_voters_of_each_joint_say_on_average():
     torch.manual_seed(0)
     field, depth = torch.randn(2, 20, 8, 8), torch.rand(2, 1, 32, 32)

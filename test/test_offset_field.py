@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros.offset_field import decode, encode
+from awr_ros.offset_field import decode, encode, without_strays
 from awr_ros.synthetic.hand import forward_kinematics, mean_shapes, procedural_skin
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
@@ -225,3 +225,13 @@ def test_wrong_shapes_are_named(call, expected, got):
     with pytest.raises(ValueError) as error:
         call()
     assert expected in str(error.value) and got in str(error.value)
+
+
+def test_strays_become_background_and_thin_fingers_stay():
+    depth = torch.ones(1, 1, 64, 64)
+    depth[:, :, 10:50, 20:23] = 0.1                         # a finger three pixels wide
+    depth[:, :, :, 62:] = 0.1                               # cut off by the border
+    strays = depth.clone()
+    for v, u in ((60, 4), (60, 7), (57, 5), (40, 40)):
+        strays[:, :, v, u] = 0.5
+    assert torch.equal(without_strays(strays), depth)

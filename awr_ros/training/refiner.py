@@ -9,7 +9,7 @@ import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader, IterableDataset
 
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
-from awr_ros.offset_field import vote
+from awr_ros.offset_field import vote, without_strays
 from awr_ros.refiner import claims
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
@@ -91,7 +91,7 @@ class _Readings(IterableDataset):
             with torch.autocast('cpu', torch.bfloat16, enabled=self.bfloat16):
                 field, _, summary = network.look(depth)
             field = field.float()
-            voted, closeness, weights = vote(field, depth, config.kernel_size)
+            voted, closeness, weights = vote(field, without_strays(depth), config.kernel_size)
             return voted, closeness, claims(field, weights).half(), summary.half()
         if self.compiled:
             read = torch.compile(read)
