@@ -35,7 +35,7 @@ def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed):
     points, joints = placed(z, seed)
     centre = palm_centre(joints)
     trained = splat_crops(points[None], centre[None], torch.tensor([280.]), 128)[0, 0].numpy()
-    crop = crop_hand(splat_image(points, VGA).numpy(), VGA, centre.numpy(), 280.0, 128)
+    crop = crop_hand(splat_image(points, VGA, 2.25).numpy(), VGA, centre.numpy(), 280.0, 128)
     one, two = trained < 0.99, crop.depth < 0.99
     assert one.mean() > 0.1
     assert (one & two).sum() > 0.93 * (one | two).sum()
@@ -78,6 +78,17 @@ def test_pinholes_close_and_outlines_stay():
     holed = depth.clone()
     holed[..., 5, 5] = holed[..., 6, 6:8] = 1.0
     torch.testing.assert_close(close_pinholes(holed), depth)
+
+
+@pytest.mark.parametrize('z, reach', [(300., 100), (900., 34)])
+def test_surfaces_have_no_holes_however_near_they_are(z, reach):
+    generator = torch.Generator().manual_seed(0)
+    grid = torch.arange(-40, 40, 2.)
+    corners = torch.cartesian_prod(grid, grid) + 0.8 * torch.rand(1600, 2, generator=generator)
+    sharp = Intrinsics(fx=900., fy=900., cx=319.5, cy=239.5, width=640, height=480)
+    depth = splat_image(torch.cat([corners, torch.full((1600, 1), z)], 1).t(), sharp, 2.0)
+    assert (depth[240 - reach:240 + reach, 320 - reach:320 + reach] == z).all()
+    assert torch.isinf(depth[:, :180]).all()
 
 
 def test_windows_are_poolings():

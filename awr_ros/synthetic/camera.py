@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from awr_ros.camera import Intrinsics
-from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.hand import ARM_SPACING, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import POSTURES, HandPose, thumb_roll
 from awr_ros.synthetic.render import splat_image
 
@@ -15,6 +15,7 @@ DEFAULT_INTRINSICS = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=64
 FRAME_ID = 'synthetic_camera_depth_optical_frame'
 POSTURE_S = 1.5             # time from one posture to the next
 WALL_MM = 1400.0
+SKIN_MM = 1.5               # between points of the skin
 # Palm to the camera, fingers up: the hand's x is up, its y to the right of the image, its z away from the camera.
 CAMERA_FROM_UPRIGHT = np.array([[0., 1., 0.], [-1., 0., 0.], [0., 0., 1.]])
 
@@ -39,7 +40,7 @@ class SyntheticCamera:
         self.intrinsics, self.num_hands, self.seed = intrinsics, num_hands, seed
         generator = torch.Generator().manual_seed(seed)
         self._shapes = [random_shapes(1, generator) for _ in range(num_hands)]
-        self._skin = procedural_skin(1.5, 260.0)
+        self._skin = procedural_skin(SKIN_MM, 260.0)
         rng = np.random.default_rng(seed)
         self._order = [rng.permutation(len(POSTURES)) for _ in range(num_hands)]
         self._phases = rng.uniform(0, 2 * np.pi, (num_hands, 6))
@@ -52,7 +53,7 @@ class SyntheticCamera:
             points, joints = self._hand(index, t_s)
             clouds.append(points)
             hands.append(TrueHand('left' if index else 'right', joints, self.intrinsics.xyz_to_uvd(joints).astype(np.float32)))
-        depth = splat_image(torch.cat(clouds, 1), self.intrinsics).numpy()
+        depth = splat_image(torch.cat(clouds, 1), self.intrinsics, SKIN_MM * ARM_SPACING).numpy()
         return self._sense(depth, t_s), hands
 
     def _hand(self, index, t_s):

@@ -27,6 +27,7 @@ FAN = (0., 3., -4., -11., -18.)
 ROLL = (0., -3., 1., 6., 14.)
 # Skin radius [mm] at the knuckle, the two joints beyond and the tip.
 RADII = ((14., 11.5, 9.8, 7.6), (10.8, 9.0, 7.7, 6.2), (11.0, 9.2, 7.9, 6.4), (10.4, 8.7, 7.4, 6.0), (9.2, 7.6, 6.6, 5.4))
+ARM_SPACING = 1.5           # of the forearm's points, in those of the hand's
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def rest_pose():
 
 @functools.lru_cache(maxsize=4)
 def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
-    """Bake the hand: the zero surface of a smooth union of tapered capsules, sampled about every `spacing_mm`."""
+    """Bake the hand: the zero surface of a smooth union of tapered capsules, sampled about every `spacing_mm`; and a forearm."""
     shape = mean_shapes(1)
     frames, joints = forward_kinematics(shape, rest_pose())
     capsules = _capsules(joints[0].numpy().astype(np.float64), frames[0].numpy().astype(np.float64))
@@ -155,7 +156,7 @@ def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
     # Where the skin collapses in a bent joint, a ball around the joint keeps the knuckle's volume.
     bent = [j for j in range(2, NUM_JOINTS) if j not in TIPS]
     balls = [_ball(joints[0, j].numpy(), RADII[(j - 1) // 4][(j - 1) % 4] * 0.95, spacing_mm) for j in bent]
-    arm = forearm_points(spacing_mm * 1.5, forearm_mm)
+    arm = forearm_points(spacing_mm * ARM_SPACING, forearm_mm)
     points = np.concatenate([points, *balls, arm])
     weights = np.concatenate([weights, *(np.eye(NUM_BONES)[[j + 1] * len(ball)] for j, ball in zip(bent, balls)),
                               forearm_weights(arm)])

@@ -1,8 +1,11 @@
 """Depth rendering by splatting: points to a z-buffer, batched torch, any device."""
 import functools
+import math
 
 import torch
 
+UNEVEN = 2.0                # how much farther apart than said some neighbours are, across cells
+MOST_REACH = 7              # [px] of a closing: what nearly touches the camera may have holes
 CHUNK = 16                  # crops worked on at a time: what passes from one step to the next then stays in the cache
 
 
@@ -62,13 +65,15 @@ def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
     return torch.cat([(centre[..., :2] + offset[..., :2]) / centre[..., 2:] * z, z], -1)
 
 
-def close_pinholes(depth):
-    """Fill holes of a pixel or two between splats: a morphological closing of the nearer surface. depth: (B,1,H,W)."""
-    return _close_padded(torch.nn.functional.pad(depth, (2, 2, 2, 2), value=torch.inf))
+def close_pinholes(depth, window=3):
+    """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer surface. depth: (B,1,H,W)."""
+    def widened(image):
+        return torch.nn.functional.max_pool2d(image, window, stride=1, padding=window // 2)
+    return widened(-widened(-depth))
 
 
 def _close_padded(padded):
-    """The same of (B,1,H+4,W+4) with two pixels of background around the image. Returns (B,1,H,W)."""
+    """close_pinholes of (B,1,H+4,W+4) with two pixels of background around the image, faster. Returns (B,1,H,W)."""
     near = window3(padded, torch.minimum)
     near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf                  # windows are cut at the border
     return window3(near, torch.maximum)
@@ -91,17 +96,21 @@ def pad_by_one(image):
     return padded
 
 
-def splat_image(points, intrinsics):
-    """Depth image of points. points: (3,N) float [mm] camera optical frame. Returns (H,W) float [mm], +inf where nothing.
-
-    Closed surfaces need points at most about 3 pixels apart.
-    """
+def splat_image(points, intrinsics, spacing_mm):
+    """Depth image of points. points: (3,N) float [mm] camera optical frame, of closed surfaces; spacing_mm: between neighbours,
+    about. Returns (H,W) float [mm], +inf where nothing."""
     width, height = intrinsics.width, intrinsics.height
     x, y, z = points
     col, row = (x / z * intrinsics.fx + intrinsics.cx).floor(), (y / z * intrinsics.fy + intrinsics.cy).floor()
     inside = (z > 1) & (col >= 0) & (col < width - 1) & (row >= 0) & (row < height - 1)
     index, z = (row * width + col)[inside].long(), z[inside]
     depth = points.new_full((height * width,), torch.inf)
-    for step in (0, 1, width, width + 1):               # each point covers 2x2 pixels: splats are sparser than pixels
+    if not len(z):
+        return depth.view(height, width)
+    if not len(z):
+        return depth.view(height, width)
+    for step in (0, 1, width, width + 1):               # each point covers 2x2 pixels
         depth.scatter_reduce_(0, index + step, z, 'amin')
-    return close_pinholes(depth.view(1, 1, height, width))[0, 0]
+    hole = UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2         # [px]; many near a sharp camera
+    reach = min(max(1, math.ceil(hole / 2)), MOST_REACH)
+    return close_pinholes(depth.view(1, 1, height, width), 2 * reach + 1)[0, 0]

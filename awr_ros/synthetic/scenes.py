@@ -12,7 +12,7 @@ from awr_ros.camera import Intrinsics
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import TrueHand
 from awr_ros.synthetic.clutter import HEAD
-from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.hand import ARM_SPACING, FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
 from awr_ros.synthetic.sensor import DRAWS, spoil
@@ -22,6 +22,7 @@ RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848,
 TORSO = ((185, 300, 115), (0, 560, 55))             # [mm] semi-axes and centre, added to clutter.HEAD
 SHOULDER = (180., 250., 45.)                        # [mm] of the person's left arm, from the head's middle
 UPPER_ARM_MM, FOREARM_MM = 290., 260.
+SKIN_MM = 1.5                                       # between points of the skin
 FAR_MM = 2450.                                      # nothing beyond is measured
 APART_MM = 170.                                     # two palms are farther apart than this
 OVER_MM = 30.                                       # a palm is farther above tables than this, and before walls
@@ -47,7 +48,7 @@ class SceneSource:
 
     def __init__(self, seed, resolutions=RESOLUTIONS):
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
-        self.skin = procedural_skin(1.5, FOREARM_MM)
+        self.skin = procedural_skin(SKIN_MM, FOREARM_MM)
         self._of_arm = self.skin.weights[:, FOREARM] > 0.5
         self._later = torch.Generator().manual_seed(seed + 1)       # of all frames but the first: they change no scene
 
@@ -82,7 +83,8 @@ class SceneSource:
             if placed is None:
                 continue
             points, joints, elbow = placed
-            hand, arm = (splat_image(points[:, of], intrinsics) for of in (~self._of_arm, self._of_arm))
+            hand = splat_image(points[:, ~self._of_arm], intrinsics, SKIN_MM)
+            arm = splat_image(points[:, self._of_arm], intrinsics, SKIN_MM * ARM_SPACING)
             surfaces.append((hand, torch.minimum(hand, arm))), elbows.append((side, elbow))
             hands.append(TrueHand(side, joints, intrinsics.xyz_to_uvd(joints).astype(np.float32)))
         if body is not None:
