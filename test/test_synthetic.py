@@ -11,7 +11,7 @@ from awr_ros.synthetic.clutter import boxes, ellipsoids, random_clutter, random_
 from awr_ros.synthetic.crops import BEHIND_ARM, CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
-from awr_ros.synthetic.render import close_pinholes, pad_by_one, splat_crops, splat_image, uvdn_to_xyz, window3, xyz_to_uvdn
+from awr_ros.synthetic.render import _close_padded, close_pinholes, pad_by_one, splat_crops, splat_image, uvdn_to_xyz, window3, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
@@ -73,11 +73,20 @@ def test_splats_keep_the_nearest_point_clamp_in_front_and_drop_behind():
 
 
 def test_pinholes_close_and_outlines_stay():
-    depth = torch.ones(1, 1, 12, 12)
-    depth[..., 3:9, 3:9] = 0.2
+    depth = torch.ones(12, 12)
+    depth[3:9, 3:9] = 0.2
     holed = depth.clone()
-    holed[..., 5, 5] = holed[..., 6, 6:8] = 1.0
+    holed[5, 5] = holed[6, 6:8] = 1.0
+    padded = torch.nn.functional.pad(holed[None, None], (2, 2, 2, 2), value=torch.inf)
+    torch.testing.assert_close(_close_padded(padded)[0, 0], depth)
     torch.testing.assert_close(close_pinholes(holed), depth)
+
+
+def test_crops_and_images_are_closed_alike():
+    image = torch.rand(20, 30, generator=torch.Generator().manual_seed(0))
+    image[image > 0.7] = torch.inf
+    padded = torch.nn.functional.pad(image[None, None], (2, 2, 2, 2), value=torch.inf)
+    torch.testing.assert_close(close_pinholes(image.clone()), _close_padded(padded)[0, 0])
 
 
 @pytest.mark.parametrize('z, reach', [(300., 100), (900., 34)])

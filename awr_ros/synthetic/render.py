@@ -2,6 +2,8 @@
 import functools
 import math
 
+import cv2
+import numpy as np
 import torch
 
 UNEVEN = 2.0                # how much farther apart than said some neighbours are, across cells
@@ -65,18 +67,20 @@ def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
     return torch.cat([(centre[..., :2] + offset[..., :2]) / centre[..., 2:] * z, z], -1)
 
 
-def close_pinholes(depth, window=3):
-    """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer surface. depth: (B,1,H,W)."""
-    def widened(image):
-        return torch.nn.functional.max_pool2d(image, window, stride=1, padding=window // 2)
-    return widened(-widened(-depth))
-
-
 def _close_padded(padded):
-    """close_pinholes of (B,1,H+4,W+4) with two pixels of background around the image, faster. Returns (B,1,H,W)."""
+    """close_pinholes of a batch (B,1,H+4,W+4) with two pixels of background around the images. Returns (B,1,H,W)."""
     near = window3(padded, torch.minimum)
     near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf                  # windows are cut at the border
     return window3(near, torch.maximum)
+
+
+def close_pinholes(depth, window=3):
+    """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer surface. depth: (H,W) on the
+    CPU, changed in place."""
+    image = depth.numpy()
+    # Opening the depth closes what is near. With the border repeated, windows are as if cut by it.
+    cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((window, window), np.uint8), dst=image, borderType=cv2.BORDER_REPLICATE)
+    return depth
 
 
 def window3(image, combine):
@@ -97,7 +101,7 @@ def pad_by_one(image):
 
 
 def splat_image(points, intrinsics, spacing_mm):
-    """Depth image of points. points: (3,N) float [mm] camera optical frame, of closed surfaces; spacing_mm: between neighbours,
+    """Depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical frame; spacing_mm: between neighbours,
     about. Returns (H,W) float [mm], +inf where nothing."""
     width, height = intrinsics.width, intrinsics.height
     x, y, z = points
@@ -107,10 +111,8 @@ def splat_image(points, intrinsics, spacing_mm):
     depth = points.new_full((height * width,), torch.inf)
     if not len(z):
         return depth.view(height, width)
-    if not len(z):
-        return depth.view(height, width)
     for step in (0, 1, width, width + 1):               # each point covers 2x2 pixels
         depth.scatter_reduce_(0, index + step, z, 'amin')
     hole = UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2         # [px]; many near a sharp camera
     reach = min(max(1, math.ceil(hole / 2)), MOST_REACH)
-    return close_pinholes(depth.view(1, 1, height, width), 2 * reach + 1)[0, 0]
+    return close_pinholes(depth.view(height, width), 2 * reach + 1)
