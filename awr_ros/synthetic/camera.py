@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from awr_ros.camera import Intrinsics
-from awr_ros.synthetic.hand import ARM_SPACING, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import POSTURES, HandPose, thumb_roll
 from awr_ros.synthetic.render import splat_image
 
@@ -53,7 +53,7 @@ class SyntheticCamera:
             points, joints = self._hand(index, t_s)
             clouds.append(points)
             hands.append(TrueHand('left' if index else 'right', joints, self.intrinsics.xyz_to_uvd(joints).astype(np.float32)))
-        depth = splat_image(torch.cat(clouds, 1), self.intrinsics, SKIN_MM * ARM_SPACING).numpy()
+        depth = splat_image(torch.cat(clouds, 1), self.intrinsics, SKIN_MM).numpy()
         return self._sense(depth, t_s), hands
 
     def _hand(self, index, t_s):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from awr_ros.skeleton import JOINT_NAMES, MSRA_21
-from awr_ros.synthetic.hand import ARM_SPACING, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses
 from awr_ros.synthetic.render import splat_image
 from awr_ros.training.benchmarks import BENCHMARKS
@@ -14,7 +14,7 @@ from awr_ros.training.msra import FROM_FILE
 from awr_ros.training.nyu import Y_DOWN
 from awr_ros.training.protocol import NYU_IDS
 
-SKIN_MM = 2.5               # between points of the skin
+SKIN_MM = 1.5               # between points of the skin
 NOISE_MM = 1.5              # standard deviation of the depth
 TURN_DEG = 45.0             # hands face the camera up to about this
 
@@ -37,7 +37,7 @@ class HandFrames:
         pose[0, :3, 3] = torch.from_numpy(self.random.uniform((-80, -60, 450), (80, 60, 750))).float()
         points = self.skin.posed(shape, frames, pose)[0]                                     # (3,N)
         joints = joints[0] @ pose[0, :3, :3].T + pose[0, :3, 3]
-        depth = splat_image(points, self.intrinsics, SKIN_MM * ARM_SPACING).numpy()
+        depth = splat_image(points, self.intrinsics, SKIN_MM).numpy()
         depth = np.where(np.isfinite(depth), depth + self.random.normal(0, NOISE_MM, depth.shape), 0)
         return np.round(depth).astype(np.uint16), joints.numpy().astype(np.float64)
 
