@@ -21,7 +21,7 @@ def main(argv=None):
     refiner = verbs.add_parser('train-refiner', help='teach a trained compact network to correct the joints that its votes give')
     refiner.add_argument('output', type=Path, help='checkpoint to write')
     refiner.add_argument('--weights', type=Path, help='checkpoint to start from (default: the weights of the package)')
-    refiner.add_argument('--crops', type=int, default=500_000, help='to render, to read and to keep, 4 kB each (default: %(default)s)')
+    refiner.add_argument('--crops', type=int, default=500_000, help='to render, to read and to keep, 21 kB each (default: %(default)s)')
     refiner.add_argument('--workers', type=int, default=2, help='processes that do so (default: %(default)s)')
     refiner.add_argument('--init', default='', help='checkpoint whose refiner is the one to start from (default: a new one)')
     for name, options in (('skin', {'default': ''}), ('compiled', {'action': 'store_true'}), ('bfloat16', {'action': 'store_true'})):

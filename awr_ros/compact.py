@@ -137,9 +137,10 @@ class CompactNetwork(nn.Module):
         Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10 mm, or of networks that are
         neither refined nor calibrated their closeness; and joints and closeness as voted for, before they are refined.
         """
-        voted, closeness, weights = vote(field, without_strays(depth), self.config.kernel_size)
+        depth = without_strays(depth)
+        voted, closeness, weights = vote(field, depth, self.config.kernel_size)
         if self.refiner:
-            joints_uvdn, odds = self.refiner(voted, closeness, claims(field, weights), summary)
+            joints_uvdn, odds = self.refiner(voted, closeness, claims(field, weights), summary, depth)
             return joints_uvdn, odds.sigmoid(), voted, closeness
         scores = closeness
         if self.config.calibration:

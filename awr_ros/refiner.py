@@ -3,27 +3,78 @@ import torch
 from torch import nn
 from torch.nn import functional as nn_f
 
+STAGES = 2                      # times that all joints are corrected
 WIDTH, OVERVIEW = 48, 128       # numbers kept of each joint, and of the crop as a whole
-ROUNDS = 2
+ROUNDS = 2                      # times that a stage mixes all joints
+PATCH, STEP = 16, 1 / 32        # samples a side of what is looked at around a joint, and how far apart they are, uvdn units
+REACH = 0.3                     # what is this much before or behind a joint, uvdn units, looks as if it were farther
+LOOKED = 64                     # numbers kept of what is seen there
 SEEN = 20_000                   # samples that say how much something varies
 
 
 class Refiner(nn.Module):
-    """Moves each joint by what is known of the others, and says how likely it is right.
+    """Moves each joint by what is known of the others and by the depth around it, and says how likely it is right.
 
     AWR reads every joint alone: nothing says that a finger has a length, or that two fingers are not in one place. Here the
-    field is pooled with each joint's own voting weights, so that what its voters claim of all joints is heard once more;
-    twice all joints are mixed, and each is then told how far to move. An untrained one moves nothing and knows nothing.
+    field is pooled with each joint's own voting weights, so that what its voters claim of all joints is heard once more. And
+    its field has a quarter of the crop's resolution: here the crop itself is looked at where the joints are believed to be,
+    and after they were moved once more there. An untrained one moves nothing and knows nothing.
     """
 
     def __init__(self, joints, summary, hidden):
         """joints: how many the network knows; summary: numbers of its summary of a crop; hidden: units between the joints."""
         super().__init__()
-        self.joints, told = joints, 4 * joints + 4
         # Some of what is told hardly varies, and says much when it does.
         self.claimed, self.summary = _Standardised(joints, 4 * joints), _Standardised(summary)
         self.overview = nn.Sequential(nn.Linear(summary, OVERVIEW), nn.ReLU())
-        self.first = _PerJoint(joints, told, WIDTH)
+        self.stages = nn.ModuleList(_Stage(joints, hidden) for _ in range(STAGES))
+
+    def see(self, claimed, summary):
+        """Keep how much what it is told varies, before it learns. claimed: (N,J,4J); summary: (N,C); SEEN of them are enough."""
+        self.claimed.see(claimed[:SEEN].float())
+        self.summary.see(summary[:SEEN].float())
+
+    def forward(self, joints_uvdn, closeness, claimed, summary, depth):
+        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C); depth:
+        (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's."""
+        return self.by_stages(joints_uvdn, closeness, claimed, summary, depth)[-1]
+
+    def by_stages(self, joints_uvdn, closeness, claimed, summary, depth):
+        """What `forward` returns, after each stage: they all learn from the truth."""
+        voted, odds, said = joints_uvdn, torch.zeros_like(closeness), []
+        told = torch.cat([self.claimed(claimed), 8 * (closeness[..., None] - 0.8)], -1)     # about unit size all of it
+        overview = self.overview(self.summary(summary))
+        for stage in self.stages:
+            joints_uvdn, odds = stage(joints_uvdn, odds, voted, told, overview, around(depth, joints_uvdn.detach()))
+            said.append((joints_uvdn, odds))
+        return said
+
+
+def claims(field, weights):
+    """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
+    offset_field.vote. Returns (B,J,4J)."""
+    return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(1, 2)    # whole numbers: see decode
+
+
+def around(depth, joints_uvdn):
+    """Depth around each joint, less its own. depth: (B,1,S,S); joints_uvdn: (B,J,3). Returns (B,J,PATCH,PATCH) in
+    [-REACH,REACH]."""
+    size = int(depth.shape[-1])
+    offsets = STEP * (torch.arange(PATCH, device=depth.device) - (PATCH - 1) / 2)
+    columns, rows = (((joints_uvdn[..., axis, None] + offsets + 1) * (size / 2)).long().clamp(0, size - 1) for axis in (0, 1))
+    places = rows[..., :, None] * size + columns[..., None, :]                              # (B,J,PATCH,PATCH)
+    seen = depth.reshape(-1, size * size).gather(1, places.flatten(1)).view(-1, *map(int, places.shape[1:]))
+    return (seen - joints_uvdn[..., 2, None, None]).clamp(-REACH, REACH)
+
+
+class _Stage(nn.Module):
+    """Looks around each joint, twice mixes all joints, and tells each how far to move."""
+
+    def __init__(self, joints, hidden):
+        super().__init__()
+        self.joints = joints
+        self.look = _Look(joints)
+        self.first = _PerJoint(joints, LOOKED + 4 * joints + 8, WIDTH)
         self.gather = nn.ModuleList(nn.Linear(joints * WIDTH + OVERVIEW + 3, hidden) for _ in range(ROUNDS))
         self.spread = nn.ModuleList(nn.Linear(hidden, joints * WIDTH) for _ in range(ROUNDS))
         self.then = nn.ModuleList(_PerJoint(joints, WIDTH, WIDTH) for _ in range(ROUNDS))
@@ -31,31 +82,36 @@ class Refiner(nn.Module):
         for layer in (*self.spread, self.last):
             nn.init.zeros_(layer.weight)
 
-    def see(self, claimed, summary):
-        """Keep how much what it is told varies, before it learns. claimed: (N,J,4J); summary: (N,C); SEEN of them are enough."""
-        self.claimed.see(claimed[:SEEN].float())
-        self.summary.see(summary[:SEEN].float())
-
-    def forward(self, joints_uvdn, closeness, claimed, summary):
-        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C). Returns
-        joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's."""
+    def forward(self, joints_uvdn, odds, voted, told, overview, patches):
+        """joints_uvdn (B,J,3) and odds (B,J): so far; voted (B,J,3): at first; told: (B,J,4J+1); overview: (B,OVERVIEW);
+        patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds."""
         middle = joints_uvdn.mean(1)                                                    # (B,3)
-        # About unit size all of them.
-        told = torch.cat([self.claimed(claimed), 3 * (joints_uvdn - middle[:, None]), 8 * (closeness[..., None] - 0.8)], -1)
-        overview = torch.cat([self.overview(self.summary(summary)), 3 * middle], 1)
-        each = self.first(told)                                                         # (B,J,WIDTH)
+        overview = torch.cat([overview, 3 * middle], 1)
+        each = self.first(torch.cat([self.look(patches), told, 3 * (joints_uvdn - middle[:, None]), 30 * (voted - joints_uvdn),
+                                     odds[..., None] / 2], -1))                         # (B,J,WIDTH)
         for gather, spread, then in zip(self.gather, self.spread, self.then):
             together = nn_f.relu(gather(torch.cat([nn_f.relu(each).reshape(-1, self.joints * WIDTH), overview], 1)))
             heard = spread(together).view(-1, self.joints, WIDTH)
             each = each + heard + then(nn_f.relu(each + heard))
         said = self.last(nn_f.relu(each))                                               # (B,J,4), of memory (J,B,4)
-        return (joints_uvdn + 0.1 * said[..., :3]).contiguous(), said[..., 3].contiguous()
+        return (joints_uvdn + 0.1 * said[..., :3]).contiguous(), (odds + said[..., 3]).contiguous()
 
 
-def claims(field, weights):
-    """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
-    offset_field.vote. Returns (B,J,4J)."""
-    return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(1, 2)    # whole numbers: see decode
+class _Look(nn.Module):
+    """What is seen around each joint: the same eyes for all, but each joint knows what it looks for."""
+
+    def __init__(self, joints):
+        super().__init__()
+        self.eyes = nn.Sequential(nn.Conv2d(2, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
+                                  nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU())
+        self.tell = _PerJoint(joints, 32 * (PATCH // 4) ** 2, LOOKED)
+
+    def forward(self, patches):
+        """(B,J,PATCH,PATCH) -> (B,J,LOOKED)"""
+        joints = int(patches.shape[1])
+        patches = patches.reshape(-1, 1, PATCH, PATCH)
+        seen = self.eyes(torch.cat([2 / REACH * patches, (patches >= REACH).to(patches.dtype)], 1))
+        return nn_f.relu(self.tell(seen.reshape(-1, joints, int(seen[0].numel()))))
 
 
 class _Standardised(nn.Module):

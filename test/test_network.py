@@ -7,7 +7,7 @@ import torch
 from awr_ros.network import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
                              save_checkpoint)
 from awr_ros.offset_field import decode, vote
-from awr_ros.refiner import Refiner, claims
+from awr_ros.refiner import PATCH, REACH, STEP, Refiner, around, claims
 from awr_ros.skeleton import JOINT_NAMES
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
@@ -173,6 +173,21 @@ def test_claims_are_what_the_voters_of_each_joint_say_on_average():
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
 
 
+def test_around_a_joint_depth_is_seen_relative_to_it():
+    """A ramp across the crop, and a joint whose window leaves it."""
+    column = (torch.arange(128) + 0.5) / 64 - 1
+    depth = 0.2 * column.expand(2, 1, 128, 128)
+    joints = torch.tensor([[[0.0, 0.0, 0.05], [0.99, -0.99, 0.2]], [[0.2, 0.1, -5.0], [0.0, 0.0, 5.0]]])
+    seen = around(depth, joints)
+    assert seen.shape == (2, 2, PATCH, PATCH)
+    offsets = STEP * (torch.arange(PATCH) - (PATCH - 1) / 2)
+    torch.testing.assert_close(seen[0, 0], (0.2 * offsets - 0.05).expand(PATCH, PATCH), atol=0.2 / 128 + 1e-6, rtol=0)
+    torch.testing.assert_close(seen[0, 1, :, -1], torch.full((PATCH,), 0.2 * column[-1].item() - 0.2))      # the border's
+    assert (seen[1, 0] == REACH).all() and (seen[1, 1] == -REACH).all()
+    upright = around(depth.transpose(2, 3).contiguous(), joints[..., [1, 0, 2]])
+    torch.testing.assert_close(upright, seen.transpose(2, 3))
+
+
 def test_a_refiner_learns_where_a_joint_is_from_the_others():
     """Joints on a line, of which the last one has no votes worth the name."""
     torch.manual_seed(0)
@@ -184,7 +199,8 @@ def test_a_refiner_learns_where_a_joint_is_from_the_others():
 
     def error(some):
         count = len(told[some])
-        joints, _ = refiner(told[some], torch.ones(count, 5), torch.zeros(count, 5, 20), torch.zeros(count, 4))
+        joints, _ = refiner(told[some], torch.ones(count, 5), torch.zeros(count, 5, 20), torch.zeros(count, 4),
+                            torch.ones(count, 1, 32, 32))
         return (joints - truth[some]).abs().mean()
     trained, held_out = slice(0, 192), slice(192, 256)
     before = error(held_out).item()
@@ -198,9 +214,10 @@ def test_a_refiner_learns_where_a_joint_is_from_the_others():
 def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     torch.manual_seed(0)
     refiner = Refiner(5, 4, 16)
-    for layer in (*refiner.spread, refiner.last):
-        torch.nn.init.normal_(layer.weight)
-    given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 20), torch.rand(2, 4)]
+    for stage in refiner.stages:
+        for layer in (*stage.spread, stage.last):
+            torch.nn.init.normal_(layer.weight)
+    given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 20), torch.rand(2, 4), 0.2 * torch.rand(2, 1, 32, 32)]
     for part in given:
         part.requires_grad_()
     for said in refiner(*given):

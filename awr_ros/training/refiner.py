@@ -21,15 +21,16 @@ HIDDEN = 256
 REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
 HELD_OUT = 0.02                     # share of the crops that only the figures are of
 BATCH_READ = 64                     # crops rendered and read at once
-EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 8, 256, 1e-3, 0.05
-SCORE = 0.02                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
+SCORE = 0.04                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
+DEPTH_STEP = 2 / 255                # uvdn units: 1 mm
 NEGATIVES = 4096                    # crops of what the finder offers beside hands
 
 
 def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=False, bfloat16=False, init='', seed=REFINER_SEED):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 4 kB each; skin,
+    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 21 kB each; skin,
     compiled, bfloat16: as TrainConfig's; workers: processes that render and read, one core each; init: path of a checkpoint
     whose refiner is the one to start from. What `train_judge` adds has to be learnt anew afterwards. Returns the mean error [mm]
     of crops held out, before and after. Raises ValueError for other networks.
@@ -56,17 +57,19 @@ def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=F
 
 def read_crops(network, count, seed, skin='', workers=2, compiled=False, bfloat16=False, negatives=None):
     """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
-    claimed (N,J,4J), summary (N,C), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of half precision.
-    negatives: as CropSource's."""
+    claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
+    half precision, and depth of whole steps of DEPTH_STEP. negatives: as CropSource's."""
     readings = _Readings(network, seed, skin, compiled, bfloat16, negatives)
     readings = DataLoader(readings, batch_size=None, num_workers=workers)
-    parts = []
+    kept = None
     with progress_bar(total=count, unit='crop') as bar:
-        for _, part in zip(range(-(-count // BATCH_READ)), readings):
-            # Copies: every tensor of a worker's holds a file open.
-            parts.append([tensor.clone() for tensor in part])
-            bar.update(BATCH_READ)
-    return [torch.cat(column)[:count] for column in zip(*parts)]
+        for first, part in zip(range(0, count, BATCH_READ), readings):
+            if not kept:                # at once: there is not memory for two of them
+                kept = [torch.empty(count, *tensor.shape[1:], dtype=tensor.dtype) for tensor in part]
+            for whole, tensor in zip(kept, part):
+                whole[first:first + BATCH_READ] = tensor[:count - first]
+            bar.update(min(BATCH_READ, count - first))
+    return kept
 
 
 class _Readings(IterableDataset):
@@ -90,14 +93,19 @@ class _Readings(IterableDataset):
         def read(depth):
             with torch.autocast('cpu', torch.bfloat16, enabled=self.bfloat16):
                 field, _, summary = network.look(depth)
-            field = field.float()
-            voted, closeness, weights = vote(field, without_strays(depth), config.kernel_size)
-            return voted, closeness, claims(field, weights).half(), summary.half()
+            field, depth = field.float(), without_strays(depth)
+            voted, closeness, weights = vote(field, depth, config.kernel_size)
+            return voted, closeness, claims(field, weights).half(), summary.half(), as_bytes(depth)
         if self.compiled:
             read = torch.compile(read)
         while True:
             batch = source.draw(BATCH_READ)
             yield *read(batch.depth.contiguous(memory_format=torch.channels_last)), batch.joints_uvdn, batch.cube_mm, batch.hand
+
+
+def as_bytes(depth):
+    """Depth [-1,1] in whole steps of DEPTH_STEP, uint8."""
+    return ((depth + 1) / DEPTH_STEP).round().clamp(0, 255).to(torch.uint8)
 
 
 def fit_refiner(refiner, readings, epochs=EPOCHS):
@@ -108,19 +116,20 @@ def fit_refiner(refiner, readings, epochs=EPOCHS):
     steps = epochs * -(-kept // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
 
-    def refine(chosen):
-        voted, closeness, claimed, summary, true, cube_mm, hand = (tensor[chosen] for tensor in readings)
-        joints_uvdn, odds = refiner(voted, closeness, claimed.float(), summary.float())
-        off_mm = ((torch.stack([voted, joints_uvdn]) - true).norm(dim=-1) * cube_mm[:, None] / 2).detach()      # (2,B,J)
-        share = hand.float().mean().clamp_min(1e-6)
-        joint = (nn_f.smooth_l1_loss(joints_uvdn, true, beta=0.01, reduction='none') * hand[:, None, None]).mean() / share
-        score = nn_f.binary_cross_entropy_with_logits(odds, ((off_mm[1] <= RIGHT_MM) & hand[:, None]).float())
-        return joint + SCORE * score, off_mm[:, hand].mean((1, 2))
+    def refine(voted, closeness, claimed, summary, depth, true, cube_mm, hand):
+        """(loss, errors [mm] of the hands' joints as voted for (B,), and refined; 0 where there is none)"""
+        loss, share = 0, hand.float().mean().clamp_min(1e-6)
+        for joints_uvdn, odds in refiner.by_stages(voted, closeness, claimed.float(), summary.float(), depth.float() * DEPTH_STEP - 1):
+            off = (joints_uvdn - true).norm(dim=-1) * hand[:, None]                                     # (B,J)
+            right = (off.detach() * cube_mm[:, None] / 2 <= RIGHT_MM) & hand[:, None]
+            loss = loss + off.mean() / share + SCORE * nn_f.binary_cross_entropy_with_logits(odds, right.float())
+        before = (voted - true).norm(dim=-1).mean(1) * hand
+        return loss, torch.stack([before, off.detach().mean(1)]) * cube_mm / 2
     refiner.train()
     with progress_bar(total=steps, unit='step') as bar:
         for _ in range(epochs):
             for chosen in torch.randperm(kept).split(BATCH):
-                loss, _ = refine(chosen)
+                loss, _ = refine(*(tensor[chosen] for tensor in readings))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -128,4 +137,5 @@ def fit_refiner(refiner, readings, epochs=EPOCHS):
                 bar.update()
     refiner.eval()
     with torch.no_grad():
-        return refine(slice(kept, None))[1].tolist()
+        off_mm = torch.cat([refine(*part)[1] for part in zip(*(tensor[kept:].split(BATCH) for tensor in readings))], 1)
+    return (off_mm.sum(1) / readings[-1][kept:].sum()).tolist()
