@@ -41,7 +41,7 @@ class Refiner(nn.Module):
 
     def by_stages(self, joints_uvdn, closeness, claimed, summary, depth):
         """What `forward` returns, after each stage: they all learn from the truth."""
-        voted, odds, said = joints_uvdn, torch.zeros_like(closeness), []
+        voted, odds, said = joints_uvdn, 0 * closeness, []
         told = torch.cat([self.claimed(claimed), 8 * (closeness[..., None] - 0.8)], -1)     # about unit size all of it
         overview = self.overview(self.summary(summary))
         for stage in self.stages:
