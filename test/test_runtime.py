@@ -90,6 +90,15 @@ def test_openvino_in_bfloat16_agrees_with_torch(reference, crops):
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=0.05)
 
 
+def test_votes_by_openvino_in_bfloat16_agree_with_torch(crops, tmp_path):
+    """Without the refiner, which looks at places that bfloat16 rounds."""
+    network, _ = select.load_network(DEFAULT_WEIGHTS)
+    network.refiner = None
+    write_openvino(network, '', tmp_path / 'votes.xml')
+    got, expected = OpenVinoEngine(tmp_path / 'votes.xml', precision='bf16').read(crops), TorchEngine(network).read(crops)
+    assert mean_difference_mm(expected, got, network.config) <= 0.5
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
 @pytest.mark.parametrize('half, limit_mm', [(False, 0.2), (True, 0.5)])
 def test_cuda_graphs_agree_with_torch(half, limit_mm, reference, crops):

@@ -23,7 +23,7 @@ HELD_OUT = 0.02                     # share of the crops that only the figures a
 BATCH_READ = 64                     # crops rendered and read at once
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
 SCORE = 0.04                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
-DEPTH_STEP = 2 / 255                # uvdn units: 1 mm
+DEPTH_STEP = 2 / 255                # uvdn units, 1.1 mm: what depth is kept in
 NEGATIVES = 4096                    # crops of what the finder offers beside hands
 
 
