@@ -43,6 +43,7 @@ class CropConfig:
     stereo: float = 0.0                 # share of crops from simulated block matching (stereo.py); the others' noise is modelled
     cut: float = 0.0                    # share of crops that reach beyond the image's border
     arms: float = 0.6                   # share of the crops without a hand that lie along its arm
+    bridges: bool = False               # time of flight fills gaps between fingers
     stretch: float = 0.0                # standard deviation of the error of focal length and depth scale, relative
 
 
@@ -98,7 +99,7 @@ class CropSource:
     @torch.no_grad()
     def draw(self, batch):
         """One CropBatch of B samples."""
-        stereo = math.floor(self.config.stereo * batch + float(self._uniform(1))) if self.config.stereo else 0
+        stereo = round(self.config.stereo * batch)              # always as many: compiled code knows few shapes
         if not stereo:
             return self._draw_modelled(batch)
         parts = [self._draw_stereo(stereo)] + ([self._draw_modelled(batch - stereo)] if stereo < batch else [])
@@ -116,7 +117,7 @@ class CropSource:
         if size != config.size:
             depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
         depth = self._surround(depth, views)
-        depth = random_sensor(depth, views.centre[:, 2], views.cube, generator, self.noise, self.compiled)
+        depth = random_sensor(depth, views.centre[:, 2], views.cube, generator, self.noise, self.compiled, config.bridges)
         joints = xyz_to_uvdn(views.joints, views.centre, views.cube)
         if config.cut:
             depth = torch.where(self._beyond_border(joints, views.hand), 1.0, depth)
@@ -135,7 +136,7 @@ class CropSource:
         wide.points[:] = rotation('z', angle) @ (wide.points - wide.centre[:, :, None]) + wide.centre[:, :, None]
         window, wide_cube = round(side * STEREO_WINDOW), STEREO_WINDOW * wide.cube
         depth = self._splat_wide(wide.points, wide.centre, wide_cube, window)
-        depth = self._surround(depth, views)
+        depth = self._surround(depth, views, compiled=False)
         joints = xyz_to_uvdn(wide.joints, wide.centre, wide.cube)
         beyond = self._beyond_border(joints, views.hand) if config.cut else None
         crops = torch.empty(batch, 1, config.size, config.size)
@@ -153,8 +154,8 @@ class CropSource:
     def _splat_wide(self, points, centre, cube, size):
         """splat_crops with an arm without holes, whose points lie farther apart. Returns (B,1,size,size) on the CPU."""
         arm = self._arm
-        depth = splat_crops(points[..., ~arm], centre, cube, size, self.compiled)
-        arms = splat_crops(points[..., arm], centre, cube, size, self.compiled).cpu().numpy()
+        depth = splat_crops(points[..., ~arm], centre, cube, size)
+        arms = splat_crops(points[..., arm], centre, cube, size).cpu().numpy()
         for image in arms[:, 0]:
             cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((ARM_CLOSING_PX,) * 2, np.uint8), dst=image, borderType=cv2.BORDER_REPLICATE)
         return torch.minimum(depth.cpu(), torch.from_numpy(arms))
@@ -189,18 +190,19 @@ class CropSource:
         views = _Views(points, joints, centre, cube, hand)
         return views.stretched(1 + config.stretch * self._normal(batch, 1)) if config.stretch else views
 
-    def _surround(self, depth, views):
+    def _surround(self, depth, views, compiled=None):
         """Add what stands beside the hands, or instead of them: the arm it hangs on, things, heads. depth: (B,1,S,S)."""
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
+        compiled = self.compiled if compiled is None else compiled
         instead = self._uniform(batch)
         things, heads = (((~views.hand) & chosen).nonzero()[:, 0] for chosen in (instead < 0.25, instead > 0.6))
         if self.config.arms > 0.6:                                           # mostly arms
             things, heads = (((~views.hand) & chosen).nonzero()[:, 0] for chosen in (instead < 0.12, instead > 0.82))
         if len(things):
-            depth[things] = random_things(len(things), size, generator, device, self.compiled)
+            depth[things] = random_things(len(things), size, generator, device, compiled)
         if len(heads):
-            depth[heads] = random_heads(views.cube[heads], size, generator, self.compiled)
-        return random_clutter(depth, generator, compiled=self.compiled) if self.config.clutter else depth
+            depth[heads] = random_heads(views.cube[heads], size, generator, compiled)
+        return random_clutter(depth, generator, compiled=compiled) if self.config.clutter else depth
 
     def _beyond_border(self, joints_uvdn, hand):
         """(B,1,S,S) bool: what of the crops lies beyond the image's border. Many crops of arms end before their hands."""
@@ -305,7 +307,7 @@ def _stereo_view(uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.G
     behind = z_mm + half_mm * 0.8 + rng.exponential(700.) + slope[0] * axis + slope[1] * axis[:, None]
     behind = np.maximum(behind, z_mm + 0.3 * half_mm) if rng.random() < 0.8 else np.inf
     depth = np.where(uvdn < 0.99, z_mm + half_mm * uvdn, behind).astype(np.float32)
-    measured = stereo_depth(depth, random_stereo_camera(rng, focal), rng)
+    measured = stereo_depth(depth, random_stereo_camera(rng, focal), rng, rng)
     if rng.random() < 0.5:
         measured[colour_aligned_cracks(measured, focal * rng.uniform(1.0, 1.6) * rng.choice([-15., 15., 30., 60.]))] = 0
     return measured
@@ -319,4 +321,4 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
 
 
-TRAINING = CropConfig(stereo=0.35, cut=0.06, arms=0.75, no_hand=0.2, far_mm=1600.0, stretch=0.015)  # what networks are trained on
+TRAINING = CropConfig(stereo=0.375, cut=0.06, arms=0.75, no_hand=0.2, far_mm=1600.0, bridges=True, stretch=0.015)  # what networks are trained on

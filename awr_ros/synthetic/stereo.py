@@ -44,11 +44,12 @@ def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCam
                         uniqueness=int(rng.integers(0, 16)), speckle_px=int(rng.choice([0, 30, 80, 200])), steps=int(rng.choice([4, 8, 16, 16])))
 
 
-def stereo_depth(depth_mm: np.ndarray, camera: StereoCamera, rng: np.random.Generator) -> np.ndarray:
+def stereo_depth(depth_mm: np.ndarray, camera: StereoCamera, surface: np.random.Generator,
+                 noise: np.random.Generator) -> np.ndarray:
     """Measure a scene by block matching.
 
-    depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is. Returns (H,W) float32 [mm], 0 where
-    nothing was matched. Columns that the right camera cannot see are 0, as in real frames.
+    depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is; surface: draws how surfaces reflect,
+    which stays from frame to frame; noise: draws what does not. Returns (H,W) float32 [mm], 0 where nothing was matched.
     """
     scale = camera.focal_px * camera.baseline_mm
     disparity = np.where(np.isfinite(depth_mm) & (depth_mm > 0), scale / np.maximum(depth_mm, 1), 0).astype(np.float32)
@@ -59,7 +60,7 @@ def stereo_depth(depth_mm: np.ndarray, camera: StereoCamera, rng: np.random.Gene
     count = min(MAX_DISPARITIES, 16 * math.ceil((float(matched.max()) - lowest + 4) / 16))
     pad = lowest + count                                # what the matcher cannot say of the left columns is not of the scene
     disparity = cv2.copyMakeBorder(disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE)
-    left, right = _images(disparity, camera, rng)
+    left, right = _images(disparity, camera, surface, noise)
     block = camera.block_px
     smooth = camera.smoothness * block ** 2
     matcher = cv2.StereoSGBM_create(lowest, count, block, int(8 * smooth), int(32 * smooth), 2, 31, camera.uniqueness, camera.speckle_px, 2,
@@ -69,7 +70,7 @@ def stereo_depth(depth_mm: np.ndarray, camera: StereoCamera, rng: np.random.Gene
     # Cameras drop most of what they match where nothing reflects; what is left are islands.
     nothing = disparity[:, pad:] <= 0
     if nothing.any():
-        known &= ~nothing | (_smooth_noise(rng, depth_mm.shape, 12) > 1.8)
+        known &= ~nothing | (_smooth_noise(noise, depth_mm.shape, 12) > 1.8)
     if camera.steps < 16:
         found = np.round(found * camera.steps) / camera.steps
     return np.where(known, scale / np.maximum(found, 0.25), 0).astype(np.float32)
@@ -86,15 +87,16 @@ def colour_aligned_cracks(depth_mm: np.ndarray, shift_mm_px: float) -> np.ndarra
     return cracks
 
 
-def _images(disparity: np.ndarray, camera: StereoCamera, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _images(disparity: np.ndarray, camera: StereoCamera, surface: np.random.Generator,
+            noise: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The two cameras' images (H,W) uint8. disparity: (H,W) float32 [px] in the left one, 0 where nothing is."""
     height, width = disparity.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     seen_right = _in_right_view(disparity)
     # The pattern is sharp everywhere; its light falls off with distance, and no surface reflects it evenly.
     pattern = _pattern(camera.dot_px)
-    shift = rng.integers(0, PATTERN_PX, 2).astype(np.float32)
-    patches = _smooth_noise(rng, (height, width), 24) * 0.7 + _smooth_noise(rng, (height, width), 9) * 0.5
+    shift = surface.integers(0, PATTERN_PX, 2).astype(np.float32)
+    patches = _smooth_noise(surface, (height, width), 24) * 0.7 + _smooth_noise(surface, (height, width), 9) * 0.5
     reflect = np.exp(camera.patchiness * patches)
     reference = camera.focal_px * camera.baseline_mm / 500                          # [px] disparity at 0.5 m
     if camera.overexposed:
@@ -109,7 +111,7 @@ def _images(disparity: np.ndarray, camera: StereoCamera, rng: np.random.Generato
         on_left = cv2.remap(reflect, x + d * across, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) if across else reflect
         light = camera.contrast * on_left * np.minimum(d / reference, 2)
         image = 0.35 + light * dots + 0.08 * on_left * (d > 0)
-        image += camera.noise * rng.standard_normal((height, width), dtype=np.float32)
+        image += camera.noise * noise.standard_normal((height, width), dtype=np.float32)
         views.append(np.clip(255 * image, 0, 255).astype(np.uint8))
     return views[0], views[1]
 
