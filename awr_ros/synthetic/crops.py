@@ -43,6 +43,7 @@ class CropConfig:
     stereo: float = 0.0                 # share of crops from simulated block matching (stereo.py); the others' noise is modelled
     cut: float = 0.0                    # share of crops that reach beyond the image's border
     arms: float = 0.6                   # share of the crops without a hand that lie along its arm
+    sensor: str = 'any'                 # which noise models: of sensor.KINDS
     bridges: bool = False               # time of flight fills gaps between fingers
     stretch: float = 0.0                # standard deviation of the error of focal length and depth scale, relative
 
@@ -117,7 +118,8 @@ class CropSource:
         if size != config.size:
             depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
         depth = self._surround(depth, views)
-        depth = random_sensor(depth, views.centre[:, 2], views.cube, generator, self.noise, self.compiled, config.bridges)
+        depth = random_sensor(depth, views.centre[:, 2], views.cube, generator, self.noise, self.compiled, config.bridges,
+                              config.sensor)
         joints = xyz_to_uvdn(views.joints, views.centre, views.cube)
         if config.cut:
             depth = torch.where(self._beyond_border(joints, views.hand), 1.0, depth)

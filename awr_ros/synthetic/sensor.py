@@ -9,6 +9,8 @@ import torch.nn.functional as nn_f
 from awr_ros.synthetic.render import CHUNK, fused, pad_by_one, window3
 
 DRAWS = 20                  # uniform numbers that describe one sensor
+KIND_DRAW = 2               # which of them says what kind it is, and between which values
+KINDS = {'any': (0.0, 1.0), 'structured light': (0.25, 0.75), 'time of flight': (0.75, 1.0)}
 EDGE_MM = 12.               # a larger jump around a pixel makes it one of an edge
 
 
@@ -42,14 +44,21 @@ class NoiseBank:
         self.used = 0
 
 
-def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False):
-    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; the rest as `spoil`."""
+def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'):
+    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `spoil`."""
     spoilt = []
     for chunk in zip(*(values.split(CHUNK) for values in (depth, depth_mm, cube_mm))):
         batch = len(chunk[0])
-        draws = torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device)
+        draws = of_kind(torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind)
         spoilt.append(spoil(*chunk, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')), compiled, bridges))
     return torch.cat(spoilt)
+
+
+def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
+    """Make sensors be of one kind. draws: (DRAWS,...) uniform in [0,1), changed in place and returned; kind: of KINDS."""
+    low, high = KINDS[kind]
+    draws[KIND_DRAW] = low + (high - low) * draws[KIND_DRAW]
+    return draws
 
 
 def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False):
