@@ -10,7 +10,7 @@ from awr_ros.skeleton import PALM, hand_roll, palm_centre
 from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
 from awr_ros.synthetic.hand import FOREARM, HandPose, forward_kinematics, procedural_skin, random_shapes, rotation
 from awr_ros.synthetic.poses import random_poses, random_rotations
-from awr_ros.synthetic.render import splat_crops, uvdn_to_xyz, xyz_to_uvdn
+from awr_ros.synthetic.render import looking_at, splat_crops, uvdn_to_xyz, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
@@ -257,12 +257,14 @@ class CropSource:
         return pose
 
     def _align(self, camera_from_hand, joints):
-        """Turn some of the views about the optical axis, which turns their crops alike, until the hand points about up.
+        """Turn some of the views about the optical axis, which turns their crops alike, until the hand points about up in them.
 
         camera_from_hand: (B,4,4); joints: (B,21,3) [mm] hand frame. Returns (B,4,4).
         """
         batch = len(joints)
         seen = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        turned_from_camera, _ = looking_at(palm_centre(seen))
+        seen = seen @ turned_from_camera.mT             # as the crop's camera sees it
         seen[:, PALM[0], :2] += self.config.roll_error_mm * self._normal(batch, 2)
         roll = torch.where(self._uniform(batch) < self.config.aligned, hand_roll(seen), 0.0)
         turned = camera_from_hand.clone()
