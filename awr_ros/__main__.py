@@ -186,8 +186,8 @@ def _render(arguments):
         scene_sheet(arguments.output, arguments.scenes, arguments.seed, HandTracker.from_pretrained(device='cpu'))
         print(f'wrote {arguments.output}')
         return
-    from awr_ros.synthetic.crops import CropSource
-    crop_sheet(arguments.output, CropSource(arguments.seed).draw(arguments.crops))
+    from awr_ros.synthetic.crops import TRAINING, CropSource
+    crop_sheet(arguments.output, CropSource(arguments.seed, TRAINING).draw(arguments.crops))
     print(f'wrote {arguments.output}')
 
 
