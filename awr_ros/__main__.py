@@ -46,6 +46,9 @@ def main(argv=None):
     evaluate.add_argument('--seconds', type=float, default=20.0, help='of the synthetic camera: jitter, lost hands '
                           '(default: %(default)s)')
     evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
+    evaluate.add_argument('--off-axis', type=int, nargs='?', const=100, metavar='HANDS',
+                          help='instead only the errors by the angle between hand and optical axis, of '
+                          'so many rendered hands (default: %(const)s)')
     tracker = evaluate.add_argument_group('tracker, of the scenes and the synthetic camera')
     tracker.add_argument('--finder-weights', metavar='FILE', default='', help='of the learned finder (default: the one of the package)')
     for name in ('score_threshold', 'beside_threshold'):
@@ -163,7 +166,9 @@ def _evaluate(arguments):
         return evaluate_dataset(arguments)
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
-    from awr_ros.training.evaluate import evaluate
+    from awr_ros.training.evaluate import evaluate, evaluate_off_axis
+    if arguments.off_axis is not None:
+        return evaluate_off_axis(arguments.weights, arguments.off_axis)
     config = TrackerConfig(finder_weights=arguments.finder_weights, score_threshold=arguments.score_threshold,
                            beside_threshold=arguments.beside_threshold, max_depth_mm=arguments.max_depth)
     evaluate(arguments.weights, arguments.crops, arguments.scenes, arguments.seconds, arguments.sheet, arguments.plots, config,

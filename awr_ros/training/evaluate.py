@@ -1,5 +1,6 @@
 """Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that training never uses."""
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_curves, draw_reliability
+from awr_ros.training.evaluate_off_axis import off_axis_errors, print_off_axis
 from awr_ros.training.evaluate_scenes import (print_scenes, print_sequence, print_sequences, reliability, scene_figures,
                                               sequence_figures)
-from awr_ros.training.run import keep_memory
+from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.sheet import crop_sheet
 from awr_ros.training.train import VALIDATION_SEED
 
@@ -31,10 +33,7 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, trac
     TrackerConfig that scenes and camera are looked at with. All hands are the procedural one.
     """
     keep_memory()
-    network, about = load_checkpoint(weights)
-    if network.config.joint_names != JOINT_NAMES:
-        raise ValueError(f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
-                         f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset')
+    network, about = _load(weights)
     print(f"{about['step']} training samples")
     hand_scores = evaluate_crops(network, crops, sheet) if crops else {}
     estimator = HandPoseEstimator(TorchEngine(network))
@@ -49,6 +48,22 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, trac
         print_sequences(sequence_figures(estimator, sequences, config=tracker))
     if seconds:
         print_sequence(estimator, seconds, tracker)
+
+
+def evaluate_off_axis(weights, hands):
+    """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`; hands: how many."""
+    network, _ = _load(weights)
+    errors = off_axis_errors(HandPoseEstimator(TorchEngine(network)), hands, progress=partial(progress_bar, unit='hand'))
+    print_off_axis(errors)
+
+
+def _load(weights):
+    """Network and description of a checkpoint; ValueError for one with other joints than rendered hands have."""
+    network, about = load_checkpoint(weights)
+    if network.config.joint_names != JOINT_NAMES:
+        raise ValueError(f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
+                         f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset')
+    return network, about
 
 
 @torch.inference_mode()
