@@ -2,7 +2,6 @@
 
 Arguments that are not this file's own go to the camera's driver: ... camera:=realsense serial_no:=_123456 works.
 """
-import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -14,12 +13,11 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from awr_ros.ros.camera_preset import load_preset, preset_file, preset_names, require_package
+from awr_ros.ros.middleware import PROFILE_VARIABLES, missing_profile_variables
 from awr_ros.ros.parameters import BY_NAME
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS, CONFIG = SHARE / 'launch' / 'cameras', SHARE / 'config'
-# The middleware's own names for a profile file; the second one is that of Fast DDS before 2.12.
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 # (name, default, choices or None, description)
 ARGUMENTS = (
     ('camera', 'none', ['none', *preset_names(CAMERAS)], 'whose driver to start; none: it runs already, see depth_topic'),
@@ -48,10 +46,13 @@ def existing_file(name, value):
 
 def profile_actions(value):
     """Big images need a bigger shared memory segment in the driver as well as in the tracker."""
-    if value == 'none' or (not value and any(os.environ.get(name) for name in PROFILE_VARIABLES)):
+    if value == 'none':
         return []
-    path = existing_file('fastdds_profile', value or str(CONFIG / 'fastdds_shm.xml'))
-    return [SetEnvironmentVariable(PROFILE_VARIABLES[0], path)]
+    if value:
+        variables = dict.fromkeys(PROFILE_VARIABLES, existing_file('fastdds_profile', value))
+    else:
+        variables = missing_profile_variables(str(CONFIG / 'fastdds_shm.xml'))
+    return [SetEnvironmentVariable(name, path) for name, path in variables.items()]
 
 
 def tracker_parameters(values):

@@ -16,8 +16,6 @@ GAPS = 100                  # stamp gaps that are looked at for lost images
 LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
 ODD_AGE_S = 5.0             # of an image on arrival: worth a word, but a bag replayed without its clock works well
-SHM_HINT = ('large images need a larger shared memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to '
-            'config/fastdds_shm.xml of awr_ros for the camera driver and for this node')
 
 
 class StampGaps:
@@ -66,6 +64,7 @@ class Situation:
     lens: str = ''                          # what the camera_info says of the lens, and what is done about it
     unserved: tuple[str, ...] = ()          # subscribers of ours that get nothing, in words
     waiting: str = ''                       # what the external finder waits for, said while no hand is tracked
+    lost_advice: str = ''                   # what can be done about images that are lost on the way
 
 
 class Health:
@@ -143,7 +142,7 @@ class Health:
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
             found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
-                                f'are lost on the way; {SHM_HINT}'))
+                                f'are lost on the way; {situation.lost_advice}'))
         found += [(WARN, note) for note in situation.camera_notes]
         if abs(self._age_s) > ODD_AGE_S:
             found.append((OK, f"images are stamped {abs(self._age_s):.0f} s {'before' if self._age_s > 0 else 'after'} the clock of "

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy import get_rmw_implementation_identifier
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
@@ -33,6 +34,7 @@ from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.diagnostics import Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
+from awr_ros.ros.middleware import lost_images_advice
 from awr_ros.ros.process import run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
@@ -228,6 +230,7 @@ class TrackerNode(LifecycleNode):
         if self._input is not None:
             camera, frame = self._input.camera, self._input.image_frame
             situation = replace(situation, sources=self._input.sources(), camera_notes=self._input.notes,
+                                lost_advice=lost_images_advice(get_rmw_implementation_identifier()),
                                 lens=camera.lens if camera else 'unknown')
             if self._values.finder == 'external' and frame is not None:
                 situation = replace(situation, waiting=self._external.note(frame, now))
