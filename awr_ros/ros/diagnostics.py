@@ -12,35 +12,75 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE_S = 2.0             # no message for so long is worth a word
-GAPS = 100                  # stamp gaps that are looked at for lost images
+GAPS, FEWEST_GAPS = 100, 20     # stamp gaps that are looked at for lost images, at most and at least
+FEWEST_PERIODS = 50         # of the camera that must have passed: in fewer a single image is worth a warning
+JITTER_SHARE = 0.25         # of gaps below 0.6 periods that a jittering camera has at most
+NEIGHBOURS = 4              # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
 ODD_AGE_S = 5.0             # of an image on arrival: worth a word, but a bag replayed without its clock works well
 
 
 class StampGaps:
-    """Images that never arrived, seen as gaps between the stamps of those that did."""
+    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time that passed has room for."""
 
     def __init__(self):
-        self._last = None
-        self._gaps = deque(maxlen=GAPS)
+        self._stamps = deque(maxlen=GAPS + 1)       # [s], in the order of arrival
 
-    def add(self, stamp_s):
-        if self._last is not None and 0 < stamp_s - self._last < LONGEST_GAP_S:
-            self._gaps.append(stamp_s - self._last)
-        self._last = stamp_s
+    def add(self, stamp_s: float) -> None:
+        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's loop)."""
+        if self._stamps and stamp_s < self._stamps[-1] - LONGEST_GAP_S:
+            self._stamps.clear()
+        self._stamps.append(stamp_s)
 
-    def period_s(self):
-        """The camera's period [s]: a short gap, because most gaps may be long. NaN before the first gaps."""
-        return float(np.percentile(self._gaps, 10)) if len(self._gaps) >= 10 else math.nan
+    def clear(self) -> None:
+        """Begin anew: what is missing up to here was not lost on the way."""
+        self._stamps.clear()
 
-    def lost_share(self):
-        """Share of the last images that never arrived, [0,1]; NaN before the first gaps."""
-        period = self.period_s()
-        if not math.isfinite(period):
+    def _gaps(self):
+        """(N,) float64 [s]: the times between the images in the order of their stamps, without repeated stamps."""
+        return np.diff(np.unique(np.array(self._stamps, np.float64)))
+
+    def period_s(self) -> float:
+        """Return the period of the camera [s], NaN before the first gaps."""
+        gaps = self._gaps()
+        return _period(gaps[gaps < LONGEST_GAP_S])
+
+    def lost_share(self) -> float:
+        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps.
+
+        A long gap alone is no loss: the image behind it may be late, or the one before it early. So the images of the long gap
+        and its neighbours are counted together, against the periods of the camera that they span.
+        """
+        gaps, period = self._gaps(), self.period_s()
+        pauses = gaps >= LONGEST_GAP_S
+        if not math.isfinite(period) or gaps[~pauses].sum() < FEWEST_PERIODS * period:
             return math.nan
-        lost = sum(max(0, int(gap / period + 0.3) - 1) for gap in self._gaps)   # 1.7 periods: late rather than lost
-        return lost / (lost + len(self._gaps))
+        long = (gaps > 1.7 * period) & ~pauses
+        long[:NEIGHBOURS] = long[-NEIGHBOURS:] = False          # not all of their neighbours are known
+        near_long = np.convolve(long, np.ones(2 * NEIGHBOURS + 1), 'same') > 0.5
+        apart = gaps[~near_long & ~pauses]
+        if len(apart) >= FEWEST_GAPS:           # among these none is missing: their mean is steadier than the median
+            period = apart.mean()
+        lost = sum(max(0, int(gaps[run].sum() / period + 0.3) - len(gaps[run])) for run in _runs(near_long & ~pauses))
+        return lost / (lost + int((~pauses).sum()))
+
+
+def _period(gaps):
+    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then most images are lost."""
+    if len(gaps) < FEWEST_GAPS:
+        return math.nan
+    short = gaps
+    while len(short) > JITTER_SHARE * len(gaps):
+        period = np.percentile(short, 50, method='lower')
+        short = gaps[gaps < 0.6 * period]
+    return float(np.median(gaps[gaps < 1.5 * period]))      # of one period each
+
+
+def _runs(chosen):
+    """The slices of an array of booleans that are true throughout."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]])))
+    return [slice(first, end) for first, end in edges.reshape(-1, 2)]
 
 
 @dataclass
@@ -86,6 +126,10 @@ class Health:
         self.counts.received += 1
         self._last_image, self._age_s = now, age_s
         self._gaps.add(stamp_s)
+
+    def input_started_anew(self):
+        """The subscription was renewed: the camera's images meanwhile were not lost on the way."""
+        self._gaps.clear()
 
     def info_received(self, now):
         self._infos += 1

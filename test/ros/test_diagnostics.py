@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
@@ -77,12 +78,60 @@ def test_lost_images_are_named_with_their_share_and_a_remedy(keep, share):
     assert health._gaps.lost_share() == pytest.approx(share, abs=0.02)
 
 
+def shares(stamps):
+    """What is said to be lost after each stamp, without the NaN before the first gaps."""
+    gaps, said = StampGaps(), []
+    for stamp in stamps:
+        gaps.add(stamp)
+        said.append(gaps.lost_share())
+    return np.array([share for share in said if not math.isnan(share)])
+
+
 def test_jitter_and_pauses_are_no_loss():
-    gaps, stamp = StampGaps(), 0.0
+    stamps, stamp = [], 0.0
     for index in range(300):
         stamp += PERIOD * (1 + 0.2 * (-1) ** index) + (5.0 if index % 50 == 0 else 0)
-        gaps.add(stamp)
-    assert gaps.lost_share() == 0
+        stamps.append(stamp)
+    assert shares(stamps).max() == 0
+
+
+@pytest.mark.parametrize('jitter', ['normal', 'uniform'])
+def test_a_jittering_camera_that_loses_nothing_is_never_warned_of(jitter):
+    rng = np.random.default_rng(0)
+    offsets = rng.normal(0, 0.15, 3000) if jitter == 'normal' else rng.uniform(-0.35, 0.35, 3000)
+    said = shares(np.sort((np.arange(3000) + offsets) * PERIOD))
+    assert said.max() <= diagnostics.LOST_SHARE and said.mean() < 0.002
+
+
+def test_late_images_are_no_loss_whether_they_are_stamped_late_or_overtaken():
+    times = np.arange(600) * PERIOD
+    late = times.copy()
+    late[::20] += 0.8 * PERIOD              # a long gap, then a short one
+    late[7::60] += 2.5 * PERIOD             # and one that holds up the next two, which come close behind it
+    late[8::60] += 1.6 * PERIOD
+    late[9::60] += 0.7 * PERIOD
+    assert shares(late).max() < diagnostics.LOST_SHARE
+    overtaken = times.copy()
+    overtaken[10::30], overtaken[11::30] = times[11::30], times[10::30]
+    assert shares(overtaken).max() == 0
+    twice = np.repeat(times, 2)             # two publishers of the same images
+    assert shares(twice).max() == 0
+
+
+@pytest.mark.parametrize('share', [0.05, 0.3, 0.6])
+def test_losses_are_counted_between_jitter_and_late_images(share):
+    rng = np.random.default_rng(1)
+    stamps = (np.arange(2000) + rng.normal(0, 0.1, 2000)) * PERIOD
+    said = shares(stamps[rng.random(2000) >= share])[100:]
+    assert said.mean() == pytest.approx(share, abs=0.05)
+
+
+def test_images_missed_while_the_subscription_started_anew_are_no_loss():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    health.input_started_anew()
+    now = stream(health, 1.0, start=now + 0.3)
+    assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
 
 
 def test_unknown_before_the_first_gaps():
