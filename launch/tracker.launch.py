@@ -13,7 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from awr_ros.ros.camera_preset import load_preset, preset_file, preset_names, require_package
-from awr_ros.ros.middleware import PROFILE_VARIABLES, missing_profile_variables
+from awr_ros.ros.middleware import missing_profile, profile_variable
 from awr_ros.ros.parameters import BY_NAME
 
 SHARE = Path(get_package_share_directory('awr_ros'))
@@ -49,10 +49,10 @@ def profile_actions(value):
     if value == 'none':
         return []
     if value:
-        variables = dict.fromkeys(PROFILE_VARIABLES, existing_file('fastdds_profile', value))
+        variables = {profile_variable(): existing_file('fastdds_profile', value)}
     else:
-        variables = missing_profile_variables(str(CONFIG / 'fastdds_shm.xml'))
-    return [SetEnvironmentVariable(name, path) for name, path in variables.items()]
+        variables = missing_profile(str(CONFIG / 'fastdds_shm.xml'))
+    return [SetEnvironmentVariable(name, path) for name, path in variables.items() if name]
 
 
 def tracker_parameters(values):

@@ -29,11 +29,13 @@ export CMAKE_PREFIX_PATH="$VIRTUAL_ENV"
 unset PYTHONPATH
 export PYTHONSAFEPATH=1  # the source folder awr_ros/ has no messages: never import it instead of the installed one
 
-# One 640x480 depth image does not fit into Fast DDS's default shared memory: see config/fastdds_shm.xml. Kilted reads
-# the first name only, Jazzy the second only; a file that is set already, by either name, is kept.
+# One 640x480 depth image does not fit into Fast DDS's default shared memory: see config/fastdds_shm.xml. Jazzy reads the
+# older name only, Kilted the newer, and warns of the older. A file that is set already, by either name, is kept.
 _awr_profile="${FASTDDS_DEFAULT_PROFILES_FILE:-${FASTRTPS_DEFAULT_PROFILES_FILE:-$_awr_root/config/fastdds_shm.xml}}"
-export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_awr_profile}"
-export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_awr_profile}"
+case "${ROS:-kilted}" in
+  jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="$_awr_profile" ;;
+  *) export FASTDDS_DEFAULT_PROFILES_FILE="$_awr_profile" ;;
+esac
 
 if [ -f "$_awr_root/install$_awr_suffix/local_setup.bash" ]; then
   source "$_awr_root/install$_awr_suffix/local_setup.bash"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.ros.middleware import missing_profile_variables, profile_path
+from awr_ros.ros.middleware import missing_profile, profile_path
 
 WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5    # [s]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -150,7 +150,7 @@ class Session:
     def __enter__(self):
         # A domain of its own: nothing of this reaches a robot in the same network, nothing of that one is measured.
         os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
-        os.environ.update(missing_profile_variables(profile_path()))
+        os.environ.update(missing_profile(profile_path()))
         try:
             self._start()
         except BaseException:

@@ -13,11 +13,10 @@ import pytest
 from ament_index_python.packages import get_package_share_directory
 
 from awr_ros.ros.camera_preset import load_preset, preset_file, preset_names
+from awr_ros.ros.middleware import PROFILE_VARIABLES, profile_variable
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS = SHARE / 'launch' / 'cameras'
-# Fast DDS 3 reads the first, Fast DDS 2 the second.
-PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 SHM = str(SHARE / 'config' / 'fastdds_shm.xml')
 # A driver's launch file: arguments that drivers have and that tracker.launch.py has too, with the driver's defaults.
 DRIVER = '''
@@ -59,7 +58,7 @@ def launch(monkeypatch):
     import launch
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
-    for name in PROFILES:
+    for name in PROFILE_VARIABLES:
         monkeypatch.setenv(name, '')        # so that monkeypatch puts back what the launch files set
         monkeypatch.delenv(name)
     nodes, notes = [], []
@@ -80,7 +79,7 @@ def launch(monkeypatch):
 
         def execute(self, context):
             node = plain(self.options, context)
-            nodes.append({**node, 'profiles': [os.environ.get(name) for name in PROFILES], 'remappings': dict(node.get('remappings', ()))})
+            nodes.append({**node, 'profile': os.environ.get(profile_variable()), 'remappings': dict(node.get('remappings', ()))})
 
     class LogInfo(launch.Action):
         def __init__(self, *, msg):
@@ -129,7 +128,7 @@ def test_without_arguments_only_the_tracker_starts(launch):
     assert tracker['parameters'][0] == str(SHARE / 'config' / 'tracker.yaml')
     assert changed(tracker) == {'use_sim_time': False}
     assert tracker['arguments'] == ['--ros-args', '--log-level', 'tracker:=info']
-    assert tracker['profiles'] == [SHM, SHM]
+    assert tracker['profile'] == SHM
 
 
 def test_arguments_reach_the_tracker(launch, tmp_path):
@@ -167,15 +166,15 @@ def test_what_cannot_be_is_refused_with_the_name_and_the_value(launch, name, val
     assert name in str(refusal.value) and value in str(refusal.value)
 
 
-@pytest.mark.parametrize('name', PROFILES)
-def test_profile_of_the_user_is_kept_and_read_by_every_fast_dds(launch, monkeypatch, name):
+@pytest.mark.parametrize('name', PROFILE_VARIABLES)
+def test_profile_of_the_user_is_kept_and_named_as_it_is_read(launch, monkeypatch, name):
     monkeypatch.setenv(name, '/mine.xml')
-    assert launch('tracker.launch.py')[0]['profiles'] == ['/mine.xml', '/mine.xml']
-    assert launch('tracker.launch.py', fastdds_profile=SHM)[0]['profiles'] == [SHM, SHM]
+    assert launch('tracker.launch.py')[0]['profile'] == '/mine.xml'
+    assert launch('tracker.launch.py', fastdds_profile=SHM)[0]['profile'] == SHM
 
 
 def test_no_profile_on_request(launch):
-    assert launch('tracker.launch.py', fastdds_profile='none')[0]['profiles'] == [None, None]
+    assert launch('tracker.launch.py', fastdds_profile='none')[0]['profile'] is None
 
 
 def test_synthetic_camera(launch):
@@ -183,7 +182,7 @@ def test_synthetic_camera(launch):
     camera, tracker = one(nodes, 'synthetic_camera'), one(nodes, 'tracker')
     assert camera['namespace'] == tracker['namespace'] == 'here'
     assert camera['parameters'] == [{'num_hands': 2, 'rate': 30.0, 'seed': 0, 'repeat': 0.0, 'best_effort': True}]
-    assert camera['profiles'] == tracker['profiles'] == [SHM, SHM]
+    assert camera['profile'] == tracker['profile'] == SHM
     assert tracker['remappings']['depth/image'] == 'depth/image'
 
 
@@ -215,7 +214,7 @@ def test_camera_with_its_driver(launch, packages, name):
     assert {argument: values[argument] for argument, *_ in preset.arguments} == {
         argument: default for argument, default, _ in preset.arguments}
     assert tracker['remappings'] == {'depth/image': preset.depth_topic, 'depth/camera_info': preset.info_topic}
-    assert driver['profiles'] == tracker['profiles'] == [SHM, SHM]
+    assert driver['profile'] == tracker['profile'] == SHM
     for argument, *_ in preset.arguments:
         if not argument.endswith('_file'):
             nodes = launch('tracker.launch.py', camera=name, **{argument: 'of the user'})
