@@ -12,6 +12,8 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE_S = 2.0             # no message for so long is worth a word
+START_UP_S = 15.0           # so long a camera may take to its first image, on a busy machine too
+INFO_START_UP_S = 5.0       # and so long from its first image to its first camera_info
 GAPS, FEWEST_GAPS = 100, 20     # stamp gaps that are looked at for lost images, at most and at least
 FEWEST_PERIODS = 50         # of the camera that must have passed: in fewer a single image is worth a warning
 JITTER_SHARE = 0.25         # of gaps below 0.6 periods that a jittering camera has at most
@@ -113,8 +115,9 @@ class Health:
     def __init__(self, now):
         self.counts = Counts()
         self._gaps = StampGaps()
-        self._last_image = self._last_info = self._last_processed = self._last_hand = now
-        self._infos = 0
+        self._started = self._last_image = self._last_info = self._last_processed = self._last_hand = now
+        self._first_image, self._infos = math.nan, 0
+        self.waiting = ''               # what the start-up waits for, as of the last report
         self._refusal, self._refused_at = '', -math.inf
         self._notes = {}                # text: when it was last noted
         self._hands = 0
@@ -124,6 +127,8 @@ class Health:
     def image_received(self, stamp_s, now, age_s=math.nan):
         """age_s: the ROS clock minus the stamp [s]; NaN when there is no stamp."""
         self.counts.received += 1
+        if self.counts.received == 1:
+            self._first_image = now
         self._last_image, self._age_s = now, age_s
         self._gaps.add(stamp_s)
 
@@ -172,12 +177,20 @@ class Health:
         (image_topic, image_publishers), (info_topic, info_publishers) = situation.sources
         image_silence, info_silence = now - self._last_image, now - self._last_info
         recent = max(SILENCE_S, seconds)        # also on a machine too busy to report in time, everything is told once
-        if image_silence > SILENCE_S:
+        self.waiting = ''
+        if image_silence > SILENCE_S and not self.counts.received and now - self._started <= START_UP_S:
+            self.waiting = f'waiting for the first image on {image_topic}: {image_publishers}'
+        elif image_silence > SILENCE_S:
             found.append((ERROR, f'no image on {image_topic} for {image_silence:.0f} s: '
                                  f'{image_publishers}'))
-        if not self._infos and info_silence > SILENCE_S:
-            found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
-                                 f'{info_publishers}'))
+        if self.counts.received and not self._infos:
+            if now - self._first_image > INFO_START_UP_S:
+                found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
+                                     f'{info_publishers}'))
+            else:
+                self.waiting = f'waiting for the first camera_info on {info_topic}: {info_publishers}'
+        if self.waiting:
+            found.append((OK, self.waiting))
         if now - self._refused_at < recent:
             count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
             found.append((ERROR, f'{count}: {self._refusal}'))
@@ -206,7 +219,7 @@ class Health:
         if taken and new.dropped / taken > DROPPED_SHARE:
             found.append((WARN, f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
                                 f'one takes {self._processing_ms:.0f} ms'))
-        if now - self._last_processed > SILENCE_S:
+        if now - self._last_processed > SILENCE_S and not self.waiting:
             found.append((WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input'))
         elif now - self._last_hand > SILENCE_S:
             found.append((OK, f'no hand for {now - self._last_hand:.0f} s'))

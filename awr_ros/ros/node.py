@@ -29,7 +29,7 @@ from awr_ros.hand_markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, messages, parameters
 from awr_ros.ros.adaptive_subscription import STEADY
-from awr_ros.ros.camera_input import CameraInput
+from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.diagnostics import Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
@@ -158,7 +158,7 @@ class TrackerNode(LifecycleNode):
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
-        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info)
+        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info, self._health.input_started_anew)
         self._external = ExternalPlaces(self)
         self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
@@ -239,6 +239,8 @@ class TrackerNode(LifecycleNode):
         troubles = [status.message for status in message.status if status.level != DiagnosticStatus.OK]
         if troubles and self._input:        # who looks at the terminal only shall know it too
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
+        elif self._input and self._health.waiting:
+            self.get_logger().info(self._health.waiting, throttle_duration_sec=REPEAT_S)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_pub.publish(message)
 
@@ -247,6 +249,8 @@ class TrackerNode(LifecycleNode):
     def _process(self, frame, dropped):
         try:
             self._track(frame, dropped)
+        except NoCameraInfo:
+            pass                        # the first images of a camera: reported when it lasts, see Health
         except BadInput as error:
             self._health.refused(str(error), time.monotonic())
         except Exception as error:      # whatever one image does to the tracker, the next one gets its chance

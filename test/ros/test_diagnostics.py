@@ -43,12 +43,30 @@ def test_all_is_well():
 
 def test_silence_is_named_with_topic_and_publishers():
     health = Health(0.0)
-    status = health.report('tracker', ACTIVE, 1.0)[0]
-    assert status.level == DiagnosticStatus.OK, 'a second of silence is nothing yet'
-    status = health.report('tracker', ACTIVE, 3.0)[0]
+    now = diagnostics.START_UP_S + 1
+    status, tracking = health.report('tracker', ACTIVE, now)
     assert status.level == DiagnosticStatus.ERROR and status.name == 'tracker: input'
-    assert 'no image on /cam/depth for 3 s: published by cam' in status.message
-    assert 'no camera_info on /cam/info for 3 s: published by cam' in status.message
+    assert 'no image on /cam/depth for 16 s: published by cam' in status.message
+    assert tracking.level == DiagnosticStatus.WARN
+
+
+def test_a_start_up_is_waited_for_in_words_and_without_a_warning():
+    health = Health(0.0)
+    for now, words in ((1.0, 'ok'), (14.0, 'waiting for the first image on /cam/depth: published by cam')):
+        input_, tracking = health.report('tracker', ACTIVE, now)
+        assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
+        assert input_.message == words and health.waiting == words.removeprefix('ok')
+
+
+def test_camera_info_may_come_some_seconds_after_the_first_image():
+    health = Health(0.0)
+    for index in range(round(8 / PERIOD)):
+        health.image_received(1000 + index * PERIOD, 10 + index * PERIOD)
+    input_, tracking = health.report('tracker', ACTIVE, 14.9)
+    assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
+    assert input_.message == health.waiting == 'waiting for the first camera_info on /cam/info: published by cam'
+    status = health.report('tracker', ACTIVE, 18.0)[0]
+    assert status.level == DiagnosticStatus.ERROR and 'no camera_info on /cam/info for 18 s: published by cam' in status.message
 
 
 def test_a_camera_that_stops_is_named():
