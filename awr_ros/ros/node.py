@@ -16,6 +16,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy import get_rmw_implementation_identifier
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
@@ -40,6 +42,8 @@ from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 
 REPEAT_S = 10.0             # what is wrong is logged at most so often
+# Parameters qos_overrides./tracker/hands.publisher.reliability and the like, for each output.
+OVERRIDABLE = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY])
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,12 @@ class TrackerNode(LifecycleNode):
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(1.0, self._report, clock=STEADY)      # simulated time may rest, and that is to be said too
+        parameters.warn_of_unknown(self)
 
     def _publisher(self, message_type, topic, depth=10):
         """A publisher that notices who cannot hear it."""
         events = PublisherEventCallbacks(incompatible_qos=lambda _: self._unserved.add(publisher))
-        publisher = self.create_publisher(message_type, topic, depth, event_callbacks=events)
+        publisher = self.create_publisher(message_type, topic, depth, event_callbacks=events, qos_overriding_options=OVERRIDABLE)
         return publisher
 
     # ---- lifecycle -------------------------------------------------------------------------------------------------
@@ -320,7 +325,7 @@ def main():
         node = TrackerNode()
         node.autostart()
         return node
-    return run(start)
+    return run(start, parameters.usage('tracker', 'Tracks hands on depth/image with depth/camera_info and publishes ~/hands.'))
 
 
 if __name__ == '__main__':

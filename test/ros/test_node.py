@@ -162,6 +162,17 @@ def test_no_driver_is_asked_for_what_it_does_not_offer(bench, node, qos):
     assert not refused
 
 
+def test_the_quality_of_service_of_each_output_is_a_parameter(bench, tracker):
+    overrides = {'reliability': 'best_effort', 'durability': 'transient_local', 'depth': 3}
+    node = bench.add(TrackerNode(tracker_factory=lambda values: tracker, parameter_overrides=[
+        Parameter(f'qos_overrides./tracker/hands.publisher.{policy}', value=value) for policy, value in overrides.items()]))
+    offered, = node.get_publishers_info_by_topic('/tracker/hands')
+    assert (offered.qos_profile.reliability, offered.qos_profile.durability) == (ReliabilityPolicy.BEST_EFFORT,
+                                                                                 DurabilityPolicy.TRANSIENT_LOCAL)
+    for topic in ('tracker/hands', 'tracker/markers', 'tracker/poses', 'tracker/stats', 'tracker/debug/image', 'diagnostics'):
+        assert node.has_parameter(f'qos_overrides./{topic}.publisher.reliability')
+
+
 # ---- bad input -----------------------------------------------------------------------------------------------------
 
 BAD_IMAGES = {
