@@ -107,6 +107,7 @@ class Situation:
     unserved: tuple[str, ...] = ()          # subscribers of ours that get nothing, in words
     waiting: str = ''                       # what the external finder waits for, said while no hand is tracked
     lost_advice: str = ''                   # what can be done about images that are lost on the way
+    hardware: str = ''                      # what tells this camera from others: the topic of its images
 
 
 class Health:
@@ -168,9 +169,13 @@ class Health:
             level = WARN
             if situation.failure:
                 level, why = ERROR, f'{why}: {situation.failure}'
-            return [status(f'{name}: input', [(OK, 'not listening')], {}),
-                    status(f'{name}: tracking', [(level, why)], {'engine': situation.engine})]
-        return [self._input(name, situation, new, seconds, now), self._tracking(name, situation, new, seconds, now)]
+            report = [status(f'{name}: input', [(OK, 'not listening')], {}),
+                      status(f'{name}: tracking', [(level, why)], {'engine': situation.engine})]
+        else:
+            report = [self._input(name, situation, new, seconds, now), self._tracking(name, situation, new, seconds, now)]
+        for part in report:
+            part.hardware_id = situation.hardware
+        return report
 
     def _input(self, name, situation, new, seconds, now):
         found = []

@@ -33,6 +33,7 @@ from awr_ros.ros import conversions, messages, parameters
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
@@ -52,7 +53,7 @@ class Frame:
     image: Image | CompressedImage
     received: int           # images received up to and with this one
     arrived_s: float        # monotonic clock
-    age_s: float            # arrival minus stamp; NaN when the stamp is 0
+    age_s: float            # arrival minus stamp; NaN when either is not known
 
 
 def load_tracker(values: parameters.Parameters):
@@ -88,6 +89,7 @@ class TrackerNode(LifecycleNode):
         self._poses_pub = self._publisher(PoseArray, '~/poses')
         self._debug_pub = self._publisher(Image, '~/debug/image', depth=1)
         self._stats_pub = self._publisher(TrackerStats, '~/stats')
+        self._detections = DetectionPublishers(self._publisher)
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
@@ -191,7 +193,8 @@ class TrackerNode(LifecycleNode):
         if worker is None:              # it was on its way when listening ended
             return
         stamp_s = conversions.stamp_seconds(image.header.stamp)
-        age_s = self.get_clock().now().nanoseconds * 1e-9 - stamp_s if stamp_s else math.nan
+        now_s = self.get_clock().now().nanoseconds * 1e-9       # 0: simulated time, but no /clock yet
+        age_s = now_s - stamp_s if stamp_s and now_s else math.nan
         self._health.image_received(stamp_s, arrived_s, age_s)
         worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
 
@@ -230,7 +233,7 @@ class TrackerNode(LifecycleNode):
     def _report(self):
         now = time.monotonic()
         situation = Situation(state=self._state, failure=self._failure, enabled=self._enabled, engine=self._engine,
-                              unserved=tuple(text for publisher in tuple(self._unserved)
+                              hardware=self.resolve_topic_name('depth/image'), unserved=tuple(text for publisher in tuple(self._unserved)
                                              for text in unserved_subscribers(self, publisher)))
         if self._input is not None:
             camera, frame = self._input.camera, self._input.image_frame
@@ -293,6 +296,7 @@ class TrackerNode(LifecycleNode):
             self._frames.publish(message, self._values.tf_prefix)
         if self._poses_pub.get_subscription_count():
             self._poses_pub.publish(conversions.pose_array(message))
+        self._detections.publish(message)
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))

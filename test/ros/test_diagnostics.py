@@ -221,6 +221,12 @@ def test_gpu_memory_is_told_while_torch_uses_one(monkeypatch):
     assert diagnostics.gpu_memory() == {'GPU memory of this node [MiB]': 700, 'GPU memory free [MiB]': '3072 of 8192'}
 
 
+def test_the_hardware_is_named_whether_active_or_not():
+    for situation in (ACTIVE, replace(ACTIVE, state='inactive')):
+        for status in Health(0.0).report('tracker', replace(situation, hardware='/cam/depth'), 1.0):
+            assert status.hardware_id == '/cam/depth'
+
+
 def test_not_active_says_why():
     failed = Situation(state='unconfigured', failure='no such file: x.pt', enabled=True, sources=(), engine='not loaded',
                        camera_notes=())
