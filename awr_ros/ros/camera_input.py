@@ -10,18 +10,23 @@ from awr_ros.ros.conversions import BadInput
 AFTER_STAMP = 12            # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
 
 
+class NoCameraInfo(BadInput):
+    """An image came before the first CameraInfo."""
+
+
 class CameraInput:
     """Subscribes to depth/image, or what image_transport compresses of it, and to depth/camera_info.
 
     The two are not synchronised: a latched, slow or differently stamped info would never find its image.
     """
 
-    def __init__(self, node, image_transport, on_image, on_info):
+    def __init__(self, node, image_transport, on_image, on_info, on_renewal):
+        """on_renewal: called when the subscription to the images started anew, see AdaptiveSubscription."""
         if image_transport == TRANSPORT:        # below the image's name after remapping, as image_transport has it
             topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
-            self._images = AdaptiveSubscription(node, CompressedImage, f'{topic}/{TRANSPORT}')
+            self._images = AdaptiveSubscription(node, CompressedImage, f'{topic}/{TRANSPORT}', on_renewal=on_renewal)
         else:
-            self._images = AdaptiveSubscription(node, Image, 'depth/image')
+            self._images = AdaptiveSubscription(node, Image, 'depth/image', on_renewal=on_renewal)
         self._tell_info, self._info, self._info_bytes = on_info, None, b''
         self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info', raw=True)
         self._infos.registerCallback(self._on_info)
@@ -47,9 +52,10 @@ class CameraInput:
         return tuple((s.topic, s.describe_publishers()) for s in (self._images, self._infos))
 
     def camera_for(self, image, info, distortion):
-        """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises BadInput."""
+        """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises NoCameraInfo then, and
+        BadInput for what cannot be used."""
         if info is None:
-            raise BadInput('no camera_info yet')
+            raise NoCameraInfo('no camera_info yet')
         frame, known = image.header.frame_id, self._read_with
         if known is None or known[0] is not info or known[1:] != (frame, distortion):
             self.camera, self.notes, self.image_frame, self._read_with = None, (), frame, None

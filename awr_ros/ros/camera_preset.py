@@ -41,6 +41,13 @@ def load_preset(path: Path):
     return runpy.run_path(str(path))['PRESET']
 
 
+def declared_arguments(path: Path) -> set[str]:
+    """Return the names of the arguments that a camera's launch file declares itself."""
+    from launch.actions import DeclareLaunchArgument
+    description = runpy.run_path(str(path))['generate_launch_description']()
+    return {entity.name for entity in description.entities if isinstance(entity, DeclareLaunchArgument)}
+
+
 def require_package(package, purpose, install):
     """The share folder of an installed ROS package.
 

@@ -12,37 +12,77 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE_S = 2.0             # no message for so long is worth a word
-GAPS = 100                  # stamp gaps that are looked at for lost images
+START_UP_S = 15.0           # so long a camera may take to its first image, on a busy machine too
+INFO_START_UP_S = 5.0       # and so long from its first image to its first camera_info
+GAPS, FEWEST_GAPS = 100, 20     # stamp gaps that are looked at for lost images, at most and at least
+FEWEST_PERIODS = 50         # of the camera that must have passed: in fewer a single image is worth a warning
+JITTER_SHARE = 0.25         # of gaps below 0.6 periods that a jittering camera has at most
+NEIGHBOURS = 4              # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
 ODD_AGE_S = 5.0             # of an image on arrival: worth a word, but a bag replayed without its clock works well
-SHM_HINT = ('large images need a larger shared memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to '
-            'config/fastdds_shm.xml of awr_ros for the camera driver and for this node')
 
 
 class StampGaps:
-    """Images that never arrived, seen as gaps between the stamps of those that did."""
+    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time that passed has room for."""
 
     def __init__(self):
-        self._last = None
-        self._gaps = deque(maxlen=GAPS)
+        self._stamps = deque(maxlen=GAPS + 1)       # [s], in the order of arrival
 
-    def add(self, stamp_s):
-        if self._last is not None and 0 < stamp_s - self._last < LONGEST_GAP_S:
-            self._gaps.append(stamp_s - self._last)
-        self._last = stamp_s
+    def add(self, stamp_s: float) -> None:
+        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's loop)."""
+        if self._stamps and stamp_s < self._stamps[-1] - LONGEST_GAP_S:
+            self._stamps.clear()
+        self._stamps.append(stamp_s)
 
-    def period_s(self):
-        """The camera's period [s]: a short gap, because most gaps may be long. NaN before the first gaps."""
-        return float(np.percentile(self._gaps, 10)) if len(self._gaps) >= 10 else math.nan
+    def clear(self) -> None:
+        """Begin anew: what is missing up to here was not lost on the way."""
+        self._stamps.clear()
 
-    def lost_share(self):
-        """Share of the last images that never arrived, [0,1]; NaN before the first gaps."""
-        period = self.period_s()
-        if not math.isfinite(period):
+    def _gaps(self):
+        """(N,) float64 [s]: the times between the images in the order of their stamps, without repeated stamps."""
+        return np.diff(np.unique(np.array(self._stamps, np.float64)))
+
+    def period_s(self) -> float:
+        """Return the period of the camera [s], NaN before the first gaps."""
+        gaps = self._gaps()
+        return _period(gaps[gaps < LONGEST_GAP_S])
+
+    def lost_share(self) -> float:
+        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps.
+
+        A long gap alone is no loss: the image behind it may be late, or the one before it early. So the images of the long gap
+        and its neighbours are counted together, against the periods of the camera that they span.
+        """
+        gaps, period = self._gaps(), self.period_s()
+        pauses = gaps >= LONGEST_GAP_S
+        if not math.isfinite(period) or gaps[~pauses].sum() < FEWEST_PERIODS * period:
             return math.nan
-        lost = sum(max(0, int(gap / period + 0.3) - 1) for gap in self._gaps)   # 1.7 periods: late rather than lost
-        return lost / (lost + len(self._gaps))
+        long = (gaps > 1.7 * period) & ~pauses
+        long[:NEIGHBOURS] = long[-NEIGHBOURS:] = False          # not all of their neighbours are known
+        near_long = np.convolve(long, np.ones(2 * NEIGHBOURS + 1), 'same') > 0.5
+        apart = gaps[~near_long & ~pauses]
+        if len(apart) >= FEWEST_GAPS:           # among these none is missing: their mean is steadier than the median
+            period = apart.mean()
+        lost = sum(max(0, int(gaps[run].sum() / period + 0.3) - len(gaps[run])) for run in _runs(near_long & ~pauses))
+        return lost / (lost + int((~pauses).sum()))
+
+
+def _period(gaps):
+    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then most images are lost."""
+    if len(gaps) < FEWEST_GAPS:
+        return math.nan
+    short = gaps
+    while len(short) > JITTER_SHARE * len(gaps):
+        period = np.percentile(short, 50, method='lower')
+        short = gaps[gaps < 0.6 * period]
+    return float(np.median(gaps[gaps < 1.5 * period]))      # of one period each
+
+
+def _runs(chosen):
+    """The slices of an array of booleans that are true throughout."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]])))
+    return [slice(first, end) for first, end in edges.reshape(-1, 2)]
 
 
 @dataclass
@@ -66,6 +106,8 @@ class Situation:
     lens: str = ''                          # what the camera_info says of the lens, and what is done about it
     unserved: tuple[str, ...] = ()          # subscribers of ours that get nothing, in words
     waiting: str = ''                       # what the external finder waits for, said while no hand is tracked
+    lost_advice: str = ''                   # what can be done about images that are lost on the way
+    hardware: str = ''                      # what tells this camera from others: the topic of its images
 
 
 class Health:
@@ -74,8 +116,9 @@ class Health:
     def __init__(self, now):
         self.counts = Counts()
         self._gaps = StampGaps()
-        self._last_image = self._last_info = self._last_processed = self._last_hand = now
-        self._infos = 0
+        self._started = self._last_image = self._last_info = self._last_processed = self._last_hand = now
+        self._first_image, self._infos = math.nan, 0
+        self.waiting = ''               # what the start-up waits for, as of the last report
         self._refusal, self._refused_at = '', -math.inf
         self._notes = {}                # text: when it was last noted
         self._hands = 0
@@ -85,8 +128,14 @@ class Health:
     def image_received(self, stamp_s, now, age_s=math.nan):
         """age_s: the ROS clock minus the stamp [s]; NaN when there is no stamp."""
         self.counts.received += 1
+        if self.counts.received == 1:
+            self._first_image = now
         self._last_image, self._age_s = now, age_s
         self._gaps.add(stamp_s)
+
+    def input_started_anew(self):
+        """The subscription was renewed: the camera's images meanwhile were not lost on the way."""
+        self._gaps.clear()
 
     def info_received(self, now):
         self._infos += 1
@@ -120,21 +169,33 @@ class Health:
             level = WARN
             if situation.failure:
                 level, why = ERROR, f'{why}: {situation.failure}'
-            return [status(f'{name}: input', [(OK, 'not listening')], {}),
-                    status(f'{name}: tracking', [(level, why)], {'engine': situation.engine})]
-        return [self._input(name, situation, new, seconds, now), self._tracking(name, situation, new, seconds, now)]
+            report = [status(f'{name}: input', [(OK, 'not listening')], {}),
+                      status(f'{name}: tracking', [(level, why)], {'engine': situation.engine})]
+        else:
+            report = [self._input(name, situation, new, seconds, now), self._tracking(name, situation, new, seconds, now)]
+        for part in report:
+            part.hardware_id = situation.hardware
+        return report
 
     def _input(self, name, situation, new, seconds, now):
         found = []
         (image_topic, image_publishers), (info_topic, info_publishers) = situation.sources
         image_silence, info_silence = now - self._last_image, now - self._last_info
         recent = max(SILENCE_S, seconds)        # also on a machine too busy to report in time, everything is told once
-        if image_silence > SILENCE_S:
+        self.waiting = ''
+        if image_silence > SILENCE_S and not self.counts.received and now - self._started <= START_UP_S:
+            self.waiting = f'waiting for the first image on {image_topic}: {image_publishers}'
+        elif image_silence > SILENCE_S:
             found.append((ERROR, f'no image on {image_topic} for {image_silence:.0f} s: '
                                  f'{image_publishers}'))
-        if not self._infos and info_silence > SILENCE_S:
-            found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
-                                 f'{info_publishers}'))
+        if self.counts.received and not self._infos:
+            if now - self._first_image > INFO_START_UP_S:
+                found.append((ERROR, f'no camera_info on {info_topic} for {info_silence:.0f} s: '
+                                     f'{info_publishers}'))
+            else:
+                self.waiting = f'waiting for the first camera_info on {info_topic}: {info_publishers}'
+        if self.waiting:
+            found.append((OK, self.waiting))
         if now - self._refused_at < recent:
             count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
             found.append((ERROR, f'{count}: {self._refusal}'))
@@ -143,7 +204,7 @@ class Health:
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
             found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
-                                f'are lost on the way; {SHM_HINT}'))
+                                f'are lost on the way; {situation.lost_advice}'))
         found += [(WARN, note) for note in situation.camera_notes]
         if abs(self._age_s) > ODD_AGE_S:
             found.append((OK, f"images are stamped {abs(self._age_s):.0f} s {'before' if self._age_s > 0 else 'after'} the clock of "
@@ -163,7 +224,7 @@ class Health:
         if taken and new.dropped / taken > DROPPED_SHARE:
             found.append((WARN, f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
                                 f'one takes {self._processing_ms:.0f} ms'))
-        if now - self._last_processed > SILENCE_S:
+        if now - self._last_processed > SILENCE_S and not self.waiting:
             found.append((WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input'))
         elif now - self._last_hand > SILENCE_S:
             found.append((OK, f'no hand for {now - self._last_hand:.0f} s'))

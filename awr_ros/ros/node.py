@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy import get_rmw_implementation_identifier
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
@@ -28,16 +31,20 @@ from awr_ros.hand_markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, messages, parameters
 from awr_ros.ros.adaptive_subscription import STEADY
-from awr_ros.ros.camera_input import CameraInput
+from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
+from awr_ros.ros.middleware import lost_images_advice
 from awr_ros.ros.process import run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 
 REPEAT_S = 10.0             # what is wrong is logged at most so often
+# Parameters qos_overrides./tracker/hands.publisher.reliability and the like, for each output.
+OVERRIDABLE = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY])
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Frame:
     image: Image | CompressedImage
     received: int           # images received up to and with this one
     arrived_s: float        # monotonic clock
-    age_s: float            # arrival minus stamp; NaN when the stamp is 0
+    age_s: float            # arrival minus stamp; NaN when either is not known
 
 
 def load_tracker(values: parameters.Parameters):
@@ -82,15 +89,17 @@ class TrackerNode(LifecycleNode):
         self._poses_pub = self._publisher(PoseArray, '~/poses')
         self._debug_pub = self._publisher(Image, '~/debug/image', depth=1)
         self._stats_pub = self._publisher(TrackerStats, '~/stats')
+        self._detections = DetectionPublishers(self._publisher)
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(1.0, self._report, clock=STEADY)      # simulated time may rest, and that is to be said too
+        parameters.warn_of_unknown(self)
 
     def _publisher(self, message_type, topic, depth=10):
         """A publisher that notices who cannot hear it."""
         events = PublisherEventCallbacks(incompatible_qos=lambda _: self._unserved.add(publisher))
-        publisher = self.create_publisher(message_type, topic, depth, event_callbacks=events)
+        publisher = self.create_publisher(message_type, topic, depth, event_callbacks=events, qos_overriding_options=OVERRIDABLE)
         return publisher
 
     # ---- lifecycle -------------------------------------------------------------------------------------------------
@@ -156,7 +165,7 @@ class TrackerNode(LifecycleNode):
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
-        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info)
+        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info, self._health.input_started_anew)
         self._external = ExternalPlaces(self)
         self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
@@ -184,7 +193,8 @@ class TrackerNode(LifecycleNode):
         if worker is None:              # it was on its way when listening ended
             return
         stamp_s = conversions.stamp_seconds(image.header.stamp)
-        age_s = self.get_clock().now().nanoseconds * 1e-9 - stamp_s if stamp_s else math.nan
+        now_s = self.get_clock().now().nanoseconds * 1e-9       # 0: simulated time, but no /clock yet
+        age_s = now_s - stamp_s if stamp_s and now_s else math.nan
         self._health.image_received(stamp_s, arrived_s, age_s)
         worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
 
@@ -223,11 +233,12 @@ class TrackerNode(LifecycleNode):
     def _report(self):
         now = time.monotonic()
         situation = Situation(state=self._state, failure=self._failure, enabled=self._enabled, engine=self._engine,
-                              unserved=tuple(text for publisher in tuple(self._unserved)
+                              hardware=self.resolve_topic_name('depth/image'), unserved=tuple(text for publisher in tuple(self._unserved)
                                              for text in unserved_subscribers(self, publisher)))
         if self._input is not None:
             camera, frame = self._input.camera, self._input.image_frame
             situation = replace(situation, sources=self._input.sources(), camera_notes=self._input.notes,
+                                lost_advice=lost_images_advice(get_rmw_implementation_identifier()),
                                 lens=camera.lens if camera else 'unknown')
             if self._values.finder == 'external' and frame is not None:
                 situation = replace(situation, waiting=self._external.note(frame, now))
@@ -236,6 +247,8 @@ class TrackerNode(LifecycleNode):
         troubles = [status.message for status in message.status if status.level != DiagnosticStatus.OK]
         if troubles and self._input:        # who looks at the terminal only shall know it too
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
+        elif self._input and self._health.waiting:
+            self.get_logger().info(self._health.waiting, throttle_duration_sec=REPEAT_S)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_pub.publish(message)
 
@@ -244,6 +257,8 @@ class TrackerNode(LifecycleNode):
     def _process(self, frame, dropped):
         try:
             self._track(frame, dropped)
+        except NoCameraInfo:
+            pass                        # the first images of a camera: reported when it lasts, see Health
         except BadInput as error:
             self._health.refused(str(error), time.monotonic())
         except Exception as error:      # whatever one image does to the tracker, the next one gets its chance
@@ -281,6 +296,7 @@ class TrackerNode(LifecycleNode):
             self._frames.publish(message, self._values.tf_prefix)
         if self._poses_pub.get_subscription_count():
             self._poses_pub.publish(conversions.pose_array(message))
+        self._detections.publish(message)
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
@@ -313,7 +329,7 @@ def main():
         node = TrackerNode()
         node.autostart()
         return node
-    return run(start)
+    return run(start, parameters.usage('tracker', 'Tracks hands on depth/image with depth/camera_info and publishes ~/hands.'))
 
 
 if __name__ == '__main__':

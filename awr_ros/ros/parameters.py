@@ -7,9 +7,11 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from awr_ros.compressed_depth import TRANSPORT
 from awr_ros.depth_camera import DISTORTION_CHOICES
 from awr_ros.ros.conversions import MM_PER_M
+from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed
 from awr_ros.tracker_config import FINDERS, TrackerConfig
 
+TYPES = {bool: 'true or false', int: 'a whole number', float: 'a number with a decimal point', str: 'text'}
 LIVE, WHEN_INACTIVE, AT_START = 'live', 'while not active', 'at start'
 
 
@@ -34,6 +36,26 @@ class Parameter:
         elif self.range:
             descriptor.integer_range = [IntegerRange(from_value=self.range[0], to_value=self.range[1])]
         return descriptor
+
+    def check(self, value: object) -> None:
+        """Raise ValueError with what to write for a value of the wrong type or range."""
+        kind, wanted = type(self.default), TYPES[type(self.default)]
+        limits = f', {self.range[0]:g} to {self.range[1]:g}' if self.range else ''
+        if kind is float and type(value) is int:
+            raise ValueError(f'parameter {self.name} is {value}, expected {wanted}{limits}: write {float(value)}')
+        if type(value) is not kind:
+            shown = f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else value
+            remedy = f": write '{shown}' in quotes" if kind is str and value is not None else ''
+            raise ValueError(f'parameter {self.name} is {shown}, expected {wanted}{limits}{remedy}')
+        if self.range and not self.range[0] <= value <= self.range[1]:
+            raise ValueError(f'parameter {self.name} is {value}, expected {wanted}{limits}')
+
+    def usage(self) -> str:
+        """One line for --help."""
+        limits = f", one of {', '.join(self.choices)}" if self.choices else \
+            f', {self.range[0]:g} to {self.range[1]:g}' if self.range else ''
+        default = f'{self.default}'.lower() if isinstance(self.default, bool) else self.default
+        return f"  {self.name}:={default if default != '' else '...'}  {self.description}{limits}"
 
 
 DEFAULTS = TrackerConfig()
@@ -136,9 +158,31 @@ class Parameters:
                              smoothing_beta=self.smoothing_beta / MM_PER_M)
 
 
-def declare(node):
-    """Declare TABLE on a node. Values of the wrong type or range raise rclpy's exceptions, which name the parameter."""
-    node.declare_parameters('', [(p.name, p.default, p.descriptor()) for p in TABLE])
+def given(node) -> dict[str, object]:
+    """Return the parameters that the command line and parameter files give to a node, {name: value}, declared or not."""
+    return {name: parameter.value for name, parameter in node._parameter_overrides.items()}     # rclpy shows them nowhere else
+
+
+def declare(node, table=TABLE) -> None:
+    """Declare a table on a node. Values of the wrong type or range raise ValueError, which says what to write."""
+    values = given(node)
+    for parameter in table:
+        if parameter.name in values:
+            parameter.check(values[parameter.name])
+    node.declare_parameters('', [(p.name, p.default, p.descriptor()) for p in table])
+
+
+def warn_of_unknown(node) -> None:
+    """Log a warning for each parameter that is given to a node but declared nowhere; to be called when all are declared."""
+    known = [name for name in node.get_parameters_by_prefix('') if name]
+    for line in unknown_parameters(sorted(given(node)), sorted(known)):
+        node.get_logger().warning(line)
+
+
+def usage(program: str, does: str, table=TABLE) -> str:
+    """Return what --help prints."""
+    return '\n'.join([f'usage: ros2 run awr_ros {program} [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM:=TO ...]', '',
+                      does, '', 'parameters with their defaults:', *(parameter.usage() for parameter in table)])
 
 
 def read(node, changes=()):

@@ -3,16 +3,25 @@ import gc
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from awr_ros.ros.parameter_files import nodes_of_file, parameter_files, unused_files
 
 try:
     from rclpy.experimental import EventsExecutor
 except ImportError:             # rclpy before 7.1.4
     EventsExecutor = None
+
+CONFIGURATION_REFUSED = 78      # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
+# What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of qos_overrides are RuntimeErrors.
+REFUSALS = (ValueError, RuntimeError, ParameterException, NameValidationException, InvalidQosOverridesError)
 
 
 def make_executor():
@@ -30,22 +39,35 @@ def spare_garbage_collector():
     gc.freeze()
 
 
-def run(make_node):
+def run(make_node, usage):
     """Spin the node that make_node() returns until SIGINT or SIGTERM. Returns the exit status.
 
-    Unusable parameters (ValueError, rclpy's exceptions) end the start with one line that names them.
+    usage: what --help prints. What the node cannot be started with (arguments, parameters, parameter files) ends the start with
+    one line that names it, and CONFIGURATION_REFUSED.
     """
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
+        for file in parameter_files(sys.argv):
+            nodes_of_file(file)         # before rclpy looks at the command line
+        own_arguments = remove_ros_args(sys.argv)[1:]
+        if {'-h', '--help'} & set(own_arguments):
+            print(usage)
+            return 0
+        if own_arguments:
+            raise ValueError(f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p NAME:=VALUE, "
+                             '--help lists them')
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-    except (ValueError, ParameterException) as error:
-        print(f'cannot start: {error}', file=sys.stderr)
-        rclpy.shutdown()
-        return 1
+        for line in unused_files(sys.argv, node.get_fully_qualified_name()):
+            node.get_logger().warning(line)
+    except REFUSALS as error:
+        print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
+        with suppress(Exception):       # a node that is half made may fail to be destroyed: the reason is said already
+            rclpy.try_shutdown()
+        return CONFIGURATION_REFUSED
     spare_garbage_collector()
     executor = make_executor()
     executor.add_node(node)

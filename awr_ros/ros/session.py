@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from awr_ros.ros.middleware import missing_profile, profile_path
+
 WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5    # [s]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_ms', 'latency_ms')     # of TrackerStats
@@ -148,7 +150,7 @@ class Session:
     def __enter__(self):
         # A domain of its own: nothing of this reaches a robot in the same network, nothing of that one is measured.
         os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
-        os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile_path())
+        os.environ.update(missing_profile(profile_path()))
         try:
             self._start()
         except BaseException:
@@ -238,12 +240,6 @@ def end(processes):
                 pass
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def profile_path():
-    """The Fast DDS profile as installed by colcon."""
-    from ament_index_python.packages import get_package_share_directory
-    return str(Path(get_package_share_directory('awr_ros')) / 'config' / 'fastdds_shm.xml')
 
 
 def exit_on_endings():

@@ -7,7 +7,6 @@ import threading
 
 import cv2
 import torch
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
@@ -19,10 +18,20 @@ except ImportError:             # ROS from wheels
     from awr_ros.ros.stand_ins import CvBridge
 
 from awr_ros.msg import HandArray
+from awr_ros.ros import parameters
 from awr_ros.ros.conversions import info_from_intrinsics, true_hand_array
+from awr_ros.ros.parameters import AT_START, Parameter
 from awr_ros.ros.process import run
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
+TABLE = (
+    Parameter('rate', 30.0, 'images per second [Hz]', AT_START, range=(1.0, 120.0)),
+    Parameter('num_hands', 1, 'hands in view', AT_START, range=(1, 2)),
+    Parameter('seed', 0, 'the same seed gives the same movement', AT_START, range=(0, 2**31)),
+    Parameter('repeat', 0.0, 'render only so much movement [s], then show it backwards and forwards, which leaves the CPU to the '
+              'tracker; 0: always render', AT_START, range=(0.0, 60.0)),
+    Parameter('best_effort', False, 'publish as best effort, as some camera drivers do', AT_START),
+)
 AHEAD = 30          # images rendered ahead of time: an image that takes longer than a period delays no other
 
 
@@ -30,15 +39,10 @@ class SyntheticCameraNode(Node):
     """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of publication."""
 
     def __init__(self, **node_options):
+        self._renderer = None           # rclpy destroys a node that is refused its parameters, too
         super().__init__('synthetic_camera', **node_options)
-        rate = self._declare('rate', 30.0, 'images per second [Hz]', FloatingPointRange(from_value=1.0, to_value=120.0))
-        num_hands = self._declare('num_hands', 1, 'hands in view', IntegerRange(from_value=1, to_value=2))
-        seed = self._declare('seed', 0, 'the same seed gives the same movement',
-                             IntegerRange(from_value=0, to_value=2**31))
-        repeat = self._declare('repeat', 0.0, 'render only so much movement [s], then show it backwards and forwards, which '
-                               'leaves the CPU to the tracker; 0: always render',
-                               FloatingPointRange(from_value=0.0, to_value=60.0))
-        best_effort = self._declare('best_effort', False, 'publish as best effort, as some camera drivers do')
+        parameters.declare(self, TABLE)
+        rate, num_hands, seed, repeat, best_effort = (self.get_parameter(parameter.name).value for parameter in TABLE)
 
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         qos = QoSProfile(depth=5, reliability=reliability)
@@ -52,15 +56,8 @@ class SyntheticCameraNode(Node):
         self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed, repeat), daemon=True)
         self._renderer.start()
         self.create_timer(1.0 / rate, self._publish)
+        parameters.warn_of_unknown(self)
         self.get_logger().info(f'{num_hands} hand(s) at {rate:g} Hz on {self._image_pub.topic_name}')
-
-    def _declare(self, name, default, description, range_=None):
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        if isinstance(range_, FloatingPointRange):
-            descriptor.floating_point_range = [range_]
-        elif range_ is not None:
-            descriptor.integer_range = [range_]
-        return self.declare_parameter(name, default, descriptor).value
 
     def _render(self, rate, num_hands, seed, repeat_s):
         # One thread is enough for 30 Hz, and two would fight with the tracker for the cores.
@@ -120,13 +117,15 @@ class SyntheticCameraNode(Node):
         self._truth_pub.publish(truth)
 
     def destroy_node(self):
-        self._stop.set()
-        self._renderer.join()
+        if self._renderer is not None:
+            self._stop.set()
+            self._renderer.join()
         super().destroy_node()
 
 
 def main():
-    return run(SyntheticCameraNode)
+    return run(SyntheticCameraNode, parameters.usage('synthetic_camera', 'Publishes rendered depth/image and depth/camera_info of '
+                                                     'moving hands, and their true joints on ~/truth.', TABLE))
 
 
 if __name__ == '__main__':

@@ -16,16 +16,16 @@ PRESET = CameraPreset(
     frame='camera_depth_optical_frame',
     package='ros_gz_bridge',
     install='sudo apt install ros-{distro}-ros-gz-bridge',
-    forwards=('depth_topic', 'info_topic'),
+    forwards=('depth_topic', 'info_topic', 'output'),
     sim_time=True,
 )
 
 
 def start(context):
     require_package(PRESET.package, 'a Gazebo camera', PRESET.install)
-    depth, info = (LaunchConfiguration(name).perform(context) for name in PRESET.forwards)
+    depth, info, output = (LaunchConfiguration(name).perform(context) for name in PRESET.forwards)
     # '[': from Gazebo to ROS only.
-    return [Node(package='ros_gz_bridge', executable='parameter_bridge', name='depth_camera_bridge', output='screen',
+    return [Node(package='ros_gz_bridge', executable='parameter_bridge', name='depth_camera_bridge', output=output,
                  arguments=[f'{depth}@sensor_msgs/msg/Image[gz.msgs.Image',
                             f'{info}@sensor_msgs/msg/CameraInfo[gz.msgs.CameraInfo',
                             '/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock'])]
@@ -35,5 +35,6 @@ def generate_launch_description():
     return LaunchDescription([
         DeclareLaunchArgument('depth_topic', default_value=PRESET.depth_topic, description='depth image in Gazebo and ROS'),
         DeclareLaunchArgument('info_topic', default_value=PRESET.info_topic, description='its camera info'),
+        DeclareLaunchArgument('output', default_value='screen', description='where it prints: screen, log or both'),
         OpaqueFunction(function=start),
     ])

@@ -1,11 +1,11 @@
 """Rendered hands, no hardware needed; where their joints truly are is on synthetic_camera/truth."""
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
 from awr_ros.ros.camera_preset import CameraPreset
+from awr_ros.ros.launch_arguments import boolean, end_if_refused, number
 
 PRESET = CameraPreset(
     depth_topic='depth/image',              # relative: in the namespace of its tracker
@@ -13,7 +13,7 @@ PRESET = CameraPreset(
     frame='synthetic_camera_depth_optical_frame',
     package='awr_ros',
     install='it is this package: source its workspace',
-    forwards=('namespace',),
+    forwards=('namespace', 'output', 'log_level'),
 )
 # (name, default, type, description); the ranges are the node's own.
 PARAMETERS = (('num_hands', '1', int, 'hands in view, 1 or 2'),
@@ -23,13 +23,26 @@ PARAMETERS = (('num_hands', '1', int, 'hands in view, 1 or 2'),
               ('best_effort', 'false', bool, 'publish as best effort, as some camera drivers do'))
 
 
+
+def parameter(name, text, kind):
+    return boolean(name, text) if kind is bool else number(name, text, kind)
+
+
+def start(context):
+    namespace, output, log_level = (LaunchConfiguration(name).perform(context) for name in PRESET.forwards)
+    logger = '.'.join(part for part in (*namespace.split('/'), 'synthetic_camera') if part)
+    return [Node(package='awr_ros', executable='synthetic_camera', name='synthetic_camera', namespace=namespace, output=output,
+                 on_exit=end_if_refused, arguments=['--ros-args', '--log-level', f'{logger}:={log_level}'],
+                 parameters=[{name: parameter(name, LaunchConfiguration(name).perform(context), kind)
+                              for name, _, kind, _ in PARAMETERS}])]
+
+
 def generate_launch_description():
     return LaunchDescription([
         DeclareLaunchArgument('namespace', default_value='', description='namespace of the camera'),
+        DeclareLaunchArgument('output', default_value='screen', description='where it prints: screen, log or both'),
+        DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal'),
         *(DeclareLaunchArgument(name, default_value=default, description=description)
           for name, default, _, description in PARAMETERS),
-        Node(package='awr_ros', executable='synthetic_camera', name='synthetic_camera',
-             namespace=LaunchConfiguration('namespace'), output='screen',
-             parameters=[{name: ParameterValue(LaunchConfiguration(name), value_type=type_)
-                          for name, _, type_, _ in PARAMETERS}]),
+        OpaqueFunction(function=start),
     ])

@@ -139,5 +139,8 @@ class Diagnostics:
 
 
 @pytest.fixture
-def diagnostics(bench):
+def diagnostics(bench, monkeypatch):
+    """Without the patience that a start-up needs."""
+    monkeypatch.setattr('awr_ros.ros.diagnostics.START_UP_S', 2.0)
+    monkeypatch.setattr('awr_ros.ros.diagnostics.INFO_START_UP_S', 0.5)
     return Diagnostics(bench)

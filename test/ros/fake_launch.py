@@ -109,13 +109,9 @@ class IncludeLaunchDescription(Action):
                 module.generate_launch_description()]
 
 
-class ParameterValue:
-    def __init__(self, value, *, value_type):
-        self.value, self.type = value, value_type
-
-    def evaluate(self, context):
-        text = perform(self.value, context)
-        return {'true': True, 'false': False}[text.lower()] if self.type is bool else self.type(text)
+class Shutdown(Action):
+    def __init__(self, *, reason):
+        self.reason = reason
 
 
 def install(monkeypatch):
@@ -124,12 +120,11 @@ def install(monkeypatch):
         'launch': dict(LaunchDescription=LaunchDescription, Action=Action, LaunchContext=Context),
         'launch.actions': dict(LogInfo=None) | {cls.__name__: cls for cls in (
             DeclareLaunchArgument, SetLaunchConfiguration, UnsetLaunchConfiguration, SetEnvironmentVariable, OpaqueFunction,
-             GroupAction, IncludeLaunchDescription)},
+            GroupAction, IncludeLaunchDescription, Shutdown)},
         'launch.substitutions': dict(LaunchConfiguration=LaunchConfiguration),
         'launch.launch_description_sources': dict(PythonLaunchDescriptionSource=lambda path: path),
         'launch_ros': {},
         'launch_ros.actions': dict(Node=None),
-        'launch_ros.parameter_descriptions': dict(ParameterValue=ParameterValue),
     }
     for name, members in modules.items():
         module = ModuleType(name)

@@ -102,12 +102,20 @@ class Camera:
         self._images = node.create_publisher(Image, image_topic, image_qos)
         self._infos = node.create_publisher(CameraInfo, 'depth/camera_info', info_qos)
         self._stamp_s = 100.0
+        self._node = node
 
     def connected(self):
-        return self._images.get_subscription_count() > 0 and self.infos_connected()
+        return self._heard(self._images) and self.infos_connected()
 
     def infos_connected(self):
-        return self._infos.get_subscription_count() > 0
+        return self._heard(self._infos)
+
+    def _heard(self, publisher):
+        """Whether somebody listens who has seen what is offered: before, the subscription is about to start anew."""
+        offered = publisher.qos_profile
+        asked = [s.qos_profile for s in self._node.get_subscriptions_info_by_topic(publisher.topic_name)]
+        return publisher.get_subscription_count() > 0 and any(
+            (qos.reliability, qos.durability) == (offered.reliability, offered.durability) for qos in asked)
 
     def info(self, **changes):
         self._infos.publish(info(**changes))

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from awr_ros.msg import TrackerStats
 from awr_ros.ros import demo, session, synthetic_camera
 from awr_ros.ros.conversions import hand_array
+from awr_ros.ros.process import CONFIGURATION_REFUSED
 
 MS = 1_000_000
 
@@ -139,10 +140,52 @@ def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
     assert run.alive() == []
 
 
-def test_start_up_faults_end_with_the_name_of_the_parameter():
-    done = subprocess.run([sys.executable, '-m', 'awr_ros.ros.node', '--ros-args', '-p', 'side:=both'],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "side is 'both'" in done.stderr and 'Traceback' not in done.stderr
+@pytest.fixture
+def start_node(tmp_path):
+    """start_node('node' or 'synthetic_camera', arguments, parameter file in words) runs a node that ends by itself."""
+    def start(module, *arguments, file=None):
+        if file is not None:
+            (tmp_path / 'mine.yaml').write_text(file)
+            arguments = (*arguments, '--ros-args', '--params-file', str(tmp_path / 'mine.yaml'))
+        return subprocess.run([sys.executable, '-m', f'awr_ros.ros.{module}', *arguments], capture_output=True, text=True, timeout=60)
+    return start
+
+
+REFUSED = {
+    'a choice': ('node', ['side:=both'], "parameter side is 'both', expected one of auto, left, right"),
+    'a range': ('synthetic_camera', ['num_hands:=3'], 'parameter num_hands is 3, expected a whole number, 1 to 2'),
+    'a word': ('synthetic_camera', ['num_hands:=two'], "parameter num_hands is 'two', expected a whole number, 1 to 2"),
+    'an integer': ('node', ['max_depth:=2'], 'parameter max_depth is 2, expected a number with a decimal point, 0.05 to 5: write 2.0'),
+    'a qos override': ('node', ['qos_overrides./tracker/hands.publisher.reliability:=perhaps'], 'perhaps'),
+}
+
+
+@pytest.mark.parametrize('module, parameters, words', REFUSED.values(), ids=REFUSED)
+def test_a_start_that_is_refused_is_one_line_that_names_the_parameter(start_node, module, parameters, words):
+    done = start_node(module, '--ros-args', *(word for parameter in parameters for word in ('-p', parameter)))
+    assert done.returncode == CONFIGURATION_REFUSED
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith('cannot start: ') and words in lines[0], done.stderr
+
+
+def test_a_parameter_file_that_cannot_be_read_is_one_line_that_says_what_to_write(start_node):
+    done = start_node('node', file='tracker:\n  max_hands: 1\n')
+    assert done.returncode == CONFIGURATION_REFUSED and len(done.stderr.splitlines()) == 1
+    assert "mine.yaml: 'max_hands' stands outside of ros__parameters: write 'ros__parameters:'" in done.stderr
+
+
+@pytest.mark.parametrize('arguments', [['--ros-args', '-r', 'x'], ['max_hands:=1']])
+def test_a_command_line_that_cannot_be_read_leaves_no_traceback(start_node, arguments):
+    done = start_node('node', *arguments)
+    assert done.returncode == CONFIGURATION_REFUSED
+    assert 'cannot start: ' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('module', ['node', 'synthetic_camera'])
+def test_help_lists_the_parameters_and_starts_nothing(start_node, module):
+    done = start_node(module, '--help')
+    assert done.returncode == 0 and not done.stderr
+    assert 'usage: ros2 run awr_ros' in done.stdout and {'node': 'max_hands:=2', 'synthetic_camera': 'num_hands:=1'}[module] in done.stdout
 
 
 def test_installed_program_ends_in_good_order(tmp_path):

@@ -4,13 +4,14 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from awr_ros.ros import diagnostics
 from awr_ros.ros.diagnostics import Health, Situation, StampGaps
 
-ACTIVE = Situation(state='active', failure='', enabled=True, engine='cpu, torch, small.pt', camera_notes=(),
+ACTIVE = Situation(state='active', failure='', enabled=True, engine='cpu, torch, small.pt', camera_notes=(), lost_advice='export A=b',
                    sources=(('/cam/depth', 'published by cam'), ('/cam/info', 'published by cam')))
 PERIOD = 1 / 30
 
@@ -42,12 +43,30 @@ def test_all_is_well():
 
 def test_silence_is_named_with_topic_and_publishers():
     health = Health(0.0)
-    status = health.report('tracker', ACTIVE, 1.0)[0]
-    assert status.level == DiagnosticStatus.OK, 'a second of silence is nothing yet'
-    status = health.report('tracker', ACTIVE, 3.0)[0]
+    now = diagnostics.START_UP_S + 1
+    status, tracking = health.report('tracker', ACTIVE, now)
     assert status.level == DiagnosticStatus.ERROR and status.name == 'tracker: input'
-    assert 'no image on /cam/depth for 3 s: published by cam' in status.message
-    assert 'no camera_info on /cam/info for 3 s: published by cam' in status.message
+    assert 'no image on /cam/depth for 16 s: published by cam' in status.message
+    assert tracking.level == DiagnosticStatus.WARN
+
+
+def test_a_start_up_is_waited_for_in_words_and_without_a_warning():
+    health = Health(0.0)
+    for now, words in ((1.0, 'ok'), (14.0, 'waiting for the first image on /cam/depth: published by cam')):
+        input_, tracking = health.report('tracker', ACTIVE, now)
+        assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
+        assert input_.message == words and health.waiting == words.removeprefix('ok')
+
+
+def test_camera_info_may_come_some_seconds_after_the_first_image():
+    health = Health(0.0)
+    for index in range(round(8 / PERIOD)):
+        health.image_received(1000 + index * PERIOD, 10 + index * PERIOD)
+    input_, tracking = health.report('tracker', ACTIVE, 14.9)
+    assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
+    assert input_.message == health.waiting == 'waiting for the first camera_info on /cam/info: published by cam'
+    status = health.report('tracker', ACTIVE, 18.0)[0]
+    assert status.level == DiagnosticStatus.ERROR and 'no camera_info on /cam/info for 18 s: published by cam' in status.message
 
 
 def test_a_camera_that_stops_is_named():
@@ -73,16 +92,64 @@ def test_lost_images_are_named_with_their_share_and_a_remedy(keep, share):
         assert status.message == 'ok'
         return
     assert status.level == DiagnosticStatus.WARN
-    assert 'lost on the way' in status.message and 'FASTDDS_DEFAULT_PROFILES_FILE' in status.message
+    assert 'lost on the way; export A=b' in status.message
     assert health._gaps.lost_share() == pytest.approx(share, abs=0.02)
 
 
+def shares(stamps):
+    """What is said to be lost after each stamp, without the NaN before the first gaps."""
+    gaps, said = StampGaps(), []
+    for stamp in stamps:
+        gaps.add(stamp)
+        said.append(gaps.lost_share())
+    return np.array([share for share in said if not math.isnan(share)])
+
+
 def test_jitter_and_pauses_are_no_loss():
-    gaps, stamp = StampGaps(), 0.0
+    stamps, stamp = [], 0.0
     for index in range(300):
         stamp += PERIOD * (1 + 0.2 * (-1) ** index) + (5.0 if index % 50 == 0 else 0)
-        gaps.add(stamp)
-    assert gaps.lost_share() == 0
+        stamps.append(stamp)
+    assert shares(stamps).max() == 0
+
+
+@pytest.mark.parametrize('jitter', ['normal', 'uniform'])
+def test_a_jittering_camera_that_loses_nothing_is_never_warned_of(jitter):
+    rng = np.random.default_rng(0)
+    offsets = rng.normal(0, 0.15, 3000) if jitter == 'normal' else rng.uniform(-0.35, 0.35, 3000)
+    said = shares(np.sort((np.arange(3000) + offsets) * PERIOD))
+    assert said.max() <= diagnostics.LOST_SHARE and said.mean() < 0.002
+
+
+def test_late_images_are_no_loss_whether_they_are_stamped_late_or_overtaken():
+    times = np.arange(600) * PERIOD
+    late = times.copy()
+    late[::20] += 0.8 * PERIOD              # a long gap, then a short one
+    late[7::60] += 2.5 * PERIOD             # and one that holds up the next two, which come close behind it
+    late[8::60] += 1.6 * PERIOD
+    late[9::60] += 0.7 * PERIOD
+    assert shares(late).max() < diagnostics.LOST_SHARE
+    overtaken = times.copy()
+    overtaken[10::30], overtaken[11::30] = times[11::30], times[10::30]
+    assert shares(overtaken).max() == 0
+    twice = np.repeat(times, 2)             # two publishers of the same images
+    assert shares(twice).max() == 0
+
+
+@pytest.mark.parametrize('share', [0.05, 0.3, 0.6])
+def test_losses_are_counted_between_jitter_and_late_images(share):
+    rng = np.random.default_rng(1)
+    stamps = (np.arange(2000) + rng.normal(0, 0.1, 2000)) * PERIOD
+    said = shares(stamps[rng.random(2000) >= share])[100:]
+    assert said.mean() == pytest.approx(share, abs=0.05)
+
+
+def test_images_missed_while_the_subscription_started_anew_are_no_loss():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    health.input_started_anew()
+    now = stream(health, 1.0, start=now + 0.3)
+    assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
 
 
 def test_unknown_before_the_first_gaps():
@@ -152,6 +219,12 @@ def test_gpu_memory_is_told_while_torch_uses_one(monkeypatch):
                            memory_reserved=lambda: 700 * 2**20)
     monkeypatch.setitem(sys.modules, 'torch', SimpleNamespace(cuda=cuda))
     assert diagnostics.gpu_memory() == {'GPU memory of this node [MiB]': 700, 'GPU memory free [MiB]': '3072 of 8192'}
+
+
+def test_the_hardware_is_named_whether_active_or_not():
+    for situation in (ACTIVE, replace(ACTIVE, state='inactive')):
+        for status in Health(0.0).report('tracker', replace(situation, hardware='/cam/depth'), 1.0):
+            assert status.hardware_id == '/cam/depth'
 
 
 def test_not_active_says_why():

@@ -7,16 +7,19 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_launch
 import pytest
 from ament_index_python.packages import get_package_share_directory
 
 from awr_ros.ros.camera_preset import load_preset, preset_file, preset_names
+from awr_ros.ros.middleware import PROFILE_VARIABLES, profile_variable
+from awr_ros.ros.process import CONFIGURATION_REFUSED
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS = SHARE / 'launch' / 'cameras'
-PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+SHM = str(SHARE / 'config' / 'fastdds_shm.xml')
 # A driver's launch file: arguments that drivers have and that tracker.launch.py has too, with the driver's defaults.
 DRIVER = '''
 from launch import LaunchDescription
@@ -57,7 +60,7 @@ def launch(monkeypatch):
     import launch
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
-    for name in (PROFILE, 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+    for name in PROFILE_VARIABLES:
         monkeypatch.setenv(name, '')        # so that monkeypatch puts back what the launch files set
         monkeypatch.delenv(name)
     nodes, notes = [], []
@@ -78,7 +81,7 @@ def launch(monkeypatch):
 
         def execute(self, context):
             node = plain(self.options, context)
-            nodes.append({**node, 'profile': os.environ.get(PROFILE), 'remappings': dict(node.get('remappings', ()))})
+            nodes.append({**node, 'profile': os.environ.get(profile_variable()), 'remappings': dict(node.get('remappings', ()))})
 
     class LogInfo(launch.Action):
         def __init__(self, *, msg):
@@ -127,7 +130,7 @@ def test_without_arguments_only_the_tracker_starts(launch):
     assert tracker['parameters'][0] == str(SHARE / 'config' / 'tracker.yaml')
     assert changed(tracker) == {'use_sim_time': False}
     assert tracker['arguments'] == ['--ros-args', '--log-level', 'tracker:=info']
-    assert tracker['profile'] == str(SHARE / 'config' / 'fastdds_shm.xml')
+    assert tracker['profile'] == SHM
 
 
 def test_arguments_reach_the_tracker(launch, tmp_path):
@@ -157,23 +160,76 @@ def test_a_compressed_topic_is_taken_for_its_image(launch):
 
 @pytest.mark.parametrize('name, value', [('camera', 'kinect'), ('device', 'gpu0'), ('max_hands', '0'), ('max_hands', '5'),
                                          ('max_hands', 'two'), ('weights', '/nowhere.pt'), ('params_file', '/nowhere.yaml'),
-                                         ('fastdds_profile', '/nowhere.xml'), ('rviz', 'yes'), ('use_sim_time', '1'),
-                                         ('log_level', 'loud')])
+                                         ('fastdds_profile', '/nowhere.xml'), ('rviz', 'yes'), ('use_sim_time', '2'), ('respawn', 'maybe'),
+                                         ('autostart', 'no'), ('output', 'paper'), ('log_level', 'loud')])
 def test_what_cannot_be_is_refused_with_the_name_and_the_value(launch, name, value):
     with pytest.raises(RuntimeError) as refusal:
         launch('tracker.launch.py', **{name: value})
     assert name in str(refusal.value) and value in str(refusal.value)
 
 
-def test_profile_of_the_user_is_kept(launch, monkeypatch):
-    monkeypatch.setenv(PROFILE, '/mine.xml')
+@pytest.mark.parametrize('name', PROFILE_VARIABLES)
+def test_profile_of_the_user_is_kept_and_named_as_it_is_read(launch, monkeypatch, name):
+    monkeypatch.setenv(name, '/mine.xml')
     assert launch('tracker.launch.py')[0]['profile'] == '/mine.xml'
-    own = str(SHARE / 'config' / 'fastdds_shm.xml')
-    assert launch('tracker.launch.py', fastdds_profile=own)[0]['profile'] == own
+    assert launch('tracker.launch.py', fastdds_profile=SHM)[0]['profile'] == SHM
 
 
 def test_no_profile_on_request(launch):
     assert launch('tracker.launch.py', fastdds_profile='none')[0]['profile'] is None
+
+
+@pytest.mark.parametrize('text, value', [('true', True), ('True', True), ('1', True), ('false', False), ('False', False), ('0', False)])
+def test_booleans_are_written_as_ros_takes_them(launch, text, value):
+    camera, tracker = launch('tracker.launch.py', camera='synthetic', best_effort=text, use_sim_time=text, respawn=text,
+                             autostart=text)
+    assert camera['parameters'][0]['best_effort'] is value
+    assert changed(tracker) == {'use_sim_time': value, 'autostart': value} and tracker['respawn'] is value
+
+
+def test_output_and_log_level_are_for_all_nodes_of_this_package(launch):
+    camera, tracker = launch('synthetic.launch.py', namespace='here', output='log', log_level='warn')
+    assert camera['output'] == tracker['output'] == 'log'
+    assert camera['arguments'] == ['--ros-args', '--log-level', 'here.synthetic_camera:=warn']
+    assert tracker['arguments'] == ['--ros-args', '--log-level', 'here.tracker:=warn']
+
+
+def test_the_launch_ends_when_a_node_refuses_its_parameters_and_for_nothing_else(launch):
+    from launch.actions import Shutdown
+    for node in launch('synthetic.launch.py'):
+        ending, = node['on_exit'](SimpleNamespace(returncode=CONFIGURATION_REFUSED, process_name='tracker-1'), None)
+        assert isinstance(ending, Shutdown)
+        for status in (0, 1, -11):
+            assert not node['on_exit'](SimpleNamespace(returncode=status, process_name='tracker-1'), None)
+
+
+@pytest.mark.parametrize('name, value, words', [('num_hands', 'two', "num_hands is 'two', expected a whole number"),
+                                                ('rate', 'fast', "rate is 'fast', expected a number"),
+                                                ('best_effort', 'no', "best_effort is 'no', expected true or false")])
+def test_parameters_of_the_synthetic_camera_are_named_when_they_are_wrong(launch, name, value, words):
+    with pytest.raises(RuntimeError, match=words):
+        launch('synthetic.launch.py', **{name: value})
+
+
+def on_the_line(launch, monkeypatch, file, *arguments, named=None):
+    """What is noted when a launch file is started with these arguments, as `ros2 launch awr_ros FILE NAME:=VALUE ...`."""
+    monkeypatch.setattr('sys.argv', ['/opt/ros/jazzy/bin/ros2', 'launch', 'awr_ros', named or file, *arguments])
+    launch(file, **dict(argument.split(':=') for argument in arguments))
+    return [note for note in launch.notes if ':=' in note]
+
+
+def test_arguments_that_nothing_takes_are_named_with_the_nearest_name(launch, packages, monkeypatch):
+    assert on_the_line(launch, monkeypatch, 'tracker.launch.py', 'max_hand:=1', 'depth_topic:=/d') == [
+        'max_hand:=1 has no effect: there is no argument max_hand, did you mean max_hands?']
+    assert on_the_line(launch, monkeypatch, 'synthetic.launch.py', 'nonsense:=3', 'num_hands:=2') == [
+        'nonsense:=3 has no effect: there is no argument nonsense; --show-args lists them']
+    assert on_the_line(launch, monkeypatch, 'tracker.launch.py', 'num_hands:=2'), 'without the synthetic camera'
+    # Another launch file that includes ours has arguments of its own.
+    assert not on_the_line(launch, monkeypatch, 'tracker.launch.py', 'robot:=arm', named='bringup.launch.py')
+    packages('orbbec_camera', {'gemini_330_series.launch.py': DRIVER.format(package='orbbec_camera', names=('serial_number',))})
+    assert on_the_line(launch, monkeypatch, 'tracker.launch.py', 'camera:=orbbec', 'serial_number:=1', 'depth_topics:=/d',
+                       'orbbec_model:=gemini_330_series', 'enable_color:=true') == [
+        'depth_topics:=/d goes to the driver orbbec_camera, did you mean depth_topic?']
 
 
 def test_synthetic_camera(launch):
@@ -181,7 +237,7 @@ def test_synthetic_camera(launch):
     camera, tracker = one(nodes, 'synthetic_camera'), one(nodes, 'tracker')
     assert camera['namespace'] == tracker['namespace'] == 'here'
     assert camera['parameters'] == [{'num_hands': 2, 'rate': 30.0, 'seed': 0, 'repeat': 0.0, 'best_effort': True}]
-    assert camera['profile'] == tracker['profile'] == str(SHARE / 'config' / 'fastdds_shm.xml')
+    assert camera['profile'] == tracker['profile'] == SHM
     assert tracker['remappings']['depth/image'] == 'depth/image'
 
 
@@ -213,7 +269,7 @@ def test_camera_with_its_driver(launch, packages, name):
     assert {argument: values[argument] for argument, *_ in preset.arguments} == {
         argument: default for argument, default, _ in preset.arguments}
     assert tracker['remappings'] == {'depth/image': preset.depth_topic, 'depth/camera_info': preset.info_topic}
-    assert driver['profile'] == tracker['profile'] == str(SHARE / 'config' / 'fastdds_shm.xml')
+    assert driver['profile'] == tracker['profile'] == SHM
     for argument, *_ in preset.arguments:
         if not argument.endswith('_file'):
             nodes = launch('tracker.launch.py', camera=name, **{argument: 'of the user'})

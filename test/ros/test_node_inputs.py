@@ -16,7 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
 from awr_ros.camera import Intrinsics
-from awr_ros.msg import HandArray
+from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, external
 from awr_ros.ros.node import TrackerNode
 from awr_ros.ros.wrist_frames import tf_is_installed, wrist_transforms
@@ -306,6 +306,18 @@ def test_the_picture_shows_what_the_tracker_saw(bench, compressed_camera):
 def test_diagnostics_come_while_simulated_time_rests(bench, tracker, diagnostics):
     start_node(bench, tracker, use_sim_time=True)
     diagnostics.until('no image on /depth/image', 'input', DiagnosticStatus.ERROR)
+
+
+def test_before_the_first_clock_the_age_of_an_image_is_not_known(bench, tracker):
+    node = start_node(bench, tracker, use_sim_time=True)
+    stats = bench.listen(TrackerStats, 'tracker/stats')
+    camera = Camera(bench.client)
+    bench.until(lambda: camera.connected() and node._stats_pub.get_subscription_count(), 'the node to find the camera')
+    camera.info()
+    bench.until(lambda: node._info, 'camera_info')
+    camera.image()
+    bench.until(lambda: stats, 'stats')
+    assert math.isnan(stats[0].input_age_ms)
 
 
 def test_images_without_a_frame_are_named(camera, diagnostics):

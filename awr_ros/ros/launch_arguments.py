@@ -1,0 +1,62 @@
+"""What the launch files of this package make of their arguments, which come as text."""
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from awr_ros.ros.process import CONFIGURATION_REFUSED
+
+BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}        # as launch's own conditions have it
+OWN_FILES = ('tracker.launch.py', 'synthetic.launch.py')
+
+
+def boolean(name: str, text: str, expected: str = 'true or false') -> bool:
+    """Return the boolean that an argument says. Raises RuntimeError, which `ros2 launch` prints as one line."""
+    if text.lower() not in BOOLEANS:
+        raise RuntimeError(f"{name} is '{text}', expected {expected}")
+    return BOOLEANS[text.lower()]
+
+
+def number(name: str, text: str, kind: type) -> int | float:
+    """Return the number that an argument says, of `kind` int or float. Raises RuntimeError."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise RuntimeError(f"{name} is '{text}', expected a {'whole ' if kind is int else ''}number") from None
+
+
+def existing_file(name: str, text: str) -> str:
+    """Return the path of a file that is there. Raises RuntimeError."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise RuntimeError(f"{name} is '{text}': no such file")
+    return str(path)
+
+
+def unknown_arguments(command: Sequence[str], known: Iterable[str], others_go_to: str = '') -> list[str]:
+    """Return a line for each argument on the command line that nothing takes.
+
+    command: sys.argv of `ros2 launch`; one that does not name a launch file of OWN_FILES has arguments of its own. known: the
+    names that are taken. others_go_to: who takes all other arguments, unless they are nearly the name of a known one.
+    """
+    if not any(Path(word).name in OWN_FILES for word in command):
+        return []
+    lines, known = [], sorted(known)
+    for word in command:
+        name, assigned, _ = word.partition(':=')
+        if not assigned or name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8 if others_go_to else 0.6)
+        hint = f', did you mean {near[0]}?' if near else ''
+        if not others_go_to:
+            lines.append(f'{word} has no effect: there is no argument {name}{hint or "; --show-args lists them"}')
+        elif near:
+            lines.append(f'{word} goes to {others_go_to}{hint}')
+    return lines
+
+
+def end_if_refused(event, _context):
+    """Launch's on_exit of a node: end the whole launch when the node cannot use its parameters."""
+    from launch.actions import Shutdown
+    if event.returncode == CONFIGURATION_REFUSED:
+        return [Shutdown(reason=f'{event.process_name} refused its parameters')]
+    return []
