@@ -90,7 +90,7 @@ def track(images, tracker, outputs, progress=iter):
             try:
                 depth_mm, intrinsics = frame.load()
                 if order.add(frame.time_s) == LATE:
-                    raise BadInput(f'its stamp is {order.behind_s(frame.time_s):.3f} s older than that of an image before it')
+                    raise BadInput(f'its stamp is {order.behind_s:.3f} s older than that of an image before it')
             except BadInput as error:
                 refused += 1
                 if refused <= SHOWN_REFUSALS:
