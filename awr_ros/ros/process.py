@@ -15,6 +15,9 @@ except ImportError:             # rclpy before 7.1.4
     EventsExecutor = None
 
 
+REPEAT_S = 10.0             # [s] what goes wrong in callbacks is logged at most so often
+
+
 def make_executor():
     """The executor of one thread that costs least for each message, of those that this ROS has.
 
@@ -30,10 +33,12 @@ def spare_garbage_collector():
     gc.freeze()
 
 
-def run(make_node):
+def run(make_node, keep_going=False):
     """Spin the node that make_node() returns until SIGINT or SIGTERM. Returns the exit status.
 
-    Unusable parameters (ValueError, rclpy's exceptions) end the start with one line that names them.
+    Unusable parameters (ValueError, rclpy's exceptions) end the start with one line that names them. keep_going: an exception
+    in a callback is logged and does not end the process: what others send must not. rclpy's own callbacks raise over a /clock
+    before 1970, for example, and over messages that cannot be decoded.
     """
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
     stop = threading.Event()
@@ -51,7 +56,13 @@ def run(make_node):
     executor.add_node(node)
     try:
         while not stop.is_set():
-            executor.spin_once(timeout_sec=0.2)
+            try:
+                executor.spin_once(timeout_sec=0.2)
+            except Exception as error:
+                if not keep_going or not rclpy.ok():
+                    raise
+                node.get_logger().error(f'a message could not be handled: {type(error).__name__}: {error}',
+                                        throttle_duration_sec=REPEAT_S)
     finally:
         node.destroy_node()
         rclpy.shutdown()
