@@ -2,6 +2,7 @@
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from awr_ros.camera_messages import shown
 from awr_ros.compressed_depth import TRANSPORT
 from awr_ros.depth_camera import DepthCamera
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
@@ -16,13 +17,13 @@ class CameraInput:
     The two are not synchronised: a latched, slow or differently stamped info would never find its image.
     """
 
-    def __init__(self, node, image_transport, on_image, on_info):
+    def __init__(self, node, image_transport, on_image, on_info, on_bad_info):
         if image_transport == TRANSPORT:        # below the image's name after remapping, as image_transport has it
             topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
             self._images = AdaptiveSubscription(node, CompressedImage, f'{topic}/{TRANSPORT}')
         else:
             self._images = AdaptiveSubscription(node, Image, 'depth/image')
-        self._tell_info, self._info, self._info_bytes = on_info, None, b''
+        self._tell_info, self._tell_bad_info, self._info, self._info_bytes = on_info, on_bad_info, None, None
         self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info', raw=True)
         self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
@@ -35,7 +36,12 @@ class CameraInput:
         """An info comes with every image and says the same but for its stamp; to make a message of it took 0.3 ms, just when the
         image is to be worked on."""
         if data[AFTER_STAMP:] != self._info_bytes:
-            self._info, self._info_bytes = deserialize_message(data, CameraInfo), data[AFTER_STAMP:]
+            try:
+                self._info = deserialize_message(data, CameraInfo)
+            except Exception as error:      # whatever the middleware makes of bytes that are no CameraInfo
+                self._tell_bad_info(f'{len(data)} bytes that cannot be decoded: {shown(str(error))}')
+                return
+            self._info_bytes = data[AFTER_STAMP:]
         self._tell_info(self._info)
 
     def destroy(self):
@@ -46,23 +52,23 @@ class CameraInput:
         """((topic, its publishers in words) of the images, the same of the infos)"""
         return tuple((s.topic, s.describe_publishers()) for s in (self._images, self._infos))
 
-    def camera_for(self, image, info, distortion):
+    def camera_for(self, image, info, distortion, depth_scale=1.0):
         """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises BadInput."""
         if info is None:
             raise BadInput('no camera_info yet')
         frame, known = image.header.frame_id, self._read_with
-        if known is None or known[0] is not info or known[1:] != (frame, distortion):
+        if known is None or known[0] is not info or known[1:] != (frame, distortion, depth_scale):
             self.camera, self.notes, self.image_frame, self._read_with = None, (), frame, None
-            camera = DepthCamera(info, distortion)
+            camera = DepthCamera(info, distortion, depth_scale)
             self.notes = tuple(self._odd(camera, info, frame, distortion))
-            self.camera, self._read_with = camera, (info, frame, distortion)
+            self.camera, self._read_with = camera, (info, frame, distortion, depth_scale)
         return self.camera
 
     def _odd(self, camera, info, image_frame, distortion):
         if not image_frame:
             yield 'the image has no frame_id: RViz and TF cannot place its hands'
         if info.header.frame_id != image_frame:
-            yield f"the image is in frame '{image_frame}', its camera_info in '{info.header.frame_id}'"
+            yield f'the image is in frame {shown(image_frame)}, its camera_info in {shown(info.header.frame_id)}'
         if camera.distorted and distortion == 'undistort' and 'rect' in self.topic:
-            yield (f"{self.topic} sounds rectified, but its camera_info has distortion '{info.distortion_model}', which is undone: "
+            yield (f"{self.topic} sounds rectified, but its camera_info has distortion {shown(info.distortion_model)}, which is undone: "
                    'set parameter distortion to ignore if the image is rectified already')

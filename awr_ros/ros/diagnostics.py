@@ -4,17 +4,21 @@ Times are seconds of a monotonic clock that the caller reads, so that all of it 
 """
 import math
 import sys
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from awr_ros.stamps import MAX_LATE_S
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE_S = 2.0             # no message for so long is worth a word
 GAPS = 100                  # stamp gaps that are looked at for lost images
 LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
+DISORDER_SHARE = 0.2        # of late images: their stamps no longer tell which ones are missing
 ODD_AGE_S = 5.0             # of an image on arrival: worth a word, but a bag replayed without its clock works well
 SHM_HINT = ('large images need a larger shared memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to '
             'config/fastdds_shm.xml of awr_ros for the camera driver and for this node')
@@ -24,34 +28,48 @@ class StampGaps:
     """Images that never arrived, seen as gaps between the stamps of those that did."""
 
     def __init__(self):
-        self._last = None
-        self._gaps = deque(maxlen=GAPS)
+        self._stamps = []       # [s] of the last images, sorted: an image that comes late fills its gap
+        self._late = deque(maxlen=GAPS)     # whether each of them came after a newer one
 
     def add(self, stamp_s):
-        if self._last is not None and 0 < stamp_s - self._last < LONGEST_GAP_S:
-            self._gaps.append(stamp_s - self._last)
-        self._last = stamp_s
+        if self._stamps and self._stamps[-1] - stamp_s > MAX_LATE_S:
+            self._stamps.clear()                    # time has jumped back
+        self._late.append(bool(self._stamps) and stamp_s < self._stamps[-1])
+        insort(self._stamps, stamp_s)
+        del self._stamps[:-GAPS - 1]
+
+    def _gaps(self):
+        gaps = np.diff(self._stamps)
+        return gaps[(gaps > 0) & (gaps < LONGEST_GAP_S)]
 
     def period_s(self):
         """The camera's period [s]: a short gap, because most gaps may be long. NaN before the first gaps."""
-        return float(np.percentile(self._gaps, 10)) if len(self._gaps) >= 10 else math.nan
+        gaps = self._gaps()
+        return float(np.percentile(gaps, 10)) if len(gaps) >= 10 else math.nan
 
     def lost_share(self):
-        """Share of the last images that never arrived, [0,1]; NaN before the first gaps."""
+        """Share of the last images that never arrived, [0,1]; NaN before the first gaps, and where stamps are in disorder."""
         period = self.period_s()
-        if not math.isfinite(period):
+        if not math.isfinite(period) or np.mean(self._late) > DISORDER_SHARE:
             return math.nan
-        lost = sum(max(0, int(gap / period + 0.3) - 1) for gap in self._gaps)   # 1.7 periods: late rather than lost
-        return lost / (lost + len(self._gaps))
+        # 1.7 periods: late rather than lost. After a much shorter gap one stamp is wrong, and the next gap is longer by that.
+        counts = [0 if gap < 0.3 * period else max(1, int(gap / period + 0.3)) for gap in self._gaps()]
+        return max(sum(counts) - len(counts), 0) / max(sum(counts), 1)
 
 
 @dataclass
 class Counts:
     """Of images, since activation."""
     received: int = 0
-    processed: int = 0
+    processed: int = 0      # the worker is done with it: tracked, or late
     dropped: int = 0        # a newer one came before this one's turn
     refused: int = 0        # could not be used
+    late: int = 0           # came after a newer one
+    jumps: int = 0          # times that stamps jumped back for good
+
+    @property
+    def tracked(self):
+        return self.processed - self.late
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,7 @@ class Situation:
     lens: str = ''                          # what the camera_info says of the lens, and what is done about it
     unserved: tuple[str, ...] = ()          # subscribers of ours that get nothing, in words
     waiting: str = ''                       # what the external finder waits for, said while no hand is tracked
+    clock: str = ''                         # what is wrong with the ROS clock
 
 
 class Health:
@@ -77,7 +96,9 @@ class Health:
         self._last_image = self._last_info = self._last_processed = self._last_hand = now
         self._infos = 0
         self._refusal, self._refused_at = '', -math.inf
-        self._notes = {}                # text: when it was last noted
+        self._info_refusal, self._info_refused_at = '', -math.inf
+        self._behind_s, self._late_at, self._jumped_at = 0.0, -math.inf, -math.inf      # of the last image out of order
+        self._notes = {}                # kind: (text, when it was last noted)
         self._hands = 0
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
@@ -97,9 +118,28 @@ class Health:
         self.counts.refused += 1
         self._refusal, self._refused_at = reason, now
 
-    def noted(self, reason, now):
-        """An image was used, but something about it is wrong."""
-        self._notes[reason] = now
+    def info_refused(self, reason, now):
+        """A camera_info could not be used; the one before still is."""
+        self._info_refusal, self._info_refused_at = reason, now
+
+    def late(self, behind_s, now):
+        """An image came after one that is newer by behind_s [s], and was left out."""
+        self.counts.processed += 1
+        self.counts.late += 1
+        self._behind_s, self._late_at = behind_s, now
+
+    def jumped_back(self, behind_s, now):
+        """Stamps jumped back by behind_s [s]; the image was used."""
+        self.counts.jumps += 1
+        self._behind_s, self._jumped_at = behind_s, now
+
+    def noted(self, reason, now, kind=''):
+        """An image was used, but something about it is wrong. Of one kind only the last reason is kept."""
+        self._notes[kind or reason] = reason, now
+
+    def without_hand_s(self, now):
+        """How long no hand was tracked [s]."""
+        return now - self._last_hand
 
     def processed(self, hands, dropped, processing_ms, latency_ms, now):
         self.counts.processed += 1
@@ -138,8 +178,20 @@ class Health:
         if now - self._refused_at < recent:
             count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
             found.append((ERROR, f'{count}: {self._refusal}'))
-        self._notes = {note: at for note, at in list(self._notes.items()) if now - at < recent}
-        found += [(WARN, note) for note in self._notes]
+        if now - self._info_refused_at < recent:
+            found.append((ERROR, f'camera_info refused: {self._info_refusal}'))
+        self._notes = {kind: noted for kind, noted in list(self._notes.items()) if now - noted[1] < recent}
+        found += [(WARN, text) for text, _ in self._notes.values()]
+        if now - self._late_at < recent:
+            count = f'{new.late} of {new.received} images' if new.late else 'images'
+            found.append((WARN, f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} s, images overtake one '
+                                f'another or stamps of two clocks are on {image_topic}'))
+        if now - self._jumped_at < recent:      # once is what a recording does that starts over
+            found.append((WARN if new.jumps > 1 else OK,
+                          f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so far, and hands were forgotten: a '
+                          f'recording that starts over, a clock that was set, or stamps of two clocks on {image_topic}'))
+        if situation.clock:
+            found.append((WARN, situation.clock))
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
             found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
@@ -154,7 +206,7 @@ class Health:
             'images per second': f'{new.received / seconds:.1f}', 'period from stamps [ms]':
             f'{self._gaps.period_s() * 1e3:.1f}', 'lost on the way': f'{lost:.1%}',
             'age on arrival [ms]': f'{self._age_s * 1e3:.1f}', 'lens': situation.lens,
-            'images received': self.counts.received, 'images refused': self.counts.refused,
+            'images received': self.counts.received, 'images refused': self.counts.refused, 'images late': self.counts.late,
             'last refusal': self._refusal})
 
     def _tracking(self, name, situation, new, seconds, now):
@@ -172,8 +224,8 @@ class Health:
         found += [(WARN, text) for text in situation.unserved]
         return status(f'{name}: tracking', found, {
             'engine': situation.engine, **gpu_memory(), 'hands': self._hands,
-            'images processed per second': f'{new.processed / seconds:.1f}',
-            'images processed': self.counts.processed, 'images dropped': self.counts.dropped,
+            'images processed per second': f'{new.tracked / seconds:.1f}',
+            'images processed': self.counts.tracked, 'images dropped': self.counts.dropped,
             'processing [ms]': f'{self._processing_ms:.1f}', 'latency [ms]': f'{self._latency_ms:.1f}'})
 
 
