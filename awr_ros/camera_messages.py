@@ -74,6 +74,7 @@ def intrinsics_from_info(msg, rectified=False):
     fx, fy, cx, cy = msg.k[0], msg.k[4], msg.k[2], msg.k[5]
     if rectified and msg.p[0] > 0 and msg.p[5] > 0:
         fx, fy, cx, cy = msg.p[0], msg.p[5], msg.p[2], msg.p[6]
+    fx, fy, cx, cy = map(float, (fx, fy, cx, cy))
     if not (np.all(np.isfinite([fx, fy, cx, cy])) and fx > 0 and fy > 0):
         raise BadInput(f'camera_info K has fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g}: the camera is not calibrated')
     # 0 means "no binning" and, for the ROI's size, "the whole image".

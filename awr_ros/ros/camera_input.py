@@ -9,6 +9,7 @@ from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInput
 
 AFTER_STAMP = 12            # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
+LEAST_INFO = 240            # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
 
 
 class CameraInput:
@@ -24,6 +25,7 @@ class CameraInput:
         else:
             self._images = AdaptiveSubscription(node, Image, 'depth/image')
         self._tell_info, self._tell_bad_info, self._info, self._info_bytes = on_info, on_bad_info, None, None
+        self._bad_bytes = self._why_bad = None      # of the last info that could not be decoded
         self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info', raw=True)
         self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
@@ -36,10 +38,17 @@ class CameraInput:
         """An info comes with every image and says the same but for its stamp; to make a message of it took 0.3 ms, just when the
         image is to be worked on."""
         if data[AFTER_STAMP:] != self._info_bytes:
+            if data[AFTER_STAMP:] == self._bad_bytes:       # not again: the middleware prints a line each time
+                self._tell_bad_info(self._why_bad)
+                return
             try:
+                if len(data) < LEAST_INFO:
+                    raise ValueError('too few for a CameraInfo')
                 self._info = deserialize_message(data, CameraInfo)
             except Exception as error:      # whatever the middleware makes of bytes that are no CameraInfo
-                self._tell_bad_info(f'{len(data)} bytes that cannot be decoded: {shown(str(error))}')
+                self._bad_bytes = data[AFTER_STAMP:]
+                self._why_bad = f'{len(data)} bytes that cannot be decoded: {shown(str(error))}'
+                self._tell_bad_info(self._why_bad)
                 return
             self._info_bytes = data[AFTER_STAMP:]
         self._tell_info(self._info)

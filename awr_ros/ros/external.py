@@ -2,6 +2,7 @@
 
 They are used by `finder: external`. No transform is looked up: a place must be told in the frame of the depth image.
 """
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class ExternalPlaces:
             return
         point = Place(msg.header.frame_id, self._last_s, point_mm=tuple(MM_PER_M * v for v in (msg.point.x, msg.point.y,
                                                                                                msg.point.z)))
-        others = [p for p in self._points if np.linalg.norm(np.subtract(p.point_mm, point.point_mm)) > SAME_PLACE_MM]
+        others = [p for p in self._points if math.dist(p.point_mm, point.point_mm) > SAME_PLACE_MM]
         self._points = (point, *others[:MOST_PLACES - 1])
 
     def _on_boxes(self, msg):

@@ -60,7 +60,7 @@ def test_infos_that_differ_by_their_stamps_only_are_one_and_other_ones_are_notic
 
 def test_an_info_that_cannot_be_decoded_is_named_and_the_one_before_serves(bench, camera, hands, tracker, diagnostics):
     whole = bytes(serialize_message(info()))
-    for data in (whole[:30], b'', whole[:4] + b'\xff' * 40):
+    for data in (whole[:30], whole[:-1], b'\0\0\0\1', whole[:4] + b'\xff' * 400):
         camera._infos.publish(data)
         diagnostics.until(f'camera_info refused: {len(data)} bytes that cannot be decoded', 'input', DiagnosticStatus.ERROR)
     camera.image()
