@@ -82,7 +82,8 @@ class HandPoseEstimator:
     def estimate_batch(self, depth_mm, intrinsics, requests):
         """Poses of several hands of one frame in one pass of the network.
 
-        requests: list of Request. Returns a list as long of HandPose, None where the cube is empty or too near.
+        requests: list of Request. Returns a list as long of HandPose, None where the cube is empty or too near, or where the
+        network sees a joint behind the camera: all joints that it knows are finite and in front of it.
         """
         for request in requests:
             if request.side not in SIDES:
@@ -100,12 +101,17 @@ class HandPoseEstimator:
         for i, uvdn, joint_scores, hand_score, judgement in zip(full, said.joints_uvdn, said.joint_scores, said.hand_scores,
                                                                 said.judgements):
             crop = crops[i]
+            if not np.isfinite(uvdn).all():
+                continue
             if requests[i].side != self.config.side:
                 # In the authors' crops a pixel's index, not its middle, is its coordinate.
                 uvdn = uvdn * np.float32([-1, 1, 1]) - np.float32([2 / len(crop.depth) if self.config.authors_crop else 0, 0, 0])
             if np.isnan(hand_score):                # the network does not say: how sure it is of its joints
                 hand_score = joint_scores.mean()
-            uvd = as_21_joints(crop.uvd_from_uvdn(uvdn), self.config.joint_names)
+            uvd = crop.uvd_from_uvdn(uvdn)
+            if uvd[:, 2].min() <= 0:                # a cube around a near centre reaches behind the camera
+                continue
+            uvd = as_21_joints(uvd, self.config.joint_names)
             joint_scores = as_21_joints(joint_scores[:, None], self.config.joint_names)[:, 0]
             u0, v0, u1, v1 = crop.window
             poses[i] = HandPose(intrinsics.uvd_to_xyz(uvd).astype(np.float32), uvd.astype(np.float32), joint_scores,

@@ -10,6 +10,7 @@ from awr_ros.finder import find_candidates
 from awr_ros.learned_finder import LEAST_SCORE, Candidate, LearnedFinder
 from awr_ros.skeleton import SIDES
 from awr_ros.smoothing import OneEuro
+from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
@@ -83,6 +84,7 @@ class HandTracker:
         self.timings = Timings()
         self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
         self._start_weights = estimator.config.start or START_OF_CLOSENESS
+        self.late = 0                   # frames that came after a newer one
         self.reset()
 
     @classmethod
@@ -98,17 +100,24 @@ class HandTracker:
     def reset(self):
         """Forget all hands. Identifiers go on counting."""
         self._tracks, self._frame, self._searches, self._stamp_s = [], 0, 0, None
+        self._order, self._hands = StampOrder(), []
 
     def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
         """Track through one frame.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a step back or a gap of
-        more than a second starts afresh; centres_xyz: (n,3) [mm] camera optical frame, where somebody else sees the middle
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a step or a gap of more
+        than a second starts afresh, a frame that is late by less is counted in `late` and not looked at: the hands of the
+        frame before coast (see awr_ros.stamps); centres_xyz: (n,3) [mm] camera optical frame, where somebody else sees the middle
         of a palm: with finder 'external' new hands are looked for there and nowhere else. Returns a list of TrackedHand,
         oldest first.
         """
-        if self._stamp_s is not None and not 0 <= stamp_s - self._stamp_s <= MAX_GAP_S:
+        order = self._order.add(stamp_s)
+        if order == LATE:
+            self.late += 1
+            return [replace(hand, state='coasting') for hand in self._hands]
+        if order == JUMPED_BACK or self._stamp_s is not None and not stamp_s - self._stamp_s <= MAX_GAP_S:
             self.reset()
+            self._order.add(stamp_s)
         self._stamp_s = stamp_s
         self._frame += 1
         start = time.perf_counter()
@@ -118,10 +127,10 @@ class HandTracker:
         if len(self._tracks) < self.config.max_hands and (
                 not self._tracks or self._frame % self.config.search_every == 0):
             self._search(depth_mm, intrinsics, stamp_s, centres_xyz)
-        hands = [self._report(track, intrinsics) for track in self._tracks]
+        hands = self._hands = [self._report(track, intrinsics) for track in self._tracks]
         rest_s = time.perf_counter() - start - self._finding_s - self._estimating_s
         self.timings = Timings(1e3 * self._finding_s, 1e3 * self._estimating_s, 1e3 * rest_s)
-        return hands
+        return list(hands)
 
     def _follow(self, depth_mm, intrinsics, stamp_s):
         """Look for every known hand where it should be by now."""

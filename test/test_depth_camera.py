@@ -1,5 +1,6 @@
 """From image messages to pinhole depth: compressed images as the transport packs them, lenses against their equations."""
 import struct
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 
 from awr_ros.camera_messages import BadInput
 from awr_ros.compressed_depth import depth_from_compressed
-from awr_ros.depth_camera import DepthCamera
+from awr_ros.depth_camera import DepthCamera, scaled
 
 WIDTH, HEIGHT, F = 160, 120, 100.0
 RATIONAL = [0.5, 0.2, 1e-3, -1e-3, 0.01, 0.8, 0.15, 0.02]
@@ -67,6 +68,53 @@ def test_what_cannot_be_read_is_named(changes, words):
 def test_other_pngs_are_refused(pixels):
     with pytest.raises(BadInput, match='expected one channel of 16 bits'):
         depth_from_compressed(compressed(pixels))
+
+
+# A PNG that claims more than it is
+
+def png(width=6, height=4, *, bits=16, colour=0, chunks=()):
+    """A CompressedImage whose PNG claims a size, with its checksums in order and no pixels."""
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    data = struct.pack('<iff', 0, 0.0, 0.0) + b'\x89PNG\r\n\x1a\n'
+    data += chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)) + b''.join(chunk(*c) for c in chunks)
+    return SimpleNamespace(format='16UC1; compressedDepth png', data=data + chunk(b'IEND', b''))
+
+
+@pytest.mark.parametrize('width, height', [(30_000, 30_000), (2**31 - 1, 1), (8192, 8192), (2**32 - 1, 2**32 - 1), (1, 16_385)])
+def test_a_png_that_claims_too_much_is_refused_by_its_header(monkeypatch, width, height):
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('it was decoded'))
+    with pytest.raises(BadInput, match=f'compressed image is for {width} x {height} pixels'):
+        depth_from_compressed(png(width, height))
+    with pytest.raises(BadInput, match='image is 5000 x 5000, but camera_info is for 160 x 120'):
+        DepthCamera(info()).depth_from(png(5000, 5000))
+
+
+def other_format(suffix):
+    done, data = cv2.imencode(suffix, np.full((64, 64), 500, np.uint16))
+    assert done
+    return SimpleNamespace(format='16UC1; compressedDepth png', data=bytes(12) + data.tobytes())
+
+
+@pytest.mark.parametrize('suffix', ['.tiff', '.pgm', '.jp2'])
+def test_what_is_no_png_is_refused_though_opencv_reads_it(suffix):
+    with pytest.raises(BadInput, match='is no PNG: it begins with '):
+        depth_from_compressed(other_format(suffix))
+
+
+@pytest.mark.parametrize('damage', ['cut', 'flipped', 'chunks'])
+def test_a_damaged_png_is_refused_without_a_word_from_the_library(capfd, damage):
+    good = compressed(np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16))
+    data = bytearray(good.data)
+    if damage == 'cut':
+        del data[-500:]
+    elif damage == 'flipped':
+        data[len(data) // 2] ^= 4
+    else:
+        data = png(chunks=[(b'tEXt', b'')] * 70_000).data
+    with pytest.raises(BadInput, match='cut short or damaged|more than 65536 chunks'):
+        depth_from_compressed(SimpleNamespace(format=good.format, data=bytes(data)))
+    assert capfd.readouterr() == ('', '')
 
 
 # Lenses
@@ -139,6 +187,38 @@ def test_a_rectified_image_is_read_with_the_camera_that_it_was_rectified_to():
         k = DepthCamera(info('rational_polynomial', d, p=p), distortion).intrinsics
         assert (k.fx, k.cy) == (fx, cy)
     assert DepthCamera(info('rational_polynomial', RATIONAL), 'ignore').intrinsics.fx == F      # P is not filled
+
+
+def test_depths_in_another_unit_are_scaled():
+    depth = np.array([[0, 1, 9000, 65535]], np.uint16)
+    camera = DepthCamera(info(width=4, height=1, k=[3, 0, 1.5, 0, 3, 0, 0, 0, 1]), scale=0.1)
+    seen = camera.depth_from(image(depth))
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen, [[0, 0.1, 900, 6553.5]], rtol=1e-6)
+    assert (scaled(np.array([[1e36]], np.float32), 1e4) == 0).all()
+
+
+ABSURD = {
+    'focal length': dict(k=[1e-30, 0, 79.5, 0, 1e-30, 59.5, 0, 0, 1]), 'tele': dict(k=[1e30, 0, 79.5, 0, 1e30, 59.5, 0, 0, 1]),
+    'one axis': dict(k=[F, 0, 79.5, 0, 1e-3, 59.5, 0, 0, 1]), 'principal point': dict(k=[F, 0, 1e6, 0, F, 59.5, 0, 0, 1]),
+    'roi': dict(roi=SimpleNamespace(x_offset=2**31, y_offset=0, width=0, height=0)),
+    'size': dict(width=2**32 - 1), 'pixels': dict(width=10_000, height=10_000, k=[1e4, 0, 5e3, 0, 1e4, 5e3, 0, 0, 1]),
+    'coefficients': dict(d=[1.0] * 10_000), 'lens': dict(d=[1e300] * 5), 'other lens': dict(d=[1e9, 0, 0, 0], model='equidistant'),
+}
+
+
+@pytest.mark.parametrize('changes', ABSURD.values(), ids=ABSURD)
+def test_absurd_but_finite_cameras_are_refused(changes):
+    depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
+    with pytest.raises(BadInput, match='camera_info .*(expected|no lens)'):
+        DepthCamera(info(**changes)).depth_from(image(depth))
+
+
+@pytest.mark.parametrize('k', [(2300, 2300, 1024, 768, 2048, 1536), (504, 504, 512, 512, 1024, 1024), (40, 40, 79.5, 59.5, 160, 120),
+                               (475, 475, -400, 200, 64, 64)], ids=['structured light', 'wide', '127 degrees', 'cropped'])
+def test_cameras_of_all_kinds_are_taken(k):
+    fx, fy, cx, cy, width, height = k
+    assert DepthCamera(info(k=[fx, 0, cx, 0, fy, cy, 0, 0, 1], width=width, height=height)).intrinsics.fx == fx
 
 
 def test_no_lens_is_said_so():

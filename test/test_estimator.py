@@ -1,5 +1,6 @@
 """From a depth frame and a place to a pose, by a network that answers with the encoded truth."""
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -183,3 +184,19 @@ def test_misuse_of_the_estimator_is_named(camera):
         HandPoseEstimator.from_pretrained('none.pt', device='tpu')
     with pytest.raises(FileNotFoundError, match='none.pt'):
         HandPoseEstimator.from_pretrained('none.pt', device='cpu')
+
+
+@pytest.mark.parametrize('worst', [-0.9, math.nan, math.inf, -1e30])
+def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst):
+    """The cube around a centre at 100 mm reaches 40 mm behind the camera."""
+    class Engine:
+        config, description = ModelConfig(), ''
+
+        def read(self, images):
+            uvdn = np.zeros((len(images), 21, 3), np.float32)
+            uvdn[-1, 7, 2] = worst
+            n = len(images)
+            return SimpleNamespace(joints_uvdn=uvdn, joint_scores=np.ones((n, 21)), hand_scores=np.ones(n), judgements=np.zeros(n))
+    depth = np.full((480, 640), 100, np.uint16)
+    good, bad = HandPoseEstimator(Engine()).estimate_batch(depth, K, [Request(np.array([0.0, 0.0, 100.0]), 'right')] * 2)
+    assert bad is None and (good.joints_xyz[:, 2] > 0).all()

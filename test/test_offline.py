@@ -60,6 +60,17 @@ def test_frames_that_cannot_be_used_are_named_and_left_out(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / 'o').iterdir()) == ['000000.png', '000003.png']
 
 
+def test_an_image_that_another_one_overtook_is_named_and_left_out(tmp_path, capsys):
+    for number in range(4):
+        png(tmp_path / 'f' / f'{number}.png')
+    (tmp_path / 't.txt').write_text('1.0\n1.1\n1.05\n1.2\n')
+    tracker = PlainTracker()
+    with opened(Recording(tmp_path / 'f', intrinsics=K, timestamps=tmp_path / 't.txt')) as images:
+        summary = track(images, tracker, Outputs(str(tmp_path / 'o.jsonl')))
+    assert (summary.frames, summary.refused, len(tracker.calls)) == (3, 1, 3)
+    assert 'left out: 2.png: its stamp is 0.050 s older than that of an image before it' in capsys.readouterr().err
+
+
 def test_when_no_frame_can_be_used_nothing_is_written(tmp_path):
     png(tmp_path / 'f' / '1.png', 5, np.uint8)
     with pytest.raises(ValueError, match='none of the 1 images could be used'), \

@@ -11,7 +11,7 @@ from awr_ros.offline.bag_reader import BagImages
 from awr_ros.offline.bag_types import DEFINITIONS, OURS, typestore
 from awr_ros.offline.bag_writer import bag
 from awr_ros.offline.camera_file import given_camera_info
-from awr_ros.offline.frames import image_paths, read_stamps
+from awr_ros.offline.frames import even_stamps, image_paths, read_stamps
 from awr_ros.offline.track import Outputs, Recording, opened, track
 
 # ---- bags ----------------------------------------------------------------------------------------------------------
@@ -154,6 +154,24 @@ def test_timestamps_keep_their_nanoseconds(tmp_path):
     with pytest.raises(ValueError, match='1 images, but 3 timestamps'), \
             opened(Recording(tmp_path / 'f', intrinsics=K, timestamps=tmp_path / 't.txt')):
         pass
+
+
+@pytest.mark.parametrize('lines, words', [
+    ('# ms\n1700000000000\n1700000000033\n', 'line 2: expected seconds up to 2147483647, got 1700000000000, which looks like milli'),
+    ('1700000000000000\n', 'line 1: .* looks like microseconds'),
+    ('1700000000\n1700000000033333333 a.png\n', 'line 2: .* looks like nanoseconds'),
+    ('0\n33\n67\n100\n', 'line 2: expected seconds, but images are usually 33 apart, which looks like milliseconds'),
+    ('0\n33333\n66667\n', 'looks like microseconds'), ('0\n33333333\n66666667\n', 'looks like nanoseconds'),
+    ('9' * 30, 'line 1: expected seconds up to 2147483647, got 9+$')])
+def test_timestamps_in_another_unit_are_refused_with_line_and_guess(tmp_path, lines, words):
+    (tmp_path / 't.txt').write_text(lines)
+    with pytest.raises(ValueError, match=words):
+        read_stamps(tmp_path / 't.txt')
+
+
+def test_a_rate_whose_stamps_no_message_can_hold_is_refused():
+    with pytest.raises(ValueError, match='at 1e-09 Hz the stamps of 3 images do not end before 2147483647 s'):
+        even_stamps(3, 1e-9)
 
 
 @pytest.mark.parametrize('options, words', [

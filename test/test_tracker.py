@@ -315,8 +315,8 @@ def test_a_fixed_side_is_kept_and_has_no_score(monkeypatch):
         assert {r.side for requests in scene.requests for r in requests} == {side}
 
 
-@pytest.mark.parametrize('stamp', [0.1, 5.0, float('nan')])
-def test_a_step_back_or_a_long_gap_in_time_starts_afresh(monkeypatch, stamp):
+@pytest.mark.parametrize('stamp', [0.05, 5.0, float('nan')])
+def test_a_jump_back_or_a_long_gap_in_time_starts_afresh(monkeypatch, stamp):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene)
     assert ids(run(tracker, 3, start=1.0))[-1] == ['0']
@@ -331,6 +331,16 @@ def test_equal_stamps_are_one_moment(monkeypatch):
         scene.palms[0][0] = 10.0 * i
         hands = tracker.update(None, K, 1.0)
         assert [hand.id for hand in hands] == ['0'] and np.isfinite(hands[0].joints_xyz).all()
+
+
+@pytest.mark.parametrize('stamps', [(0.0, 1 / 30, 3 / 30, 2 / 30, 4 / 30), (0.0, 1 / 30, 2 / 30, 2 / 30 - 1e-3, 3 / 30)])
+def test_a_late_image_ends_nothing_and_is_counted(monkeypatch, stamps):
+    """One that was overtaken, and one whose stamp is 1 ms early."""
+    scene = Scene(monkeypatch, (0, 0, 500))
+    tracker = HandTracker(scene)
+    frames = [tracker.update(None, K, stamp) for stamp in stamps]
+    assert ids(frames) == [['0']] * 5 and tracker.late == 1
+    assert [hands[0].state for hands in frames] == ['new', 'ok', 'ok', 'coasting', 'ok']
 
 
 def test_reset_forgets_hands_but_goes_on_counting(monkeypatch):

@@ -2,7 +2,7 @@
 from rosbags.highlevel import AnyReader
 
 from awr_ros.camera_messages import DEPTH_ENCODINGS
-from awr_ros.compressed_depth import depth_from_compressed
+from awr_ros.compressed_depth import HEADER, png_size
 from awr_ros.depth_camera import DepthCamera
 from awr_ros.offline.bag_types import typestore
 from awr_ros.offline.frames import NS_PER_S, Frame
@@ -146,5 +146,4 @@ def _size(message):
     """(width, height) of an Image or CompressedImage."""
     if hasattr(message, 'encoding'):
         return message.width, message.height
-    height, width = depth_from_compressed(message).shape
-    return width, height
+    return png_size(memoryview(message.data).cast('B')[HEADER.size:])

@@ -13,6 +13,9 @@ from awr_ros.camera_messages import BadInput, stamp_seconds
 from awr_ros.depth_camera import DepthCamera
 
 NS_PER_S = 10**9
+LATEST_S = 2**31 - 1        # [s] the stamps of ROS end in 2038
+LONGEST_GAP_S = 5.0         # [s] between two images, usually: no hand can be followed from one to the next
+UNITS = {'milliseconds': 10**3, 'microseconds': 10**6, 'nanoseconds': 10**9}       # in a second
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,17 @@ def even_stamps(count, rate_hz):
     """Stamps [ns] of `count` images taken at this rate, the first at 1 s: 0 means that there is no stamp."""
     if not rate_hz > 0:
         raise ValueError(f'the rate must be positive, got {rate_hz:g} Hz')
+    if 1 + count / rate_hz > LATEST_S:
+        raise ValueError(f'at {rate_hz:g} Hz the stamps of {count} images do not end before {LATEST_S} s: give a higher rate')
     return [NS_PER_S + round(index * NS_PER_S / rate_hz) for index in range(count)]
 
 
 def read_stamps(path):
-    """Stamps [ns] from a text file: seconds at the start of each line, what follows is ignored, as are lines with #."""
-    stamps_ns = []
+    """Stamps [ns] from a text file: seconds at the start of each line, what follows is ignored, as are lines with #.
+
+    ValueError names the line that is no number of seconds, or cannot be one, with the unit that it is likely in.
+    """
+    stamps_ns, numbers = [], []
     for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
         text = line.split('#')[0].replace(',', ' ').split()
         if not text:
@@ -101,8 +109,27 @@ def read_stamps(path):
         if not match:
             raise ValueError(f"{path}, line {number}: expected seconds like 1700000000.033333333, got '{text[0]}'")
         # Not by float: a double has no room for today's seconds and their nanoseconds.
+        if int(match[1]) > LATEST_S:
+            unit = next((unit for unit, in_a_second in UNITS.items() if int(match[1]) / in_a_second <= LATEST_S), '')
+            raise ValueError(f'{path}, line {number}: expected seconds up to {LATEST_S}, got {text[0]}{_guess(unit)}')
         stamps_ns.append(int(match[1]) * NS_PER_S + int((match[2] or '').ljust(9, '0')))
+        numbers.append(number)
+    _check_gaps(path, numbers, stamps_ns)
     return stamps_ns
+
+
+def _check_gaps(path, numbers, stamps_ns):
+    """Stamps that begin at 0 show their unit by their gaps only: no camera takes a picture every 33 s."""
+    gaps_s = np.abs(np.diff(np.array(stamps_ns, np.float64))) / NS_PER_S
+    usual_s = float(np.median(gaps_s)) if gaps_s.size else 0.0
+    if usual_s > LONGEST_GAP_S:
+        unit = next((unit for unit, in_a_second in UNITS.items() if usual_s / in_a_second <= 1), '')
+        raise ValueError(f'{path}, line {numbers[1]}: expected seconds, but images are usually {usual_s:g} apart{_guess(unit)}; '
+                         'a hand is followed over 1 s at most: leave --timestamps out if they are seconds')
+
+
+def _guess(unit):
+    return f', which looks like {unit}' if unit else ''
 
 
 def _natural(path):

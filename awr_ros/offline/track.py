@@ -9,6 +9,7 @@ from awr_ros.camera_messages import BadInput
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, even_stamps, image_paths, read_stamps
 from awr_ros.offline.outputs import Tracked, csv_rows, json_lines
+from awr_ros.stamps import LATE, StampOrder
 from awr_ros.offline.pictures import overlays
 
 SHOWN_REFUSALS = 5          # so many refused frames are named
@@ -82,11 +83,14 @@ def track(images, tracker, outputs, progress=iter):
     """
     start_s = time.perf_counter()
     frames = with_hands = refused = 0
+    order = StampOrder()
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _writers(outputs, images)]
         for index, frame in enumerate(progress(images)):
             try:
                 depth_mm, intrinsics = frame.load()
+                if order.add(frame.time_s) == LATE:
+                    raise BadInput(f'its stamp is {order.behind_s:.3f} s older than that of an image before it')
             except BadInput as error:
                 refused += 1
                 if refused <= SHOWN_REFUSALS:

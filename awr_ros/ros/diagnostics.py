@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from awr_ros.stamps import MAX_LATE_S
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE_S = 2.0             # no message for so long is worth a word
 START_UP_S = 15.0           # so long a camera may take to its first image, on a busy machine too
@@ -20,6 +22,7 @@ JITTER_SHARE = 0.25         # of gaps below 0.6 periods that a jittering camera 
 NEIGHBOURS = 4              # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0         # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10      # worth a warning
+DISORDER_SHARE = 0.2        # of late images: their stamps no longer tell which ones are missing
 ODD_AGE_S = 5.0             # of an image on arrival: worth a word, but a bag replayed without its clock works well
 
 
@@ -28,16 +31,21 @@ class StampGaps:
 
     def __init__(self):
         self._stamps = deque(maxlen=GAPS + 1)       # [s], in the order of arrival
+        self._late = deque(maxlen=GAPS)             # whether each of them came after a newer one
 
     def add(self, stamp_s: float) -> None:
         """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's loop)."""
-        if self._stamps and stamp_s < self._stamps[-1] - LONGEST_GAP_S:
-            self._stamps.clear()
+        newest = max(self._stamps, default=stamp_s)
+        if newest - stamp_s > MAX_LATE_S:
+            self.clear()
+            newest = stamp_s
+        self._late.append(stamp_s < newest)
         self._stamps.append(stamp_s)
 
     def clear(self) -> None:
         """Begin anew: what is missing up to here was not lost on the way."""
         self._stamps.clear()
+        self._late.clear()
 
     def _gaps(self):
         """(N,) float64 [s]: the times between the images in the order of their stamps, without repeated stamps."""
@@ -49,14 +57,14 @@ class StampGaps:
         return _period(gaps[gaps < LONGEST_GAP_S])
 
     def lost_share(self) -> float:
-        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps.
+        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps, and where stamps are in disorder.
 
         A long gap alone is no loss: the image behind it may be late, or the one before it early. So the images of the long gap
         and its neighbours are counted together, against the periods of the camera that they span.
         """
         gaps, period = self._gaps(), self.period_s()
         pauses = gaps >= LONGEST_GAP_S
-        if not math.isfinite(period) or gaps[~pauses].sum() < FEWEST_PERIODS * period:
+        if not math.isfinite(period) or gaps[~pauses].sum() < FEWEST_PERIODS * period or np.mean(self._late) > DISORDER_SHARE:
             return math.nan
         long = (gaps > 1.7 * period) & ~pauses
         long[:NEIGHBOURS] = long[-NEIGHBOURS:] = False          # not all of their neighbours are known
@@ -89,9 +97,15 @@ def _runs(chosen):
 class Counts:
     """Of images, since activation."""
     received: int = 0
-    processed: int = 0
+    processed: int = 0      # the worker is done with it: tracked, or late
     dropped: int = 0        # a newer one came before this one's turn
     refused: int = 0        # could not be used
+    late: int = 0           # came after a newer one
+    jumps: int = 0          # times that stamps jumped back for good
+
+    @property
+    def tracked(self):
+        return self.processed - self.late
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,7 @@ class Situation:
     waiting: str = ''                       # what the external finder waits for, said while no hand is tracked
     lost_advice: str = ''                   # what can be done about images that are lost on the way
     hardware: str = ''                      # what tells this camera from others: the topic of its images
+    clock: str = ''                         # what is wrong with the ROS clock
 
 
 class Health:
@@ -120,7 +135,9 @@ class Health:
         self._first_image, self._infos = math.nan, 0
         self.waiting = ''               # what the start-up waits for, as of the last report
         self._refusal, self._refused_at = '', -math.inf
-        self._notes = {}                # text: when it was last noted
+        self._info_refusal, self._info_refused_at = '', -math.inf
+        self._behind_s, self._late_at, self._jumped_at = 0.0, -math.inf, -math.inf      # of the last image out of order
+        self._notes = {}                # kind: (text, when it was last noted)
         self._hands = 0
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
@@ -146,9 +163,28 @@ class Health:
         self.counts.refused += 1
         self._refusal, self._refused_at = reason, now
 
-    def noted(self, reason, now):
-        """An image was used, but something about it is wrong."""
-        self._notes[reason] = now
+    def info_refused(self, reason, now):
+        """A camera_info could not be used; the one before still is."""
+        self._info_refusal, self._info_refused_at = reason, now
+
+    def late(self, behind_s, now):
+        """An image came after one that is newer by behind_s [s], and was left out."""
+        self.counts.processed += 1
+        self.counts.late += 1
+        self._behind_s, self._late_at = behind_s, now
+
+    def jumped_back(self, behind_s, now):
+        """Stamps jumped back by behind_s [s]; the image was used."""
+        self.counts.jumps += 1
+        self._behind_s, self._jumped_at = behind_s, now
+
+    def noted(self, reason, now, kind=''):
+        """An image was used, but something about it is wrong. Of one kind only the last reason is kept."""
+        self._notes[kind or reason] = reason, now
+
+    def without_hand_s(self, now):
+        """How long no hand was tracked [s]."""
+        return now - self._last_hand
 
     def processed(self, hands, dropped, processing_ms, latency_ms, now):
         self.counts.processed += 1
@@ -199,8 +235,20 @@ class Health:
         if now - self._refused_at < recent:
             count = f'{new.refused} images refused in {seconds:.0f} s' if new.refused else 'images were refused'
             found.append((ERROR, f'{count}: {self._refusal}'))
-        self._notes = {note: at for note, at in list(self._notes.items()) if now - at < recent}
-        found += [(WARN, note) for note in self._notes]
+        if now - self._info_refused_at < recent:
+            found.append((ERROR, f'camera_info refused: {self._info_refusal}'))
+        self._notes = {kind: noted for kind, noted in list(self._notes.items()) if now - noted[1] < recent}
+        found += [(WARN, text) for text, _ in self._notes.values()]
+        if now - self._late_at < recent:
+            count = f'{new.late} of {new.received} images' if new.late else 'images'
+            found.append((WARN, f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} s, images overtake one '
+                                f'another or stamps of two clocks are on {image_topic}'))
+        if now - self._jumped_at < recent:      # once is what a recording does that starts over
+            found.append((WARN if new.jumps > 1 else OK,
+                          f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so far, and hands were forgotten: a '
+                          f'recording that starts over, a clock that was set, or stamps of two clocks on {image_topic}'))
+        if situation.clock:
+            found.append((WARN, situation.clock))
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
             found.append((WARN, f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
@@ -215,7 +263,7 @@ class Health:
             'images per second': f'{new.received / seconds:.1f}', 'period from stamps [ms]':
             f'{self._gaps.period_s() * 1e3:.1f}', 'lost on the way': f'{lost:.1%}',
             'age on arrival [ms]': f'{self._age_s * 1e3:.1f}', 'lens': situation.lens,
-            'images received': self.counts.received, 'images refused': self.counts.refused,
+            'images received': self.counts.received, 'images refused': self.counts.refused, 'images late': self.counts.late,
             'last refusal': self._refusal})
 
     def _tracking(self, name, situation, new, seconds, now):
@@ -233,8 +281,8 @@ class Health:
         found += [(WARN, text) for text in situation.unserved]
         return status(f'{name}: tracking', found, {
             'engine': situation.engine, **gpu_memory(), 'hands': self._hands,
-            'images processed per second': f'{new.processed / seconds:.1f}',
-            'images processed': self.counts.processed, 'images dropped': self.counts.dropped,
+            'images processed per second': f'{new.tracked / seconds:.1f}',
+            'images processed': self.counts.tracked, 'images dropped': self.counts.dropped,
             'processing [ms]': f'{self._processing_ms:.1f}', 'latency [ms]': f'{self._latency_ms:.1f}'})
 
 

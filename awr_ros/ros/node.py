@@ -18,6 +18,7 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
@@ -29,22 +30,24 @@ except ImportError:             # ROS from wheels
 
 from awr_ros.hand_markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
-from awr_ros.ros import conversions, messages, parameters
+from awr_ros.ros import conversions, messages, parameters, reach
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.detections import DetectionPublishers
-from awr_ros.ros.diagnostics import Health, Situation
+from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
 from awr_ros.ros.middleware import lost_images_advice
 from awr_ros.ros.process import run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
+from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 
 REPEAT_S = 10.0             # what is wrong is logged at most so often
 # Parameters qos_overrides./tracker/hands.publisher.reliability and the like, for each output.
 OVERRIDABLE = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY])
+LAST_TIME_NS = 2**31 * 10**9 - 1        # that a message can hold [ns]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class TrackerNode(LifecycleNode):
         self._reset_wanted = threading.Event()
         self._forget()
 
+        self._clock_ns, self._clock_moved_s = 0, time.monotonic()       # time of the ROS clock when it was last looked at
         self._unserved = set()          # publishers that some subscriber asks more of than they offer
         self._hands_pub = self._publisher(HandArray, '~/hands')
         self._markers_pub = self._publisher(MarkerArray, '~/markers')
@@ -165,7 +169,8 @@ class TrackerNode(LifecycleNode):
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
-        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info, self._health.input_started_anew)
+        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info,
+                                  self._health.input_started_anew, self._on_bad_info)
         self._external = ExternalPlaces(self)
         self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
@@ -181,7 +186,7 @@ class TrackerNode(LifecycleNode):
 
     def _forget(self):
         self._info = None
-        self._last_time_s = -math.inf
+        self._order = StampOrder()
         self._health = Health(time.monotonic())
         self._markers = HandMarkers(self._values.marker_lifetime, messages)
         self._reset_wanted.clear()
@@ -201,6 +206,9 @@ class TrackerNode(LifecycleNode):
     def _on_info(self, info):
         self._info = info
         self._health.info_received(time.monotonic())
+
+    def _on_bad_info(self, reason):
+        self._health.info_refused(reason, time.monotonic())
 
     def _on_enable(self, request, response):
         was, self._enabled = self._enabled, request.data
@@ -233,7 +241,8 @@ class TrackerNode(LifecycleNode):
     def _report(self):
         now = time.monotonic()
         situation = Situation(state=self._state, failure=self._failure, enabled=self._enabled, engine=self._engine,
-                              hardware=self.resolve_topic_name('depth/image'), unserved=tuple(text for publisher in tuple(self._unserved)
+                              hardware=self.resolve_topic_name('depth/image'), clock=self._clock_note(now),
+                              unserved=tuple(text for publisher in tuple(self._unserved)
                                              for text in unserved_subscribers(self, publisher)))
         if self._input is not None:
             camera, frame = self._input.camera, self._input.image_frame
@@ -249,8 +258,21 @@ class TrackerNode(LifecycleNode):
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
         elif self._input and self._health.waiting:
             self.get_logger().info(self._health.waiting, throttle_duration_sec=REPEAT_S)
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = Time(nanoseconds=min(self.get_clock().now().nanoseconds, LAST_TIME_NS)).to_msg()
         self._diagnostics_pub.publish(message)
+
+    def _clock_note(self, now):
+        """What is wrong with simulated time, or ''."""
+        clock_ns = self.get_clock().now().nanoseconds
+        if clock_ns != self._clock_ns:
+            self._clock_ns, self._clock_moved_s = clock_ns, now
+        silence_s = now - self._clock_moved_s
+        if not self.get_clock().ros_time_is_active or silence_s <= SILENCE_S:
+            return ''
+        publishers = self.count_publishers('/clock')
+        who = f'{publishers} publish it' if publishers else 'nobody publishes it'
+        what = f'time has stood still for {silence_s:.0f} s' if clock_ns else 'no time has come'
+        return f'use_sim_time is true, but {what} on /clock: {who}; set use_sim_time to false unless a simulation or a bag runs'
 
     # ---- the worker's thread -----------------------------------------------------------------------------------------
 
@@ -268,11 +290,20 @@ class TrackerNode(LifecycleNode):
     def _track(self, frame, dropped):
         start_s = time.monotonic()
         header = frame.image.header
-        camera = self._input.camera_for(frame.image, self._info, self._values.distortion)
+        camera = self._input.camera_for(frame.image, self._info, self._values.distortion, self._values.depth_scale)
         intrinsics, depth_mm = camera.intrinsics, camera.depth_from(frame.image)
         decoded_s = time.monotonic()
         time_s = self._time_s(frame)
-        self._prepare_tracker(time_s)
+        order = self._order.add(time_s)
+        if order == LATE:
+            self._health.late(self._order.behind_s, decoded_s)
+            return
+        if order == JUMPED_BACK:
+            self._health.jumped_back(self._order.behind_s, decoded_s)
+            self.get_logger().info(f'stamps went back by {self._order.behind_s:.3f} s: all hands are forgotten',
+                                   throttle_duration_sec=REPEAT_S)
+            self._reset_wanted.set()
+        self._prepare_tracker()
         places = ()
         if self._values.finder == 'external':
             places = self._external.centres(header.frame_id, depth_mm, intrinsics, decoded_s)
@@ -280,15 +311,16 @@ class TrackerNode(LifecycleNode):
         message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
         self._hands_pub.publish(message)
         done_s = time.monotonic()
-        if not hands and not depth_mm.any():        # looking at every pixel takes a while: only where no hand is
-            self._health.noted('the image has no valid depth: all 0, NaN or Inf', done_s)
+        if not hands:                               # looking at the pixels takes a while: only where no hand is
+            self._note_depth(depth_mm, done_s)
         self._health.processed(len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s)
         timings = self._tracker.timings
         self._stats_pub.publish(TrackerStats(
             header=header, input_age_ms=frame.age_s * 1e3, decode_ms=(decoded_s - start_s) * 1e3,
             find_ms=float(timings.find_ms), inference_ms=float(timings.inference_ms),
             postprocess_ms=float(timings.postprocess_ms), latency_ms=(done_s - frame.arrived_s) * 1e3,
-            frames_received=frame.received, frames_processed=self._health.counts.processed, frames_dropped=dropped))
+            frames_received=frame.received, frames_processed=self._health.counts.tracked,
+            frames_dropped=dropped + self._health.counts.late))
         if self._markers_pub.get_subscription_count():      # building them takes as long as all the rest but the network
             self._markers_pub.publish(self._markers.update(message))
         if self._values.tf:
@@ -301,6 +333,16 @@ class TrackerNode(LifecycleNode):
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
 
+    def _note_depth(self, depth_mm, now):
+        """Of an image without hands: what may be the reason."""
+        if not depth_mm.any():
+            self._health.noted('the image has no valid depth: all 0, NaN or Inf', now)
+        elif self._health.without_hand_s(now) > SILENCE_S:
+            config = self._tracker.config
+            note = reach.note(depth_mm, config.min_depth_mm, config.max_depth_mm, self._values.depth_scale)
+            if note:
+                self._health.noted(note, now, kind='reach')
+
     def _time_s(self, frame):
         """The time that the tracker reckons with [s]."""
         stamp_s = conversions.stamp_seconds(frame.image.header.stamp)
@@ -310,15 +352,11 @@ class TrackerNode(LifecycleNode):
             return frame.arrived_s
         return stamp_s
 
-    def _prepare_tracker(self, time_s):
-        """Between two images: new parameters, and a reset where one was asked for or time went back (a bag's loop)."""
+    def _prepare_tracker(self):
+        """Between two images: new parameters, and a reset where one was asked for or time jumped back (a bag's loop)."""
         values = self._values
         if values is not self._values_taken:
             self._tracker.config, self._values_taken = values.tracker_config(), values
-        if time_s < self._last_time_s:
-            self.get_logger().info(f'stamps went back by {self._last_time_s - time_s:.3f} s: all hands are forgotten')
-            self._reset_wanted.set()
-        self._last_time_s = time_s
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()
@@ -329,7 +367,8 @@ def main():
         node = TrackerNode()
         node.autostart()
         return node
-    return run(start, parameters.usage('tracker', 'Tracks hands on depth/image with depth/camera_info and publishes ~/hands.'))
+    return run(start, parameters.usage('tracker', 'Tracks hands on depth/image with depth/camera_info and publishes ~/hands.'),
+               keep_going=True)
 
 
 if __name__ == '__main__':

@@ -71,6 +71,8 @@ TABLE = (
               'CompressedImage', WHEN_INACTIVE, choices=('raw', TRANSPORT)),
     Parameter('distortion', 'undistort', 'what to do with images whose camera_info has lens distortion; ignore it when the '
               'image is rectified already', LIVE, choices=DISTORTION_CHOICES),
+    Parameter('depth_scale', 1.0, 'all depths are multiplied by this, for drivers whose unit is not that of the encoding (16UC1: mm, '
+              '32FC1: m): 0.1 for steps of 0.1 mm, 0.001 for millimetres in 32FC1', LIVE, range=(1e-4, 1e4)),
     Parameter('max_hands', DEFAULTS.max_hands, 'most hands to track at a time', LIVE, range=(1, 4)),
     Parameter('side', DEFAULTS.side, 'which hands are in view; left or right when it is known', LIVE,
               choices=('auto', 'left', 'right')),
@@ -114,6 +116,7 @@ class Parameters:
     num_threads: int
     image_transport: str
     distortion: str
+    depth_scale: float
     max_hands: int
     side: str
     finder: str

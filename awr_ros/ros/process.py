@@ -24,6 +24,9 @@ CONFIGURATION_REFUSED = 78      # exit status: EX_CONFIG of sysexits.h. Starting
 REFUSALS = (ValueError, RuntimeError, ParameterException, NameValidationException, InvalidQosOverridesError)
 
 
+REPEAT_S = 10.0             # [s] what goes wrong in callbacks is logged at most so often
+
+
 def make_executor():
     """The executor of one thread that costs least for each message, of those that this ROS has.
 
@@ -39,11 +42,13 @@ def spare_garbage_collector():
     gc.freeze()
 
 
-def run(make_node, usage):
+def run(make_node, usage, keep_going=False):
     """Spin the node that make_node() returns until SIGINT or SIGTERM. Returns the exit status.
 
     usage: what --help prints. What the node cannot be started with (arguments, parameters, parameter files) ends the start with
-    one line that names it, and CONFIGURATION_REFUSED.
+    one line that names it, and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end the
+    process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for example, and over messages that
+    cannot be decoded.
     """
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
     stop = threading.Event()
@@ -73,7 +78,13 @@ def run(make_node, usage):
     executor.add_node(node)
     try:
         while not stop.is_set():
-            executor.spin_once(timeout_sec=0.2)
+            try:
+                executor.spin_once(timeout_sec=0.2)
+            except Exception as error:
+                if not keep_going or not rclpy.ok():
+                    raise
+                node.get_logger().error(f'a message could not be handled: {type(error).__name__}: {error}',
+                                        throttle_duration_sec=REPEAT_S)
     finally:
         node.destroy_node()
         rclpy.shutdown()

@@ -236,3 +236,65 @@ def test_not_active_says_why():
     disabled = Situation(state='active', failure='', enabled=False, sources=(), engine='cpu', camera_notes=())
     status = Health(0.0).report('tracker', disabled, 9.0)[1]
     assert status.level == DiagnosticStatus.WARN and 'disabled' in status.message
+
+
+# Images out of order, and clocks
+
+
+@pytest.mark.parametrize('stamps', [[i + 1 if i % 15 == 7 else i - 1 if i % 15 == 8 else i for i in range(60)],
+                                    [i - 1.03 * (i == 20) for i in range(60)]], ids=['overtaken', '1 ms early'])
+def test_late_images_are_not_missing(stamps):
+    gaps = StampGaps()
+    for stamp in stamps:
+        gaps.add(100 + stamp * PERIOD)
+    assert gaps.lost_share() == 0
+
+
+def test_where_stamps_are_in_disorder_nothing_is_said_to_be_missing():
+    gaps = StampGaps()
+    for index in range(60):
+        gaps.add(100 + index * PERIOD - 0.05 * (index % 2))
+    assert math.isnan(gaps.lost_share())
+
+
+def test_late_images_are_counted_and_named_until_they_are_over():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    for _ in range(3):
+        health.image_received(1000 + now - 0.04, now)
+        health.late(0.04, now)
+    input_, tracking = health.report('tracker', ACTIVE, now)
+    assert input_.level == DiagnosticStatus.WARN
+    assert '3 of 33 images came late and were left out: stamps go back by 0.040 s' in input_.message and '/cam/depth' in input_.message
+    values = {v.key: v.value for status in (input_, tracking) for v in status.values}
+    assert values['images late'] == '3' and values['images processed'] == '30' and health.counts.tracked == 30
+    assert 'images came late' in health.report('tracker', ACTIVE, now + 0.5)[0].message
+    now = stream(health, 4.0, start=now)
+    assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
+
+
+@pytest.mark.parametrize('jumps, level', [(1, DiagnosticStatus.OK), (5, DiagnosticStatus.WARN)])
+def test_a_recording_that_starts_over_is_no_fault_but_a_time_that_jumps_about_is(jumps, level):
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    for _ in range(jumps):
+        health.jumped_back(9.97, now)
+    status = health.report('tracker', ACTIVE, now)[0]
+    assert status.level == level and f'stamps went back by 9.970 s, {jumps} times so far' in status.message
+
+
+def test_an_info_that_was_refused_and_a_clock_that_stands_still_are_named():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    health.info_refused('12 bytes that cannot be decoded', now)
+    status = health.report('tracker', replace(ACTIVE, clock='no time has come on /clock'), now)[0]
+    assert status.level == DiagnosticStatus.ERROR
+    assert status.message == 'camera_info refused: 12 bytes that cannot be decoded; no time has come on /clock'
+
+
+def test_of_one_kind_only_the_last_note_is_kept():
+    health = Health(0.0)
+    now = stream(health, 1.0)
+    for number in range(50):
+        health.noted(f'nearest depth {number} m', now, kind='reach')
+    assert health.report('tracker', ACTIVE, now)[0].message == 'nearest depth 49 m'

@@ -11,6 +11,7 @@ from fakes import BEST_EFFORT, LATCHED, RELIABLE, Camera, FakeTracker, hand, hea
 from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.parameter import Parameter
@@ -315,13 +316,39 @@ def test_reset_forgets_the_hands(bench, camera, hands, tracker):
     assert tracker.resets == resets + 1
 
 
-def test_time_that_goes_back_forgets_the_hands(bench, camera, hands, tracker):
+def test_time_that_jumps_back_forgets_the_hands(bench, camera, hands, tracker):
     camera.image(image(200.0))
     bench.until(lambda: len(hands) == 1, 'hands')
     resets = tracker.resets
-    camera.image(image(199.9))
+    camera.image(image(198.9))
     bench.until(lambda: len(hands) == 2, 'hands of the earlier image')
     assert tracker.resets == resets + 1
+
+
+@pytest.mark.parametrize('behind_s, words, times', [(0.05, 'stamps go back by 0.017 s', 0), (10.0, 'stamps went back by', 10)])
+def test_two_clocks_on_a_topic_are_named_and_flood_no_log(bench, node, camera, hands, tracker, diagnostics, behind_s,
+                                                                words, times):
+    lines = bench.listen(Log, '/rosout', 100)
+    bench.until(lambda: bench.client.count_publishers('/rosout'), 'the log')
+    resets = tracker.resets
+    for index in range(20):
+        done = node._health.counts.processed
+        camera.image(image(200 + index / 30 - behind_s * (index % 2)))
+        bench.until(lambda done=done: node._health.counts.processed > done, 'the image to be done')
+    diagnostics.until(words, 'input', DiagnosticStatus.WARN)
+    assert tracker.resets - resets == times
+    assert sum('went back' in line.msg for line in lines if line.level < 30) <= 1
+
+
+def test_a_late_image_is_left_out_and_counted_as_dropped(bench, node, camera, hands, tracker):
+    stats = bench.listen(TrackerStats, 'tracker/stats')
+    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    for stamp_s in (200.0, 200.1, 200.05, 200.15):
+        done = node._health.counts.processed
+        camera.image(image(stamp_s))
+        bench.until(lambda done=done: node._health.counts.processed > done, 'the image to be done')
+    bench.until(lambda: len(hands) == len(stats) == 3, 'three tracked images')
+    assert (stats[-1].frames_received, stats[-1].frames_processed, stats[-1].frames_dropped) == (4, 3, 1)
 
 
 def test_live_parameter_reaches_the_tracker(bench, camera, hands, tracker):

@@ -8,16 +8,20 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from fakes import FRAME_ID, HEIGHT, WIDTH, Camera, hand, header, image, info
 from geometry_msgs.msg import Point, PointStamped
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import serialize_message
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from awr_ros.camera import Intrinsics
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, external
+from awr_ros.ros.diagnostics import Situation
 from awr_ros.ros.node import TrackerNode
 from awr_ros.ros.wrist_frames import tf_is_installed, wrist_transforms
 
@@ -52,6 +56,39 @@ def test_infos_that_differ_by_their_stamps_only_are_one_and_other_ones_are_notic
         known.append(node._info)
     assert known[0] is known[1] and known[0].k[0] == 30
     assert known[2].k[0] == 31 and known[3].k[0] == 30 and known[3].header.frame_id == 'other_frame'
+
+
+def test_an_info_that_cannot_be_decoded_is_named_and_the_one_before_serves(bench, camera, hands, tracker, diagnostics):
+    whole = bytes(serialize_message(info()))
+    for data in (whole[:30], whole[:-1], b'\0\0\0\1', whole[:4] + b'\xff' * 400):
+        camera._infos.publish(data)
+        diagnostics.until(f'camera_info refused: {len(data)} bytes that cannot be decoded', 'input', DiagnosticStatus.ERROR)
+    camera.image()
+    bench.until(lambda: hands, 'hands')
+    assert tracker.calls[0][1].fx == 30
+
+
+def test_texts_of_others_are_cut_short_and_stay_on_one_line(bench, node, camera, hands, diagnostics):
+    before = node._info
+    camera.info(header=header(frame_id='line\n' * 10_000))
+    bench.until(lambda: node._info is not before, 'camera_info')
+    camera.image()
+    diagnostics.until("its camera_info in 'line\\nline", 'input', DiagnosticStatus.WARN)
+    camera.image(encoding='\n' * 10_000)
+    bench.until(lambda: node._health._refusal, 'the refusal')
+    assert '\n' not in node._health._refusal and len(node._health._refusal) < 500
+
+
+def test_depth_of_another_unit_is_named_with_the_factor_that_mends_it(bench, node, camera, hands, tracker, diagnostics, monkeypatch):
+    monkeypatch.setattr('awr_ros.ros.node.SILENCE_S', 0.0)
+    tracker.hands = []
+    camera.image(depth_mm=9000)                             # steps of 0.1 mm
+    diagnostics.until('depth_scale 0.1 would make them 0.9 m', 'input', DiagnosticStatus.WARN)
+    assert node.set_parameters([Parameter('depth_scale', value=0.1)])[0].successful
+    camera.image(depth_mm=9000)
+    bench.until(lambda: len(tracker.calls) == 2, 'the second image')
+    np.testing.assert_allclose(tracker.calls[1][0], 900, rtol=1e-6)
+    bench.until(lambda: not node._health._notes, 'the note to end')
 
 
 # ---- compressed images -------------------------------------------------------------------------------------------
@@ -218,6 +255,20 @@ def test_a_detector_that_sees_nothing_neither_alarms_nor_takes_the_other_places(
     assert 'no place came for 1 s' in places.note(FRAME_ID, 12.0)
 
 
+@pytest.mark.parametrize('box', [(1.7e308, 12.0, 1.7e308, 14.0), (16.0, 12.0, 1e300, 1e300), (16.0, -1.7e308, 14.0, -1e308)])
+def test_boxes_of_absurd_size_are_boxes(box):
+    external.centre_of_box(box, np.full((HEIGHT, WIDTH), 600, np.uint16), K)        # raises nothing
+
+
+@pytest.mark.parametrize('x, z', [(0.0, 500.0), (1e300, 0.5), (0.0, -0.5), (0.0, 0.01)], ids=['mm', 'absurd', 'behind', 'too near'])
+def test_points_where_no_hand_can_be_are_left_out_and_named(bench, node, monkeypatch, x, z):
+    places, depth = node._external, np.full((HEIGHT, WIDTH), 500, np.uint16)
+    monkeypatch.setattr(external.time, 'monotonic', lambda: 10.0)
+    places._on_point(PointStamped(header=header(), point=Point(x=x, z=z)))
+    assert places.centres(FRAME_ID, depth, K, 10.1).size == 0
+    assert f'a place is told at ({x:.3g}, 0, {z:.3g}) m, where the camera sees no hand' in places.note(FRAME_ID, 10.1)
+
+
 def test_boxes_over_dds(bench, tracker):
     vision = pytest.importorskip('vision_msgs.msg')
     node = start_node(bench, tracker, finder='external')
@@ -318,6 +369,27 @@ def test_before_the_first_clock_the_age_of_an_image_is_not_known(bench, tracker)
     camera.image()
     bench.until(lambda: stats, 'stats')
     assert math.isnan(stats[0].input_age_ms)
+def test_simulated_time_that_does_not_come_or_stands_still_is_named(bench, tracker, diagnostics):
+    node = start_node(bench, tracker, use_sim_time=True)
+
+    def said(text):
+        diagnostics._heard.clear()
+        bench.until(lambda: any(text in s.message for m in diagnostics._heard for s in m.status), text)
+    said('use_sim_time is true, but no time has come on /clock: nobody publishes it')
+    camera = Camera(bench.client)
+    bench.until(camera.connected, 'the node to find the camera')
+    camera.info()
+    camera.image()
+    bench.until(lambda: tracker.calls, 'a tracked image')
+    report = node._health.report('tracker', Situation('active', '', True, '', sources=(('', ''), ('', ''))), 0.0)[0]
+    assert 'stamped' not in report.message, 'of a clock that is not there no image has an age'
+    clock = bench.client.create_publisher(Clock, '/clock', 1)
+    bench.until(clock.get_subscription_count, 'the node to find the clock')
+    clock.publish(Clock(clock=Time(sec=7)))
+    said('use_sim_time is true, but time has stood still for 3 s on /clock: 1 publish it')
+    clock.publish(Clock(clock=Time(sec=2**31 - 1, nanosec=2**32 - 1)))          # no message can hold this
+    bench.until(lambda: node.get_clock().now().nanoseconds > 2 * 10**18, 'the time to be taken')
+    said('no image on')
 
 
 def test_images_without_a_frame_are_named(camera, diagnostics):

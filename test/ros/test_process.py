@@ -1,0 +1,40 @@
+"""A node's process: what ends it and what must not."""
+import subprocess
+import sys
+
+import pytest
+
+HOSTILE = """
+import threading
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from awr_ros.ros.process import run
+
+def make_node():
+    node = rclpy.create_node('victim', parameter_overrides=[Parameter('use_sim_time', value=True)])
+    clock, thread = node.create_publisher(Clock, '/clock', 10), threading.Event()
+    def publish():
+        for sec in (-1, -5, 7):
+            clock.publish(Clock(clock=Time(sec=sec)))
+            thread.wait(0.3)
+        for _ in range(30):
+            if node.get_clock().now().nanoseconds == 7 * 10**9:
+                print('went on', flush=True)
+                break
+            thread.wait(0.1)
+        import os, signal
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Timer(0.5, publish).start()
+    return node
+raise SystemExit(run(make_node, keep_going=KEEP_GOING))
+"""
+
+
+@pytest.mark.parametrize('keep_going', [True, False])
+def test_a_clock_before_1970_ends_only_what_wants_to_end(keep_going):
+    done = subprocess.run([sys.executable, '-c', HOSTILE.replace('KEEP_GOING', str(keep_going))], capture_output=True, text=True,
+                          timeout=60)
+    assert (done.returncode == 0 and 'went on' in done.stdout) == keep_going, done.stderr
+    assert done.stderr.count('a message could not be handled: ValueError: Seconds value must not be negative') == keep_going
