@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from awr_ros.default_weights import check_whole
+from awr_ros.default_weights import check_onnx, check_whole
+from awr_ros.files import describe_file
 
 DEFAULT_FINDER = Path(__file__).parent / 'weights' / 'finder.onnx'
 COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cell
@@ -57,10 +58,9 @@ class LearnedFinder:
         if not path.is_file():
             raise FileNotFoundError(f'no finder at {path}')
         check_whole(path)
-        try:
-            self._network = cv2.dnn.readNetFromONNX(str(path))
-        except cv2.error as error:
-            raise ValueError(f'finder {path} cannot be read: {str(error).strip().splitlines()[-1]}') from error
+        model = path.read_bytes()
+        check_onnx(model, path)
+        self._network = _loaded(model, path)
 
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=LEAST_SCORE):
         """Candidates between two depths, the likeliest first, at most 8.
@@ -85,6 +85,34 @@ class LearnedFinder:
             if all(np.linalg.norm(centre - other.centre_xyz) > NEIGHBOURS_MM for other in candidates):
                 candidates.append(Candidate(centre, float(score)))
         return candidates[:MAX_CANDIDATES]
+
+
+def _loaded(model, path):
+    """The network in the contents of an ONNX file. Raises ValueError that names the path unless it answers as a finder does."""
+    kind = describe_file(path)
+    if kind:                        # OpenCV would print lines of its own
+        raise ValueError(f'finder {path} cannot be read: it is {kind}')
+    try:
+        network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+    except (cv2.error, SystemError) as error:
+        raise ValueError(f'finder {path} cannot be read: {_reason(error)}') from error
+    try:
+        network.setInput(np.zeros((1, 3, ROWS, COLUMNS), np.float32))
+        answer = network.forward()
+    except cv2.error as error:
+        raise ValueError(f'finder {path} is another network: {_reason(error)}') from error
+    expected = 1, OUTPUTS, ROWS // CELL, COLUMNS // CELL
+    if np.shape(answer) != expected:
+        raise ValueError(f'finder {path} is another network: it must return {expected[1:]} values a frame, got {np.shape(answer)[1:]}')
+    if not np.isfinite(answer).all():
+        raise ValueError(f'finder {path} returns values that are not finite: its weights are damaged')
+    return network
+
+
+def _reason(error):
+    """The line that says what went wrong in a message of OpenCV."""
+    text = ' '.join(str(getattr(error, 'err', '') or error).split())
+    return text[:200] or type(error).__name__
 
 
 def _peaks(scores, least):

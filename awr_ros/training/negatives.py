@@ -10,6 +10,7 @@ import torch
 from awr_ros.crop import crop_hand
 from awr_ros.finder import find_candidates
 from awr_ros.learned_finder import LearnedFinder
+from awr_ros.network import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker_config import TrackerConfig
@@ -51,8 +52,8 @@ def cached_negatives(path, count, crop_size, cube_mm, progress=iter):
     """`render_negatives`, kept in a file."""
     path = Path(path)
     if path.exists():
-        negatives = torch.load(path, weights_only=True)
-        if negatives.shape == (count, 1, crop_size, crop_size):
+        negatives = load_tensors(path)
+        if isinstance(negatives, torch.Tensor) and negatives.shape == (count, 1, crop_size, crop_size):
             return negatives
     negatives = render_negatives(count, crop_size, cube_mm, progress=progress)
     save_whole(negatives, path)
