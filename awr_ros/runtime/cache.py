@@ -21,9 +21,8 @@ def cache_folder() -> Path:
 
     Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user's number in its name.
     """
-    root = os.environ.get('XDG_CACHE_HOME', '')
-    if os.path.isabs(root):                     # others are to be ignored, says the specification
-        return Path(root) / 'awr_ros'
+    if os.environ.get('XDG_CACHE_HOME'):
+        return Path(os.environ['XDG_CACHE_HOME']) / 'awr_ros'
     try:
         return Path.home() / '.cache' / 'awr_ros'
     except RuntimeError:                        # neither HOME nor an entry in passwd: a container's user
