@@ -28,7 +28,7 @@ setup(
     package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
     extras_require={name: requirements(name) for name in ('train', 'offline', 'engines', 'dev')},
-    entry_points={'console_scripts': ['awr = awr_ros.__main__:main']},
+    entry_points={'console_scripts': ['awr = awr_ros.__main__:command_line']},
     zip_safe=False,
     options={'build': {'build_base': 'build/pip'}},     # build/ itself is colcon's
 )

@@ -1,4 +1,5 @@
 """Files that are whole or not there, and what a file is that was taken for another."""
+import errno
 import hashlib
 import os
 import re
@@ -25,6 +26,8 @@ BEGINNINGS = (
     (b'7z\xbc\xaf', 'a 7z archive: unpack it first'), (b'\x89HDF', 'an HDF5 file'), (b'glTF', 'a GLB model'),
     (b'Rar!', 'a RAR archive: unpack it first'),
 )
+# What writing fails with where there is no room.
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 
 
 def describe_file(path: str | Path) -> str:
@@ -126,10 +129,15 @@ def completed(path: str | Path) -> Iterator[Path]:
     name = path.name if plain else hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     with work_folder(path.parent, f'.{name}.part-') as folder:
         part = folder / (name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A))
-        yield part
-        for written in (part, *part.rglob('*')):
-            sync(written)                   # a full disk may be noticed only here
-        part.replace(path)
+        try:
+            yield part
+            for written in (part, *part.rglob('*')):
+                sync(written)               # a full disk may be noticed only here
+            part.replace(path)
+        except OSError as error:            # of the name that was wanted
+            if str(folder) in str(error.filename) or error.filename is None and error.errno in FULL:
+                error.filename, error.filename2 = printable(path), None
+            raise
         sync(path.parent)
 
 
@@ -158,8 +166,8 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def ascii_path(path: Path) -> Iterator[str]:
-    """Yield a path to the same file, whose name is ASCII, for libraries that take no other bytes in the folder's path."""
-    if str(path).isascii():
+    """Yield a path to the same file, of a plain name, for libraries that take no other folders than plain ASCII ones."""
+    if re.fullmatch(r'[\w./+ -]+', str(path), re.A):
         yield str(path)
         return
     with tempfile.TemporaryDirectory() as folder:
