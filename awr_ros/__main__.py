@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from awr_ros.interrupts import Stopped, end, open_standard_streams, stoppable
-from awr_ros.tracker_config import TrackerConfig
 
 
 def command_line() -> None:
-    """The program `awr`: run one verb and end the process."""
+    """The program `awr`: run one verb and end the process. Nothing large is imported before signals are heeded."""
     open_standard_streams()
     end(main())
 
@@ -44,6 +43,7 @@ def _parse(argv):
     from awr_ros.bench.command import add_bench
     from awr_ros.export import add_export
     from awr_ros.offline.command import add_track
+    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.training.dataset_command import add_import, extend_evaluate
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     _add_train_finder(verbs)
@@ -181,6 +181,7 @@ def _evaluate(arguments):
         return evaluate_dataset(arguments)
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
+    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.training.evaluate import evaluate
     config = TrackerConfig(finder_weights=arguments.finder_weights, score_threshold=arguments.score_threshold,
                            beside_threshold=arguments.beside_threshold)

@@ -1,5 +1,4 @@
 """A program that is stopped by a signal, or whose standard streams are not there, ends in order: in one line, nothing half written."""
-import multiprocessing
 import os
 import signal
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
-PATIENCE_S = 3.0            # after a signal another one is ignored for so long: what it stopped is cleaning up
+PATIENCE_S = 10.0           # after a signal another one is ignored for so long: what it stopped is cleaning up
 
 
 class Stopped(KeyboardInterrupt):
@@ -81,7 +80,8 @@ def end(status: int) -> None:
             status = status or 1
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # the interpreter tries once more
     if status - 128 in SIGNALS:
-        for child in multiprocessing.active_children():
+        from multiprocessing import active_children
+        for child in active_children():
             child.terminate()
         os.kill(os.getpid(), status - 128)
     sys.exit(status)

@@ -3,6 +3,7 @@ import math
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,10 @@ def _decoded(path):
     if (bits, colour) != (16, GREY):
         raise BadInput(f'the image has {CHANNELS.get(colour, "?")} channel(s) of {f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
                        'expected 1 of uint16: depth')
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise BadInput(f'the image claims {width} x {height} pixels, expected sides up to {MAX_SIDE} and {MAX_PIXELS} in all')
+    if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE or width * height > MAX_PIXELS:
+        raise BadInput(f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and {MAX_PIXELS} in all')
+    if not _chunks_are_whole(data):         # OpenCV's libraries would print a line of their own
+        raise BadInput('not an image that can be read: it is cut short or damaged')
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -98,6 +101,19 @@ def _decoded(path):
     if pixels is None or pixels.shape != (height, width) or pixels.dtype != np.uint16:
         raise BadInput('not an image that OpenCV can read: it is cut short or damaged')
     return pixels
+
+
+def _chunks_are_whole(data):
+    """Whether the chunks of a PNG are as long as they say and have the checksums that they say, to the last one."""
+    position = len(SIGNATURE)
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position:position + 4], 'big')
+        if end > len(data) or zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], 'big'):
+            return False
+        if data[position + 4:position + 8] == b'IEND':
+            return True
+        position = end
+    return False
 
 
 def image_paths(path):
