@@ -1,4 +1,4 @@
-"""`pip install .`: the same Python modules without ROS, for training machines. The ROS package is built by colcon."""
+"""What pyproject.toml cannot say: version, dependencies and packages of the Python modules without ROS."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,26 +9,19 @@ ROOT = Path(__file__).parent
 
 
 def requirements(name: str) -> list[str]:
-    """The lines of requirements/<name>.txt that are not comments."""
+    """Return the lines of requirements/<name>.txt that are not comments."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
     return [line for line in lines if line and not line.startswith('#')]
 
 
-manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
-
 setup(
-    name='awr_ros',
-    version=manifest.findtext('version'),
-    description=manifest.findtext('description'),
-    license=manifest.findtext('license'),
-    python_requires='>=3.10',
+    version=ElementTree.parse(ROOT / 'package.xml').getroot().findtext('version'),
     # The definitions of the messages go along, for bags are written without ROS.
     packages=[*find_packages(include=['awr_ros', 'awr_ros.*']), 'awr_ros.message_definitions'],
     package_dir={'awr_ros.message_definitions': 'msg'},
     package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
     extras_require={name: requirements(name) for name in ('train', 'offline', 'engines', 'dev')},
-    entry_points={'console_scripts': ['awr = awr_ros.__main__:main']},
     zip_safe=False,
     options={'build': {'build_base': 'build/pip'}},     # build/ itself is colcon's
 )

@@ -5,18 +5,47 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from awr_ros.tracker_config import TrackerConfig
+from awr_ros.interrupts import Stopped, end, open_standard_streams, stoppable
+
+
+def command_line() -> None:
+    """The program `awr`: run one verb and end the process. Nothing large is imported before signals are heeded."""
+    open_standard_streams()
+    end(main())
 
 
 def main(argv=None):
-    """Run one verb; returns the exit status. Modules are imported by the verb that needs them."""
+    """Run one verb; returns the exit status, after a signal 128 + its number. Modules are imported by the verb that needs them."""
+    verb, arguments = 'awr', None
+    try:
+        with stoppable():
+            arguments = _parse(sys.argv[1:] if argv is None else argv)
+            verb = f'awr {arguments.verb}'
+            return arguments.run(arguments) or 0
+    except Stopped as stopped:
+        print(f'{verb}: {stopped}', file=sys.stderr)
+        return 128 + stopped.number
+    except BrokenPipeError:
+        print(f'{verb}: the reader of the output has ended', file=sys.stderr)
+    except ModuleNotFoundError as error:
+        extra = getattr(arguments, 'extra', 'train')
+        print(f"{verb}: {error}; in the package's source folder: pip install '.[{extra}]'", file=sys.stderr)
+    except MemoryError as error:
+        print(f'{verb}: out of memory {error}'.rstrip(), file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"{verb}: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    return 1
+
+
+def _parse(argv):
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
     from awr_ros.bench.command import add_bench
     from awr_ros.export import add_export
     from awr_ros.offline.command import add_track
+    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.training.dataset_command import add_import, extend_evaluate
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
-    argv = sys.argv[1:] if argv is None else argv
     _add_train_finder(verbs)
     refiner = verbs.add_parser('train-refiner', help='teach a trained compact network to correct the joints that its votes give')
     refiner.add_argument('output', type=Path, help='checkpoint to write')
@@ -75,14 +104,7 @@ def main(argv=None):
     add_export(verbs)
     add_import(verbs)
     parser.set_defaults(extra='train')
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments) or 0
-    except (OSError, ValueError) as error:
-        print(f'awr {arguments.verb}: {error}', file=sys.stderr)
-    except ModuleNotFoundError as error:
-        print(f"awr {arguments.verb}: {error}; in the package's source folder: pip install '.[{arguments.extra}]'", file=sys.stderr)
-    return 1
+    return parser.parse_args(argv)
 
 
 TRAIN_HELP = {
@@ -166,6 +188,7 @@ def _evaluate(arguments):
         return evaluate_dataset(arguments)
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
+    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.training.evaluate import evaluate, evaluate_off_axis
     if arguments.off_axis is not None:
         return evaluate_off_axis(arguments.weights, arguments.off_axis)
@@ -208,4 +231,4 @@ def _bench_messages(report, seconds):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command_line()

@@ -1,7 +1,10 @@
 """Overlay pictures: depth in grey, hands as coloured skeletons, the truth in white."""
+from pathlib import Path
+
 import cv2
 import numpy as np
 
+from awr_ros.files import write_bytes
 from awr_ros.skeleton import BONES
 
 # BGR of thumb, index, middle, ring, pinky.
@@ -49,3 +52,15 @@ def overlay(depth_mm, hands, truth=()):
             cv2.putText(image, f'{hand.id} {hand.side} {hand.score:.2f}', (int(wrist[0]) - 30, int(wrist[1]) + 18),
                         cv2.FONT_HERSHEY_SIMPLEX, 0.5, (80, 255, 255), 1, cv2.LINE_AA)
     return image
+
+
+def write_picture(path: str | Path, image: np.ndarray) -> None:
+    """Write a picture that is there whole or not at all. image: (H,W,3) uint8, BGR. Raises ValueError for an ending of no picture.
+
+    Not by cv2.imwrite, which does not say that a disk is full.
+    """
+    try:
+        data = cv2.imencode(Path(path).suffix, image)[1]
+    except cv2.error as error:
+        raise ValueError(f'cannot draw {path}: expected a name that ends in .png or .jpg') from error
+    write_bytes(path, data.tobytes())

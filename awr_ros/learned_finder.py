@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from awr_ros.camera import Intrinsics
-from awr_ros.default_weights import check_whole
+from awr_ros.default_weights import check_onnx, check_whole
+from awr_ros.files import describe_file
 
 DEFAULT_FINDER = Path(__file__).parent / 'weights' / 'finder.onnx'
 MIN_PALM_MM = 100.0                     # nearer palms are not looked for
@@ -66,10 +67,9 @@ class LearnedFinder:
         if not path.is_file():
             raise FileNotFoundError(f'no finder at {path}')
         check_whole(path)
-        try:
-            self._network = cv2.dnn.readNetFromONNX(str(path))
-        except cv2.error as error:
-            raise ValueError(f'finder {path} cannot be read: {str(error).strip().splitlines()[-1]}') from error
+        model = path.read_bytes()
+        check_onnx(model, path)
+        self._network = _loaded(model, path)
 
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=LEAST_SCORE):
         """Candidates between two depths, the likeliest first, at most 8.
@@ -132,6 +132,34 @@ def _surfaces(depth_mm, u, v, radius_u, radius_v):
         return []
     parts = np.split(depths, np.flatnonzero(np.diff(depths) > np.maximum(GAP_MM, GAP_SHARE * depths[:-1])) + 1)
     return [float(np.median(part)) for part in parts if len(part) >= least]
+
+
+def _loaded(model, path):
+    """The network in the contents of an ONNX file. Raises ValueError that names the path unless it answers as a finder does."""
+    kind = describe_file(path)
+    if kind:                        # OpenCV would print lines of its own
+        raise ValueError(f'finder {path} cannot be read: it is {kind}')
+    try:
+        network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+    except (cv2.error, SystemError) as error:
+        raise ValueError(f'finder {path} cannot be read: {_reason(error)}') from error
+    try:
+        network.setInput(np.zeros((1, 3, ROWS, COLUMNS), np.float32))
+        answer = network.forward()
+    except cv2.error as error:
+        raise ValueError(f'finder {path} is another network: {_reason(error)}') from error
+    expected = 1, OUTPUTS, ROWS // CELL, COLUMNS // CELL
+    if np.shape(answer) != expected:
+        raise ValueError(f'finder {path} is another network: it must return {expected[1:]} values a frame, got {np.shape(answer)[1:]}')
+    if not np.isfinite(answer).all():
+        raise ValueError(f'finder {path} returns values that are not finite: its weights are damaged')
+    return network
+
+
+def _reason(error):
+    """The line that says what went wrong in a message of OpenCV."""
+    text = ' '.join(str(getattr(error, 'err', '') or error).split())
+    return text[:200] or type(error).__name__
 
 
 def _peaks(scores, least):

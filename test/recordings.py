@@ -67,5 +67,5 @@ def loaded(path, **options):
 
 def png(path, depth=500, dtype=np.uint16, size=(HEIGHT, WIDTH)):
     path.parent.mkdir(exist_ok=True)
-    assert cv2.imwrite(str(path), np.full(size, depth, dtype))
+    path.write_bytes(cv2.imencode('.png', np.full(size, depth, dtype))[1].tobytes())     # cv2.imwrite crashes over some names
     return path

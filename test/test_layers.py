@@ -10,7 +10,7 @@ import awr_ros
 
 ROOT = Path(awr_ros.__file__).parent
 # A module imports its own layer and those before it.
-LAYERS = (('camera', 'skeleton', 'stamps', 'default_weights'),
+LAYERS = (('camera', 'files', 'interrupts', 'skeleton', 'stamps', 'default_weights'),
           ('crop', 'offset_field', 'draw', 'camera_messages', 'hand_markers', 'smoothing'),
           ('hand_messages', 'compressed_depth'), ('depth_camera',),
           ('judge', 'refiner', 'compact', 'resnet', 'hourglass', 'network', 'runtime'), ('estimator',),

@@ -9,7 +9,9 @@ from torch import nn
 
 import awr_ros.training.finder as training
 from awr_ros.camera import Intrinsics
+from awr_ros.compact import CompactNetwork, ModelConfig
 from awr_ros.learned_finder import BELOW_SKIN_MM, CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame, palm_depth
+from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.config import FinderTrainConfig
@@ -162,6 +164,33 @@ def test_misuse_names_what_is_wrong(tmp_path):
     (tmp_path / 'finder.sha256').write_text('0' * 64 + '  finder.onnx\n')
     with pytest.raises(ValueError, match='damaged'):
         LearnedFinder(tmp_path / 'finder.onnx')
+
+
+def test_another_network_is_refused_at_once(tmp_path):
+    class Other(nn.Module):
+        def forward(self, frame):
+            return nn.functional.avg_pool2d(frame, 8)
+    write_finder(Other(), tmp_path / 'other.onnx')
+    with pytest.raises(ValueError, match=r'other.onnx is another network: it must return \(4, 32, 40\) values a frame, got \(3, 16, 20\)'):
+        LearnedFinder(tmp_path / 'other.onnx')
+    write_onnx(CompactNetwork(ModelConfig(stem=(4, 8), widths=(8,), blocks=(1,), crop_size=32)).eval(), '', tmp_path / 'hand.onnx')
+    with pytest.raises(ValueError, match='hand.onnx is another network'):
+        LearnedFinder(tmp_path / 'hand.onnx')
+    write_finder(Says(np.full((4, ROWS // CELL, COLUMNS // CELL), np.nan, np.float32)), tmp_path / 'nan.onnx')
+    with pytest.raises(ValueError, match='nan.onnx returns values that are not finite'):
+        LearnedFinder(tmp_path / 'nan.onnx')
+
+
+def test_a_flipped_bit_is_noticed_and_so_is_a_web_page(tmp_path):
+    finder(tmp_path, (100.0, 100.0, 600, 2.0))
+    whole, rng = (tmp_path / 'finder.onnx').read_bytes(), np.random.default_rng(0)
+    for at in rng.integers(0, len(whole), 20):
+        (tmp_path / 'copy.onnx').write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1:])
+        with pytest.raises(ValueError, match='copy.onnx'):
+            LearnedFinder(tmp_path / 'copy.onnx')
+    (tmp_path / 'page.onnx').write_text('<!DOCTYPE html>')
+    with pytest.raises(ValueError, match='page.onnx cannot be read: it is a web page'):
+        LearnedFinder(tmp_path / 'page.onnx')
 
 
 # Its scenes

@@ -1,5 +1,8 @@
 """The network's shapes and sizes, and checkpoints that describe themselves and say what is wrong with them."""
+import os
+import resource
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +134,71 @@ def test_damaged_or_foreign_files_name_path_and_reason(tiny, tmp_path, write, re
     with pytest.raises(ValueError, match=reason) as error:
         load_checkpoint(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize('change', [
+    {'recipe': None}, {'step': '7'}, {'step': None}, {'metrics': []}, {'network': ['compact']}, {'network': 'tree'}, {'config': None},
+    {'config': {'crop_size': '32'}}, {'config': {'crop_size': 32.0}}, {'config': {'crop_size': 33}}, {'config': {'crop_size': 2**40}},
+    {'config': {'widths': 8}}, {'config': {'widths': (8, 'x')}}, {'config': {'blocks': (10**9, 1)}}, {'config': {'cube_mm': None}},
+    {'config': {'kernel_size': float('inf')}}, {'config': {'joint_names': (1, 2)}}, {'config': {3: 4}}, {'state_dict': None},
+    {'state_dict': {'a': 1}}, {'state_dict': [1]}])
+def test_a_hostile_description_is_a_value_error(tiny, tmp_path, change):
+    good, path = tmp_path / 'good.pt', tmp_path / 'bad.pt'
+    save_checkpoint(good, tiny, 1, {})
+    config = {**torch.load(good, weights_only=True)['config'], **(change.get('config') or {})}
+    resave(path, good, **({'config': config} if isinstance(change.get('config'), dict) else change))
+    with pytest.raises(ValueError, match='bad.pt do not fit their own description'):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_refused(tiny, tmp_path, value):
+    with torch.no_grad():
+        tiny.field.weight[0, 0] = value
+    save_checkpoint(tmp_path / 'w.pt', tiny, 1, {})
+    with pytest.raises(ValueError, match='w.pt are not finite'):
+        load_checkpoint(tmp_path / 'w.pt')
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize('moment', range(20))
+def test_a_save_that_is_killed_leaves_the_old_or_the_new_file(tiny, tmp_path, monkeypatch, moment):
+    """Killed at each of the calls that change the disk: between torch.save and the last rename there are at most 20."""
+    path, calls = tmp_path / 'weights.pt', iter(range(99))
+    save_checkpoint(path, tiny, 1, {})
+
+    def counted(call):
+        def wrapped(*arguments, **options):
+            if next(calls) == moment:
+                raise Killed
+            return call(*arguments, **options)
+        return wrapped
+    for owner, name in ((torch, 'save'), (os, 'fsync'), (Path, 'replace'), (Path, 'write_bytes'), (Path, 'read_bytes')):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    try:
+        save_checkpoint(path, tiny, 2, {})
+    except Killed:
+        pass
+    monkeypatch.undo()
+    assert load_checkpoint(path)[1]['step'] in (1, 2) and not list(tmp_path.glob('.*'))
+    save_checkpoint(path, tiny, 3, {})
+    assert load_checkpoint(path)[1]['step'] == 3 and len((tmp_path / 'weights.sha256').read_text().splitlines()) == 1
+
+
+def test_a_full_disk_leaves_the_old_file(tiny, tmp_path):
+    save_checkpoint(tmp_path / 'w.pt', tiny, 1, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError):
+            save_checkpoint(tmp_path / 'w.pt', tiny, 2, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert load_checkpoint(tmp_path / 'w.pt')[1]['step'] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['w.pt', 'w.sha256']
 
 
 def resave(path, good, **change):

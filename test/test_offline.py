@@ -55,7 +55,7 @@ def test_frames_that_cannot_be_used_are_named_and_left_out(tmp_path, capsys):
     assert (summary.frames, summary.refused) == (2, 2)
     lines = [json.loads(line) for line in (tmp_path / 'o.jsonl').read_text().splitlines()]
     assert [line.get('refused', '') for line in lines] == [
-        '', 'the image has 1 channel(s) of uint8, expected 1 of uint16: depth', 'not an image that OpenCV can read', '']
+        '', 'the image has 1 channel(s) of uint8, expected 1 of uint16: depth', 'not an image that can be read: it is empty', '']
     assert 'left out: 2.png: the image has 1 channel(s) of uint8' in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / 'o').iterdir()) == ['000000.png', '000003.png']
 

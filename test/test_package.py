@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,7 +12,7 @@ import awr_ros
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = ('awr_ros', 'config', 'examples', 'launch', 'msg', 'scripts', 'test', 'requirements', 'CMakeLists.txt', 'package.xml',
-           'pyproject.toml', 'setup.py')
+           'pyproject.toml', 'setup.py', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'LICENSE')
 
 
 def run(*command, **options):
@@ -79,3 +80,19 @@ def test_pip_without_ros(sources, tmp_path):
     assert 'usage: awr' in run(sys.executable, target / 'bin' / 'awr', '--help', cwd=tmp_path, env=environment)
     program = 'import awr_ros.tracker, importlib.util as u; assert u.find_spec("awr_ros.msg") is None'
     run(sys.executable, '-c', program, cwd=tmp_path, env=environment)
+
+
+@pytest.mark.timeout(300)
+def test_an_sdist_has_what_it_is_built_from(sources, tmp_path):
+    """As `python -m build` does, but with the setuptools that is here."""
+    build = f'import setuptools.build_meta as b; print(b.build_sdist({str(tmp_path)!r}))'
+    name = run(sys.executable, '-c', build, cwd=sources).splitlines()[-1]
+    version = ElementTree.parse(REPOSITORY / 'package.xml').getroot().findtext('version')
+    assert name == f'awr_ros-{version}.tar.gz'              # package.xml has the version
+    target = tmp_path / 'site'
+    run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation', '--target', target, tmp_path / name)
+    assert data_files(sources / 'awr_ros') == data_files(target / 'awr_ros')
+    assert (target / 'awr_ros' / 'message_definitions' / 'Hand.msg').is_file()
+    metadata, = target.glob('*.dist-info/METADATA')
+    text = metadata.read_text()
+    assert f'Version: {version}' in text and 'Requires-Dist: numpy' in text and 'Provides-Extra: offline' in text

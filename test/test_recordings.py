@@ -184,7 +184,7 @@ def test_what_images_need(tmp_path, options, words):
 
 
 def test_paths_that_are_no_recording(tmp_path):
-    with pytest.raises(ValueError, match='neither PNGs nor a metadata.yaml'):
+    with pytest.raises(ValueError, match='neither PNGs nor the files of a bag'):
         image_paths(tmp_path)
     (tmp_path / 'old.bag').touch()
     for path, words in ((tmp_path / 'nowhere', 'there is no '), (tmp_path / 'old.bag', 'bag of ROS 1: convert it')):

@@ -1,9 +1,12 @@
 """Every engine says what torch says; the choice among them says why; what is missing or damaged is named."""
 import gc
 import json
+import os
+import shutil
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,25 +286,146 @@ def test_other_weights_or_converters_are_other_entries(tmp_path):
     assert len(keys) == 3 and cache.entry_key(tmp_path / 'tiny.pt', 'x 1') in keys
 
 
+def kept(convert, check=lambda files: files['.x']):
+    return cache.converted(DEFAULT_WEIGHTS, 'test', convert, check)
+
+
 def test_a_conversion_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
 
-    def fail(folder):
-        (folder / 'half').write_text('half')
+    def fail():
         raise RuntimeError('no')
     with pytest.raises(RuntimeError):
-        cache.converted(DEFAULT_WEIGHTS, 'test', fail)
+        kept(fail)
+    monkeypatch.setattr(cache, 'sync', lambda path: fail())         # killed while it writes
+    with pytest.raises(RuntimeError):
+        kept(lambda: {'.x': b'1'})
     assert list((tmp_path / 'awr_ros').iterdir()) == []
 
 
-def test_where_two_convert_at_once_the_first_one_wins(tmp_path, monkeypatch):
+def test_where_two_convert_at_once_there_is_one_entry(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
 
-    def slow(folder):
-        (folder / 'by').write_text('slow')
-        cache.converted(DEFAULT_WEIGHTS, 'test', lambda other: (other / 'by').write_text('fast'))
-    entry = cache.converted(DEFAULT_WEIGHTS, 'test', slow)
-    assert (entry / 'by').read_text() == 'fast' and list(entry.parent.iterdir()) == [entry]
+    def slow():
+        assert kept(lambda: {'.x': b'1'}) == ({'.x': b'1'}, '')
+        return {'.x': b'1'}
+    assert kept(slow) == ({'.x': b'1'}, '')
+    entry, = (tmp_path / 'awr_ros').iterdir()
+    assert [path.name for path in entry.iterdir()] == ['network.x']
+    assert kept(lambda: pytest.fail('converted again')) == ({'.x': b'1'}, '')
+
+
+def entry_files(cached):
+    entry, = (cached / 'awr_ros').iterdir()
+    return sorted(entry.iterdir(), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
+@pytest.mark.parametrize('damage', ['cut', 'flipped', 'gone', 'empty', 'a folder'])
+def test_a_damaged_entry_is_converted_anew(engine, damage, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    weights = tiny_checkpoint(tmp_path)
+    expected = select.load_engine(weights, engine).read(np.full((1, 1, 32, 32), 0.3, np.float32))
+    for file in entry_files(tmp_path / 'cache'):
+        whole = file.read_bytes()
+        file.unlink()
+        if damage == 'a folder':
+            file.mkdir()
+        elif damage != 'gone':
+            middle = len(whole) // 2
+            file.write_bytes({'cut': whole[:middle], 'empty': b'', 'flipped': whole[:middle] + bytes([whole[middle] ^ 4])
+                              + whole[middle + 1:]}[damage])
+        engine_again = select.load_engine(weights, engine)
+        np.testing.assert_array_equal(engine_again.read(np.full((1, 1, 32, 32), 0.3, np.float32)).joints_uvdn, expected.joints_uvdn)
+        assert 'anew' not in engine_again.description
+        assert abs(file.stat().st_size - len(whole)) < 99 and len(list((tmp_path / 'cache' / 'awr_ros').iterdir())) == 1
+
+
+def test_what_a_killed_conversion_left_is_removed_and_what_runs_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    program = ('import os, sys; from pathlib import Path; from awr_ros.files import work_folder\n'
+               'with work_folder(Path(sys.argv[1]), "unfinished-") as f: print(f, flush=True); sys.stdin.read(); os.kill(os.getpid(), 9)')
+    process = subprocess.Popen([sys.executable, '-c', program, tmp_path / 'awr_ros'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True)
+    left = Path(process.stdout.readline().strip())
+    kept(lambda: {'.x': b'1'})
+    assert left.is_dir()                # another process is at work in it
+    process.communicate()
+    assert process.returncode == -9 and left.is_dir()
+    kept(lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y'])      # damaged: written again
+    assert not left.exists() and len(list((tmp_path / 'awr_ros').iterdir())) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='takes root to own a folder as somebody else')
+def test_the_cache_of_somebody_else_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    weights = tiny_checkpoint(tmp_path)
+    select.load_engine(weights, 'onnxruntime')
+    os.chown(tmp_path / 'cache' / 'awr_ros', 12345, 12345)
+    assert 'it belongs to user 12345' in select.load_engine(weights, 'onnxruntime').description
+
+
+def test_others_cannot_write_into_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert cache.own_cache_folder().stat().st_mode & 0o077 == 0
+    cache.own_cache_folder().chmod(0o777)
+    assert cache.own_cache_folder().stat().st_mode & 0o022 == 0
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.delenv('HOME')
+    monkeypatch.setattr(cache.Path, 'home', lambda: (_ for _ in ()).throw(RuntimeError('Could not determine home directory.')))
+    assert cache.cache_folder().name == f'awr_ros-{os.getuid()}'
+
+
+def test_a_full_disk_means_converting_each_time(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(cache, 'sync', full)
+    for engine in ('openvino', 'onnxruntime'):
+        loaded = select.load_engine(tiny_checkpoint(tmp_path), engine)
+        assert 'anew at every start' in loaded.description and 'No space left on device' in loaded.description
+        assert list((tmp_path / 'cache' / 'awr_ros').iterdir()) == []
+
+
+@pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
+def test_a_first_start_leaves_pytorch_to_another_process(engine, tmp_path):
+    program = f'''
+import sys
+from awr_ros.runtime.select import load_engine
+print(load_engine({str(tiny_checkpoint(tmp_path))!r}, {engine!r}, 'cpu').description, 'torch' in sys.modules)
+'''
+    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100, env=environment)
+    assert done.stdout.strip().endswith('64 training samples False') and 'anew' not in done.stdout, done
+    (tmp_path / 'tiny.pt').write_bytes(b'no checkpoint')
+    (tmp_path / 'tiny.sha256').unlink()
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100, env=environment)
+    assert done.stderr.strip().splitlines()[-1].endswith("tiny.pt cannot be read: it is text that begins 'no checkpoint'"), done
+
+
+def test_engines_tell_nobody_and_leave_no_id(tmp_path):
+    """ONNX Runtime from 1.29 on looks up its makers' collector; OpenVINO has a package for it. With strace: no lookups."""
+    program = '''
+import sys, time
+from awr_ros.runtime.select import load_engine
+for engine in ('onnxruntime', 'openvino'):
+    load_engine(engine=engine, device='cpu')
+import onnxruntime, openvino
+time.sleep(2)
+'''
+    command, trace = [sys.executable, '-c', program], tmp_path / 'trace'
+    if shutil.which('strace'):
+        command = ['strace', '-f', '--seccomp-bpf', '-e', 'trace=socket,connect,sendto,sendmmsg', '-o', str(trace), *command]
+    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache'), 'HOME': str(tmp_path / 'home')}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    assert done.returncode == 0, done.stderr
+    written = [path.relative_to(tmp_path) for path in tmp_path.rglob('*') if path.is_file() and path != trace]
+    assert {path.parts[:2] for path in written} == {('cache', 'awr_ros')}, written
+    if trace.exists():
+        assert 'AF_INET' not in trace.read_text()
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_lived_with(tmp_path, monkeypatch):
@@ -349,6 +473,62 @@ def test_exported_files_that_know_of_no_virtual_crop_get_it_where_they_are_of_re
     assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop == aligned
     values['virtual_crop'] = not aligned
     assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop != aligned
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.bin'])
+def test_a_flipped_bit_of_an_exported_file_is_noticed(suffix, tmp_path):
+    """Without a file beside it: the checksum is in the file."""
+    path, engine = export(tiny_checkpoint(tmp_path), tmp_path / 'net', 'onnx' if suffix == '.onnx' else 'openvino')
+    file, rng = path.with_suffix(suffix), np.random.default_rng(0)
+    whole = file.read_bytes()
+    for at in rng.integers(0, len(whole), 20):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1:])
+        with pytest.raises(ValueError, match=path.name):
+            type(engine)(path)
+    file.write_bytes(whole)
+    type(engine)(path)
+
+
+@pytest.mark.parametrize('make, suffix', [(OnnxEngine, '.onnx'), (OpenVinoEngine, '.xml')])
+def test_a_file_of_another_network_is_refused_at_once(make, suffix, tmp_path):
+    network = CompactNetwork(TINY).eval()
+    write = write_onnx if suffix == '.onnx' else write_openvino
+    with torch.no_grad():
+        network.field.bias.fill_(float('nan'))
+    write(network, '', tmp_path / ('nan' + suffix))
+    with pytest.raises(ValueError, match=f'nan{suffix} returns joints that are not finite'):
+        make(tmp_path / ('nan' + suffix))
+    network.config = ModelConfig(**{**network.config.__dict__, 'joint_names': ('wrist',)})
+    write(network, '', tmp_path / ('other' + suffix))
+    with pytest.raises(ValueError, match=rf'other{suffix} is another network than it says: .*\(1, 21, 3\)'):
+        make(tmp_path / ('other' + suffix))
+
+
+@pytest.mark.parametrize('change', [{'crop_size': '128'}, {'crop_size': True}, {'crop_size': 10**9}, {'cube_mm': 0}, {'side': 'up'},
+                                    {'joint_names': []}, {'joint_names': [3]}, {'start': [1, 2]}, {'start': None}, {'colour': 1}])
+def test_a_description_that_no_network_has_is_refused(change):
+    values = {**json.loads(EngineConfig.of(TINY).to_json()), **change}
+    with pytest.raises(ValueError, match='net.onnx was not exported by this package'):
+        EngineConfig.from_json(json.dumps(values), 'net.onnx')
+
+
+@pytest.mark.parametrize('name', ['w.onnx', 'w.xml', 'w.pt'])
+@pytest.mark.parametrize('content, words', [(b'<!DOCTYPE html><html>', 'a web page'), (b'', 'empty'), (bytes(999), 'all zeros'),
+                                            (b'version https://git-lfs.github.com/spec/v1', 'a Git LFS pointer')])
+def test_what_a_file_of_weights_is_instead(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f'{name} .*{words}') as error:
+        select.load_engine(tmp_path / name)
+    assert 'weights_only' not in str(error.value)
+
+
+@pytest.mark.parametrize('engine', ['torch', 'onnxruntime', 'openvino'])
+def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
+    checkpoint = tiny_checkpoint(tmp_path)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(CompactNetwork, 'look', lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ')))
+    with pytest.raises(ValueError, match='tiny.pt .*sizes differ'):
+        select.load_engine(checkpoint, engine)
 
 
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])

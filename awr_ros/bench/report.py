@@ -1,5 +1,5 @@
 """What the bench found, on the terminal while it measures and as a Markdown file at the end."""
-from pathlib import Path
+from awr_ros.files import write_text
 
 
 class Report:
@@ -39,6 +39,4 @@ class Report:
 
     def write(self, path):
         """Write the Markdown file."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('\n'.join(self._lines) + '\n')
+        write_text(path, '\n'.join(self._lines) + '\n')

@@ -1,9 +1,11 @@
-"""ROS 2 bags as an input, mcap or db3, read by rosbags without ROS."""
-from rosbags.highlevel import AnyReader
+"""ROS 2 bags as an input, mcap or db3, without ROS."""
+import numpy as np
 
 from awr_ros.camera_messages import DEPTH_ENCODINGS
 from awr_ros.compressed_depth import HEADER, png_size
 from awr_ros.depth_camera import DepthCamera
+from awr_ros.files import printable
+from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import typestore
 from awr_ros.offline.frames import NS_PER_S, Frame
 
@@ -15,44 +17,45 @@ class BagImages:
     """The depth images of one topic of a bag: a context with a length, frames in the order of recording, and a rate.
 
     topic, info_topic: None takes the only depth topic and the camera_info beside it. camera_info: (width, height) ->
-    CameraInfo to use instead of any in the bag. distortion: see DepthCamera. A bag that cannot be used raises ValueError.
+    CameraInfo to use instead of any in the bag. distortion: see DepthCamera. scale: what depths are multiplied by. A bag that
+    cannot be used raises ValueError; topics of other types, and what else is wrong in it, do not matter.
 
     An image belongs to the camera info that was last recorded before it, as in the node, which uses the last it received.
     The images before the first camera info, which the node must refuse, belong to that one.
     """
 
-    def __init__(self, path, topic=None, info_topic=None, camera_info=None, distortion='undistort'):
+    def __init__(self, path, topic=None, info_topic=None, camera_info=None, distortion='undistort', scale=1.0):
         self._path, self._wanted, self._wanted_info = path, topic, info_topic
-        self._camera_info, self._distortion = camera_info, distortion
+        self._camera_info, self._distortion, self._scale = camera_info, distortion, scale
 
     def __enter__(self):
+        self._files = BagFiles(self._path)
         try:
-            self._reader = AnyReader([self._path], default_typestore=typestore())
-            self._reader.open()
-        except Exception as error:      # rosbags lets through whatever the libraries below it raise over damaged files
+            self._files.__enter__()
+        except Exception as error:      # the libraries let through whatever they raise over damaged files
             raise self._unreadable(error) from error
         try:
             self.topic = self._wanted or self._only_depth_topic()
-            self._images = self._connections(self.topic, (IMAGE, COMPRESSED))
+            self._images = self._channels(self.topic, (IMAGE, COMPRESSED))
             self.info_topic = None
             if self._camera_info is None:
                 self.info_topic = self._wanted_info or self._info_topic_of(self.topic)
-                self._infos = self._connections(self.info_topic, (INFO,))
+                self._infos = self._channels(self.info_topic, (INFO,))
         except BaseException:
-            self._reader.close()
+            self._files.__exit__()
             raise
         return self
 
     def __exit__(self, *_):
-        self._reader.close()
+        self._files.__exit__()
 
     def __len__(self):
-        return sum(connection.msgcount for connection in self._images)
+        return sum(channel.count for channel in self._images)
 
     @property
     def rate_hz(self):
         """Images a second, for a video of them."""
-        duration_ns = self._reader.duration - 1         # rosbags counts from the first message to behind the last
+        duration_ns = self._files.end_ns - self._files.start_ns - 1         # the end is behind the last message
         return (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
 
     def __iter__(self):
@@ -60,8 +63,8 @@ class BagImages:
         if self._camera_info is None:
             infos = self._infos
             info = self._first_of(infos)
-        for connection, logged_ns, message in self._messages([*self._images, *infos]):
-            if connection.msgtype == INFO:
+        for channel, logged_ns, message in self._messages([*self._images, *infos]):
+            if channel.type == INFO:
                 info = message
                 continue
             stamp = message.header.stamp
@@ -72,47 +75,49 @@ class BagImages:
         if info is None:
             info = self._camera_info(*_size(message))
         camera = DepthCamera(info, self._distortion)
-        return camera.depth_from(message), camera.intrinsics
+        depth = camera.depth_from(message)
+        return depth if self._scale == 1 else depth * np.float32(self._scale), camera.intrinsics
 
-    def _messages(self, connections):
-        """(connection, time of recording [ns], message) in the order of recording."""
-        messages = self._reader.messages(connections)
+    def _messages(self, channels):
+        """(channel, time of recording [ns], message) in the order of recording."""
+        messages = self._files.messages(channels)
         while True:
             try:
-                connection, logged_ns, data = next(messages)
-                message = self._reader.deserialize(data, connection.msgtype)
+                channel, logged_ns, data = next(messages)
+                message = typestore().deserialize_cdr(data, channel.type)
             except StopIteration:
                 return
             except Exception as error:      # as in __enter__
                 raise self._unreadable(error) from error
-            yield connection, logged_ns, message
+            yield channel, logged_ns, message
 
     def _unreadable(self, error):
-        reason = str(error) or type(error).__name__
-        return ValueError(f'{self._path} is not a ROS 2 bag that can be read, or damaged: {reason}')
+        reason = ' '.join(str(error).split())[:300] or type(error).__name__
+        return ValueError(f'{printable(self._path)} is not a ROS 2 bag that can be read, or damaged: {reason}')
 
     # ---- which topics --------------------------------------------------------------------------------------------------
 
     def _topics(self, message_type):
-        return sorted({c.topic for c in self._reader.connections if c.msgtype == message_type and c.msgcount})
+        return sorted({c.topic for c in self._files.channels if c.type == message_type and c.count})
 
-    def _connections(self, topic, types):
-        connections = [c for c in self._reader.connections if c.topic == topic]
-        if not connections:
-            raise ValueError(f'{self._path} has no topic {topic}; {self._choices()}')
-        if any(c.msgtype not in types for c in connections):
-            raise ValueError(f"topic {topic} is {connections[0].msgtype}, expected {' or '.join(types)}; {self._choices()}")
-        if not any(c.msgcount for c in connections):
+    def _channels(self, topic, types):
+        channels = [c for c in self._files.channels if c.topic == topic]
+        if not channels:
+            raise ValueError(f'{printable(self._path)} has no topic {topic}; {self._choices()}')
+        fitting = [c for c in channels if c.type in types]
+        if not fitting:
+            raise ValueError(f"topic {topic} is {channels[0].type}, expected {' or '.join(types)}; {self._choices()}")
+        if not any(c.count for c in fitting):
             raise ValueError(f'topic {topic} has no messages; {self._choices()}')
-        return connections
+        return fitting
 
     def _only_depth_topic(self):
-        raw = [topic for topic in self._topics(IMAGE) if self._first(topic).encoding in DEPTH_ENCODINGS]
-        compressed = [topic for topic in self._topics(COMPRESSED) if 'compressedDepth' in self._first(topic).format
+        raw = [topic for topic in self._topics(IMAGE) if self._format(topic, IMAGE) in DEPTH_ENCODINGS]
+        compressed = [topic for topic in self._topics(COMPRESSED) if 'compressedDepth' in self._format(topic, COMPRESSED)
                       and topic.removesuffix(TRANSPORT) not in raw]
         depth = raw + compressed
         if len(depth) != 1:
-            raise ValueError(f"{self._path} has {len(depth) or 'no'} topics with depth images{_listed(depth)}; "
+            raise ValueError(f"{printable(self._path)} has {len(depth) or 'no'} topics with depth images{_listed(depth)}; "
                              f'choose one with --topic; {self._choices()}')
         return depth[0]
 
@@ -120,21 +125,26 @@ class BagImages:
         """The camera_info beside an image, as image_transport names it."""
         beside = f'{topic.removesuffix(TRANSPORT).rpartition("/")[0]}/camera_info'
         if beside not in self._topics(INFO):
-            raise ValueError(f'{self._path} has no {beside} to {topic}; choose one with --info-topic, or give --intrinsics; '
-                             f'{self._choices()}')
+            raise ValueError(f'{printable(self._path)} has no {beside} to {topic}; choose one with --info-topic, or give '
+                             f'--intrinsics; {self._choices()}')
         return beside
 
-    def _first(self, topic):
-        return self._first_of([c for c in self._reader.connections if c.topic == topic])
+    def _format(self, topic, message_type):
+        """The encoding of a topic's first image, or the format of a compressed one; of a damaged one that it is."""
+        channels = [c for c in self._files.channels if c.topic == topic and c.type == message_type]
+        try:
+            first = self._first_of(channels)
+        except ValueError:
+            return 'damaged'
+        return first.encoding if message_type == IMAGE else first.format
 
-    def _first_of(self, connections):
-        for _, _, message in self._messages(connections):
+    def _first_of(self, channels):
+        for _, _, message in self._messages(channels):
             return message
-        raise self._unreadable(f'{connections[0].topic} should have {connections[0].msgcount} messages, but has none')
+        raise self._unreadable(f'{channels[0].topic} should have {channels[0].count} messages, but has none')
 
     def _choices(self):
-        images = [f'{topic} ({self._first(topic).encoding})' for topic in self._topics(IMAGE)]
-        images += [f'{topic} ({self._first(topic).format})' for topic in self._topics(COMPRESSED)]
+        images = [f'{topic} ({self._format(topic, kind)[:60]})' for kind in (IMAGE, COMPRESSED) for topic in self._topics(kind)]
         return f'images in the bag{_listed(images) or ": none"}; camera infos{_listed(self._topics(INFO)) or ": none"}'
 
 

@@ -1,14 +1,20 @@
 """New ROS 2 bags, by rosbags without ROS: of tracked hands, and of the synthetic camera."""
+import sqlite3
+import struct
 from contextlib import contextmanager
+from pathlib import Path
 
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.errors import ReaderError
+from rosbags.serde import SerdeError
 
 from awr_ros.camera_messages import info_from_intrinsics
+from awr_ros.files import ascii_path, completed, printable
 from awr_ros.hand_markers import HandMarkers
 from awr_ros.hand_messages import HandMessages
+from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import bag_types, typestore
 from awr_ros.offline.frames import NS_PER_S, even_stamps
-from awr_ros.offline.outputs import completed
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
@@ -17,15 +23,43 @@ MARKER_LIFETIME_S = 0.5         # as the node's default
 
 @contextmanager
 def bag(path, storage='mcap'):
-    """A function write(topic, message type, time [ns], message) into a new bag: a folder that must not exist yet."""
-    with completed(path) as part, Writer(part, version=9, storage_plugin=STORAGES[storage]) as writer:
-        connections = {}
+    """A function write(topic, message type, time [ns], message) into a new bag: a folder that must not exist yet.
 
-        def write(topic, message_type, time_ns, message):
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, message_type.name, typestore=typestore())
-            writer.write(connections[topic], time_ns, typestore().serialize_cdr(message, message_type.name))
-        yield write
+    Raises OSError where it cannot be written whole, which is seen by reading it, and ValueError for messages that have no
+    room in their types.
+    """
+    if Path(path).exists():             # a file would be replaced
+        raise ValueError(f'{printable(path)} is there already: choose another name, or remove it')
+    count = 0
+    with completed(path) as part, ascii_path(part) as name:
+        try:
+            with Writer(name, version=9, storage_plugin=STORAGES[storage]) as writer:
+                connections = {}
+
+                def write(topic, message_type, time_ns, message):
+                    nonlocal count
+                    if topic not in connections:
+                        connections[topic] = writer.add_connection(topic, message_type.name, typestore=typestore())
+                    try:
+                        data = typestore().serialize_cdr(message, message_type.name)
+                    except (SerdeError, struct.error, OverflowError, UnicodeError) as error:
+                        raise ValueError(f'a message of {topic} at {time_ns} ns has no room in {message_type.name}: {error}') from error
+                    writer.write(connections[topic], time_ns, data)
+                    count += 1
+                yield write
+        except sqlite3.Error as error:
+            raise OSError(f'{printable(path)} cannot be written: {error}') from error
+        if count and _messages_in(part) != count:
+            raise OSError(f'{printable(path)} could not be written to its end: is the disk full?')
+
+
+def _messages_in(path):
+    """How many messages a bag can be read back with."""
+    try:
+        with BagFiles(path) as files:
+            return sum(1 for _ in files.messages(files.channels))
+    except (OSError, ReaderError, ValueError, struct.error):
+        return -1
 
 
 @contextmanager

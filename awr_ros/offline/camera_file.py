@@ -20,7 +20,7 @@ def given_camera_info(text):
             fields = _fields(values)
         except KeyError as error:
             raise ValueError(f'{text} has no {error}; {WANTED}') from None
-        except (TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f'{text}: {error}; {WANTED}') from None
     else:
         try:
@@ -34,12 +34,14 @@ def given_camera_info(text):
 
 
 def _read(path):
-    text = Path(path).read_text(encoding='utf-8')
     try:
+        text = Path(path).read_text(encoding='utf-8')
         # The first document: `ros2 topic echo` ends with the mark of a second, empty one.
         values = json.loads(text) if path.endswith('.json') else next(yaml.safe_load_all(text), None)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ValueError(f'{path}: {error}') from None
+    except (yaml.YAMLError, ValueError, LookupError, ArithmeticError) as error:
+        raise ValueError(f'{path}: {" ".join(str(error).split())[:300]}') from None
+    except RecursionError:
+        raise ValueError(f'{path}: its lists lie in one another too deep') from None
     if not isinstance(values, dict):
         raise ValueError(f'{path} has no keys; {WANTED}')
     return values

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from awr_ros.camera_messages import MM_PER_M
 from awr_ros.depth_camera import DISTORTION_CHOICES
+from awr_ros.files import printable
 from awr_ros.tracker_config import TrackerConfig
 
 DEFAULTS = TrackerConfig()
@@ -27,7 +28,8 @@ def add_track(verbs):
     what.add_argument('--distortion', choices=DISTORTION_CHOICES, default='undistort', help='default: %(default)s')
     what.add_argument('--rate', type=float, metavar='HZ', help='of PNGs (default: 30)')
     what.add_argument('--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each')
-    what.add_argument('--depth-scale', type=float, default=1.0, metavar='MM', help='of one unit in a PNG (default: 1 mm)')
+    what.add_argument('--depth-scale', type=float, default=1.0, metavar='MM', help='of one unit in a PNG, or what the depths of a bag are '
+                      'multiplied by (default: 1)')
     _add_tracker(track.add_argument_group('tracker'))
     track.set_defaults(run=run_track, extra='offline')
 
@@ -73,11 +75,25 @@ def run_track(arguments):
         smoothing_beta=arguments.smoothing_beta / MM_PER_M)
     recording = Recording(arguments.input, arguments.topic, arguments.info_topic, arguments.intrinsics, arguments.distortion,
                           arguments.rate, arguments.timestamps, arguments.depth_scale)
+    outputs = Outputs(arguments.output, arguments.overlay, arguments.bag)
+    _check_paths(outputs, arguments.input)
     with opened(recording) as images:
         tracker = HandTracker.from_pretrained(arguments.weights, arguments.device, config, arguments.num_threads,
                                               arguments.engine)
-        print(f'{len(images)} images from {arguments.input}, tracked with {tracker.description}', file=sys.stderr)
-        summary = track(images, tracker, Outputs(arguments.output, arguments.overlay, arguments.bag),
+        print(f'{len(images)} images from {printable(arguments.input)}, tracked with {tracker.description}', file=sys.stderr)
+        summary = track(images, tracker, outputs,
                         partial(tqdm, unit='image', disable=None))
     print(f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
           f'{summary.with_hands} with hands, {summary.refused} left out', file=sys.stderr)
+
+
+def _check_paths(outputs, source):
+    """Raise ValueError where two outputs, or an output and the input, are one file; say which files will be replaced."""
+    paths = [Path(path) for path in (outputs.records, outputs.overlay, outputs.bag) if path and path != '-']
+    for path in paths:
+        if path.resolve() == source.resolve():
+            raise ValueError(f'{printable(path)} is the input itself: give the output another name')
+        if sum(other.resolve() == path.resolve() for other in paths) > 1:
+            raise ValueError(f'{printable(path)} is the name of two outputs')
+        if path.is_file():
+            print(f'{printable(path)} is there already: it is replaced if all goes well', file=sys.stderr)

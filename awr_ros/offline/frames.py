@@ -1,6 +1,9 @@
 """What is tracked, frame by frame: the interface of all inputs, and depth images in files."""
+import math
 import re
+import struct
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +14,16 @@ import numpy as np
 
 from awr_ros.camera_messages import BadInput, stamp_seconds
 from awr_ros.depth_camera import DepthCamera
+from awr_ros.files import describe_file, printable
 
 NS_PER_S = 10**9
 LATEST_S = 2**31 - 1        # [s] the stamps of ROS end in 2038
 LONGEST_GAP_S = 5.0         # [s] between two images, usually: no hand can be followed from one to the next
 UNITS = {'milliseconds': 10**3, 'microseconds': 10**6, 'nanoseconds': 10**9}       # in a second
+SIGNATURE = b'\x89PNG\r\n\x1a\n'
+GREY = 0                                    # colour type of a PNG (ISO/IEC 15948, 11.2.1)
+CHANNELS = {GREY: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+MAX_SIDE, MAX_PIXELS = 16384, 2**25         # [px] of a depth image; no camera has more
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,7 @@ class DepthImages:
     def __init__(self, paths, camera_info, stamps_ns, distortion='undistort', scale=1.0):
         if len(paths) != len(stamps_ns):
             raise ValueError(f'{len(paths)} images, but {len(stamps_ns)} timestamps')
-        if not scale > 0:
-            raise ValueError(f'the depth scale must be positive, got {scale:g}')
+        check_scale(scale)
         self._paths, self._stamps_ns, self._scale = paths, stamps_ns, scale
         self._camera_info, self._distortion = camera_info, distortion
 
@@ -60,20 +67,56 @@ class DepthImages:
 
     def __iter__(self):
         for path, stamp_ns in zip(self._paths, self._stamps_ns, strict=True):
-            yield Frame(path.name, stamp_ns, stamp_ns, '', lambda path=path: self._load(path))
+            yield Frame(printable(path.name), stamp_ns, stamp_ns, '', lambda path=path: self._load(path))
 
     def _load(self, path):
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
-        if pixels is None:
-            raise BadInput('not an image that OpenCV can read')
-        if pixels.dtype != np.uint16 or pixels.ndim != 2:
-            channels = pixels.shape[2] if pixels.ndim == 3 else 1
-            raise BadInput(f'the image has {channels} channel(s) of {pixels.dtype}, expected 1 of uint16: depth')
+        pixels = _decoded(path)
         height, width = pixels.shape
         camera = DepthCamera(self._camera_info(width, height), self._distortion)
         depth = camera.depth_from(SimpleNamespace(width=width, height=height, encoding='16UC1', step=2 * width,
                                                   is_bigendian=sys.byteorder == 'big', data=pixels.view(np.uint8).ravel()))
         return depth if self._scale == 1 else depth * np.float32(self._scale), camera.intrinsics
+
+
+def _decoded(path):
+    """The pixels (H,W) uint16 of a PNG. Raises BadInput for what is none: its header is read before memory is taken for it."""
+    if not path.is_file():
+        raise BadInput('it is a folder' if path.is_dir() else 'it is no regular file' if path.exists() else 'it is not there any more')
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f'cannot be read: {error.strerror}') from error
+    if data[:8] != SIGNATURE or data[12:16] != b'IHDR' or len(data) < 33:
+        kind = describe_file(path)
+        raise BadInput(f'not an image that can be read: it is {kind or "no PNG"}')
+    width, height, bits, colour = struct.unpack('>IIBB', data[16:26])
+    if (bits, colour) != (16, GREY):
+        raise BadInput(f'the image has {CHANNELS.get(colour, "?")} channel(s) of {f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
+                       'expected 1 of uint16: depth')
+    if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE or width * height > MAX_PIXELS:
+        raise BadInput(f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and {MAX_PIXELS} in all')
+    if not _chunks_are_whole(data):         # OpenCV's libraries would print a line of their own
+        raise BadInput('not an image that can be read: it is cut short or damaged')
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise BadInput(f'not an image that OpenCV can read: {" ".join(error.err.split())[:100]}') from error
+    if pixels is None or pixels.shape != (height, width) or pixels.dtype != np.uint16:
+        raise BadInput('not an image that OpenCV can read: it is cut short or damaged')
+    return pixels
+
+
+def _chunks_are_whole(data):
+    """Whether the chunks of a PNG are as long as they say and have the checksums that they say, to the last one."""
+    position = len(SIGNATURE)
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position:position + 4], 'big')
+        if end > len(data) or zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], 'big'):
+            return False
+        if data[position + 4:position + 8] == b'IEND':
+            return True
+        position = end
+    return False
 
 
 def image_paths(path):
@@ -82,8 +125,14 @@ def image_paths(path):
         return [path]
     paths = sorted((p for p in path.iterdir() if p.suffix.lower() == '.png'), key=_natural)
     if not paths:
-        raise ValueError(f'{path} has neither PNGs nor a metadata.yaml: expected a folder of 16-bit PNGs, or a ROS 2 bag')
+        raise ValueError(f'{printable(path)} has neither PNGs nor the files of a bag: expected a folder of 16-bit PNGs, or a ROS 2 bag')
     return paths
+
+
+def check_scale(scale: float) -> None:
+    """Raise ValueError for a depth scale that is none."""
+    if not 0 < scale < math.inf:
+        raise ValueError(f'the depth scale must be positive, got {scale:g}')
 
 
 def even_stamps(count, rate_hz):

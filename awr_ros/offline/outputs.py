@@ -6,17 +6,15 @@ nothing of that name is there that could be taken for a result.
 import csv
 import json
 import math
-import shutil
 import sys
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from awr_ros.camera import Intrinsics
 from awr_ros.camera_messages import MM_PER_M
+from awr_ros.files import completed
 from awr_ros.hand_messages import clipped_roi, quaternion_from_rotation
 from awr_ros.offline.frames import Frame
 from awr_ros.skeleton import JOINT_NAMES, wrist_rotation
@@ -39,24 +37,11 @@ class Tracked:
 
 
 @contextmanager
-def completed(path):
-    """A path to write a file or a folder to; it becomes `path` if all goes well and is removed otherwise."""
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f'{path} is there already: choose another name, or remove it')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f'.{path.name}.part-', dir=path.parent))
-    try:
-        yield room / path.name
-        (room / path.name).replace(path)
-    finally:
-        shutil.rmtree(room)
-
-
-@contextmanager
 def json_lines(path):
     """A function that writes one line of JSON for a Tracked; '-' is the standard output."""
     if path == '-':
+        if sys.stdout is None:
+            raise ValueError('the standard output is closed: name a file')
         yield lambda tracked: print(_json_line(tracked))
         sys.stdout.flush()
         return

@@ -1,11 +1,13 @@
 """Overlay pictures of what was tracked: a video, a folder of PNGs, or one PNG."""
+import errno
+import os
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 
 from awr_ros.draw import overlay
-from awr_ros.offline.outputs import completed
+from awr_ros.files import ascii_path, completed, printable
 
 
 @contextmanager
@@ -16,11 +18,12 @@ def overlays(path, count, rate_hz):
     folder with one PNG a frame, called by its number.
     """
     path = Path(path)
+    shown = printable(path)
     kind = {'.mp4': _video, '.png': _picture, '': _folder}.get(path.suffix.lower())
     if kind is None:
-        raise ValueError(f'cannot draw into {path}: expected a name that ends in .mp4, a folder, or .png for a single image')
+        raise ValueError(f'cannot draw into {shown}: expected a name that ends in .mp4, a folder, or .png for a single image')
     if kind is _picture and count != 1:
-        raise ValueError(f'{path} is one picture, but there are {count} images: name a .mp4 or a folder')
+        raise ValueError(f'{shown} is one picture, but there are {count} images: name a .mp4 or a folder')
     # What MPEG-4 takes: stamps that are all the same, or a nanosecond apart, are no rate of a video.
     rate_hz = round(min(max(rate_hz, 1.0), 240.0), 2)
     with completed(path) as part, kind(part, rate_hz) as add:
@@ -29,24 +32,55 @@ def overlays(path, count, rate_hz):
 
 @contextmanager
 def _video(path, rate_hz):
-    writer, size = None, None
+    """OpenCV says nothing of frames that it could not write, so the video is read back at the end."""
+    writer, size, frames = None, None, 0
 
     def add(index, image):
-        nonlocal writer, size
+        nonlocal writer, size, frames
         if writer is None:
             size = image.shape
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate_hz, (size[1], size[0]))
+            writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*'mp4v'), rate_hz, (size[1], size[0]))
             if not writer.isOpened():
-                raise ValueError(f'this OpenCV ({cv2.__version__}) cannot write mp4 videos: name a folder for PNGs instead')
+                raise ValueError(f'this OpenCV ({cv2.__version__}) cannot write mp4 videos here: name a folder for PNGs instead')
         if image.shape != size:         # OpenCV would leave it out without a word
             raise ValueError(f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x '
                              f'{size[0]}: a video has one size, name a folder for PNGs instead')
         writer.write(image)
+        frames += 1
+    with ascii_path(path) as name, _silent_opencv():
+        try:
+            yield add
+        finally:
+            if writer is not None:
+                writer.release()
+        if _frames_in(name) != frames:
+            raise OSError(errno.EIO, 'the video could not be written to its end: is the disk full, or the size of files limited?')
+
+
+def _frames_in(name):
+    video, count = cv2.VideoCapture(name), 0
     try:
-        yield add
+        while video.grab():
+            count += 1
     finally:
-        if writer is not None:
-            writer.release()
+        video.release()
+    return count
+
+
+@contextmanager
+def _silent_opencv():
+    """Without the lines that OpenCV and its libraries print for each frame of a full disk, among our own."""
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    logging = getattr(cv2.utils, 'logging', None)
+    if logging is None:                 # OpenCV built without it
+        yield
+        return
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(level)
 
 
 @contextmanager

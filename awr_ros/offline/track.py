@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from awr_ros.camera_messages import BadInput
+from awr_ros.files import describe_file, printable
 from awr_ros.offline.camera_file import given_camera_info
-from awr_ros.offline.frames import DepthImages, even_stamps, image_paths, read_stamps
+from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
 from awr_ros.offline.outputs import Tracked, csv_rows, json_lines
 from awr_ros.stamps import LATE, StampOrder
 from awr_ros.offline.pictures import overlays
@@ -26,7 +27,7 @@ class Recording:
     distortion: str = 'undistort'       # see awr_ros.depth_camera.DepthCamera
     rate_hz: float | None = None        # [Hz] of images in files; None: DEFAULT_RATE_HZ
     timestamps: Path | None = None      # file with the time of each image
-    depth_scale: float = 1.0            # [mm] of one unit in an image file
+    depth_scale: float = 1.0            # what depths are multiplied by: [mm] of one unit in an image file
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,30 @@ def opened(recording):
     """The input of a Recording: it has a length, frames and a rate. ValueError or OSError say why there is none."""
     path = recording.path
     if not path.exists():
-        raise FileNotFoundError(f'there is no {path}')
-    if path.suffix == '.bag':
-        raise ValueError(f'{path} is a bag of ROS 1: convert it first, rosbags-convert --src {path} --dst NEW')
+        raise FileNotFoundError(f'there is no {printable(path)}')
+    kind = describe_file(path)
+    if path.suffix == '.bag' or kind == 'a bag of ROS 1':
+        raise ValueError(f'{printable(path)} is a bag of ROS 1: convert it first, rosbags-convert --src {printable(path)} --dst NEW')
     camera_info = given_camera_info(recording.intrinsics) if recording.intrinsics else None
-    if path.suffix in ('.mcap', '.db3') or (path / 'metadata.yaml').is_file():
+    from awr_ros.offline.bag_files import is_bag
+    if is_bag(path):
         for option in ('rate_hz', 'timestamps'):
             if getattr(recording, option) is not None:
-                raise ValueError(f'{path} is a bag, which has its own stamps: --rate and --timestamps are for images in files')
+                raise ValueError(f'{printable(path)} is a bag, which has its own stamps: --rate and --timestamps are for images in '
+                                 'files')
+        check_scale(recording.depth_scale)
         from awr_ros.offline.bag_reader import BagImages
-        with BagImages(path, recording.topic, recording.info_topic, camera_info, recording.distortion) as images:
+        with BagImages(path, recording.topic, recording.info_topic, camera_info, recording.distortion,
+                       recording.depth_scale) as images:
             yield images
         return
+    if path.is_file() and kind and kind != 'a PNG image':
+        raise ValueError(f'{printable(path)} is no depth image: it is {kind}')
     paths = image_paths(path)
     if camera_info is None:
-        raise ValueError(f'{path} tells nothing of its camera: give --intrinsics fx,fy,cx,cy or a file with its camera info')
+        raise ValueError(f'{printable(path)} tells nothing of its camera: give --intrinsics fx,fy,cx,cy or a file with its camera info')
     if recording.topic or recording.info_topic:
-        raise ValueError(f'{path} is no bag and has no topics')
+        raise ValueError(f'{printable(path)} is no bag and has no topics')
     if recording.timestamps and recording.rate_hz is not None:
         raise ValueError('--rate and --timestamps exclude each other')
     stamps_ns = (read_stamps(recording.timestamps) if recording.timestamps

@@ -1,27 +1,52 @@
 """Converted networks in the user's cache folder, so that only the first start converts.
 
 The name of an entry is the checksum of everything that it was made from: the weights, the modules of this package that
-define the graph, the converter and, of OpenVINO, its version. A changed one is another entry; nothing is ever overwritten.
+define the graph, the converter and, of OpenVINO, its version. A changed one is another entry. An entry holds the files of
+an exported network, which are sealed; a damaged one is made anew.
 """
 import hashlib
 import os
-import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import awr_ros
+from awr_ros.files import sync, work_folder
 
 NAME = 'network'            # of the files of an entry, without their endings
 
 
-def cache_folder():
-    """Where converted networks lie: XDG's cache folder, as its specification names it."""
-    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(root) / 'awr_ros'
+def cache_folder() -> Path:
+    """Return where converted networks lie: XDG's cache folder, as its specification names it.
+
+    Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user's number in its name.
+    """
+    if os.environ.get('XDG_CACHE_HOME'):
+        return Path(os.environ['XDG_CACHE_HOME']) / 'awr_ros'
+    try:
+        return Path.home() / '.cache' / 'awr_ros'
+    except RuntimeError:                        # neither HOME nor an entry in passwd: a container's user
+        return Path(tempfile.gettempdir()) / f'awr_ros-{os.getuid()}'
 
 
-def entry_key(weights, converter):
-    """Checksum (hexadecimal) of a weights file, a converter's name and version, and this package's sources."""
+def own_cache_folder() -> Path:
+    """Return `cache_folder`, there and of this user alone. Raises OSError where it cannot be, or belongs to somebody else.
+
+    Whoever can write there chooses the network that runs.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, 'getuid'):
+        about = folder.stat()
+        if folder.is_symlink() and folder.lstat().st_uid != os.getuid() or about.st_uid != os.getuid():
+            raise PermissionError(13, f'it belongs to user {about.st_uid}, this is user {os.getuid()}', str(folder))
+        if about.st_mode & 0o022:
+            folder.chmod(about.st_mode & 0o755)
+    return folder
+
+
+def entry_key(weights: str | Path, converter: str) -> str:
+    """Return a checksum (hexadecimal) of a weights file, a converter's name and version, and this package's sources."""
     package = Path(awr_ros.__file__).parent
     digest = hashlib.sha256(converter.encode())
     # All modules of the core rather than a list of those that matter, which nobody would keep up to date.
@@ -30,28 +55,52 @@ def entry_key(weights, converter):
     return digest.hexdigest()[:32]
 
 
-def converted(weights, converter, convert):
-    """The folder of a cache entry; made by convert(folder) when it is not there yet.
+def converted(weights: str | Path, converter: str, convert: Callable[[], dict[str, bytes]],
+              check: Callable[[dict[str, bytes]], None]) -> tuple[dict[str, bytes], str]:
+    """Return the files of a cache entry, {ending: contents}, made by convert() when it is not there or damaged.
 
-    weights: path of the checkpoint; converter: name and version in words; convert(folder): writes the files. Two
-    processes may do this at once: each writes a folder of its own, and the first to finish gives it its name.
-    Raises OSError when nothing can be written there.
+    weights: path of the checkpoint; converter: name and version in words; check(files): raises ValueError for damaged ones.
+    Also returns why nothing could be kept, '' where it was. Two processes may do this at once: each writes a folder of its
+    own, and the first to finish gives it its name.
     """
-    entry = cache_folder() / entry_key(weights, converter)
-    if entry.is_dir():
-        return entry
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix='unfinished-', dir=entry.parent))
     try:
-        convert(unfinished)
-        for path in unfinished.iterdir():       # a robot may be switched off: no entry without its contents
-            with path.open('rb') as file:
-                os.fsync(file.fileno())
+        folder = own_cache_folder()
+    except OSError as error:            # a robot's file system may be read only
+        return convert(), error.strerror or str(error)
+    entry = folder / entry_key(weights, converter)
+    files = _read(entry, check)
+    if files is not None:
+        return files, ''
+    files = convert()
+    try:
+        _write(entry, files)
+    except OSError as error:
+        return files, error.strerror or str(error)
+    return files, ''
+
+
+def _read(entry, check):
+    """The files of an entry; None where it is not there or damaged."""
+    try:
+        files = {path.suffix: path.read_bytes() for path in entry.iterdir() if path.stem == NAME}
+        check(files)
+    except (OSError, KeyError, ValueError):
+        return None
+    return files
+
+
+def _write(entry, files):
+    with work_folder(entry.parent, 'unfinished-') as folder:
+        new = folder / 'entry'
+        new.mkdir()
+        for suffix, contents in files.items():
+            (new / (NAME + suffix)).write_bytes(contents)
+            sync(new / (NAME + suffix))         # a robot may be switched off: no entry without its contents
         try:
-            unfinished.rename(entry)
+            new.rename(entry)
         except OSError:
-            if not entry.is_dir():          # somebody else was faster is fine, anything else is not
+            if not entry.is_dir():
                 raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return entry
+            entry.rename(folder / 'damaged')    # or somebody else was faster: of the same contents
+            new.rename(entry)
+        sync(entry.parent)

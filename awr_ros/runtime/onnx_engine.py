@@ -1,33 +1,55 @@
 """ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider where that is installed."""
+import io
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 
+from awr_ros.default_weights import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
+from awr_ros.files import write_bytes
 from awr_ros.runtime.cache import cache_folder
-from awr_ros.runtime.readout import MAX_BATCH, OUTPUTS, EngineConfig, check_crops, read_in_passes, readout_module
+from awr_ros.runtime.readout import MAX_BATCH, OUTPUTS, EngineConfig, check_answers, check_crops, read_in_passes, readout_module
 
 METADATA = 'awr_ros'        # where a model keeps what EngineConfig.to_json says
 OPSET = 17                  # read by ONNX Runtime 1.13 and newer
 CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')     # the fastest first
 
 
+def import_onnxruntime():
+    """The module onnxruntime. Raises ModuleNotFoundError where it is not installed.
+
+    Without its telemetry: from 1.29 on importing it keeps an id of the machine in the user's cache folder and reports to its
+    makers over the network.
+    """
+    os.environ['ORT_DISABLE_TELEMETRY'] = '1'
+    import onnxruntime
+    return onnxruntime
+
+
 def write_onnx(network, origin, path):
-    """Convert network and read-out to an ONNX file. Needs the package onnx, beside torch."""
+    """Convert network and read-out to an ONNX file, sealed. Needs the package onnx, beside torch."""
+    write_bytes(path, onnx_bytes(network, origin))
+
+
+def onnx_bytes(network, origin):
+    """The contents of the file that `write_onnx` writes."""
     import onnx
     import torch
     size = network.config.crop_size
+    exported = io.BytesIO()
     batch = {name: {0: 'batch'} for name in ('depth', *OUTPUTS)}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
         # The exporter from TorchScript: the newer one needs one more package and takes ten times as long.
         options = {'dynamo': False} if _has_dynamo_option(torch) else {}
-        torch.onnx.export(readout_module(network), (torch.ones(2, 1, size, size),), str(path), input_names=['depth'],
+        torch.onnx.export(readout_module(network), (torch.ones(2, 1, size, size),), exported, input_names=['depth'],
                           output_names=list(OUTPUTS), dynamic_axes=batch, opset_version=OPSET, **options)
-    model = onnx.load(str(path))
+    model = onnx.load_from_string(exported.getvalue())
     onnx.helper.set_model_props(model, {METADATA: EngineConfig.of(network.config, origin).to_json()})
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    return sealed_onnx(model.SerializeToString())
 
 
 def _has_dynamo_option(torch):
@@ -37,37 +59,41 @@ def _has_dynamo_option(torch):
 
 def cuda_providers():
     """The CUDA providers that the installed ONNX Runtime was built with, the fastest first; each may lack its libraries."""
-    import onnxruntime
-    return tuple(provider for provider in CUDA_PROVIDERS if provider in onnxruntime.get_available_providers())
+    return tuple(provider for provider in CUDA_PROVIDERS if provider in import_onnxruntime().get_available_providers())
 
 
-def first_that_starts(path, num_threads, providers):
+def first_that_starts(path, num_threads, providers, model=None):
     """The OnnxEngine of the first provider that can be started. Arguments and errors as OnnxEngine's."""
     for provider in providers[:-1]:
         try:
-            return OnnxEngine(path, num_threads, provider)
+            return OnnxEngine(path, num_threads, provider, model)
+        except DamagedFile:
+            raise
         except ValueError:              # TensorRT is listed where its libraries are missing
             pass
-    return OnnxEngine(path, num_threads, providers[-1])
+    return OnnxEngine(path, num_threads, providers[-1], model)
 
 
 class OnnxEngine:
     """An ONNX file that `write_onnx` wrote."""
 
-    def __init__(self, path, num_threads=1, provider='CPUExecutionProvider'):
-        """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must do the work.
+    def __init__(self, path, num_threads=1, provider='CPUExecutionProvider', model=None):
+        """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must do the work; model: contents
+        of the file where they are at hand.
 
         Raises ValueError that names the path for a file that cannot be read or was not exported by this package, and
         ValueError when the provider cannot be started.
         """
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
+        model = Path(path).read_bytes() if model is None else model
+        check_onnx(model, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')    # waiting must not cost a core
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=[self._with_options(provider)])
+            session = onnxruntime.InferenceSession(model, options, providers=[self._with_options(provider)])
         except Exception as error:              # the classes of its errors are no part of its interface
-            raise ValueError(f'ONNX Runtime cannot load {path} with {provider}: {str(error).splitlines()[0]}') from error
+            raise ValueError(f'ONNX Runtime cannot load {path} with {provider}: {reason_unreadable(path, error)}') from error
         if session.get_providers()[0] != provider:
             raise ValueError(f'ONNX Runtime cannot start {provider}: it offers {", ".join(session.get_providers())} instead')
         metadata = session.get_modelmeta().custom_metadata_map
@@ -79,8 +105,14 @@ class OnnxEngine:
         self.description = f'ONNX Runtime {onnxruntime.__version__} on {where}'
         self._session = session
         size = self.config.crop_size
-        for batch in range(1, MAX_BATCH + 1):
-            self._pass(np.ones((batch, 1, size, size), np.float32))
+        try:
+            check_answers(self._pass(np.ones((1, 1, size, size), np.float32)), self.config, path)
+            for batch in range(2, MAX_BATCH + 1):
+                self._pass(np.ones((batch, 1, size, size), np.float32))
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f'ONNX Runtime cannot run {path}: {reason_unreadable(path, error)}') from error
 
     @staticmethod
     def _with_options(provider):

@@ -1,10 +1,13 @@
 """OpenVINO on the CPU: the fastest engine where the CPU multiplies matrices of bfloat16."""
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, trace
+from awr_ros.default_weights import check_xml, reason_unreadable, sealed_xml
+from awr_ros.files import write_bytes
+from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_answers, check_crops, read_in_passes, trace
 
 METADATA = 'awr_ros'        # where a model keeps what EngineConfig.to_json says
 
@@ -34,42 +37,71 @@ def fastest_precision(flags=None):
 
 
 def write_openvino(network, origin, path):
-    """Convert network and read-out to an OpenVINO model at path (.xml; the weights go beside it as .bin)."""
+    """Convert network and read-out to an OpenVINO model at path (.xml, sealed; the weights go beside it as .bin)."""
+    model, weights = openvino_bytes(network, origin)
+    write_bytes(Path(path).with_suffix('.bin'), weights)
+    write_bytes(path, model)
+
+
+def openvino_bytes(network, origin):
+    """The contents of the two files that `write_openvino` writes, .xml and .bin."""
     ov = import_openvino()
     config = EngineConfig.of(network.config, origin)
     shape = ov.PartialShape([-1, 1, config.crop_size, config.crop_size])
     model = ov.convert_model(trace(network), input=[shape])
     model.set_rt_info(config.to_json(), [METADATA])
-    ov.save_model(model, str(path), compress_to_fp16=False)
+    for parent in (tempfile.gettempdir(), '/dev/shm'):      # it writes to files only, and a disk may be full
+        try:
+            with tempfile.TemporaryDirectory(dir=parent) as folder:
+                file = Path(folder) / 'network.xml'
+                ov.save_model(model, str(file), compress_to_fp16=False)
+                xml, weights = file.read_bytes(), file.with_suffix('.bin').read_bytes()
+            _read(ov, xml, weights)             # fails where a full disk cut the files short
+            return sealed_xml(xml, weights), weights
+        except (OSError, RuntimeError) as error:
+            failure = error
+    raise OSError(f'OpenVINO cannot write its model: {str(failure).strip().splitlines()[-1]}')
+
+
+def _read(ov, xml, weights):
+    """The model of the contents of an .xml and its .bin. Raises RuntimeError."""
+    return ov.Core().read_model(xml.decode('utf-8', 'replace'), ov.Tensor(np.frombuffer(weights or bytes(1), np.uint8)))
 
 
 class OpenVinoEngine:
     """An OpenVINO model that `write_openvino` wrote."""
 
-    def __init__(self, path, num_threads=1, precision=None):
-        """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the fastest here.
+    def __init__(self, path, num_threads=1, precision=None, model=None):
+        """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the fastest here; model: contents of the
+        .xml and the .bin where they are at hand.
 
         Raises ValueError that names the path for a file that cannot be read or was not exported by this package.
         """
         ov = import_openvino()
         precision = precision or fastest_precision()
         core = ov.Core()
+        xml, weights = _files(path) if model is None else model
+        check_xml(xml, weights, path)
         try:
-            model = core.read_model(str(path))
+            model = _read(ov, xml, weights)
         except RuntimeError as error:
-            raise ValueError(f'{path} is no OpenVINO model: {str(error).strip().splitlines()[-1]}') from error
+            raise ValueError(f'{path} is no OpenVINO model: {_reason(path, error)}') from error
         if not model.has_rt_info([METADATA]):
             raise ValueError(f'{path} was not exported by this package: it has no metadata {METADATA}')
         self.config = EngineConfig.from_json(model.get_rt_info([METADATA]).astype(str), path)
         self.description = f'OpenVINO {ov.__version__.split("-")[0]} on the CPU, {precision}, {num_threads} threads'
-        compiled = core.compile_model(model, 'CPU', {
-            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': num_threads, 'INFERENCE_PRECISION_HINT': precision,
-            'ENABLE_CPU_PINNING': False})       # pinned to a core that a camera driver keeps busy, it would wait for that
-        self._tensor, self._request = ov.Tensor, compiled.create_infer_request()
-        self._outputs = compiled.outputs
         size = self.config.crop_size
-        for batch in range(1, MAX_BATCH + 1):   # code is generated at the first pass of each size: not in a frame's time
-            self._pass(np.ones((batch, 1, size, size), np.float32))
+        try:
+            compiled = core.compile_model(model, 'CPU', {
+                'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': num_threads, 'INFERENCE_PRECISION_HINT': precision,
+                'ENABLE_CPU_PINNING': False})   # pinned to a core that a camera driver keeps busy, it would wait for that
+            self._tensor, self._request = ov.Tensor, compiled.create_infer_request()
+            self._outputs = compiled.outputs
+            check_answers(self._pass(np.ones((1, 1, size, size), np.float32)), self.config, path)
+            for batch in range(2, MAX_BATCH + 1):   # code is generated at the first pass of each size: not in a frame's time
+                self._pass(np.ones((batch, 1, size, size), np.float32))
+        except RuntimeError as error:
+            raise ValueError(f'OpenVINO cannot run {path}: {_reason(path, error)}') from error
 
     def read(self, crops):
         """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
@@ -79,3 +111,15 @@ class OpenVinoEngine:
     def _pass(self, crops):
         self._request.infer(self._tensor(np.ascontiguousarray(crops), shared_memory=True))
         return [np.array(self._request.get_tensor(output).data) for output in self._outputs]    # copies: memory is reused
+
+
+def _files(path):
+    """The contents of an .xml and of its .bin, which a model without weights need not have."""
+    path = Path(path)
+    weights = path.with_suffix('.bin')
+    return path.read_bytes(), weights.read_bytes() if weights.is_file() else b''
+
+
+def _reason(path, error):
+    """What went wrong, of a message whose first lines name OpenVINO's sources."""
+    return reason_unreadable(path, ValueError((str(error).strip().splitlines() or [''])[-1]))

@@ -5,13 +5,17 @@ An engine is any object with `config` (EngineConfig), `description` (str, for pe
 `read(crops) -> Readings`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1.
 """
 import json
+import math
 import warnings
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from awr_ros.skeleton import SIDES
+
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'judgements')
 FORMAT = 'awr_ros engine 3'
+MAX_CROP = 4096             # [px] no network has a larger input
 MAX_BATCH = 8               # crops in one pass: as many as a search tries places; longer lists take several passes
 
 
@@ -46,9 +50,26 @@ class EngineConfig:
             if values.pop('format') != FORMAT:
                 raise ValueError(f"expected format '{FORMAT}'")
             values.setdefault('virtual_crop', values.get('aligned', False))        # older files: of rendered hands, so aligned
-            return cls(tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values)
+            config = cls(tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values)
+            config._check()
+            return config
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f'{path} was not exported by this package: {error}') from error
+
+
+    def _check(self):
+        """Raise ValueError for values that no exported network has."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), {'int': int, 'float': (int, float), 'str': str, 'bool': bool}.get(
+                getattr(field.type, '__name__', field.type), tuple)
+            if not isinstance(value, kind) or kind is int and isinstance(value, bool):
+                raise ValueError(f'{field.name} is {value!r:.60}')
+        if not 0 < self.crop_size <= MAX_CROP or not 0 < self.cube_mm < math.inf or self.side not in SIDES:
+            raise ValueError(f'crop_size is {self.crop_size}, cube_mm {self.cube_mm}, side {self.side!r:.60}')
+        if not 0 < len(self.joint_names) <= MAX_CROP or not all(isinstance(name, str) for name in self.joint_names):
+            raise ValueError(f'joint_names are {self.joint_names!r:.60}')
+        if len(self.start) not in (0, 4) or not all(isinstance(w, (int, float)) and math.isfinite(w) for w in self.start):
+            raise ValueError(f'start is {self.start!r:.60}')
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,20 @@ def check_crops(crops, config):
     size = config.crop_size
     if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (1, size, size) or not len(crops):
         raise ValueError(f'crops must be (B,1,{size},{size}) float32 with B >= 1, got {crops.shape} {crops.dtype}')
+
+
+def check_answers(arrays, config, path):
+    """Raise ValueError that names the path unless a pass gave what Readings are: arrays of these shapes, and finite joints.
+
+    arrays: what an engine's pass returned for a crop (1,1,S,S).
+    """
+    joints = len(config.joint_names)
+    shapes = [(1, joints, 3), (1, joints), (1,), (1,)]
+    got = [np.shape(array) for array in arrays]
+    if got != shapes:
+        raise ValueError(f'{path} is another network than it says: it returns arrays of {got}, expected {shapes}')
+    if not all(np.isfinite(array).all() for array in arrays[:2]):
+        raise ValueError(f'{path} returns joints that are not finite: its weights are damaged, or their training went astray')
 
 
 def readout_module(network):

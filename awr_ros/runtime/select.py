@@ -6,12 +6,11 @@ that says how to get it. Nothing ever falls back to something slower in silence.
 import ctypes
 import importlib.util
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from awr_ros.default_weights import DEFAULT_WEIGHTS, check_whole
-from awr_ros.runtime.cache import NAME, cache_folder, converted
+from awr_ros.default_weights import DEFAULT_WEIGHTS, ONNX_KEY, DamagedFile, check_onnx, check_whole, check_xml
+from awr_ros.runtime.cache import cache_folder, converted
 from awr_ros.runtime.openvino_engine import fastest_precision
 
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime')
@@ -128,13 +127,13 @@ def load_network(path):
     """The network of a checkpoint and the origin of its weights in words. Raises ValueError where PyTorch is not installed."""
     if not installed('torch'):
         raise ValueError(f"to read {path} takes PyTorch: pip install 'torch>=2.1,<3'")
-    from awr_ros.network import load_checkpoint
-    network, about = load_checkpoint(path)
-    return network, about.get('recipe', {}).get('imported_from') or f"{about['step']} training samples"
+    from awr_ros.runtime import convert
+    return convert.load_network(path)
 
 
 def _load_torch(path, choice, threads):
     network, origin = load_network(path)
+    _try_out(network, path)
     if choice.device == 'cuda':
         from awr_ros.runtime.cuda_engine import CudaEngine
         return CudaEngine(network, origin)
@@ -142,11 +141,32 @@ def _load_torch(path, choice, threads):
     return TorchEngine(network, origin, threads)
 
 
+def _try_out(network, path):
+    """Raise ValueError that names the path where a network cannot read a crop, or gives no finite joints."""
+    import torch
+
+    from awr_ros.runtime.readout import EngineConfig, check_answers, readout_module
+    config = EngineConfig.of(network.config)
+    try:
+        with torch.inference_mode():
+            answers = readout_module(network)(torch.ones(1, 1, config.crop_size, config.crop_size))
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f'weights {path} do not fit their own description: {str(error)[:200]}') from error
+    check_answers([answer.numpy() for answer in answers], config, path)
+
+
 def _load_openvino(path, _, threads):
     from awr_ros.runtime import openvino_engine
     version = openvino_engine.import_openvino().__version__
-    return _load_converted(path, f'openvino {version}', openvino_engine.write_openvino, '.xml',
-                           lambda file: openvino_engine.OpenVinoEngine(file, threads))
+
+    def check(files):
+        check_xml(files['.xml'], files['.bin'], path)
+        if b'<!-- sha256' not in files['.xml']:
+            raise DamagedFile(f'{path} has no checksum')
+
+    def load(path, files=None):
+        return openvino_engine.OpenVinoEngine(path, threads, model=files and (files['.xml'], files['.bin']))
+    return _load_converted(path, f'openvino {version}', '.xml', check, load)
 
 
 def _load_onnx(path, choice, threads):
@@ -154,28 +174,33 @@ def _load_onnx(path, choice, threads):
     if path.suffix != '.onnx' and not installed('onnx'):
         raise ValueError(f"engine 'onnxruntime' needs the package onnx to convert {path}: pip install onnx")
     providers = ('CPUExecutionProvider',) if choice.device == 'cpu' else onnx_engine.cuda_providers()
-    return _load_converted(path, 'onnx', onnx_engine.write_onnx, '.onnx',
-                           lambda file: onnx_engine.first_that_starts(file, threads, providers))
+
+    def check(files):
+        check_onnx(files['.onnx'], path)
+        if ONNX_KEY not in files['.onnx'][-200:]:
+            raise DamagedFile(f'{path} has no checksum')
+
+    def load(path, files=None):
+        return onnx_engine.first_that_starts(path, threads, providers, files and files['.onnx'])
+    return _load_converted(path, 'onnx', '.onnx', check, load)
 
 
-def _load_converted(path, converter, write, suffix, load):
-    """load(path) of an exported file, or load(file) of what write(network, origin, file) makes of a checkpoint, cached."""
+def _load_converted(path, converter, suffix, check, load):
+    """load(path) of an exported file, or load(path, files) of what a checkpoint is converted to, cached; check: of `converted`."""
     if path.suffix == suffix:
         return load(path)
-
-    def convert(folder):
-        network, origin = load_network(path)        # only here: a start from the cache needs no torch
-        write(network, origin, folder / (NAME + suffix))
     check_whole(path)
-    try:
-        entry = converted(path, converter, convert)
-    except OSError as error:            # a robot's file system may be read only
-        with tempfile.TemporaryDirectory() as folder:
-            convert(Path(folder))
-            loaded = load(Path(folder) / (NAME + suffix))
-        loaded.description += f', converted anew at every start because {cache_folder()} cannot be written ({error.strerror})'
-        return loaded
-    return load(entry / (NAME + suffix))
+
+    def convert():
+        if not installed('torch'):              # only here: a start from the cache needs none
+            load_network(path)
+        from awr_ros.runtime.convert import convert_apart
+        return convert_apart(path, suffix)
+    files, failure = converted(path, converter, convert, check)
+    loaded = load(path, files)
+    if failure:
+        loaded.description += f', converted anew at every start because {cache_folder()} cannot be written ({failure})'
+    return loaded
 
 
 LOADERS = {'torch': _load_torch, 'openvino': _load_openvino, 'onnxruntime': _load_onnx}

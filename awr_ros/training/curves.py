@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 
+from awr_ros.files import completed
+
 LIMITS_MM = np.arange(0, 80.5, 0.5)
 BINS = 10
 
@@ -32,7 +34,7 @@ def draw_curves(folder, name, methods, joint_names):
     for path, figure, drawn in zip(paths, (frames, bars), (axes, bar_axes)):
         drawn.grid(alpha=0.3)
         drawn.legend()
-        figure.savefig(path, dpi=120)
+        _save(figure, path)
     return paths
 
 
@@ -53,5 +55,9 @@ def draw_reliability(path, scores):
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='score', ylabel='share that is true')
     axes.grid(alpha=0.3)
     axes.legend()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure, path):
+    with completed(path) as part:
+        figure.savefig(part, dpi=120)

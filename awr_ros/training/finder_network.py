@@ -1,14 +1,14 @@
 """The learned finder's network, and how it becomes the file that the tracker reads."""
+import io
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
 from awr_ros.compact import ResidualBlock
-from awr_ros.default_weights import checksum
+from awr_ros.default_weights import save_with_checksum, sealed_onnx
 from awr_ros.learned_finder import CELL, COLUMNS, OUTPUTS, ROWS
 
 
@@ -52,10 +52,10 @@ class FinderNetwork(nn.Module):
 
 
 def write_finder(network, path):
-    """Write the ONNX file that `LearnedFinder` reads and, beside it, its SHA-256. Needs the package onnx."""
-    path = Path(path)
+    """Write the ONNX file that `LearnedFinder` reads, sealed, and, beside it, its SHA-256. Needs the package onnx."""
+    model = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
-        torch.onnx.export(network.eval(), (torch.zeros(1, 3, ROWS, COLUMNS),), str(path), input_names=['frame'], output_names=['said'],
+        torch.onnx.export(network.eval(), (torch.zeros(1, 3, ROWS, COLUMNS),), model, input_names=['frame'], output_names=['said'],
                           opset_version=13, dynamo=False)
-    path.with_suffix('.sha256').write_text(f'{checksum(path)}  {path.name}\n')
+    save_with_checksum(path, lambda part: part.write_bytes(sealed_onnx(model.getvalue())))

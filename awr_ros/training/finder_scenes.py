@@ -9,6 +9,7 @@ import torch.nn.functional as nn_f
 from awr_ros.learned_finder import COLUMNS, FAR_MM, ROWS, coarse_frame
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.network import load_tensors
 from awr_ros.training.run import save_whole
 
 SCENES_SEED = 2_500_000_003                 # evaluation draws scenes from another
@@ -36,8 +37,11 @@ class FinderScenes:
 
     @classmethod
     def load(cls, path):
-        """From a file."""
-        return cls(**torch.load(path, weights_only=True))
+        """From a file. Raises ValueError that names it where it is damaged: removed, it is rendered anew."""
+        try:
+            return cls(**load_tensors(path))
+        except TypeError as error:
+            raise ValueError(f'{path} holds no scenes: {error}') from error
 
     @classmethod
     def join(cls, parts):

@@ -11,6 +11,7 @@ import torch
 from awr_ros.crop import crop_hand
 from awr_ros.finder import find_candidates
 from awr_ros.learned_finder import BELOW_SKIN_MM, LearnedFinder
+from awr_ros.network import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import Scene, SceneSource
 from awr_ros.tracker_config import TrackerConfig
@@ -109,8 +110,8 @@ def cached_negatives(path: str | Path, count: int, crop_size: int, cube_mm: floa
     """Return `render_negatives`, kept in a file."""
     path = Path(path)
     if path.exists():
-        negatives = torch.load(path, weights_only=True)
-        if negatives.shape == (count, 1, crop_size, crop_size):
+        negatives = load_tensors(path)
+        if isinstance(negatives, torch.Tensor) and negatives.shape == (count, 1, crop_size, crop_size):
             return negatives
     negatives = render_negatives(count, crop_size, cube_mm, progress=progress)
     save_whole(negatives, path)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from awr_ros.default_weights import reason_unreadable
 from awr_ros.network import HourglassConfig, ResNet, ResNetConfig, StackedHourglass, save_checkpoint
 from awr_ros.training.benchmarks import benchmark
 
@@ -79,7 +80,7 @@ def _read_with_numpy(path, first):
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location='cpu', weights_only=True)
     except Exception:
-        raise ValueError(f'{path} cannot be read: {next(iter(str(first).splitlines()), type(first).__name__)}') from first
+        raise ValueError(f'{path} cannot be read: {reason_unreadable(path, first)}') from first
 
 
 def _is_number(value):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader
 
+from awr_ros.files import write_text
 from awr_ros.network import HourglassConfig, ResNet, ResNetConfig, StackedHourglass, save_checkpoint
 from awr_ros.offset_field import decode, encode
 from awr_ros.training.benchmarks import benchmark
@@ -19,7 +20,7 @@ from awr_ros.training.datasets import load_frames
 from awr_ros.training.predict import predict
 from awr_ros.training.protocol import joint_errors
 from awr_ros.training.recipe_config import RecipeConfig
-from awr_ros.training.run import log, save_whole
+from awr_ros.training.run import checked_count, load_network_of, log, save_whole, state_of, trim_log
 from awr_ros.training.samples import Augmentation, CropSamples
 
 BETA = 0.01         # the smooth L1's parabola ends here, uvdn units
@@ -79,15 +80,20 @@ class Run:
         self.optimizer = self._new_optimizer()
         last = self.folder / 'last.pt'
         if last.exists():
-            state = torch.load(last, map_location=device, weights_only=True)
-            for name in ('dataset', 'network', 'recipe', 'kernel', 'crop_size', 'width', 'downsample', 'subject', 'batch', 'seed',
-                         'authors_crop'):
-                if state['made_with'][name] != getattr(config, name):
-                    raise ValueError(f'{last} was made with {name} {state["made_with"][name]!r}, got {getattr(config, name)!r}')
-            self.network.load_state_dict(state['network'])
-            self.stage, self.epoch, self.step, self.seen, self.steps = state['at']
-            self.optimizer.load_state_dict(state['optimizer'])
-        (self.folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
+            with state_of(last, device) as state:
+                self._go_on(last, state)
+        trim_log(self.folder / 'log.csv', self.seen)
+        write_text(self.folder / 'config.json', json.dumps(asdict(config), indent=1))
+
+    def _go_on(self, last, state):
+        """Take up a state. Raises ValueError where it was made with other settings."""
+        for name in ('dataset', 'network', 'recipe', 'kernel', 'crop_size', 'width', 'downsample', 'subject', 'batch', 'seed',
+                     'authors_crop'):
+            if state['made_with'][name] != getattr(self.config, name):
+                raise ValueError(f'{last} was made with {name} {state["made_with"][name]!r}, got {getattr(self.config, name)!r}')
+        load_network_of(last, self.network, state)
+        self.stage, self.epoch, self.step, self.seen, self.steps = map(checked_count, state['at'])
+        self.optimizer.load_state_dict(state['optimizer'])
 
     def _new_optimizer(self):
         make = torch.optim.AdamW if self.config.recipe == 'joint' else torch.optim.Adam

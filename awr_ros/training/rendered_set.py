@@ -64,7 +64,7 @@ def write_nyu(root, train, test, seed=0):
             uvd[0, i, NYU_IDS] = source.intrinsics.xyz_to_uvd(fourteen)
             centres.append(fourteen.mean(0) * Y_DOWN)
             image = np.stack([depth & 255, depth >> 8, np.zeros_like(depth)], -1).astype(np.uint8)
-            cv2.imwrite(str(folder / f'depth_1_{i + 1:07d}.png'), image)
+            (folder / f'depth_1_{i + 1:07d}.png').write_bytes(cv2.imencode('.png', image)[1].tobytes())
         scipy.io.savemat(folder / 'joint_data.mat', {'joint_xyz': xyz, 'joint_uvd': uvd})
         np.savetxt(Path(root) / f'center_{split}_refined.txt', centres, fmt='%.6f')
 

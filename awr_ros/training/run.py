@@ -1,10 +1,14 @@
 """A training run: a network and its average as they learn, and all that is needed to go on after any stop."""
 import csv
 import ctypes
+import io
 import math
+from contextlib import contextmanager
 
 import torch
 
+from awr_ros.files import completed
+from awr_ros.network import load_tensors, save_tensors
 from awr_ros.training.optimizer import MuonAdamW
 
 
@@ -17,15 +21,14 @@ class Run:
         self.folder, self.network, self.config, self.seen = folder, network, config, 0
         self.average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
         self.optimizer = MuonAdamW(network, config.learning_rate, config.weight_decay)
-        if (folder / 'last.pt').exists():
-            state = torch.load(folder / 'last.pt', map_location=next(network.parameters()).device, weights_only=True)
-            try:
-                network.load_state_dict(state['network'])
-            except RuntimeError as error:
-                raise ValueError(f"{folder / 'last.pt'} is of another network: take another folder") from error
-            self.average.load_state_dict(state['average'])
-            self.optimizer.load_state_dict(state['optimizer'])
-            self.seen = state['seen']
+        last = folder / 'last.pt'
+        if last.exists():
+            with state_of(last, next(network.parameters()).device) as state:
+                load_network_of(last, network, state)
+                self.average.load_state_dict(state['average'])
+                self.optimizer.load_state_dict(state['optimizer'])
+                self.seen = checked_count(state['seen'])
+        trim_log(folder / 'log.csv', self.seen)
 
     @property
     def finished(self):
@@ -73,9 +76,41 @@ def schedule(seen, total):
 
 def save_whole(state, path):
     """torch.save that leaves the old file where it is stopped."""
-    unfinished = path.with_suffix('.tmp')
-    torch.save(state, unfinished)
-    unfinished.replace(path)
+    with completed(path) as part:
+        save_tensors(state, part)
+
+
+@contextmanager
+def state_of(last, device):
+    """What a last.pt holds, a dict. Raises ValueError that names it where it cannot be read or what is done with it fails."""
+    try:
+        state = load_tensors(last, 'file', device)
+        if not isinstance(state, dict):
+            raise ValueError(f'expected a dict, got {type(state).__name__}')
+        yield state
+    except ValueError as error:
+        if str(last) in str(error):
+            raise
+        raise ValueError(f'{last} is no state of a training: {error}; move it away to begin anew') from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), '')[:200]
+        raise ValueError(f'{last} is no state of this training ({type(error).__name__}: {reason}): take another folder, or '
+                         'move it away to begin anew') from error
+
+
+def load_network_of(last, network, state):
+    """Load state['network'] of a last.pt into a network. Raises ValueError where it is of another one."""
+    try:
+        network.load_state_dict(state['network'])
+    except RuntimeError as error:
+        raise ValueError(f'{last} is of another network: take another folder') from error
+
+
+def checked_count(value):
+    """A number of samples, steps, ... of a state. Raises ValueError where it is none."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f'expected a number of samples, got {value!r:.60}')
+    return value
 
 
 def log(path, row):
@@ -83,14 +118,40 @@ def log(path, row):
 
     row: {column: value}, with 'seen', the samples seen so far.
     """
-    if path.exists() and path.read_text().partition('\n')[0] != ','.join(row):
+    if path.exists() and path.read_text(encoding='utf-8').partition('\n')[0] != ','.join(row):
         path.rename(path.with_name(f'{path.stem}-until-{row["seen"]}{path.suffix}'))
-    new = not path.exists()
-    with open(path, 'a', newline='') as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, row, lineterminator='\n')
+    if not path.exists():
+        writer.writeheader()
+    writer.writerow(row)
+    with open(path, 'a', encoding='utf-8', newline='') as file:
+        file.write(text.getvalue())
+
+
+def trim_log(path, seen):
+    """Leave out the rows of a log that a run will write again: it goes on from `seen` samples, and was killed later."""
+    if not path.exists():
+        return
+    if not seen:                # of a run whose last.pt is gone
+        path.rename(path.with_name(f'{path.stem}-before-{path.stat().st_mtime_ns}{path.suffix}'))
+        return
+    header, *rows = path.read_text(encoding='utf-8', errors='replace').splitlines(keepends=True) or ['']
+    columns = header.strip().split(',')
+    kept = [row for row in rows if _seen_in(row, columns) <= seen]
+    if len(kept) < len(rows):
+        with completed(path) as part:
+            part.write_text(''.join([header, *kept]), encoding='utf-8')
+
+
+def _seen_in(row, columns):
+    """The samples seen that a row tells; infinity for a row that was cut short or is none."""
+    values = row.strip().split(',')
+    try:
+        whole = row.endswith('\n') and len(values) == len(columns)
+        return int(float(values[columns.index('seen')])) if whole else math.inf
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def progress_bar(iterable=None, **options):

@@ -1,10 +1,8 @@
 """Contact sheets: crops as the network sees them and whole scenes, with true and predicted joints."""
-from pathlib import Path
-
 import cv2
 import numpy as np
 
-from awr_ros.draw import TRUTH_COLOUR, grey, skeleton
+from awr_ros.draw import TRUTH_COLOUR, grey, skeleton, write_picture
 
 TILE = 192          # [px]
 SCENE_TILE = 320, 240
@@ -64,9 +62,7 @@ def _write(path, tiles, columns):
     while len(tiles) % columns:
         tiles.append(np.zeros_like(tiles[0]))
     sheet = np.vstack([np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)])
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), sheet):
-        raise ValueError(f'cannot write a picture to {path}')
+    write_picture(path, sheet)
 
 
 def _pixels(uvdn):

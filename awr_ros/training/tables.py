@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from awr_ros.files import completed
+
 
 def read_table(path, columns, names='none', skip=0):
     """The numbers of a text file, separated by blanks, tabs or commas.
@@ -51,5 +53,5 @@ def _float(word):
 
 def write_predictions(path, joints_uvd):
     """Write the standard result format, one line a frame. joints_uvd: (N,J,3) [px, px, mm] full image."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    np.savetxt(path, np.asarray(joints_uvd).reshape(len(joints_uvd), -1), fmt='%.3f')
+    with completed(path) as part:
+        np.savetxt(part, np.asarray(joints_uvd).reshape(len(joints_uvd), -1), fmt='%.3f')

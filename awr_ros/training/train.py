@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from awr_ros.files import write_text
 from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
 from awr_ros.skeleton import JOINT_NAMES
@@ -68,7 +69,7 @@ def train(folder, config: TrainConfig):
     run = Run(folder, start.to(device, memory_format=torch.channels_last), config)
     negatives = other_things(folder, config, run.network.config, rank)
     if rank == 0:
-        (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
+        write_text(folder / 'config.json', json.dumps(asdict(config), indent=1))
         validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
         validation = [validation.draw(128) for _ in range(config.validation // 128)]
     crops = RenderedCrops(config, run.seen, negatives, rank, 'cpu' if config.workers else device)

@@ -1,0 +1,87 @@
+"""A program that is stopped by a signal, or whose standard streams are not there, ends in order: in one line, nothing half written."""
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
+PATIENCE_S = 10.0           # after a signal another one is ignored for so long: what it stopped is cleaning up
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the program, raised where it is just now."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f'stopped by {signal.Signals(number).name}')
+        self.number = number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Have SIGINT, SIGTERM and SIGHUP raise Stopped, unless they are ignored (nohup). Works in the main thread; no-op in others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process, raised_s = os.getpid(), -PATIENCE_S
+
+    def stop(number, _):
+        nonlocal raised_s
+        if os.getpid() != process:          # a worker: its parent, which has the signal too, ends it by a second one
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+            return
+        if time.monotonic() - raised_s >= PATIENCE_S:
+            raised_s = time.monotonic()
+            raise Stopped(number)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def open_standard_streams() -> None:
+    """Have the descriptors 0 to 2 open: a file that got one of these numbers would receive what libraries print.
+
+    Names with bytes that are no text are printed with escapes.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)          # takes the lowest number that is free
+    if sys.stderr is None:                          # print(file=None) would write to the standard output
+        sys.stderr = open(os.devnull, 'w', encoding='utf-8')
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
+
+
+def end(status: int) -> None:
+    """End the process: what is buffered is written, and after a signal the process ends by it, as shells expect.
+
+    status: 128 + its number after a signal, else the exit status.
+    """
+    for number in SIGNALS:                          # nothing is left to be cleaned up
+        signal.signal(number, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            if stream is sys.stdout and not status:
+                print(f'awr: the standard output cannot be written: {error.strerror}', file=sys.stderr)
+            status = status or 1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # the interpreter tries once more
+    if status - 128 in SIGNALS:
+        from multiprocessing import active_children
+        for child in active_children():
+            child.terminate()
+        os.kill(os.getpid(), status - 128)
+    sys.exit(status)

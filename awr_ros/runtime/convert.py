@@ -1,0 +1,68 @@
+"""Checkpoints to the files of an engine, in a process of their own: a node that only tracks need not keep PyTorch in memory.
+
+The process sends the files to its standard output, so that no disk is needed.
+"""
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from awr_ros.runtime.cache import NAME
+
+PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.convert import main; main({arguments!r})'
+
+
+def load_network(path):
+    """The network of a checkpoint and the origin of its weights in words. Raises ValueError that names the path."""
+    from awr_ros.network import load_checkpoint
+    network, about = load_checkpoint(path)
+    return network, str(about['recipe'].get('imported_from') or f"{about['step']} training samples")
+
+
+def convert(path, suffix: str) -> dict[str, bytes]:
+    """Return the files of a checkpoint for an engine, {ending: contents}. suffix: '.onnx' or '.xml'."""
+    network, origin = load_network(path)
+    try:
+        if suffix == '.onnx':
+            from awr_ros.runtime.onnx_engine import onnx_bytes
+            return {suffix: onnx_bytes(network, origin)}
+        from awr_ros.runtime.openvino_engine import openvino_bytes
+        return dict(zip((suffix, '.bin'), openvino_bytes(network, origin)))
+    except (IndexError, RuntimeError, TypeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+        raise ValueError(f'weights {path} cannot be converted: {reason}') from error
+
+
+def convert_apart(path, suffix: str) -> dict[str, bytes]:
+    """Convert as `convert` does, in another process unless this one has PyTorch in its memory already."""
+    if 'torch' in sys.modules or not sys.executable:
+        return convert(path, suffix)
+    program = PROGRAM.format(path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix))
+    done = subprocess.run([sys.executable, '-c', program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=False)
+    try:
+        result = pickle.loads(done.stdout)          # of our own process
+    except Exception:
+        last = (done.stderr.decode(errors='replace').strip().splitlines() or [''])[-1]
+        why = f'signal {-done.returncode}' if done.returncode < 0 else f'status {done.returncode}'
+        raise ValueError(f'weights {path} cannot be converted: the process ended with {why} {last}'.rstrip()) from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def main(arguments):
+    """The other process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)    # of a terminal: the first process ends this one
+    output = os.fdopen(os.dup(1), 'wb')
+    os.dup2(2, 1)                                   # libraries may print
+    try:
+        result = convert(*arguments)
+    except ModuleNotFoundError as error:
+        result = ModuleNotFoundError(str(error), name=error.name)
+    except (OSError, ValueError) as error:
+        result = (OSError if isinstance(error, OSError) else ValueError)(str(error))
+    with output:
+        pickle.dump(result, output)
