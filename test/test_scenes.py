@@ -8,6 +8,7 @@ import awr_ros.training.evaluate_scenes as evaluation
 from awr_ros.estimator import HandPose
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
+from awr_ros.synthetic.people import LostHead
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.training.curves import draw_reliability
@@ -64,24 +65,75 @@ def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     assert hidden and max(hidden) < 0.5
 
 
-def test_heads_lose_hair_and_patches_and_bodies_nothing():
-    lost = []
+def test_heads_lose_hair_and_patches_and_bodies_nothing(monkeypatch):
+    lost, draw = [], LostHead.draw
 
-    class Watched(SceneSource):
-        def _lose_head(self, depth, rays, body, tilt):
-            before = depth.clone()
-            super()._lose_head(depth, rays, body, tilt)
-            gone = depth != before
-            assert (depth[gone] == torch.inf).all() and torch.isfinite(before[gone]).all()
-            points = torch.stack([rays.x.expand_as(before), rays.y.expand_as(before), torch.ones_like(before)], -1)[gone]
-            points = points * before[gone][:, None]
-            extent, middle = body.parts[0]
-            assert ((points - tilt @ middle).norm(dim=-1) < 1.7 * extent.max()).all()
-            lost.append(int(gone.sum()))
-    source = Watched(8, COARSE)
-    for _ in range(30):
+    def watched(self, depth, rays):
+        before = depth.clone()
+        draw(self, depth, rays)
+        gone = depth != before
+        assert (depth[gone] == torch.inf).all() and torch.isfinite(before[gone]).all()
+        points = torch.stack([rays.x.expand_as(before), rays.y.expand_as(before), torch.ones_like(before)], -1)[gone]
+        points = points * before[gone][:, None]
+        assert ((points - self.head.centre).norm(dim=-1) < 1.7 * self.head.extent.max()).all()
+        lost.append(int(gone.sum()))
+    monkeypatch.setattr(LostHead, 'draw', watched)
+    source = SceneSource(8, COARSE)
+    for _ in range(40):
         source.draw(0)
     assert len(lost) > 4 and sum(count > 10 for count in lost) > len(lost) / 2
+
+
+def test_arms_without_hands_enter_from_all_borders_at_all_distances():
+    source, borders, distances = SceneSource(3, COARSE), set(), []
+    for _ in range(40):
+        layout = source._layout(0, 2)
+        for arm in (group.limbs[0] for group in layout.groups[1:] if group.limbs):
+            seen, uv = layout.sees(arm), layout.project(arm)
+            if seen.any() and not seen.all():
+                distances.append(float(arm[seen, 2].min()))
+                for name, past in (('left', uv[:, 0] < 0), ('right', uv[:, 0] >= 320), ('top', uv[:, 1] < 0), ('bottom', uv[:, 1] >= 240)):
+                    borders |= {name} if past.any() else set()
+    assert borders == {'left', 'right', 'top', 'bottom'}
+    assert len(distances) > 25 and min(distances) < 500 and max(distances) > 1200
+
+
+def test_what_the_camera_sees_of_an_arm_lies_where_its_axis_is():
+    source, before = SceneSource(4, COARSE), []
+    for scene in (source.draw(0, arms=2) for _ in range(25)):
+        for limb in scene.limbs:
+            uvd = scene.intrinsics.xyz_to_uvd(limb.astype(np.float64))
+            inside = ((uvd[:, :2] > 1) & (uvd[:, :2] < (318, 238))).all(1) & (uvd[:, 2] > 200) & (uvd[:, 2] < 2000)
+            u, v = np.rint(uvd[inside, :2]).astype(int).T
+            seen = scene.depth_mm[v, u].astype(float)
+            before += list((uvd[inside, 2] - seen)[seen > 0])
+    assert len(before) > 100
+    before = np.array(before)[np.array(before) < 150]               # nothing stands before it
+    assert np.mean(before > 5) > 0.8 and 20 < np.median(before) < 90
+
+
+def test_hands_reach_from_near_to_far_and_cameras_from_narrow_to_wide():
+    source = SceneSource(9, COARSE)
+    scenes = [source.draw(1) for _ in range(80)]
+    z = [palm_centre(hand.joints_xyz)[2] for scene in scenes for hand in scene.hands]
+    assert len(z) > 60 and 195 < min(z) < 300 and 1400 < max(z) < 1805
+    focal = [scene.intrinsics.fx / scene.intrinsics.width for scene in scenes]
+    assert min(focal) < 0.4 and max(focal) > 0.9                    # up to about 60 degrees off the axis
+    assert {scene.kind for scene in scenes} == {'any'}
+
+
+def test_a_forearm_leads_from_the_hand_into_its_arm():
+    """Between wrist and elbow, where nothing hides it, depth is never that of what is behind."""
+    source, gaps = SceneSource(10, COARSE), []
+    for scene in (source.draw(1, arms=0) for _ in range(40)):
+        for hand, visible in zip(scene.hands, scene.visible):
+            arm = min(scene.limbs, key=lambda limb: np.linalg.norm(limb[-1] - hand.joints_xyz[0]))[6:]
+            uvd = scene.intrinsics.xyz_to_uvd(arm.astype(np.float64))
+            inside = ((uvd[:, :2] > 1) & (uvd[:, :2] < (318, 238))).all(1) & (uvd[:, 2] > 200)
+            u, v = np.rint(uvd[inside, :2]).astype(int).T
+            seen = scene.depth_mm[v, u].astype(float)
+            gaps += list((seen - uvd[inside, 2])[seen > 0])
+    assert len(gaps) > 80 and np.mean(np.array(gaps) < 8) > 0.95
 
 
 def test_further_frames_change_the_noise_and_no_scene():
@@ -160,7 +212,7 @@ def sources(monkeypatch):
 
 
 def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, capsys):
-    figures = evaluation.scene_figures(Oracle(sources), 12, seed=3)
+    figures = evaluation.scene_figures(Oracle(sources), 20, seed=3)
     assert len(figures.errors) > 5 and np.max(figures.errors) == 0
     assert np.mean(figures.found) > 0.8 and all(figures.side_right)
     assert figures.false_in_empty and not any(figures.false_in_empty) and not any(figures.false_beside)

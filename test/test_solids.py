@@ -5,7 +5,7 @@ import torch
 
 from awr_ros.camera import Intrinsics
 from awr_ros.synthetic.poses import random_rotations
-from awr_ros.synthetic.solids import NEAR_MM, Rays, add_box, add_ellipsoid, add_plane
+from awr_ros.synthetic.solids import NEAR_MM, Box, Cone, Ellipsoid, Plane, Rays, add_box, add_ellipsoid, add_plane
 
 K = Intrinsics(fx=120.0, fy=121.0, cx=63.0, cy=49.5, width=128, height=96)
 
@@ -69,3 +69,64 @@ def test_the_nearer_of_two_stays_and_things_behind_the_camera_are_not_seen():
     assert torch.equal(depth, before)
     add_box(depth, Rays(K), torch.tensor([0., 0., 0.]), torch.full((3,), 100.), eye)       # the camera is inside
     assert torch.equal(depth, before)
+
+
+def cones(**kinds):
+    for centre, extent, rotation in draws():
+        yield Cone(centre - 2 * extent[0] * rotation[:, 0], centre + 2 * extent[0] * rotation[:, 0],
+                   (float(extent[1]), 0.7 * float(extent[1])), rotation[:, 1], **kinds)
+
+
+def in_cone(depth, cone):
+    """Along the axis (n,) as a share of its length, and the distance (n,) from it in its radii there."""
+    axis = torch.nn.functional.normalize(cone.end - cone.start, dim=0)
+    rotation = torch.stack([axis, cone.across, torch.linalg.cross(axis, cone.across)], 1)
+    along, u, v = in_body(depth, cone.start, rotation).T
+    along = along / float((cone.end - cone.start).norm())
+    return along, np.hypot(u, v / cone.flat) / (cone.radii[0] + along * (cone.radii[1] - cone.radii[0]))
+
+
+@pytest.mark.parametrize('flat', [1.0, 0.7])
+def test_cones_are_drawn_on_the_near_side_of_their_surface(flat):
+    drawn = 0
+    for cone in cones(flat=flat):
+        depth = Rays(K).empty()
+        cone.draw(depth, Rays(K))
+        along, distance = in_cone(depth, cone)
+        drawn += len(along)
+        np.testing.assert_allclose(distance, 1, atol=5e-3)
+        assert (along > -0.01).all() and (along < 1.01).all()
+        _, nearer = in_cone(depth - 1, cone)
+        assert (nearer > 1).mean() > 0.99
+    assert drawn > 4000
+
+
+def test_caps_close_the_ends_of_cones_and_folds_stay_near_the_surface():
+    for bare, capped, folded in zip(cones(), cones(capped=True), cones(fold_mm=3.0, fold_slant=0.4)):
+        side, closed, cloth = (Rays(K).empty() for _ in range(3))
+        for depth, cone in ((side, bare), (closed, capped), (cloth, folded)):
+            cone.draw(depth, Rays(K))
+        assert (closed <= side).all()
+        along, distance = in_cone(closed, capped)
+        ends = (np.abs(along) < 5e-3) | (np.abs(along - 1) < 5e-3)
+        assert (distance[ends] < 1.01).all() and np.allclose(distance[~ends], 1, atol=5e-3)
+        both = torch.isfinite(side)
+        assert torch.equal(torch.isfinite(cloth), both) and ((cloth - side)[both].abs() < 4.6).all()
+
+
+def test_solids_move_like_their_points():
+    """Drawn after a motion is what a camera sees that moved the other way."""
+    turn = torch.linalg.matrix_exp(torch.tensor([[0., -0.2, 0.1], [0.2, 0., -0.05], [-0.1, 0.05, 0.]]))
+    shift = torch.tensor([30., -20., 60.])
+    centre, eye = torch.tensor([10., -20., 500.]), torch.eye(3)
+    solids = [Ellipsoid(centre, torch.tensor([80., 50., 40.]), eye), Box(centre, torch.tensor([80., 50., 40.]), eye),
+              Cone(centre - 60, centre + 60, (40., 20.), torch.tensor([1., -1., 0.])), Plane(torch.tensor([0.1, 0., 0.995]), 600.)]
+    for solid in solids:
+        before, after = Rays(K).empty(), Rays(K).empty()
+        solid.draw(before, Rays(K))
+        solid.moved(turn, shift).draw(after, Rays(K))
+        points = torch.from_numpy(in_body(before, torch.zeros(3), eye)).float() @ turn.T + shift
+        u, v = (points[:, 0] / points[:, 2] * K.fx + K.cx).round().long(), (points[:, 1] / points[:, 2] * K.fy + K.cy).round().long()
+        seen = (u >= 0) & (u < K.width) & (v >= 0) & (v < K.height)
+        gap = after[v[seen], u[seen]] - points[seen, 2]
+        assert len(gap) > 200 and (gap.abs() < 6).float().mean() > 0.85

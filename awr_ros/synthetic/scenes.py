@@ -1,9 +1,12 @@
-"""Whole depth frames of people before a camera, for evaluation: any camera, bodies, arms, hands, things, walls.
+"""Whole depth frames of people before a camera, still or moving: any camera, bodies, arms, hands, things, walls.
 
 Apart from the hand's skin and postures nothing here is shared with the training crops: frames are rendered in perspective
-at the camera's resolution and spoilt there, arms lead from elbows to bodies, and the tracker cuts its own crops.
+at the camera's resolution and spoilt there, arms lead from elbows to bodies or out of the image, many of them without a
+hand in view, and the tracker cuts its own crops.
 """
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,21 +14,26 @@ import torch
 from awr_ros.camera import Intrinsics
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import TrueHand
-from awr_ros.synthetic.clutter import HEAD
+from awr_ros.synthetic.draws import Draws
+from awr_ros.synthetic.furniture import random_piece, random_thing
 from awr_ros.synthetic.hand import ARM_SPACING, FOREARM, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.people import FOREARM_MM, HAND_MM, TORSO, UPPER_ARM_MM, Arm, LostHead, Person, Sleeve
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
 from awr_ros.synthetic.sensor import DRAWS, spoil
-from awr_ros.synthetic.solids import Rays, add_box, add_ellipsoid, add_plane
+from awr_ros.synthetic.solids import Box, Ellipsoid, Plane, Rays
 
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
-TORSO = ((185, 300, 115), (0, 560, 55))             # [mm] semi-axes and centre, added to clutter.HEAD
-SHOULDER = (180., 250., 45.)                        # [mm] of the person's left arm, from the head's middle
-UPPER_ARM_MM, FOREARM_MM = 290., 260.
 SKIN_MM = 1.5                                       # between points of the skin
+NEAREST_MM, FARTHEST_MM = 200., 1800.               # of palms
+SMALLEST_PX, SMALLEST_COARSE_PX = 16, 7             # a hand's length in the image, and where that is 160x128, at least
+COARSE = (160, 128)                                 # [px]
 FAR_MM = 2450.                                      # nothing beyond is measured
 APART_MM = 170.                                     # two palms are farther apart than this
 OVER_MM = 30.                                       # a palm is farther above tables than this, and before walls
+CLEAR_MM = 110.                                     # what is added later does not hide a palm within this distance
+RATE_HZ = 30.                                       # of sequences
+ANY_KIND = 'any'                                    # of camera
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Scene:
     hands: tuple                # of TrueHand, all with their palms in the image
     visible: tuple              # for each of them the share of its surface towards the camera, up to the wrist, that nothing hides
     objects: bool               # things stand about or are held
+    kind: str = ANY_KIND        # of camera
+    limbs: tuple = ()           # of (n,3) float32 [mm]: points on the axes of arms and legs, seen or not, hands left out
 
     @property
     def depth_mm(self):
@@ -43,144 +53,291 @@ class Scene:
         return self.frames[0]
 
 
+@dataclass(frozen=True)
+class _PosedHand:
+    side: str
+    skin: torch.Tensor          # (3,N) [mm] up to the wrist
+    forearm: torch.Tensor       # (3,M) [mm]
+    joints: torch.Tensor        # (21,3) [mm]
+
+    @property
+    def palm(self):
+        return palm_centre(self.joints)
+
+    def moved(self, rotation, shift):
+        return _PosedHand(self.side, rotation @ self.skin + shift[:, None], rotation @ self.forearm + shift[:, None],
+                          self.joints @ rotation.t() + shift)
+
+
+@dataclass
+class _Group:
+    """What moves together: solids, limbs, at most one hand."""
+    solids: list = field(default_factory=list)              # drawn one after the other
+    limbs: list = field(default_factory=list)               # of (n,3) tensors [mm]
+    hand: _PosedHand | None = None
+    pivot: torch.Tensor | None = None                       # (3,) [mm] it turns about this; None: it stands still
+
+    def add_arm(self, arm, draws, forearm=True):
+        self.solids += arm.solids(draws, forearm)
+        self.limbs.append(arm.axis())
+        self.pivot = arm.shoulder
+
+    def moved(self, rotation, shift):
+        return _Group([solid.moved(rotation, shift) for solid in self.solids], [limb @ rotation.t() + shift for limb in self.limbs],
+                      self.hand and self.hand.moved(rotation, shift), self.pivot)
+
+
+@dataclass
+class _Layout:
+    """A scene before it is rendered: groups drawn one after the other; the first stands still."""
+    intrinsics: Intrinsics
+    upright: torch.Tensor                                   # (3,3) axes of the room in the camera's frame, y down
+    groups: list
+    objects: bool = False
+
+    @property
+    def palms(self):
+        return [group.hand.palm for group in self.groups if group.hand]
+
+    def project(self, points):
+        """Pixels (n,2) of points (n,3) [mm], inf where they are not before the camera."""
+        k, z = self.intrinsics, points[:, 2]
+        uv = torch.stack([points[:, 0] / z * k.fx + k.cx, points[:, 1] / z * k.fy + k.cy], 1)
+        return torch.where((z > 50)[:, None], uv, torch.inf)
+
+    def sees(self, points, margin=0.0):
+        """(n,) bool: in the image, or no farther from it than `margin` of its sides. points: (n,3) [mm]."""
+        uv, size = self.project(points), torch.tensor([float(self.intrinsics.width), float(self.intrinsics.height)])
+        return ((uv >= -margin * size) & (uv < (1 + margin) * size)).all(1)
+
+    def at(self, u, v, z):
+        """The place (3,) [mm] seen at shares of the image's width and height, at a depth [mm]."""
+        k = self.intrinsics
+        return torch.tensor([(u * k.width - k.cx) / k.fx * z, (v * k.height - k.cy) / k.fy * z, z])
+
+    def hides_palms(self, points, radius):
+        """Whether balls of a radius [mm] around points (n,3) hide or touch a palm."""
+        for palm in self.palms:
+            scale = palm[2] / points[:, 2].clamp_min(50)
+            aside = (points[:, :2] * scale[:, None] - palm[:2]).norm(dim=1)
+            if ((points[:, 2] - radius < palm[2] + 40) & (aside < radius * scale + CLEAR_MM / 2)).any():
+                return True
+        return False
+
+
 class SceneSource:
     """An endless source of random scenes; a seed fixes all of them."""
 
     def __init__(self, seed, resolutions=RESOLUTIONS):
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
+        self.draws = Draws(self.generator)
         self.skin = procedural_skin(SKIN_MM, FOREARM_MM)
         self._of_arm = self.skin.weights[:, FOREARM] > 0.5
         self._later = torch.Generator().manual_seed(seed + 1)       # of all frames but the first: they change no scene
 
-    def _uniform(self, low=0.0, high=1.0):
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
+    @torch.no_grad()
+    def draw(self, num_hands: int | None = None, frames: int = 1, arms: int | None = None) -> Scene:
+        """Return one scene.
 
-    def _normal(self, *shape):
-        return torch.randn(*shape, generator=self.generator)
+        num_hands: 0, 1 or 2; frames: how often the camera looks; arms: how many without a hand in view, beside a body's.
+        None: any.
+        """
+        layout = self._layout(num_hands, arms)
+        depth, hands, visible = self._render(layout, layout.groups)
+        seen, kind = self._sense([depth] * frames)
+        return _scene(layout, layout.groups, tuple(seen), hands, visible, kind)
 
     @torch.no_grad()
-    def draw(self, num_hands=None, frames=1):
-        """One Scene. num_hands: 0, 1 or 2; None: any. frames: how often the camera looks."""
-        if num_hands is None:
-            num_hands = int(self._uniform(0, 3))
-        intrinsics = self._camera()
-        rays = Rays(intrinsics)
+    def sequence(self, num_hands: int | None = None, frames: int = 15, arms: int | None = None) -> tuple[Scene, ...]:
+        """Return one scene as a sequence at 30 Hz, a Scene of one frame each: the camera or the arms move, the noise is new.
+
+        Arguments as `draw`. Hands stay as they are, but may leave the image; then they are no longer among the frame's hands.
+        """
+        layout, draws = self._layout(num_hands, arms), self.draws
+        camera = _Motion.random(draws, 40, 0.10) if draws.chance(0.6) else None
+        own = [_Motion.random(draws, 60, 0.25) if group.pivot is not None and (camera is None or draws.chance(0.5)) else None
+               for group in layout.groups]
+        moments = []
+        for i in range(frames):
+            groups = [motion.of(group, i, group.pivot) if motion else group for group, motion in zip(layout.groups, own)]
+            moments.append([camera.of(group, i, torch.zeros(3)) for group in groups] if camera else groups)
+        rendered = [self._render(layout, groups) for groups in moments]
+        seen, kind = self._sense([depth for depth, _, _ in rendered])
+        return tuple(_scene(layout, groups, (frame,), hands, visible, kind)
+                     for groups, frame, (_, hands, visible) in zip(moments, seen, rendered))
+
+    def _render(self, layout, groups):
+        """Perfect depth (H,W) [mm], inf where nothing is, hands whose palms are in the image, what of them is visible."""
+        k = layout.intrinsics
+        rays = Rays(k)
         depth = rays.empty()
-        body = self._body() if self._uniform() < 0.65 else None
-        tilt = _small_rotation(0.15 * self._normal(3))              # of the camera
-        if body is not None:
-            for extent, centre in body.parts:
-                add_ellipsoid(depth, rays, tilt @ centre, extent, tilt)
-        planes = self._planes(tilt, body)
-        for normal, distance in planes:
-            add_plane(depth, rays, normal, distance)
-        if body is not None and self._uniform() < 0.5:
-            self._lose_head(depth, rays, body, tilt)
-        surfaces, hands, elbows = [], [], []
-        sides = ['left', 'right'] if self._uniform() < 0.5 else ['right', 'left']
-        for side in sides[:num_hands]:
-            placed = self._hand(side, intrinsics, body, tilt, hands, planes)
-            if placed is None:
-                continue
-            points, joints, elbow = placed
-            hand = splat_image(points[:, ~self._of_arm], intrinsics, SKIN_MM)
-            arm = splat_image(points[:, self._of_arm], intrinsics, SKIN_MM * ARM_SPACING)
-            surfaces.append((hand, torch.minimum(hand, arm))), elbows.append((side, elbow))
-            hands.append(TrueHand(side, joints, intrinsics.xyz_to_uvd(joints).astype(np.float32)))
-        if body is not None:
-            for side, shoulder in body.shoulders.items():
-                elbow = dict(elbows).get(side)
-                elbow = shoulder + torch.tensor([0., UPPER_ARM_MM, 0.]) if elbow is None else tilt.t() @ elbow
-                for along in torch.linspace(0, 1, 6):
-                    centre = tilt @ torch.lerp(shoulder, elbow, along)
-                    add_ellipsoid(depth, rays, centre, torch.full((3,), 48.), tilt)
-        objects = self._uniform() < 0.5
-        for _ in range(int(self._uniform(1, 4)) if objects else 0):
-            self._add_thing(depth, rays, hands)
-        for _, with_arm in surfaces:
-            depth = torch.minimum(depth, with_arm)
-        visible = tuple(float((depth[hand < torch.inf] == hand[hand < torch.inf]).float().mean()) for hand, _ in surfaces)
-        return Scene(self._sense(depth, frames), intrinsics, tuple(hands), visible, objects)
+        for group in groups:
+            for solid in group.solids:
+                solid.draw(depth, rays)
+        shown = []
+        for hand in (group.hand for group in groups if group.hand):
+            skin = splat_image(hand.skin, k, SKIN_MM)
+            depth = torch.minimum(depth, skin)
+            depth = torch.minimum(depth, splat_image(hand.forearm, k, SKIN_MM * ARM_SPACING))
+            if layout.sees(hand.palm[None])[0]:
+                joints = hand.joints.numpy()
+                shown.append((skin, TrueHand(hand.side, joints, k.xyz_to_uvd(joints).astype(np.float32))))
+        visible = tuple(float((depth[skin < torch.inf] == skin[skin < torch.inf]).float().mean()) for skin, _ in shown)
+        return depth, tuple(hand for _, hand in shown), visible
+
+    # What a scene is made of
+
+    def _layout(self, num_hands, arms):
+        draws = self.draws
+        if num_hands is None:
+            num_hands = int(draws.uniform(0, 3))
+        layout = _Layout(self._camera(), self._upright(), [])
+        person = self._person(layout) if draws.chance(0.6) else None
+        room = _Group(list(person.parts) if person else [])
+        planes = self._planes(layout, person)
+        room.solids += planes
+        if person and draws.chance(0.5):
+            room.solids.append(LostHead.random(person.parts[0], draws))
+        if person:
+            room.solids += person.clothes(draws)
+        layout.groups.append(room)
+        self._add_hands(layout, num_hands, person, planes)
+        if draws.chance(0.25):
+            self._add_cut_person(layout)
+        if arms is None:
+            arms = int(draws.uniform(1, 3)) if draws.chance(0.3 if layout.palms else 0.55) else 0
+        for _ in range(arms):
+            self._add_arm_without_hand(layout)
+        if draws.chance(0.5):
+            for _ in range(int(draws.uniform(1, 3))):
+                self._add_if_clear(layout, random_piece(self._anywhere(layout, 450, 2300), layout.upright, draws))
+        layout.objects = draws.chance(0.5)
+        for _ in range(int(draws.uniform(1, 4)) if layout.objects else 0):
+            self._add_thing(layout)
+        return layout
 
     def _camera(self):
-        width, height = self.resolutions[int(self._uniform(0, len(self.resolutions)))]
-        fx = width / 2 / np.tan(np.deg2rad(self._uniform(50, 88)) / 2)
-        fx = float(np.clip(fx, 0.56 * width, 900))
-        return Intrinsics(fx=fx, fy=fx * self._uniform(0.99, 1.01), cx=width / 2 + self._uniform(-9, 9),
-                          cy=height / 2 + self._uniform(-9, 9), width=width, height=height)
+        draws = self.draws
+        width, height = draws.choice(self.resolutions)
+        kind = draws.uniform()
+        # Depth aligned to the colour image; as stereo and most others measure it; wide time of flight.
+        degrees = draws.uniform(50, 58) if kind < 0.3 else draws.uniform(58, 92) if kind < 0.85 else draws.uniform(92, 120)
+        fx = min(width / 2 / math.tan(math.radians(degrees) / 2), 950.)
+        return Intrinsics(fx=fx, fy=fx * draws.uniform(0.99, 1.01), cx=width / 2 + draws.uniform(-9, 9),
+                          cy=height / 2 + draws.uniform(-9, 9), width=width, height=height)
 
-    def _body(self):
-        place = torch.tensor([self._uniform(-200, 200), self._uniform(-420, 40), self._uniform(650, 1400)])
-        size = 1 + 0.06 * self._normal(1)
-        parts = [(torch.tensor(extent) * size * (1 + 0.05 * self._normal(3)), place + size * torch.tensor(centre, dtype=torch.float32))
-                 for extent, centre in (*HEAD, TORSO)]
-        # A person who faces the camera has the left arm at the image's right.
-        shoulders = {side: place + torch.tensor(SHOULDER) * torch.tensor([sign, 1., 1.]) for side, sign in (('left', 1), ('right', -1))}
-        return _Body(parts, shoulders)
+    def _upright(self):
+        """Axes (3,3) of the room: most cameras stand about level, some look down or up, some are mounted on their side."""
+        draws = self.draws
+        turn = 0.15 * draws.normal(3)
+        if draws.chance(0.25):
+            turn[0] += draws.uniform(-0.8, 0.4)
+        if draws.chance(0.1):
+            turn[2] += draws.choice((-1, 1, 2)) * math.pi / 2
+        return _small_rotation(turn)
 
-    def _lose_head(self, depth, rays, body, tilt):
-        """Hair, eyes, beards and shaded necks give many sensors nothing back: of some heads a face is left, or shreds of one."""
-        extent, middle = body.parts[0]
-        window = rays.window(tilt @ middle, extent * 1.8)
-        z = depth[window]
-        if not z.numel():                                               # out of the image
-            return
-        seen = torch.stack([rays.x[window[1]] * z, rays.y[window[0]] * z, z], -1)
-        place = (seen - tilt @ middle) @ tilt / extent                  # (h,w,3) upright, the head's surface at a norm of 1
-        parting = torch.nn.functional.normalize(torch.tensor([0., -1., 0.5]) + 0.3 * self._normal(3), dim=0)
-        hairline = self._uniform(-0.4, 0.5) + 0.1 * _noise('coarse', z.shape, self.generator)[0, 0]
-        radius = place.norm(dim=-1)
-        lost = (radius < 1.2) & (place @ parting > hairline)
-        if self._uniform() < 0.6:
-            shreds = torch.nn.functional.grid_sample(self._normal(1, 1, 12, 12), place[None, ..., :2] / 1.8, mode='bicubic',
-                                                     padding_mode='border', align_corners=False)[0, 0]
-            lost |= (radius < 1.7) & (shreds > self._uniform(-0.1, 1.5))
-        depth[window] = torch.where(lost, torch.inf, z)
+    def _anywhere(self, layout, near, far):
+        draws = self.draws
+        return layout.at(draws.uniform(-0.1, 1.1), draws.uniform(-0.1, 1.1), draws.log_uniform(near, far))
 
-    def _hand(self, side, intrinsics, body, tilt, others, planes):
-        """Points (3,N), joints (21,3) array and elbow (3,) [mm] of a hand in a free place in view, or None."""
-        for _ in range(30):
-            u, v = self._uniform(0.12, 0.88) * intrinsics.width, self._uniform(0.12, 0.88) * intrinsics.height
-            z = float(np.exp(self._uniform(np.log(280), np.log(1000))))
-            palm = torch.tensor(intrinsics.uvd_to_xyz(np.array([u, v, z])), dtype=torch.float32)
-            if any(np.linalg.norm(palm_centre(other.joints_xyz) - palm.numpy()) < APART_MM for other in others):
-                continue
-            if any(normal @ palm > distance - OVER_MM for normal, distance in planes):
-                continue
-            if body is None:
-                outwards = torch.nn.functional.normalize(palm * torch.tensor([1., 1., 0.]) + 60 * self._normal(3), dim=0)
-                elbow = palm + FOREARM_MM * torch.nn.functional.normalize(
-                    outwards + torch.tensor([0., 0.5, self._uniform(-0.2, 1.0)]), dim=0)
-                break
-            shoulder = tilt @ body.shoulders[side]
-            if not 200 < (palm - shoulder).norm() < UPPER_ARM_MM + FOREARM_MM or palm[2] > shoulder[2] - 130:
-                continue
-            elbow = self._elbow(shoulder, palm)
-            break
+    def _person(self, layout):
+        draws = self.draws
+        z = draws.log_uniform(600, 2300)
+        if draws.chance(0.7):
+            head = torch.tensor([draws.uniform(-220, 220), draws.uniform(-420, 40), z])
         else:
-            return None
+            head = layout.at(draws.uniform(-0.1, 1.1), draws.uniform(-0.3, 0.6), z)
+        turn = _small_rotation(torch.tensor([0., 0.4 * float(draws.normal(1)), 0.]))
+        return Person.random(head, layout.upright @ turn, draws)
+
+    def _planes(self, layout, person):
+        """Walls, tables and what a camera looks down on."""
+        draws, upright = self.draws, layout.upright
+
+        def facing(lean):
+            return upright @ torch.nn.functional.normalize(
+                torch.tensor([draws.uniform(-lean, lean), draws.uniform(-lean, lean), 1.]), dim=0)
+        planes = []
+        if person is None and draws.chance(0.4):                    # a desk seen from above, a wall behind a gesture
+            planes.append(Plane(facing(1.0), draws.uniform(350, 1500)))
+        elif draws.chance(0.8 if person else 0.6):                  # a wall, upright
+            normal = upright @ torch.nn.functional.normalize(torch.tensor([draws.uniform(-0.6, 0.6), 0., 1.]), dim=0)
+            behind = float(normal @ person.head) + draws.uniform(150, 1200) if person else draws.uniform(800, 2400)
+            planes.append(Plane(normal, behind))
+        if draws.chance(0.25):                                      # a table, or the floor
+            planes.append(Plane(upright[:, 1], draws.uniform(180, 450) if draws.chance(0.7) else draws.uniform(450, 1500)))
+        return planes
+
+    # Hands and their arms
+
+    def _add_hands(self, layout, count, person, planes):
+        draws = self.draws
+        sides = ['left', 'right'] if draws.chance(0.5) else ['right', 'left']
+        used = []
+        for side in sides[:count]:
+            palm = self._palm(side, layout, person, planes)
+            if palm is None:
+                continue
+            if person is not None:
+                towards = person.arm(side, palm, draws).elbow - palm
+            elif draws.chance(0.5):
+                towards = (torch.nn.functional.normalize(palm * torch.tensor([1., 1., 0.]) + 60 * draws.normal(3), dim=0)
+                           + torch.tensor([0., 0.5, draws.uniform(-0.2, 1.0)]))
+            else:
+                towards = draws.normal(3) * torch.tensor([1., 1., 0.]) + torch.tensor([0., 0., draws.uniform(-0.5, 1.2)])
+            towards = torch.nn.functional.normalize(towards, dim=0)
+            hand, thickness = self._posed(side, palm, towards)
+            wrist = hand.joints[0]
+            elbow = wrist + FOREARM_MM * towards
+            shoulder = person.shoulder(side) if person else self._shoulder(layout, side, elbow, wrist, hand.palm)
+            sleeve = person.sleeve if person else Sleeve.random(draws)
+            group = _Group(hand=hand)
+            group.add_arm(Arm(shoulder, elbow, wrist, sleeve, thickness), draws, forearm=False)
+            layout.groups.append(group)
+            used.append(side)
+        if person is not None:
+            for side in ('left', 'right'):
+                if side not in used:
+                    self._add_free_arm(layout, person, side)
+
+    def _palm(self, side, layout, person, planes):
+        """A free place (3,) [mm] in view for the middle of a palm, or None."""
+        draws, k = self.draws, layout.intrinsics
+        coarse = max(k.width / COARSE[0], k.height / COARSE[1])
+        far = min(FARTHEST_MM, HAND_MM * k.fx / SMALLEST_PX, HAND_MM * k.fx / coarse / SMALLEST_COARSE_PX)
+        shoulder = person.shoulder(side) if person else None
+        for _ in range(40):
+            if person is not None and draws.chance(0.6):
+                palm = shoulder + draws.uniform(220, UPPER_ARM_MM + FOREARM_MM) * draws.direction() * torch.tensor([1., 1., -1.])
+                u, v = layout.project(palm[None])[0].tolist()
+                if not (0.06 < u / k.width < 0.94 and 0.06 < v / k.height < 0.94 and NEAREST_MM < palm[2] < far):
+                    continue
+            else:
+                palm = layout.at(draws.uniform(0.09, 0.91), draws.uniform(0.09, 0.91), draws.log_uniform(NEAREST_MM, far))
+            if any((other - palm).norm() < APART_MM for other in layout.palms):
+                continue
+            if any(plane.normal @ palm > plane.distance - OVER_MM for plane in planes):
+                continue
+            if person is not None and not (200 < (palm - shoulder).norm() < UPPER_ARM_MM + FOREARM_MM
+                                           and palm[2] < shoulder[2] - 130):
+                continue
+            return palm
+        return None
+
+    def _posed(self, side, palm, towards):
+        """A random hand (_PosedHand) around a palm (3,) with the elbow `towards` there, and its forearm's thickness."""
+        draws = self.draws
         shape = random_shapes(1, self.generator)
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
         mirror = torch.tensor([1., 1., 1.] if side == 'right' else [-1., 1., 1.])
-        towards = torch.nn.functional.normalize(elbow - palm, dim=0) * mirror
-        rotation = self._turned(frames[0, FOREARM, :3, 0], towards)
+        rotation = self._turned(frames[0, FOREARM, :3, 0], towards * mirror)
         placed = torch.eye(4)[None]
         placed[0, :3, :3] = rotation
         placed[0, :3, 3] = palm * mirror - rotation @ palm_centre(joints[0])
         points = self.skin.posed(shape, frames, placed)[0] * mirror[:, None]
         joints = (joints[0] @ rotation.t() + placed[0, :3, 3]) * mirror
-        return points, joints.numpy(), elbow
-
-    def _elbow(self, shoulder, wrist):
-        """An elbow (3,) that both reach, rather low than high."""
-        line = wrist - shoulder
-        distance = line.norm()
-        line = line / distance
-        along = (UPPER_ARM_MM ** 2 - FOREARM_MM ** 2 + distance ** 2) / (2 * distance)
-        radius = (UPPER_ARM_MM ** 2 - along ** 2).clamp_min(0).sqrt()
-        down = torch.tensor([0., 1., 0.]) + 0.4 * self._normal(3)
-        down = torch.nn.functional.normalize(down - (down @ line) * line, dim=0)
-        return shoulder + along * line + radius * down
+        return (_PosedHand(side, points[:, ~self._of_arm], points[:, self._of_arm], joints),
+                float(shape.thickness[0, FOREARM]) * draws.uniform(0.95, 1.1))
 
     def _turned(self, axis, towards):
         """Rotation (3,3) that takes one unit vector to another, with any spin, rather palm or back to the camera than edge."""
@@ -192,56 +349,151 @@ class SceneSource:
             candidate = b @ a.t()
             if best is None or candidate[2, 2].abs() > best[2, 2].abs():
                 best = candidate
-            if self._uniform() < 0.4:
+            if self.draws.chance(0.4):
                 break
         return best
 
-    def _planes(self, tilt, body):
-        """Walls, tables and what a camera looks down on: (normal (3,), distance [mm]) each."""
-        def facing(lean):
-            return tilt @ torch.nn.functional.normalize(torch.tensor([self._uniform(-lean, lean), self._uniform(-lean, lean), 1.]), dim=0)
-        planes = []
-        if body is None and self._uniform() < 0.4:                  # a desk seen from above, a wall behind a gesture
-            planes.append((facing(1.0), self._uniform(350, 1100)))
-        elif self._uniform() < (0.8 if body else 0.6):              # a wall, upright
-            planes.append((tilt @ torch.nn.functional.normalize(torch.tensor([self._uniform(-0.6, 0.6), 0., 1.]), dim=0),
-                           self._uniform(800, 2400) + (600 if body else 0)))
-        if self._uniform() < 0.25:                                  # a table
-            planes.append((tilt @ torch.tensor([0., 1., 0.]), self._uniform(180, 450)))
-        return planes
+    def _shoulder(self, layout, side, elbow, wrist, palm=None):
+        """A shoulder (3,) [mm] for an elbow: out of the image, or in it and then with a person, whom it adds."""
+        draws = self.draws
+        for _ in range(8):
+            outwards = torch.nn.functional.normalize(elbow * torch.tensor([1., 1., 0.]), dim=0)
+            towards = torch.nn.functional.normalize(outwards + 0.7 * draws.normal(3) + torch.tensor([0., 0., draws.uniform(-0.3, 0.8)]), dim=0)
+            shoulder = elbow + UPPER_ARM_MM * towards
+            if towards @ (wrist - elbow) > 0.75 * FOREARM_MM:       # no arm bends farther
+                continue
+            if not layout.sees(shoulder[None], 0.08)[0]:
+                return shoulder
+            person = Person.random(shoulder, layout.upright, draws)
+            head = shoulder - (person.shoulder(side) - person.head)
+            if head[2] > 350 and (palm is None or palm[2] < shoulder[2] - 150) and not layout.hides_palms(
+                    torch.stack([head, head + 560 * layout.upright[:, 1]]), 130):
+                person = Person.random(head, layout.upright, draws, person.size)
+                layout.groups[0].solids += [*person.parts, *person.clothes(draws)]
+                self._add_free_arm(layout, person, 'left' if side == 'right' else 'right')
+                return shoulder
+        return elbow + 2.5 * UPPER_ARM_MM * outwards
 
-    def _add_thing(self, depth, rays, hands):
-        extent = torch.tensor([self._uniform(12, 110) for _ in range(3)])
-        if self._uniform() < 0.3:
-            extent[0] *= 3
-        if hands and self._uniform() < 0.4:                         # in or at the hand
-            extent = extent.clamp(max=120) * 0.5
-            centre = torch.tensor(palm_centre(hands[0].joints_xyz)) + 45 * self._normal(3)
+    def _add_free_arm(self, layout, person, side):
+        """An arm of a person whose hand is out of the image, in a pocket, behind the back or tucked in."""
+        draws = self.draws
+        shoulder = person.shoulder(side)
+        down = torch.nn.functional.normalize(person.upright[:, 1] + 0.15 * draws.normal(3), dim=0)
+        elbow = shoulder + UPPER_ARM_MM * down
+        wrist = elbow + FOREARM_MM * torch.nn.functional.normalize(down - 0.3 * draws.uniform() * person.upright[:, 2], dim=0)
+        arm = Arm(shoulder, elbow, wrist, person.sleeve, person.size)
+        if draws.chance(0.6) or layout.sees(wrist[None], 0.02)[0]:
+            x, y, z = ((TORSO[1][i] + draws.uniform(-0.6, 0.6) * TORSO[0][i]) for i in range(3))
+            wrist = person.at((x, y + 60, z)) if draws.chance(0.75) else person.at((170., 420., 20.), side == 'left')
+            arm = person.arm(side, wrist, draws)
+        if not layout.hides_palms(arm.axis(), 50):
+            group = _Group()
+            group.add_arm(arm, draws)
+            layout.groups.append(group)
+
+    def _add_arm_without_hand(self, layout):
+        """An arm whose hand is out of the image, or hidden: cut by a border at forearm, elbow or upper arm."""
+        draws = self.draws
+        for _ in range(12):
+            elbow = layout.at(draws.uniform(-0.25, 1.25), draws.uniform(-0.25, 1.25), draws.log_uniform(250, 1900))
+            towards = torch.nn.functional.normalize(draws.normal(3) * torch.tensor([1., 1., 0.7]), dim=0)
+            wrist, fingers = elbow + FOREARM_MM * towards, elbow + (FOREARM_MM + HAND_MM) * towards
+            hidden = draws.chance(0.12)
+            if min(wrist[2], fingers[2]) < 150 or (not hidden and layout.sees(torch.stack([wrist, fingers])).any()):
+                continue
+            arm = Arm(elbow + UPPER_ARM_MM * draws.direction(), elbow, wrist, Sleeve.random(draws), 1 + 0.1 * float(draws.normal(1)))
+            if not layout.sees(arm.axis()[3:]).any() or layout.hides_palms(arm.axis(), 50):
+                continue
+            group = _Group()
+            if hidden:
+                extent = torch.tensor([draws.uniform(75, 200) for _ in range(3)])
+                cover = (Box if draws.chance(0.7) else Ellipsoid)(wrist + 60 * towards, extent, random_rotations(1, self.generator, 'cpu')[0])
+                if layout.hides_palms(cover.centre[None], float(extent.max())):
+                    continue
+                group.solids.append(cover)
+            shoulder = self._shoulder(layout, draws.choice(('left', 'right')), elbow, wrist)
+            group.add_arm(Arm(shoulder, elbow, wrist, arm.sleeve, arm.thickness), draws)
+            if not layout.hides_palms(group.limbs[0], 60):
+                layout.groups.append(group)
+                return
+
+    def _add_cut_person(self, layout):
+        """Somebody near a border of the image: a strip of torso, a shoulder, legs."""
+        draws = self.draws
+        along, beyond = draws.uniform(-0.2, 1.2), draws.uniform(-0.1, 0.25)
+        u, v = draws.choice(((-beyond, along), (1 + beyond, along), (along, -beyond), (along, 1 + beyond)))
+        middle = layout.at(u, v, draws.log_uniform(380, 1600))
+        person = Person.random(torch.zeros(3), layout.upright @ _small_rotation(0.4 * draws.normal(3)), draws)
+        at = draws.choice(((0., 560., 55.), (0., 560., 55.), (170., 320., 45.), (-170., 320., 45.), (0., 1000., 50.)))
+        person = Person.random(middle - person.at(at), person.upright, draws, person.size)
+        solids = [*person.parts, *person.clothes(draws)]
+        if layout.hides_palms(torch.stack([person.at((0., y, 55.)) for y in (0., 350., 500., 700., 1000., 1300.)]), 150):
+            return
+        layout.groups[0].solids += solids
+        layout.groups[0].limbs.append(torch.stack([person.at(place) for place in ((150., 260., 45.), (-150., 260., 45.), (100., 1000., 50.),
+                                                                                  (-100., 1000., 50.), (160., 560., 55.), (-160., 560., 55.))]))
+        for side in ('left', 'right'):
+            self._add_free_arm(layout, person, side)
+
+    # Things
+
+    def _add_if_clear(self, layout, solids):
+        centres = [solid.centre if isinstance(solid, Ellipsoid) else (solid.start + solid.end) / 2 for solid in solids]
+        if not layout.hides_palms(torch.stack(centres), 60):
+            layout.groups[0].solids += solids
+
+    def _add_thing(self, layout):
+        draws, palms = self.draws, layout.palms
+        if palms and draws.chance(0.4):                             # in or at the hand
+            group = next(group for group in layout.groups if group.hand)
+            group.solids += random_thing(palms[0] + 45 * draws.normal(3), draws, smaller=True)
         else:
-            centre = torch.tensor([self._uniform(-0.5, 0.5), self._uniform(-0.4, 0.4), 1.]) * self._uniform(450, 1500)
-        turn = random_rotations(1, self.generator, 'cpu')[0]
-        (add_ellipsoid if self._uniform() < 0.5 else add_box)(depth, rays, centre, extent, turn)
+            layout.groups[0].solids += random_thing(self._anywhere(layout, 450, 1500), draws)
 
-    def _sense(self, depth, frames):
-        """The sensor of the training crops, at the resolution of the camera. What it loses in blobs and its slow noise stay,
-        all other noise is new in every frame. depth: (H,W) [mm], inf where nothing. Returns a tuple of `frames` images."""
-        half = FAR_MM / 0.98
-        image, distance = (depth / half).clamp(max=1)[None, None], depth.clamp(max=FAR_MM)[None, None]
+    # The sensor
+
+    def _sense(self, depths: Sequence[torch.Tensor]) -> tuple[list, str]:
+        """Return what one sensor makes of perfect depths, a list of (H,W) uint16 [mm], and the kind of camera it is of.
+
+        It is the sensor of the training crops, at the resolution of the camera. What it loses in blobs and its slow noise
+        stay, all other noise is new in every frame. depths: (H,W) [mm] each, inf where nothing is.
+        """
+        half, shape = FAR_MM / 0.98, depths[0].shape
         draws = torch.rand(DRAWS, 1, 1, 1, 1, generator=self.generator)
-        noise = {kind: _noise(kind, depth.shape, self.generator) for kind in ('white', 'aside', 'fine', 'coarse')}
+        noise = {kind: _noise(kind, shape, self.generator) for kind in ('white', 'aside', 'fine', 'coarse')}
         seen = []
-        for _ in range(frames):
+        for depth in depths:
+            image, distance = (depth / half).clamp(max=1)[None, None], depth.clamp(max=FAR_MM)[None, None]
             spoilt = spoil(image, distance, torch.tensor([2 * half]), draws, **noise)[0, 0]
             seen.append(np.where(spoilt.numpy() < 0.99, np.rint((spoilt * half).clamp_min(0).numpy()), 0).astype(np.uint16))
-            if frames > 1:              # who looks once needs no more
-                noise.update({kind: _noise(kind, depth.shape, self._later) for kind in ('white', 'aside', 'fine')})
-        return tuple(seen)
+            if len(depths) > 1:         # who looks once needs no more
+                noise.update({kind: _noise(kind, shape, self._later) for kind in ('white', 'aside', 'fine')})
+        return seen, ANY_KIND
+
+
+def _scene(layout, groups, frames, hands, visible, kind):
+    limbs = tuple(limb.numpy() for group in groups for limb in group.limbs)
+    return Scene(frames, layout.intrinsics, hands, visible, layout.objects, kind, limbs)
 
 
 @dataclass(frozen=True)
-class _Body:
-    parts: list             # of (semi-axes (3,), centre (3,)) [mm], upright frame
-    shoulders: dict         # side: (3,) [mm]
+class _Motion:
+    """A rigid motion that swings: where it is at any frame of a sequence."""
+    turn: torch.Tensor          # (3,) [rad] rotation vector at most
+    shift: torch.Tensor         # (3,) [mm] at most
+    rate: float                 # [rad] of its phase a frame
+    phase: float                # [rad]
+
+    @classmethod
+    def random(cls, draws, shift_mm, turn_rad):
+        return cls(turn_rad * draws.uniform() * draws.direction(), shift_mm * draws.uniform() * draws.direction(),
+                   2 * math.pi * draws.log_uniform(0.2, 1.5) / RATE_HZ, draws.uniform(0, 2 * math.pi))
+
+    def of(self, group, frame, pivot):
+        """A group at a frame: as it was laid out at the first one, turned about a pivot (3,) and shifted."""
+        amount = math.sin(self.phase + self.rate * frame) - math.sin(self.phase)
+        rotation = _small_rotation(amount * self.turn)
+        return group.moved(rotation, pivot - rotation @ pivot + amount * self.shift)
 
 
 def _noise(kind, shape, generator):

@@ -1,0 +1,36 @@
+"""Random numbers of one generator, in the forms in which scenes need them."""
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+class Draws:
+    """Draws from a torch.Generator on the CPU."""
+
+    def __init__(self, generator: torch.Generator):
+        self.generator = generator
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """Return a number in [low, high)."""
+        return low + (high - low) * float(torch.rand((), generator=self.generator))
+
+    def log_uniform(self, low: float, high: float) -> float:
+        """Return a number in [low, high), as likely in each octave."""
+        return low * (high / low) ** self.uniform()
+
+    def chance(self, share: float) -> bool:
+        """Return True in this share of the calls."""
+        return self.uniform() < share
+
+    def choice(self, options: Sequence) -> Any:
+        """Return one of the options, each as likely."""
+        return options[int(self.uniform(0, len(options)))]
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Return standard normal numbers of a shape."""
+        return torch.randn(*shape, generator=self.generator)
+
+    def direction(self) -> torch.Tensor:
+        """Return a unit vector (3,), any direction as likely."""
+        return torch.nn.functional.normalize(self.normal(3), dim=0)
