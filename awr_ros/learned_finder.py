@@ -10,15 +10,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from awr_ros.camera import Intrinsics
 from awr_ros.default_weights import check_whole
 
 DEFAULT_FINDER = Path(__file__).parent / 'weights' / 'finder.onnx'
+MIN_PALM_MM = 100.0                     # nearer palms are not looked for
 COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cell
 FAR_MM = 2450.0                         # deeper counts as invalid
 OUTPUTS = 4                             # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
 LEAST_SCORE = 0.05                      # [0,1] of a candidate
 NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the less likely is left out
+PALM_RADIUS_MM = 32.0                   # a palm's depth is taken from the pixels this near to the found one
+BELOW_SKIN_MM = 23.0                    # a palm's middle lies this far behind its surface
+SAMPLES = 17                            # rows and columns of pixels at most that a palm's depth is taken from
+LEAST_SHARE = 0.2                       # of these, that a surface must cover to be one
+GAP_MM = 25.0                           # surfaces are farther apart than this, and by
+GAP_SHARE = 0.02                        # this share of their depth, as noise grows
+AGREES_MM, AGREES_SHARE = 60.0, 0.08    # a surface may be this far, or by this share, off the network's depth
 
 
 @dataclass(frozen=True)
@@ -77,14 +86,52 @@ class LearnedFinder:
         candidates = []
         for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), least_score):
             _, du, dv, z = said[:, row, column]
-            z *= 1000
+            u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
+            z = palm_depth(depth_mm, intrinsics, u, v, 1000 * float(z))
             if not min_depth_mm <= z <= max_depth_mm:
                 continue
-            u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
             centre = intrinsics.uvd_to_xyz(np.array([u, v, z], np.float64))
             if all(np.linalg.norm(centre - other.centre_xyz) > NEIGHBOURS_MM for other in candidates):
                 candidates.append(Candidate(centre, float(score)))
         return candidates[:MAX_CANDIDATES]
+
+
+def palm_depth(depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float, regressed_mm: float) -> float:
+    """Return the depth [mm] of the middle of a palm that was found at a pixel (u, v), as the frame has it.
+
+    The network's own depth, regressed_mm, cannot follow where training showed few hands or other noise. It decides between
+    surfaces around the pixel where it is near one of them; else the nearest surface is the palm's. Where there is none, as in
+    a hole, it stays. depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid.
+    """
+    depth = max(regressed_mm, MIN_PALM_MM)
+    for _ in range(2):                      # the second time with the radius that belongs to the depth found
+        surfaces = _surfaces(depth_mm, u, v, PALM_RADIUS_MM * intrinsics.fx / depth, PALM_RADIUS_MM * intrinsics.fy / depth)
+        if not surfaces:
+            return regressed_mm
+        middles = [surface + BELOW_SKIN_MM for surface in surfaces]
+        likeliest = min(middles, key=lambda z: abs(z - regressed_mm))
+        agrees = abs(likeliest - regressed_mm) <= max(AGREES_MM, AGREES_SHARE * regressed_mm)
+        found = likeliest if agrees else middles[0]
+        if abs(found - depth) < 0.15 * depth:
+            break
+        depth = found
+    return found
+
+
+def _surfaces(depth_mm, u, v, radius_u, radius_v):
+    """Depths [mm] of the surfaces around a pixel, the nearest first: medians of what lies together."""
+    height, width = depth_mm.shape
+    rows, columns = (np.unique(np.linspace(middle - radius, middle + radius, SAMPLES).round().astype(int))
+                     for middle, radius in ((v, radius_v), (u, radius_u)))
+    rows, columns = rows[(rows >= 0) & (rows < height)], columns[(columns >= 0) & (columns < width)]
+    within = ((rows - v) / max(radius_v, 1))[:, None] ** 2 + ((columns - u) / max(radius_u, 1)) ** 2 <= 1.1
+    depths = depth_mm[rows[:, None], columns][within].astype(np.float32)
+    least = max(3, LEAST_SHARE * len(depths))
+    depths = np.sort(depths[(depths > 0) & (depths <= FAR_MM)])             # NaN compares false
+    if len(depths) < least:
+        return []
+    parts = np.split(depths, np.flatnonzero(np.diff(depths) > np.maximum(GAP_MM, GAP_SHARE * depths[:-1])) + 1)
+    return [float(np.median(part)) for part in parts if len(part) >= least]
 
 
 def _peaks(scores, least):

@@ -9,7 +9,9 @@ from torch import nn
 
 import awr_ros.training.finder as training
 from awr_ros.camera import Intrinsics
-from awr_ros.learned_finder import CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame
+from awr_ros.learned_finder import BELOW_SKIN_MM, CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame, palm_depth
+from awr_ros.skeleton import palm_centre
+from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.config import FinderTrainConfig
 from awr_ros.training.finder_network import write_finder
 from awr_ros.training.finder_scenes import ASKED, HIDDEN, NONE, FinderScenes, as_rendered, render_finder_scenes, varied
@@ -77,20 +79,75 @@ def finder(tmp_path, *palms):
     return LearnedFinder(tmp_path / 'finder.onnx')
 
 
+def with_palms(*palms, background=0):
+    """A frame of VGA with a disc of 40 mm for each palm (u, v [px], depth [mm] of its middle)."""
+    depth = np.full((480, 640), background, np.float32)
+    rows, columns = np.mgrid[:480, :640]
+    for u, v, z in palms:
+        surface = z - BELOW_SKIN_MM
+        depth[np.hypot(rows - v, columns - u) < 40 * 600 / surface] = surface
+    return depth
+
+
 def test_palms_come_back_where_they_are_the_likeliest_first(tmp_path):
-    depth = np.full((480, 640), 700, np.uint16)
+    depth = with_palms((150, 90, 640), (433, 301, 523))
     found = finder(tmp_path, (150.0, 90.0, 612, 1.0), (433.0, 301.0, 534, 3.0)).find(depth, VGA, 150, 1500)
     assert len(found) == 2
-    for candidate, (u, v, z, logit) in zip(found, [(433, 301, 534, 3), (150, 90, 612, 1)]):
-        np.testing.assert_allclose(candidate.centre_xyz, [(u - 320) * z / 600, (v - 240) * z / 600, z], atol=0.01)
+    for candidate, (u, v, z, logit) in zip(found, [(433, 301, 523, 3), (150, 90, 640, 1)]):
+        np.testing.assert_allclose(candidate.centre_xyz, [(u - 320) * z / 600, (v - 240) * z / 600, z], atol=0.02)
         assert candidate.score == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
 def test_other_depths_unlikely_places_and_the_second_of_two_neighbours_are_left_out(tmp_path):
-    depth = np.full((480, 640), 700, np.uint16)
-    palms = (100.0, 100.0, 1600, 2.0), (300.0, 100.0, 600, -5.0), (500.0, 300.0, 600, 2.0), (530.0, 330.0, 610, 1.0)
-    found = finder(tmp_path, *palms).find(depth, VGA, 150, 1500)
+    palms = (100.0, 100.0, 1600, 2.0), (300.0, 100.0, 600, -5.0), (500.0, 300.0, 600, 2.0), (530.0, 330.0, 600, 1.0)
+    found = finder(tmp_path, *palms).find(with_palms(*(palm[:3] for palm in palms)), VGA, 150, 1500)
     assert [round(c.centre_xyz[2]) for c in found] == [600] and found[0].score == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+def test_far_palms_are_as_deep_as_the_frame_says_where_the_network_cannot_know(tmp_path):
+    """Right pixels, but depths that end where training ended."""
+    depth = with_palms((200, 200, 1700), background=2300)
+    candidate, = finder(tmp_path, (200.0, 200.0, 1120, 1.0)).find(depth, VGA, 150, 2000)
+    assert candidate.centre_xyz[2] == pytest.approx(1700, abs=1)
+
+
+def palm_at(depth, regressed=800):
+    return palm_depth(depth, VGA, 320.0, 240.0, regressed)
+
+
+@pytest.mark.parametrize('true, regressed', [(300, 310), (800, 800), (1500, 1150), (1900, 1150), (500, 900)])
+def test_palm_depth_stands_noise_holes_strays_and_what_is_behind(true, regressed):
+    rng = np.random.default_rng(0)
+    surface = with_palms((320, 240, true), background=true + 250)
+    noisy = surface + rng.normal(0, 1 + 6e-6 * true ** 2, surface.shape).astype(np.float32)
+    noisy[rng.random(surface.shape) < 0.5] = 0                      # half of it is lost
+    noisy[rng.random(surface.shape) < 0.05] = true - 150            # strays
+    noisy[240:, :300] = np.nan
+    assert palm_at(noisy, regressed) == pytest.approx(true, abs=15)
+
+
+def test_an_arm_before_the_palm_and_a_wall_close_behind_are_told_from_it():
+    depth = with_palms((320, 240, 800), background=850)
+    depth[:, :322] = 620                                            # more than half of it hidden
+    assert palm_at(depth) == pytest.approx(800, abs=5)
+    assert palm_at(depth, regressed=1500) == pytest.approx(620 + BELOW_SKIN_MM, abs=5)     # nobody knows better
+
+
+def test_where_the_frame_has_nothing_the_network_s_depth_stays():
+    depth = with_palms((320, 240, 800), background=850)
+    depth[180:300, 260:380] = 0                                     # a hole of the whole palm
+    assert palm_at(depth, 777.0) == 777.0
+    assert palm_depth(depth, VGA, 5000.0, -900.0, 640.0) == 640.0   # out of the image
+
+
+def test_palm_depth_of_rendered_hands():
+    source, off = SceneSource(21, ((640, 480),)), []
+    for scene in (source.draw(1) for _ in range(30)):
+        for hand, visible in zip(scene.hands, scene.visible):
+            u, v, z = scene.intrinsics.xyz_to_uvd(palm_centre(hand.joints_xyz).astype(np.float64))
+            if visible > 0.8:
+                off.append(palm_depth(scene.depth_mm, scene.intrinsics, u, v, min(z, 1100.0)) - z)
+    assert len(off) > 15 and abs(np.median(off)) < 10 and np.mean(np.abs(off) < 40) > 0.85
 
 
 def test_misuse_names_what_is_wrong(tmp_path):
