@@ -193,6 +193,22 @@ def test_palms_lie_under_skin_as_rendered_and_as_varied(scenes):
     assert len(after) > 20 and -10 < np.median(after) < 40 and np.mean((after > -30) & (after < 80)) > 0.75
 
 
+def test_varied_scenes_reach_farther_with_things_of_their_size():
+    """What is moved away is seen by a longer lens: 40 px of the palm's depth stay as many millimetres, but for 8 %."""
+    depth = torch.zeros(400, ROWS, COLUMNS, dtype=torch.uint16)
+    depth[:, 44:84, 60:100] = 1600
+    scenes = FinderScenes(depth, torch.full((400,), 150.0), torch.tensor([79.5, 63.5, 1600.0]).expand(400, 2, 3),
+                          torch.full((400, 2), ASKED, dtype=torch.uint8))
+    batch = varied(scenes, torch.arange(400), torch.Generator().manual_seed(0))
+    palm = batch.palms[:, 0, 2]
+    assert palm.min() < 1300 and palm.max() > 2000
+    whole = batch.frame[:, 1].sum((1, 2)) > 700
+    columns = [torch.nonzero(frame.any(0))[:, 0] for frame in batch.frame[:, 1]]
+    width = torch.tensor([float(c.max() - c.min() + 1) for c in columns]) * palm / batch.focal
+    assert whole.sum() > 200 and (width[whole] / (40 * 1600 / 150) - 1).abs().quantile(0.98) < 0.12
+    assert (batch.kind[:, 0][palm > 2000] != ASKED).all() and (batch.kind[:, 0][palm < 1900] == ASKED).float().mean() > 0.9
+
+
 # What it is to say
 
 def test_targets_point_to_palms_and_hidden_hands_are_not_asked_for():

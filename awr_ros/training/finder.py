@@ -13,7 +13,9 @@ from awr_ros.training.finder_scenes import ASKED, HIDDEN, SCENES_SEED, FinderSce
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
 PALM_MM = 28.0              # standard deviation of the target around a palm's middle
-FOUND_MM = 60.0             # a candidate nearer than this to a palm is that hand
+FOUND_MM = 60.0             # a candidate nearer than this to a palm is that hand,
+FOUND_SHARE = 0.1           # and by no more than this share of its depth nearer or farther: the frame says it more precisely
+FAR_PALM_MM = 1000.0        # palms beyond this have a figure of their own
 
 
 def train_finder(folder, config: FinderTrainConfig):
@@ -102,9 +104,9 @@ def finder_loss(said, closeness, asked, values, nearness):
 @torch.no_grad()
 def validate_finder(network, scenes):
     """{name: float}: shares of clear hands found where the same threshold gives false candidates in 2 % and in 20 % of the
-    frames, and the median distance of the found from their palms [mm]."""
+    frames, the former also of hands beyond 1 m alone, and the median distance of the found from their palms [mm]."""
     network.eval()
-    scores, distances, false = [], [], []
+    scores, depths, distances, false = [], [], [], []
     for first in range(0, len(scenes), 100):
         batch = as_rendered(scenes, torch.arange(first, min(first + 100, len(scenes))))
         said = network(batch.frame)
@@ -116,15 +118,20 @@ def validate_finder(network, scenes):
         for j in range(batch.palms.shape[1]):
             palm, focal = batch.palms[:, j, :, None, None], batch.focal[:, None, None]
             aside = ((u - palm[:, 0]) ** 2 + (v - palm[:, 1]) ** 2).sqrt() * palm[:, 2] / focal
-            distance = (aside ** 2 + (1000 * said[:, 3] - palm[:, 2]) ** 2).sqrt()                  # (B,32,40) [mm]
-            near = peak & (distance < FOUND_MM) & (batch.kind[:, j, None, None] > 0)
+            deeper = (1000 * said[:, 3] - palm[:, 2]).abs()
+            distance = (aside ** 2 + deeper ** 2).sqrt()                                            # (B,32,40) [mm]
+            near = peak & (aside < FOUND_MM) & (deeper < (FOUND_SHARE * palm[:, 2]).clamp_min(FOUND_MM))
+            near &= batch.kind[:, j, None, None] > 0
             taken |= near
             best, where = (score * near).flatten(1).max(1)
             for i in (batch.kind[:, j] == ASKED).nonzero()[:, 0].tolist():
                 scores.append(best[i].item())
+                depths.append(batch.palms[i, j, 2].item())
                 if scores[-1] > 0:
                     distances.append(distance[i].flatten()[where[i]].item())
         false += (score * (peak & ~taken)).flatten(1).amax(1).tolist()
     scores, false = torch.tensor(scores), torch.tensor(false)
     found = {f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item() for share in (0.02, 0.2)}
+    far = scores[torch.tensor(depths) > FAR_PALM_MM]
+    found['far_at_2%_false'] = (far > false.quantile(0.98)).float().mean().item() if len(far) else 0
     return {**found, 'median_mm': torch.tensor(distances).median().item() if distances else 0}

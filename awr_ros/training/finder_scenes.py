@@ -15,6 +15,7 @@ SCENES_SEED = 2_500_000_003                 # evaluation draws scenes from anoth
 RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))      # finer cameras look no other at 160x128
 CLEAR = 0.6                                 # hands that show less of their surface are neither asked for nor wrong
 HANDS = 2                                   # at most, in a scene
+FARTHEST_MM = 2000.                         # of palms to be found; those that are moved farther count as hidden
 NONE, HIDDEN, ASKED = 0, 1, 2               # kinds of hands: a free place, neither asked for nor wrong, to be found
 
 
@@ -83,8 +84,9 @@ def as_rendered(scenes, chosen):
 
 
 def varied(scenes, chosen, generator):
-    """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, moved nearer or farther and with more
-    of it lost, or not. chosen: (B,) long."""
+    """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, made smaller or larger, moved nearer or
+    farther and with more of it lost, or not. What is moved fills as many pixels as before: of a camera with as much longer a
+    focal length. chosen: (B,) long."""
     batch = len(chosen)
 
     def uniform(*shape, low=0.0, high=1.0):
@@ -99,7 +101,8 @@ def varied(scenes, chosen, generator):
     (columns, columns_in), (rows, rows_in) = (_sources(*axis) for axis in axes)
     depth = scenes.depth[chosen].float()[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]]
     depth *= rows_in[:, :, None] & columns_in[:, None]
-    scale = uniform(batch, low=0.9, high=1.1)
+    farther = torch.where(uniform(batch) < 0.6, uniform(batch, low=0.8, high=1.3), 1.0)
+    scale = uniform(batch, low=0.92, high=1.08) * farther
     lost = uniform(batch, ROWS, COLUMNS) < (uniform(batch, 1, 1) - 0.6).clamp_min(0)
     holes = uniform(batch, 1, ROWS // 8, COLUMNS // 8) < (0.5 * uniform(batch, 1, 1, 1) - 0.42).clamp_min(0)
     lost |= nn_f.interpolate(holes.float(), scale_factor=8, mode='nearest')[:, 0] > 0
@@ -110,7 +113,8 @@ def varied(scenes, chosen, generator):
     palms[..., 2] *= scale[:, None]
     inside = (palms[..., 0] > 0) & (palms[..., 0] < COLUMNS - 1) & (palms[..., 1] > 0) & (palms[..., 1] < ROWS - 1)
     kind = torch.where(inside, scenes.kind[chosen], NONE)
-    return FinderBatch.of(depth, scenes.focal[chosen] * zoom, palms, kind)
+    kind = torch.where((palms[..., 2] > FARTHEST_MM) & (kind == ASKED), HIDDEN, kind)
+    return FinderBatch.of(depth, scenes.focal[chosen] * zoom * farther, palms, kind)
 
 
 def _sources(middle, shift, slope, side):
