@@ -38,3 +38,17 @@ class Intrinsics:
         xyz = np.asarray(xyz)
         z = xyz[..., 2]
         return np.stack([xyz[..., 0] / z * self.fx + self.cx, xyz[..., 1] / z * self.fy + self.cy, z], axis=-1)
+
+
+def looking_at(point_xyz):
+    """Rotation of a camera about its own centre that puts a point on its optical axis.
+
+    point_xyz: (3,) [any unit] camera optical frame, neither the camera's centre nor right behind it.
+    Returns turned_from_camera (3,3) float64: the smallest rotation that does so, which is the
+    identity for points on the axis and depends smoothly on the point.
+    """
+    x, y, z = map(float, point_xyz)
+    distance = math.hypot(x, y, z)
+    x, y, z = x / distance, y / distance, z / distance
+    k = 1 / (1 + z)
+    return np.array([[1 - x * x * k, -x * y * k, -x], [-x * y * k, 1 - y * y * k, -y], [x, y, z]])

@@ -24,6 +24,7 @@ class ModelConfig:
     kernel_size: float = 0.8                            # radius of closeness, uvdn units
     side: str = 'right'                                 # which hands it knows; the others are mirrored
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = True                           # crops by crop.crop_hand, else crop.crop_along_axes
     aligned: bool = False                               # knows hands best in crops turned so that they point up
     refiner: int = 0                                    # hidden units of what corrects the joints (refiner.py); 0: nothing does
     judge: int = 0                                      # hidden units of what tells the hand's side (judge.py); 0: nothing does

@@ -1,7 +1,18 @@
 """The hand's crop: a metric cube around a centre, cut from the depth image, and the exact way back.
 
-uvdn: crop coordinates, each axis in [-1,1]: u and v across the window, d from the cube's front to its back face. Crop
-pixel i of S covers [2i/S - 1, 2(i+1)/S - 1], which is the grid that `offset_field` votes from.
+The crop is what a virtual camera sees: the real one, rotated about its own centre by the smallest
+angle that makes its optical axis pass through the crop's centre, and then about that axis by the roll.
+So a hand looks the same wherever in the image it is; cut along the axes of the real camera, hands
+away from the optical axis are stretched. A rotation maps pixels by a homography, and depth along the
+new axis is z' = z / s, where s is the z component, in the frame of the real camera, of the pixel's
+ray (x, y, 1) in that of the virtual one. s is linear in the crop's pixels, and 1 on the real axis.
+
+uvdn: crop coordinates, each axis in [-1,1]: u and v across the crop, d along the virtual camera's
+axis from the cube's front to its back face. Crop pixel i of S covers [2i/S - 1, 2(i+1)/S - 1], which
+is the grid that `offset_field` votes from.
+
+Networks for the public data sets have learnt crops cut along the axes of the real camera:
+`crop_along_axes`, `crop_as_authors`.
 """
 import math
 from dataclasses import dataclass
@@ -9,10 +20,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from awr_ros.camera import Intrinsics
+from awr_ros.camera import Intrinsics, looking_at
 
 BACKGROUND = 1.0
 MIN_CENTRE_MM = 50.0        # nearer centres make windows larger than any image
+LEAST_RAY_Z = 1e-3          # rays with less z are taken for ones that do not enter the image
+CORNERS = np.array([[-1., 1., 1., -1.], [-1., -1., 1., 1.], [1., 1., 1., 1.]])  # uvdn (u, v, 1)
 
 
 @dataclass(frozen=True)
@@ -21,10 +34,11 @@ class Crop:
     depth: np.ndarray           # (S,S) float32 uvdn: background +1, nearest -1
     centre_xyz: np.ndarray      # (3,) float64 [mm] camera optical frame
     cube: np.ndarray            # (3,) float64 [mm]
-    window: tuple               # (u0, v0, u1, v1) [px] half open, in the full image, may reach beyond it
+    window: tuple               # (u0, v0, u1, v1) [px] half open: bounds of the crop in the full image,
+                                # may reach beyond it
     intrinsics: Intrinsics
-    grid: tuple | None = None   # (u, v, width, height) [px] where uvdn is -1 and how far +1 is; None: the window's pixel edges
-    roll: float = 0.0           # [rad] the crop's axes lie turned by this in the image, from u towards v
+    image_from_crop: np.ndarray # (3,3) float64 homography from uvdn (u, v, 1) to s (u, v, 1) [px]
+    distance: float             # [mm] of the centre along the crop's axis, where d of uvdn is 0
 
     @property
     def foreground(self):
@@ -33,50 +47,94 @@ class Crop:
 
     def uvd_from_uvdn(self, uvdn):
         """Crop to full image. uvdn: (..., 3). Returns (..., 3) float64 [px, px, mm]."""
-        (u, v), (width, height) = self._grid()
-        c, s, depth = math.cos(self.roll), math.sin(self.roll), self.cube[2] / 2
-        # What turning, stretching and moving come to, as one product: [u v d] = uvdn A + b.
-        image_from_crop = np.array([[c * width / 2, s * height / 2, 0], [-s * width / 2, c * height / 2, 0], [0, 0, depth]])
-        return np.asarray(uvdn, np.float64) @ image_from_crop + np.array([u + width / 2, v + height / 2, self.centre_xyz[2]])
+        uvdn = np.asarray(uvdn, np.float64)
+        image = uvdn[..., :2] @ self.image_from_crop[:, :2].T + self.image_from_crop[:, 2]
+        s = image[..., 2:]
+        depth = (uvdn[..., 2:] * (self.cube[2] / 2) + self.distance) * s
+        return np.concatenate([image[..., :2] / s, depth], axis=-1)
 
     def uvdn_from_uvd(self, uvd):
         """Full image to crop: the inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
-        low, size = map(np.array, self._grid())
-        uvd = np.asarray(uvd, np.float64)
-        return np.concatenate([((uvd[..., :2] - low) / size * 2 - 1) @ _turn(self.roll),
-                               (uvd[..., 2:] - self.centre_xyz[2]) / (self.cube[2] / 2)], axis=-1)
-
-    def _grid(self):
-        """Where uvdn is -1, and how far from there it is +1: (u, v), (width, height) [px]."""
-        u0, v0, u1, v1 = self.window
-        u, v, width, height = self.grid or (u0 - 0.5, v0 - 0.5, u1 - u0, v1 - v0)
-        return (u, v), (width, height)
-
-
-def _turn(angle):
-    """(2,2) rotation in the image plane, from u towards v."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s], [s, c]])
+        uvd, crop_from_image = np.asarray(uvd, np.float64), np.linalg.inv(self.image_from_crop)
+        crop = uvd[..., :2] @ crop_from_image[:, :2].T + crop_from_image[:, 2]
+        inverse_s = crop[..., 2:]
+        depth = (uvd[..., 2:] * inverse_s - self.distance) / (self.cube[2] / 2)
+        return np.concatenate([crop[..., :2] / inverse_s, depth], axis=-1)
 
 
 def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
-    """Cut the cube around a centre out of a depth image.
+    """Cut the cube around a centre out of a depth image, as a camera that looks at the centre sees it.
 
-    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN = invalid; centre_xyz: (3,) [mm], z >= 50; cube: side or (3,) [mm];
-    size: S [px]; roll: [rad] turns the crop about its middle: what lies at this angle from up, clockwise, points up in it.
-    Nearer than the front face clamps to it, beyond the back face is background, outside the image too.
+    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN = invalid; centre_xyz: (3,) [mm], z >= 50;
+    cube: side or (3,) [mm]; size: S [px]; roll: [rad] rotates the crop about its middle: what lies at
+    this angle from up, clockwise, in the image of the camera that looks at the centre
+    (camera.looking_at) points up in the crop. Nearer than the front face clamps to it, beyond the
+    back face is background, outside the image too.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
-    # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5), counts pixel corners
-    # as centres and is half a pixel off. Plain numbers here: NumPy takes a microsecond for each of its calls.
-    (x, y, z), (width, height, depth) = centre.tolist(), cube.tolist()
+    distance = math.hypot(*centre.tolist())
+    width, height, _ = cube.tolist()
+    half_u, half_v = width / 2 / distance, height / 2 / distance            # tangents
+    c, s = math.cos(roll), math.sin(roll)
+    ray_from_crop = np.array([[c * half_u, -s * half_u, 0], [s * half_v, c * half_v, 0], [0, 0, 1]])
+    fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
+    image_from_ray = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]) @ looking_at(centre).T
+    image_from_crop = image_from_ray @ ray_from_crop
+    step, first = 2 / size, 1 / size - 1                    # uvdn of pixel indices, which OpenCV counts in
+    crop_from_pixel = np.array([[step, 0, first], [0, step, first], [0, 0, 1]])
+    image_from_pixel = image_from_crop @ crop_from_pixel
+    cut = cv2.warpPerspective(depth_mm, image_from_pixel, (size, size), borderValue=0,
+                              flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    s_by_column, s_by_row, s_first = image_from_pixel[2].tolist()
+    pixels = np.arange(size, dtype=np.float32)
+    s = (pixels * s_by_row)[:, None] + (pixels * s_by_column + s_first)
+    if s_first + (size - 1) * (min(s_by_column, 0) + min(s_by_row, 0)) < LEAST_RAY_Z:
+        cut[s < LEAST_RAY_Z] = 0                            # these look sideways or back, out of any image
+        np.maximum(s, LEAST_RAY_Z, out=s)
+    return Crop(_normalised(cut / s, distance, cube), centre, cube, _bounds(image_from_crop),
+                intrinsics, image_from_crop, distance)
+
+
+def _normalised(depth_mm, distance, cube):
+    """(S,S) float32 uvdn of depth (S,S) float32 [mm] along the crop's axis; what is invalid is background."""
+    normal = depth_mm - np.float32(distance)
+    normal /= np.float32(cube[2] / 2)
+    # NaN compares false; what is beyond the cube comes to the background's 1 by itself.
+    return np.where(depth_mm > 0, np.clip(normal, -1, 1, out=normal), np.float32(BACKGROUND))
+
+
+def _bounds(image_from_crop):
+    """The window [px] around the crop's corners, to the nearest pixel edges, at least one pixel."""
+    u, v, s = image_from_crop @ CORNERS
+    s = np.maximum(s, LEAST_RAY_Z)
+    u, v = (u / s).tolist(), (v / s).tolist()
+    (u0, u1), (v0, v1) = ((math.floor(min(x) + 1), math.floor(max(x) + 1)) for x in (u, v))
+    return u0, v0, max(u1, u0 + 1), max(v1, v0 + 1)
+
+
+def crop_along_axes(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
+    """Cut the cube along the axes of the real camera, for networks that were trained on such crops.
+
+    Arguments as `crop_hand`, except that the roll is one in the image of the real camera. The window
+    is the cube's section at the depth of its centre, rounded to whole pixels.
+    """
+    centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
+    # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5),
+    # counts pixel corners as centres and is half a pixel off.
+    (x, y, z), (width, height, _) = centre.tolist(), cube.tolist()
     u0, u1 = _pixels(x / z * intrinsics.fx + intrinsics.cx, width / 2 / z * intrinsics.fx)
     v0, v1 = _pixels(y / z * intrinsics.fy + intrinsics.cy, height / 2 / z * intrinsics.fy)
-    cut = _sample(depth_mm, (u0, v0, u1, v1), size, roll)
-    normal = (cut - np.float32(z)) / np.float32(depth / 2)
-    inside = (cut > 0) & (normal < 1)                   # NaN compares false
-    return Crop(np.where(inside, np.maximum(normal, -1), np.float32(BACKGROUND)), centre, cube, (u0, v0, u1, v1), intrinsics,
-                roll=float(roll))
+    c, s = math.cos(roll), math.sin(roll)
+    half_u, half_v = (u1 - u0) / 2, (v1 - v0) / 2
+    image_from_crop = np.array([[c * half_u, -s * half_u, (u0 + u1 - 1) / 2],
+                                [s * half_v, c * half_v, (v0 + v1 - 1) / 2], [0, 0, 1]])
+    # Both middles coincide; in pixel indices, which OpenCV counts in, the crop's is (S-1)/2.
+    image_from_pixel = image_from_crop[:2] * [2 / size, 2 / size, 1]
+    image_from_pixel[:, 2] -= image_from_pixel[:, :2].sum(1) * (size - 1) / 2
+    cut = cv2.warpAffine(depth_mm, image_from_pixel, (size, size), borderValue=0,
+                         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return Crop(_normalised(cut.astype(np.float32, copy=False), z, cube), centre, cube,
+                (u0, v0, u1, v1), intrinsics, image_from_crop, z)
 
 
 def _pixels(middle, half):
@@ -85,24 +143,10 @@ def _pixels(middle, half):
     return first, max(math.floor(middle + half + 1), first + 1)
 
 
-def _sample(depth_mm, window, size, roll):
-    """(size,size) float32 [mm]: the image's pixels nearest to the crop's, 0 outside the image."""
-    u0, v0, u1, v1 = window
-    c, s = math.cos(roll), math.sin(roll)
-    scale_u, scale_v = (u1 - u0) / size, (v1 - v0) / size
-    # Both middles coincide; in pixel indices, which OpenCV counts in, they lie half a pixel before the edge in the middle.
-    middle = (size - 1) / 2
-    image_from_crop = np.array([[scale_u * c, -scale_u * s, (u0 + u1 - 1) / 2 - middle * scale_u * (c - s)],
-                                [scale_v * s, scale_v * c, (v0 + v1 - 1) / 2 - middle * scale_v * (s + c)]])
-    cut = cv2.warpAffine(depth_mm, image_from_crop, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-                         borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return cut.astype(np.float32, copy=False)
-
-
 def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
     """Cut the cube as the authors' code does, for networks that were trained on such crops. Arguments as `crop_hand`.
 
-    Four things differ from `crop_hand`, all of which a trained network has learnt, so that it is off by up to a pixel or two
+    Four things differ from `crop_along_axes`, all of which a trained network has learnt, so that it is off by up to a pixel or two
     on other crops: the window is int(c -+ (cube/2)/z f + 0.5), whose corner pixel's centre, not its edge, is uvdn -1; the
     cut is resized by its first, not its middle pixels; it keeps its aspect and is padded; and the farthest pixels of the cut
     become background, which opens a hole where the whole crop is within the cube.
@@ -126,8 +170,11 @@ def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
     depth[y:y + height, x:x + width] = cv2.resize(cut, (width, height), interpolation=cv2.INTER_NEAREST)
     depth[(depth == depth.max()) | (depth <= 0)] = far
     depth = ((np.clip(depth, near, far) - centre[2]) / (cube[2] / 2)).astype(np.float32)
+    half = size / scale / 2             # [px] of the image; uvdn is -1 at the corner pixel's centre
+    image_from_crop = np.array([[half, 0, u0 - x / scale + half],
+                                [0, half, v0 - y / scale + half], [0, 0, 1]])
     return Crop(depth, centre, cube, (int(u0), int(v0), int(u1), int(v1)), intrinsics,
-                (u0 - x / scale, v0 - y / scale, size / scale, size / scale))
+                image_from_crop, float(centre[2]))
 
 
 def _checked(depth_mm, intrinsics, centre_xyz, cube):

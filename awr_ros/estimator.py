@@ -4,7 +4,8 @@ from functools import cached_property
 
 import numpy as np
 
-from awr_ros.crop import MIN_CENTRE_MM, checked_centre, crop_as_authors, crop_hand
+from awr_ros.camera import looking_at
+from awr_ros.crop import MIN_CENTRE_MM, checked_centre, crop_along_axes, crop_as_authors, crop_hand
 from awr_ros.runtime.select import load_engine
 from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, hand_roll
 
@@ -18,7 +19,7 @@ class HandPose:
                                 # nor calibrated the highest closeness claimed for it
     hand_score: float           # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
     side: str                   # the side it was taken for
-    roi: tuple                  # (x, y, width, height) [px] of the crop in the full image, may reach beyond it
+    roi: tuple                  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
     judgement: float = np.nan   # more than that of the other side's reading: the hand is of this side (awr_ros.judge); NaN unknown
 
     @cached_property                # asked for several times in a frame
@@ -28,8 +29,9 @@ class HandPose:
 
     def request(self, centre_xyz=None):
         """Where to look for this hand next: here, or at another centre, and turned as it lies. centre_xyz: (3,) [mm]."""
-        return Request(self.centre_xyz if centre_xyz is None else centre_xyz, self.side,
-                       float(hand_roll(self.joints_xyz)))
+        centre_xyz = self.centre_xyz if centre_xyz is None else centre_xyz
+        seen = self.joints_xyz @ looking_at(centre_xyz).T
+        return Request(centre_xyz, self.side, float(hand_roll(seen)))
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Request:
     """Where to look for a hand, and for which."""
     centre_xyz: np.ndarray      # (3,) [mm] near the palm's centre
     side: str                   # 'left' or 'right'
-    roll: float = 0.0           # [rad] which way it points in the image, from up, clockwise (skeleton.hand_roll)
+    roll: float = 0.0           # [rad] which way it points, from up, clockwise (skeleton.hand_roll), in the
+                                # image of a camera that looks at the centre (camera.looking_at)
 
 
 class HandPoseEstimator:
@@ -112,5 +115,6 @@ class HandPoseEstimator:
         config = self.config
         if config.authors_crop:
             return crop_as_authors(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size)
-        return crop_hand(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size,
-                         request.roll if config.aligned else 0.0)
+        cut = crop_hand if config.virtual_crop else crop_along_axes
+        return cut(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size,
+                   request.roll if config.aligned else 0.0)

@@ -1,15 +1,30 @@
 """What is corrected of the joints that the votes give, and how sure they are: beside the network, in one graph with it."""
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as nn_f
 
 STAGES = 2                      # times that all joints are corrected
-WIDTH, OVERVIEW = 48, 128       # numbers kept of each joint, and of the crop as a whole
+OVERVIEW = 128                  # numbers kept of the crop as a whole
 ROUNDS = 2                      # times that a stage mixes all joints
 PATCH, STEP = 16, 1 / 32        # samples a side of what is looked at around a joint, and how far apart they are, uvdn units
 REACH = 0.3                     # what is this much before or behind a joint, uvdn units, looks as if it were farther
-LOOKED = 64                     # numbers kept of what is seen there
 SEEN = 20_000                   # samples that say how much something varies
+
+
+@dataclass(frozen=True)
+class RefinerSize:
+    """Widths of a refiner's layers."""
+    hidden: int                 # units of the layers that mix all joints
+    joint_width: int            # features of each joint
+    patch_features: int         # features of the depth around each joint
+    pooled_patches: bool        # one more strided convolution on the patches: an eighth of the weights of each joint's own layer
+
+
+def refiner_size(hidden: int) -> RefinerSize:
+    """Widths for a number of hidden units: 256 are the first refiners', fewer the light ones', which cost a third."""
+    return RefinerSize(hidden, 48, 64, False) if hidden >= 256 else RefinerSize(hidden, 40, 48, True)
 
 
 class Refiner(nn.Module):
@@ -27,7 +42,7 @@ class Refiner(nn.Module):
         # Some of what is told hardly varies, and says much when it does.
         self.claimed, self.summary = _Standardised(joints, 4 * joints), _Standardised(summary)
         self.overview = nn.Sequential(nn.Linear(summary, OVERVIEW), nn.ReLU())
-        self.stages = nn.ModuleList(_Stage(joints, hidden) for _ in range(STAGES))
+        self.stages = nn.ModuleList(_Stage(joints, refiner_size(hidden)) for _ in range(STAGES))
 
     def see(self, claimed, summary):
         """Keep how much what it is told varies, before it learns. claimed: (N,J,4J); summary: (N,C); SEEN of them are enough."""
@@ -70,15 +85,15 @@ def around(depth, joints_uvdn):
 class _Stage(nn.Module):
     """Looks around each joint, twice mixes all joints, and tells each how far to move."""
 
-    def __init__(self, joints, hidden):
+    def __init__(self, joints, size):
         super().__init__()
-        self.joints = joints
-        self.look = _Look(joints)
-        self.first = _PerJoint(joints, LOOKED + 4 * joints + 8, WIDTH)
-        self.gather = nn.ModuleList(nn.Linear(joints * WIDTH + OVERVIEW + 3, hidden) for _ in range(ROUNDS))
-        self.spread = nn.ModuleList(nn.Linear(hidden, joints * WIDTH) for _ in range(ROUNDS))
-        self.then = nn.ModuleList(_PerJoint(joints, WIDTH, WIDTH) for _ in range(ROUNDS))
-        self.last = _PerJoint(joints, WIDTH, 4)
+        self.joints, width = joints, size.joint_width
+        self.look = _Look(joints, size)
+        self.first = _PerJoint(joints, size.patch_features + 4 * joints + 8, width)
+        self.gather = nn.ModuleList(nn.Linear(joints * width + OVERVIEW + 3, size.hidden) for _ in range(ROUNDS))
+        self.spread = nn.ModuleList(nn.Linear(size.hidden, joints * width) for _ in range(ROUNDS))
+        self.then = nn.ModuleList(_PerJoint(joints, width, width) for _ in range(ROUNDS))
+        self.last = _PerJoint(joints, width, 4)
         for layer in (*self.spread, self.last):
             nn.init.zeros_(layer.weight)
 
@@ -88,10 +103,10 @@ class _Stage(nn.Module):
         middle = joints_uvdn.mean(1)                                                    # (B,3)
         overview = torch.cat([overview, 3 * middle], 1)
         each = self.first(torch.cat([self.look(patches), told, 3 * (joints_uvdn - middle[:, None]), 30 * (voted - joints_uvdn),
-                                     odds[..., None] / 2], -1))                         # (B,J,WIDTH)
+                                     odds[..., None] / 2], -1))                         # (B,J,W)
         for gather, spread, then in zip(self.gather, self.spread, self.then):
-            together = nn_f.relu(gather(torch.cat([nn_f.relu(each).reshape(-1, self.joints * WIDTH), overview], 1)))
-            heard = spread(together).view(-1, self.joints, WIDTH)
+            together = nn_f.relu(gather(torch.cat([nn_f.relu(each).reshape(-1, self.joints * int(each.shape[2])), overview], 1)))
+            heard = spread(together).view(-1, self.joints, int(each.shape[2]))
             each = each + heard + then(nn_f.relu(each + heard))
         said = self.last(nn_f.relu(each))                                               # (B,J,4), of memory (J,B,4)
         return (joints_uvdn + 0.1 * said[..., :3]).contiguous(), (odds + said[..., 3]).contiguous()
@@ -100,14 +115,16 @@ class _Stage(nn.Module):
 class _Look(nn.Module):
     """What is seen around each joint: the same eyes for all, but each joint knows what it looks for."""
 
-    def __init__(self, joints):
+    def __init__(self, joints, size):
         super().__init__()
-        self.eyes = nn.Sequential(nn.Conv2d(2, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
-                                  nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU())
-        self.tell = _PerJoint(joints, 32 * (PATCH // 4) ** 2, LOOKED)
+        widths = (12, 24, 48) if size.pooled_patches else (16, 32, 32)
+        last_stride = 2 if size.pooled_patches else 1
+        self.eyes = nn.Sequential(nn.Conv2d(2, widths[0], 3, 2, 1), nn.ReLU(), nn.Conv2d(widths[0], widths[1], 3, 2, 1), nn.ReLU(),
+                                  nn.Conv2d(widths[1], widths[2], 3, last_stride, 1), nn.ReLU())
+        self.tell = _PerJoint(joints, widths[2] * (PATCH // 4 // last_stride) ** 2, size.patch_features)
 
     def forward(self, patches):
-        """(B,J,PATCH,PATCH) -> (B,J,LOOKED)"""
+        """(B,J,PATCH,PATCH) -> (B,J,patch features)"""
         joints = int(patches.shape[1])
         patches = patches.reshape(-1, 1, PATCH, PATCH)
         seen = self.eyes(torch.cat([2 / REACH * patches, (patches >= REACH).to(patches.dtype)], 1))

@@ -23,6 +23,7 @@ class ResNetConfig:
     kernel_size: float = 0.8                            # radius of closeness, uvdn units
     side: str = 'right'                                 # which hands it knows; the others are mirrored
     authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = False                          # crops by crop.crop_hand, else crop.crop_along_axes
     aligned: bool = False                               # knows hands best in crops turned so that they point up
 
     def __post_init__(self):

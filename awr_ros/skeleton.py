@@ -98,8 +98,9 @@ def hand_centre(joints_xyz):
 def hand_roll(joints_xyz):
     """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle of the four finger MCPs.
 
-    joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Returns (...) [rad] of the same kind. Turning a crop by
-    this (`crop.crop_hand`) makes the fingers' roots point up in it.
+    joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Returns (...) [rad] of the
+    same kind. Turning a crop by this (`crop.crop_hand`) makes the fingers' roots point up in it, if the
+    frame is that of the camera that looks at the crop's centre (`camera.looking_at`).
     """
     image = joints_xyz[..., PALM, :2] / joints_xyz[..., PALM, 2:]
     way = image[..., 1:, :].mean(-2) - image[..., 0, :]

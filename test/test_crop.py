@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros.camera import Intrinsics
-from awr_ros.crop import crop_hand
+from awr_ros.camera import Intrinsics, looking_at
+from awr_ros.crop import crop_along_axes, crop_hand
 from awr_ros.skeleton import hand_roll
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 UNEQUAL = Intrinsics(fx=500.0, fy=380.0, cx=301.2, cy=252.7, width=640, height=480)
 COARSE = Intrinsics(fx=120.0, fy=121.0, cx=79.3, cy=60.1, width=160, height=120)
+WIDE = Intrinsics(fx=250.0, fy=262.0, cx=503.0, cy=498.0, width=1000, height=1000)         # 63 degrees to each side
 
 
 def blank(intrinsics, value=0.0):
@@ -22,44 +23,89 @@ def cell_centres(size):
     return np.stack(np.meshgrid(axis, axis), -1)
 
 
+def at(degrees, way=0.7, distance=450.0):
+    """A point [mm] so many degrees off the optical axis."""
+    angle = np.radians(degrees)
+    return distance * np.array([np.sin(angle) * np.cos(way), np.sin(angle) * np.sin(way), np.cos(angle)])
+
+
+@pytest.mark.parametrize('cut', [crop_hand, crop_along_axes])
 @pytest.mark.parametrize('intrinsics', [VGA, UNEQUAL, COARSE])
 @pytest.mark.parametrize('cube', [280.0, (300.0, 250.0, 200.0)])
 @pytest.mark.parametrize('roll', [0.0, 2.1])
-def test_round_trips_are_exact(intrinsics, cube, roll):
-    crop = crop_hand(blank(intrinsics, 500), intrinsics, (-31.7, 22.3, 487.0), cube, 128, roll)
+@pytest.mark.parametrize('degrees', [0, 4, 30, 60])
+def test_round_trips_are_exact(cut, intrinsics, cube, roll, degrees):
+    crop = cut(blank(intrinsics, 500), intrinsics, at(degrees), cube, 32, roll)
     uvdn = np.random.default_rng(0).uniform(-1.5, 1.5, (5, 21, 3))
-    np.testing.assert_allclose(crop.uvdn_from_uvd(crop.uvd_from_uvdn(uvdn)), uvdn, atol=1e-12)
-    uvd = uvdn * [100, 80, 90] + [200, 100, 500]
-    np.testing.assert_allclose(crop.uvd_from_uvdn(crop.uvdn_from_uvd(uvd)), uvd, atol=1e-9)
+    np.testing.assert_allclose(crop.uvdn_from_uvd(crop.uvd_from_uvdn(uvdn)), uvdn, atol=1e-9)
+    uvd = crop.uvd_from_uvdn(uvdn)
+    np.testing.assert_allclose(crop.uvd_from_uvdn(crop.uvdn_from_uvd(uvd)), uvd, rtol=1e-9)
 
 
-def test_uvdn_corners_are_the_window_and_the_cube():
-    crop = crop_hand(blank(UNEQUAL, 500), UNEQUAL, (20., -30., 400.), (300., 250., 200.), 64)
+@pytest.mark.parametrize('point', [(0., 0., 500.), (1e-9, 0., 500.), (-90., 40., 300.), (0., 700., 400.), (800., -300., 60.)])
+def test_the_camera_looks_at_a_point_by_the_least_turn(point):
+    rotation, distance = looking_at(point), np.linalg.norm(point)
+    np.testing.assert_allclose(rotation @ point, [0, 0, distance], atol=1e-9 * distance)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+    assert np.trace(rotation) == pytest.approx(1 + 2 * point[2] / distance)     # of a turn by the angle off the axis
+
+
+@pytest.mark.parametrize('roll', [0.0, 0.6])
+@pytest.mark.parametrize('degrees', [0, 20, 45, 60])
+def test_uvdn_is_metric_in_the_frame_of_the_camera_that_looks_at_the_centre(degrees, roll):
+    centre, cube = at(degrees), np.array([300., 250., 200.])
+    crop = crop_hand(blank(WIDE, 500), WIDE, centre, cube, 32, roll)
+    uvdn = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+    x, y, z = looking_at(centre) @ WIDE.uvd_to_xyz(crop.uvd_from_uvdn(uvdn)).T
+    c, s = np.cos(roll), np.sin(roll)
+    np.testing.assert_allclose(z, 450 + 100 * uvdn[:, 2])
+    np.testing.assert_allclose(x / z * 450, 150 * (c * uvdn[:, 0] - s * uvdn[:, 1]))
+    np.testing.assert_allclose(y / z * 450, 125 * (s * uvdn[:, 0] + c * uvdn[:, 1]))
+
+
+def test_uvdn_corners_along_the_axes_are_the_window_and_the_cube():
+    crop = crop_along_axes(blank(UNEQUAL, 500), UNEQUAL, (20., -30., 400.), (300., 250., 200.), 64)
     u0, v0, u1, v1 = crop.window
     np.testing.assert_allclose(crop.uvd_from_uvdn([[-1, -1, -1], [1, 1, 1]]),
                                [[u0 - 0.5, v0 - 0.5, 300], [u1 - 0.5, v1 - 0.5, 500]])
 
 
+@pytest.mark.parametrize('cut, off_px', [(crop_hand, 1e-9), (crop_along_axes, 1)])      # the latter's windows are whole pixels
 @pytest.mark.parametrize('intrinsics', [VGA, UNEQUAL])
-def test_window_is_the_cube_seen_at_its_centre(intrinsics):
-    crop = crop_hand(blank(intrinsics, 500), intrinsics, (40., -25., 500.), 280.0, 128)
+@pytest.mark.parametrize('centre', [(0., 0., 500.), (40., -25., 500.)])
+def test_window_is_the_cube_seen_at_its_centre(cut, off_px, intrinsics, centre):
+    crop = cut(blank(intrinsics, 500), intrinsics, centre, 280.0, 128)
     u0, v0, u1, v1 = crop.window
-    assert abs(u1 - u0 - 280 * intrinsics.fx / 500) <= 1 and abs(v1 - v0 - 280 * intrinsics.fy / 500) <= 1
-    centre = intrinsics.xyz_to_uvd(np.array([40., -25., 500.]))
-    # whole pixels: the window's ends are rounded, so the middle is at most a pixel off
-    assert np.abs(crop.uvd_from_uvdn([0., 0., 0.]) - centre).max() <= 1
+    slant = 1 if centre[0] == 0 or cut is crop_along_axes else 7       # [px] a tilted outline is a little larger
+    assert abs(u1 - u0 - 280 * intrinsics.fx / 500) <= slant and abs(v1 - v0 - 280 * intrinsics.fy / 500) <= slant
+    centre = np.array(centre)
+    assert np.abs(crop.uvd_from_uvdn([0., 0., 0.]) - intrinsics.xyz_to_uvd(centre)).max() <= off_px
+
+
+@pytest.mark.parametrize('degrees, roll', [(0, 0.8), (35, 0.0), (50, -2.0)])
+def test_window_is_around_the_outline(degrees, roll):
+    crop = crop_hand(blank(WIDE, 500), WIDE, at(degrees), 280.0, 32, roll)
+    edge = np.linspace(-1, 1, 50)
+    outline = np.concatenate([np.stack(np.broadcast_arrays(*sides, 0.0), -1) for sides in ((edge, -1), (edge, 1), (-1, edge), (1, edge))])
+    uvd = crop.uvd_from_uvdn(outline)
+    u0, v0, u1, v1 = crop.window
+    np.testing.assert_allclose([u0, v0, u1, v1], [*uvd[:, :2].min(0) + 0.5, *uvd[:, :2].max(0) + 0.5], atol=0.51)
 
 
 @pytest.mark.parametrize('size, roll', [(32, 0), (128, 0), (128, 0.6), (64, -2.5)])
+@pytest.mark.parametrize('cut', [crop_hand, crop_along_axes])
 @pytest.mark.parametrize('intrinsics, centre', [
-    (VGA, (0., 0., 500.)), (VGA, (-260., 190., 520.)), (UNEQUAL, (35., 10., 333.)), (COARSE, (60., -50., 700.))])
-def test_every_crop_pixel_shows_the_image_pixel_it_says(intrinsics, centre, size, roll):
+    (VGA, (0., 0., 500.)), (VGA, (-260., 190., 520.)), (UNEQUAL, (35., 10., 333.)), (COARSE, (60., -50., 700.)),
+    (WIDE, (-700., 400., 480.))])
+def test_every_crop_pixel_shows_the_image_pixel_it_says(cut, intrinsics, centre, size, roll):
     """Depth that tells its own column, then its own row; windows finer and coarser than the crop, and over the border."""
     for axis in (0, 1):
         own = np.indices((intrinsics.height, intrinsics.width))[1 - axis].astype(np.float32)
-        crop = crop_hand(centre[2] + 0.1 * own - 30, intrinsics, centre, 280.0, size, roll)
-        shown = (crop.depth * 140.0 + 30) / 0.1
-        said = crop.uvd_from_uvdn(np.concatenate([cell_centres(size), np.zeros((size, size, 1))], -1))
+        # A cube so deep that nothing is before or behind it.
+        crop = cut(centre[2] + 0.1 * own - 30, intrinsics, centre, (280., 280., 4000.), size, roll)
+        said = crop.uvd_from_uvdn(np.concatenate([cell_centres(size), crop.depth[..., None]], -1))
+        shown = (said[..., 2] + 30 - centre[2]) / 0.1
         seen = crop.depth < 1
         assert seen.mean() > 0.1
         assert np.abs(said[..., axis] - shown)[seen].max() <= 0.51
@@ -76,7 +122,40 @@ def test_a_bump_lands_where_its_uvdn_says(intrinsics, u, v):
     uvdn = crop.uvdn_from_uvd([u, v, 470.])
     assert abs((cols.mean() + 0.5) / 64 - 1 - uvdn[0]) < 1 / 64         # a pixel of the crop
     assert abs((rows.mean() + 0.5) / 64 - 1 - uvdn[1]) < 1 / 64
-    np.testing.assert_allclose(crop.depth[rows, cols], uvdn[2], atol=1e-6)
+    np.testing.assert_allclose(crop.depth[rows, cols], uvdn[2], atol=0.01)      # level in the image, not quite in the crop
+
+
+@pytest.mark.parametrize('degrees', [15, 35, 55])
+@pytest.mark.parametrize('roll', [0.0, 1.1])
+def test_a_crop_off_the_axis_is_the_one_on_the_axis_of_the_camera_turned_to_it(degrees, roll):
+    """A wavy surface, seen by two cameras at one place that look in different directions."""
+    centre = at(degrees)
+    turned_from_camera = looking_at(centre)
+
+    def crop(place, first_from_camera):
+        """The crop around a place, from a camera that is turned against the first one and looks past the place by as much."""
+        u, v = 350 * place[:2] / place[2]
+        camera = Intrinsics(fx=350.0, fy=350.0, cx=449.5 - u, cy=449.5 - v, width=900, height=900)
+        rays = camera.uvd_to_xyz(np.stack([*np.indices((900, 900))[::-1], np.ones((900, 900))], -1))
+        distance = np.linalg.norm(rays, axis=-1)
+        x, y, _ = np.moveaxis(rays @ (turned_from_camera @ first_from_camera).T / distance[..., None], -1, 0)
+        surface = 450 + 30 * np.sin(12 * x) * np.cos(15 * y + 1)        # [mm] from the cameras' centre
+        return crop_hand((surface / distance).astype(np.float32), camera, place, 280.0, 128, roll)
+    aside, ahead = crop(centre, np.eye(3)), crop(turned_from_camera @ centre, turned_from_camera.T)
+    assert ahead.centre_xyz[:2] == pytest.approx(0, abs=1e-9)
+    shown = (aside.depth < 1) & (ahead.depth < 1)
+    off_mm = 140 * np.abs(aside.depth - ahead.depth)[shown]
+    assert shown.mean() > 0.9 and off_mm.mean() < 0.5 and off_mm.max() < 2.5           # from the pixels nearest to the crop's
+
+
+def test_rays_that_look_back_show_nothing():
+    """Near and far off the axis a cube reaches behind the camera."""
+    centre = np.array([200., 0., 60.])
+    crop = crop_hand(blank(WIDE, 60), WIDE, centre, 280.0, 64)
+    u = crop.uvdn_from_uvd([WIDE.width - 0.5, WIDE.cy, 60.])[0]
+    seen = crop.depth < 1
+    assert seen[:, :2].any() and not seen[:, int((u + 1) * 32) + 2:].any()
+    assert all(abs(side) < 1e7 for side in crop.window)
 
 
 def test_a_centre_far_outside_the_image_gives_an_empty_crop():
@@ -129,11 +208,15 @@ def test_misuse_is_named(change, expected, got):
 
 @pytest.mark.parametrize('intrinsics', [VGA, UNEQUAL])
 @pytest.mark.parametrize('roll', [-3.0, -1.2, 0.4, 2.0])
-def test_a_crop_turned_by_the_hands_roll_has_it_point_up(intrinsics, roll):
-    joints = np.zeros((21, 3)) + [20., -30., 500.]
+@pytest.mark.parametrize('degrees', [0, 30, 55])
+def test_a_crop_turned_by_the_hands_roll_has_it_point_up(intrinsics, roll, degrees):
+    centre = at(degrees)
+    turned_from_camera = looking_at(centre)
+    joints = np.zeros((21, 3)) + [20., -30., 450.]
     joints[1:] += np.array([80 * np.sin(roll), -80 * np.cos(roll), 0.])       # clockwise from up, v is down
     np.testing.assert_allclose(hand_roll(joints), roll, atol=1e-9)
     np.testing.assert_allclose(hand_roll(torch.from_numpy(joints)), roll, atol=1e-9)
-    crop = crop_hand(blank(intrinsics, 500), intrinsics, joints.mean(0), 280.0, 64, hand_roll(joints))
+    joints = joints @ turned_from_camera                    # as the camera sees it that is not turned
+    crop = crop_hand(blank(intrinsics, 500), intrinsics, centre, 280.0, 64, hand_roll(joints @ turned_from_camera.T))
     wrist, fingers = crop.uvdn_from_uvd(intrinsics.xyz_to_uvd(joints))[:2]
-    np.testing.assert_allclose(fingers - wrist, [0, -80 / 140, 0], atol=0.01)  # the window is cut at whole pixels
+    np.testing.assert_allclose(fingers - wrist, [0, -80 / 140, 0], atol=1e-9)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from awr_ros.camera import Intrinsics
-from awr_ros.crop import crop_hand
-from awr_ros.estimator import HandPoseEstimator, Request
-from awr_ros.network import ModelConfig
+from awr_ros.crop import crop_along_axes, crop_hand
+from awr_ros.estimator import HandPose, HandPoseEstimator, Request
+from awr_ros.network import ModelConfig, ResNetConfig
 from awr_ros.offset_field import encode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import palm_centre
@@ -70,6 +70,41 @@ def test_the_network_sees_left_hands_mirrored(camera):
     seen = network.asked[0][:, 0].numpy()
     np.testing.assert_array_equal(seen[1], crop_hand(depth, K, centre, 280.0, 128).depth)
     np.testing.assert_array_equal(seen[0], seen[1][:, ::-1])
+
+
+@pytest.mark.parametrize('config, cut', [(ModelConfig(), crop_hand), (ModelConfig(virtual_crop=False), crop_along_axes),
+                                         (ResNetConfig(cube_mm=280.0, downsample=4), crop_along_axes)])
+def test_a_network_sees_the_kind_of_crops_it_learnt(camera, config, cut):
+    depth, hands = camera.frame(0.4)
+    centre = palm(hands[1])
+    network = KnowingNetwork([np.zeros((21, 3))], config=config)
+    HandPoseEstimator(TorchEngine(network)).estimate_batch(depth, K, [Request(centre, 'right')])
+    np.testing.assert_array_equal(network.asked[0][0, 0].numpy(), cut(depth, K, centre, 280.0, 128).depth)
+
+
+@pytest.mark.parametrize('degrees', [0, 40, 55])
+def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
+    """A hand that points along the image's diagonal, on the bisector, so that the turns about both axes matter."""
+    wide = Intrinsics(fx=250.0, fy=262.0, cx=503.0, cy=498.0, width=1000, height=1000)
+    angle, way = math.radians(degrees), 0.9
+    centre = 450 * np.array([math.sin(angle) * math.cos(way), math.sin(angle) * math.sin(way), math.cos(angle)])
+    joints = np.random.default_rng(0).uniform(-60, 60, (21, 3)) + centre
+    joints[0], joints[[5, 9, 13, 17]] = centre + [-40, 50, 20], centre + [10, -12.5, -5]        # the palm's centre is `centre`
+    rays = wide.uvd_to_xyz(np.stack([*np.indices((1000, 1000))[::-1], np.ones((1000, 1000))], -1))
+    depth = (450 / np.linalg.norm(rays, axis=-1)).astype(np.float32)            # something near every joint, to vote from
+    network = KnowingNetwork(config=ModelConfig(aligned=True))
+    estimator = HandPoseEstimator(TorchEngine(network))
+    pose = HandPose(joints.astype(np.float32), wide.xyz_to_uvd(joints), np.ones(21), 1.0, 'right', (0, 0, 1, 1))
+    request = pose.request()
+    np.testing.assert_allclose(request.centre_xyz, centre, atol=1e-3)
+    crop = crop_hand(depth, wide, request.centre_xyz, 280.0, 128, request.roll)
+    said = crop.uvdn_from_uvd(wide.xyz_to_uvd(joints))
+    up = said[[5, 9, 13, 17]].mean(0) - said[0]
+    assert abs(up[0]) < 1e-3 and up[1] < -0.1
+    network.answers = [[said]]
+    again = estimator.estimate_batch(depth, wide, [request])[0]
+    np.testing.assert_array_equal(network.asked[0][0, 0].numpy(), crop.depth)
+    np.testing.assert_allclose(again.joints_xyz, joints, atol=0.2)
 
 
 def test_a_batch_keeps_its_order_and_leaves_none_where_nothing_is(camera):

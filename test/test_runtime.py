@@ -1,5 +1,6 @@
 """Every engine says what torch says; the choice among them says why; what is missing or damaged is named."""
 import gc
+import json
 import subprocess
 import sys
 import weakref
@@ -339,6 +340,15 @@ def test_foreign_and_damaged_files_are_named(tmp_path):
         EngineConfig.from_json('{"format": "other"}', 'net.xml')
     with pytest.raises(ValueError, match='net.xml was not exported by this package'):
         EngineConfig.from_json('[]', 'net.xml')
+
+
+@pytest.mark.parametrize('aligned', [False, True])
+def test_exported_files_that_know_of_no_virtual_crop_get_it_where_they_are_of_rendered_hands(aligned):
+    values = json.loads(EngineConfig(NYU_14, 64, 300.0, aligned=aligned).to_json())
+    del values['virtual_crop']
+    assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop == aligned
+    values['virtual_crop'] = not aligned
+    assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop != aligned
 
 
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from awr_ros import camera as pinhole
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_hand
 from awr_ros.skeleton import palm_centre
@@ -11,51 +12,62 @@ from awr_ros.synthetic.clutter import boxes, ellipsoids, random_clutter, random_
 from awr_ros.synthetic.crops import BEHIND_ARM, CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
-from awr_ros.synthetic.render import _close_padded, close_pinholes, pad_by_one, splat_crops, splat_image, uvdn_to_xyz, window3, xyz_to_uvdn
+from awr_ros.synthetic.render import _close_padded, close_pinholes, looking_at, pad_by_one, splat_crops, splat_image, uvdn_to_xyz, window3, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
+WIDE = Intrinsics(fx=350.0, fy=350.0, cx=799.5, cy=599.5, width=1600, height=1200)
 
 
-def placed(z, seed=0):
+def placed(z, seed=0, aside=(50., -30.)):
     """A random hand at a distance: skin (3,N) of the camera's dense cloud, joints (21,3), camera frame."""
     generator = torch.Generator().manual_seed(seed)
     shapes = random_shapes(1, generator)
     frames, joints = forward_kinematics(shapes, random_poses(1, generator))
     pose = torch.eye(4)[None]
     pose[0, :3, :3] = random_rotations(1, generator, 'cpu')[0]
-    pose[0, :3, 3] = torch.tensor([50., -30., z])
+    pose[0, :3, 3] = torch.tensor([*aside, z])
     return (procedural_skin(1.5, 260.0).posed(shapes, frames, pose)[0],
             joints[0] @ pose[0, :3, :3].T + pose[0, :3, 3])
 
 
-@pytest.mark.parametrize('z, seed', [(450., 1), (520., 2), (600., 3), (600., 4)])
-def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed):
+@pytest.mark.parametrize('z, seed, aside, camera', [
+    (450., 1, (50., -30.), VGA), (520., 2, (50., -30.), VGA), (600., 3, (50., -30.), VGA), (600., 4, (50., -30.), VGA),
+    (400., 5, (340., 170.), WIDE), (300., 6, (-330., 250.), WIDE)])       # 44 and 54 degrees off the axis
+def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed, aside, camera):
     """splat_crops against crop_hand of splat_image: the same points, so the same silhouette and depth."""
-    points, joints = placed(z, seed)
+    points, joints = placed(z, seed, aside)
     centre = palm_centre(joints)
     trained = splat_crops(points[None], centre[None], torch.tensor([280.]), 128)[0, 0].numpy()
-    crop = crop_hand(splat_image(points, VGA, 2.25).numpy(), VGA, centre.numpy(), 280.0, 128)
+    crop = crop_hand(splat_image(points, camera, 2.25).numpy(), camera, centre.numpy(), 280.0, 128)
     one, two = trained < 0.99, crop.depth < 0.99
     assert one.mean() > 0.1
     assert (one & two).sum() > 0.93 * (one | two).sum()
     off_mm = np.abs(trained - crop.depth)[one & two] * 140
     assert np.median(off_mm) < 1 and (off_mm < 5).mean() > 0.93         # the rest is at outlines between fingers
     joints_uvdn = xyz_to_uvdn(joints[None], centre[None], torch.tensor([280.]))[0].numpy()
-    off = np.abs(crop.uvdn_from_uvd(VGA.xyz_to_uvd(joints.double().numpy())) - joints_uvdn)
-    # The window's ends are whole pixels: an image pixel is 1 / (width of the window) of the crop.
-    assert off[:, :2].max() < 2 / (crop.window[2] - crop.window[0])
-    np.testing.assert_allclose(off[:, 2], 0, atol=1e-5)
+    np.testing.assert_allclose(crop.uvdn_from_uvd(camera.xyz_to_uvd(joints.double().numpy())), joints_uvdn, atol=1e-5)
 
 
 def test_xyz_to_uvdn_of_the_cube():
-    centre, cube = torch.tensor([[60., -40., 400.]]), torch.tensor([200.])
+    centre, cube = torch.tensor([[0., 0., 400.]]), torch.tensor([200.])
     # At the centre's own depth the window is the cube; farther things shrink towards the optical axis.
-    xyz = torch.tensor([[[60., -40., 400.], [160., -40., 400.], [60., -140., 400.], [60., -40., 500.], [0., 0., 380.]]])
-    expected = [[0, 0, 0], [1, 0, 0], [0, -1, 0], [-0.12, 0.08, 1], [-0.6, 0.4, -0.2]]
+    xyz = torch.tensor([[[0., 0., 400.], [100., 0., 400.], [0., -100., 400.], [60., -40., 500.], [-60., 40., 380.]]])
+    expected = [[0, 0, 0], [1, 0, 0], [0, -1, 0], [0.48, -0.32, 1], [-0.6 / 0.95, 0.4 / 0.95, -0.2]]
     uvdn = xyz_to_uvdn(xyz, centre, cube)
     np.testing.assert_allclose(uvdn[0], expected, atol=1e-6)
     np.testing.assert_allclose(uvdn_to_xyz(uvdn, centre, cube), xyz, atol=1e-4)
+
+
+def test_cameras_that_look_at_many_centres_are_those_that_look_at_each():
+    centres = torch.tensor([[0., 0., 300.], [200., -100., 500.], [-700., 300., 250.]])
+    rotations, distances = looking_at(centres)
+    for centre, rotation, distance in zip(centres.numpy(), rotations, distances):
+        np.testing.assert_allclose(rotation, pinhole.looking_at(centre), atol=1e-6)
+        assert distance == pytest.approx(np.linalg.norm(centre))
+    xyz = centres[:, None] + 80 * torch.randn(3, 21, 3, generator=torch.Generator().manual_seed(0))
+    cube = torch.tensor([280., 250., 310.])
+    np.testing.assert_allclose(uvdn_to_xyz(xyz_to_uvdn(xyz, centres, cube), centres, cube), xyz, atol=1e-3)
 
 
 def test_splats_keep_the_nearest_point_clamp_in_front_and_drop_behind():

@@ -23,6 +23,7 @@ class EngineConfig:
     cube_mm: float                  # side of the cropped cube [mm]
     side: str = 'right'             # of the hands that it knows
     authors_crop: bool = False      # wants crops as the authors' code cuts them (awr_ros.crop)
+    virtual_crop: bool = False      # wants crops of a camera that looks at them (awr_ros.crop)
     aligned: bool = False           # wants crops turned so that the hand points up, once it is known where it points
     start: tuple[float, ...] = ()   # weights of the start score (awr_ros.tracker), where they were fitted
     origin: str = ''                # where its weights come from, in words
@@ -44,6 +45,7 @@ class EngineConfig:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
                 raise ValueError(f"expected format '{FORMAT}'")
+            values.setdefault('virtual_crop', values.get('aligned', False))        # older files: of rendered hands, so aligned
             return cls(tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f'{path} was not exported by this package: {error}') from error

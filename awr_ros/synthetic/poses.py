@@ -22,8 +22,14 @@ def _wide(finger, degrees):
     return finger[0], degrees, finger[2], finger[3]
 
 
+# Straight fingers side by side: without it they fan out as at rest.
+CLOSED = _wide(STRAIGHT, -4), STRAIGHT, _wide(STRAIGHT, 6), _wide(STRAIGHT, 11)
+
 POSTURES = {
     'flat': (BESIDE, STRAIGHT, STRAIGHT, STRAIGHT, STRAIGHT),
+    'flat closed': (BESIDE, *CLOSED),
+    'flat closed, thumb out': (OPEN, *CLOSED),
+    'flat closed, thumb across': (ACROSS, *CLOSED),
     'spread': (OPEN, _wide(STRAIGHT, 12), _wide(STRAIGHT, 2), _wide(STRAIGHT, -8), _wide(STRAIGHT, -18)),
     'relaxed': ((36, 32, 12, 14), LOOSE, (26, 0, 28, 16), (32, 0, 32, 18), (36, 0, 32, 18)),
     'fist': (OVER, FIST, FIST, FIST, FIST),
@@ -39,6 +45,7 @@ POSTURES = {
     'three with thumb': (OPEN, _wide(STRAIGHT, 8), _wide(STRAIGHT, -4), FIST, FIST),
     'four': (ACROSS, _wide(STRAIGHT, 10), _wide(STRAIGHT, 2), _wide(STRAIGHT, -6), _wide(STRAIGHT, -14)),
     'pinky': (OVER, FIST, FIST, FIST, STRAIGHT),
+    'horns, thumb out': (OPEN, STRAIGHT, FIST, FIST, _wide(STRAIGHT, -12)),
     'horns': (OVER, STRAIGHT, FIST, FIST, STRAIGHT),
     'shaka': (OPEN, FIST, FIST, FIST, _wide(STRAIGHT, -15)),
     'middle': (OVER, FIST, STRAIGHT, FIST, FIST),

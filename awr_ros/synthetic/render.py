@@ -28,26 +28,38 @@ def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
     """
     window = points.new_tensor(size)                                        # as a tensor it is no constant of compiled code
     crops = []
-    for chunk in zip(*(values.split(CHUNK) for values in (points, centre_xyz, cube_mm))):
+    rotation, distance = looking_at(centre_xyz)
+    for chunk in zip(*(values.split(CHUNK) for values in (points, rotation, distance, cube_mm))):
         index, d = fused(_cells, compiled)(*chunk, window)
         padded = points.new_ones(len(d), (size + 4) ** 2).scatter_reduce_(1, index, d, 'amin')
         crops.append(fused(_close_padded, compiled)(padded.view(-1, 1, size + 4, size + 4)))
     return torch.cat(crops)
 
 
-def _cells(points, centre_xyz, cube_mm, size):
+def looking_at(centre_xyz):
+    """What `camera.looking_at` returns, of B centres at once, and their distances.
+
+    centre_xyz: (B,3) [mm]. Returns turned_from_camera (B,3,3) and (B,) [mm].
+    """
+    distance = centre_xyz.norm(dim=-1)
+    x, y, z = (centre_xyz / distance[:, None]).unbind(-1)
+    k = 1 / (1 + z)
+    rows = (1 - x * x * k, -x * y * k, -x), (-x * y * k, 1 - y * y * k, -y), (x, y, z)
+    return torch.stack([torch.stack(row, -1) for row in rows], -2), distance
+
+
+def _cells(points, rotation, distance, cube_mm, size):
     """Where points fall: index (B,N) int64 into crops with two pixels around them, and d (B,N). size: () float [px].
 
-    The crop's window is the cube's middle section: u - u_c = f (x/z - x_c/z_c) and half a window is (cube/2) f / z_c
-    pixels, so the focal length cancels.
+    Seen from the camera that looks at the crop's centre, the crop's window is the cube's section at the
+    centre's distance D: u = f x/z, and half a window is (cube/2) f / D pixels, so the focal length cancels.
     """
-    x, y, z = points.unbind(1)                                              # (B,N)
-    half, (xc, yc, zc) = (cube_mm / 2)[:, None], centre_xyz.t()[:, :, None]
-    per_tangent = size / 2 * zc / half                                      # [px]
+    x, y, z = (rotation @ points).unbind(1)                                 # (B,N)
+    half = (cube_mm / 2)[:, None]
+    per_tangent = size / 2 * distance[:, None] / half                       # [px]
     inverse = per_tangent / z
-    u = size / 2 - xc / zc * per_tangent + x * inverse
-    v = size / 2 - yc / zc * per_tangent + y * inverse
-    d = ((z - zc) / half).clamp_min(-1)
+    u, v = size / 2 + x * inverse, size / 2 + y * inverse
+    d = ((z - distance[:, None]) / half).clamp_min(-1)
     inside = (torch.minimum(u, v) >= 0) & (torch.maximum(u, v) < size) & (d < 1) & (z > 1)
     index = (v.floor() + 2) * (size + 4) + u.floor() + 2
     return torch.where(inside, index, 0).to(torch.int32).long(), d          # misses share a corner that nothing looks at
@@ -55,16 +67,18 @@ def _cells(points, centre_xyz, cube_mm, size):
 
 def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
     """Crop coordinates of joints. xyz: (B,J,3) [mm]; centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) uvdn."""
-    half, centre = (cube_mm / 2)[:, None, None], centre_xyz[:, None]
-    tangent = (xyz[..., :2] / xyz[..., 2:] - centre[..., :2] / centre[..., 2:]) * centre[..., 2:]
-    return torch.cat([tangent, xyz[..., 2:] - centre[..., 2:]], -1) / half
+    rotation, distance = looking_at(centre_xyz)
+    half, distance = (cube_mm / 2)[:, None, None], distance[:, None, None]
+    xy, z = (xyz @ rotation.mT).split((2, 1), -1)
+    return torch.cat([xy / z * distance, z - distance], -1) / half
 
 
 def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
     """The inverse. uvdn: (B,J,3); centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) [mm] camera optical frame."""
-    centre, offset = centre_xyz[:, None], uvdn * (cube_mm / 2)[:, None, None]
-    z = offset[..., 2:] + centre[..., 2:]
-    return torch.cat([(centre[..., :2] + offset[..., :2]) / centre[..., 2:] * z, z], -1)
+    rotation, distance = looking_at(centre_xyz)
+    distance, (offset, z) = distance[:, None, None], (uvdn * (cube_mm / 2)[:, None, None]).split((2, 1), -1)
+    z = z + distance
+    return torch.cat([offset / distance * z, z], -1) @ rotation
 
 
 def _close_padded(padded):

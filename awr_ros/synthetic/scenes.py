@@ -15,12 +15,12 @@ from awr_ros.camera import Intrinsics
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import TrueHand
 from awr_ros.synthetic.draws import Draws
+from awr_ros.synthetic.frame_sensor import FrameSensor
 from awr_ros.synthetic.furniture import random_piece, random_thing
 from awr_ros.synthetic.hand import ARM_SPACING, FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.people import FOREARM_MM, HAND_MM, TORSO, UPPER_ARM_MM, Arm, LostHead, Person, Sleeve
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
-from awr_ros.synthetic.sensor import DRAWS, spoil
 from awr_ros.synthetic.solids import Box, Ellipsoid, Plane, Rays
 
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
@@ -144,7 +144,7 @@ class SceneSource:
         """
         layout = self._layout(num_hands, arms)
         depth, hands, visible = self._render(layout, layout.groups)
-        seen, kind = self._sense([depth] * frames)
+        seen, kind = self._sense([depth] * frames, layout.intrinsics.fx)
         return _scene(layout, layout.groups, tuple(seen), hands, visible, kind)
 
     @torch.no_grad()
@@ -162,7 +162,7 @@ class SceneSource:
             groups = [motion.of(group, i, group.pivot) if motion else group for group, motion in zip(layout.groups, own)]
             moments.append([camera.of(group, i, torch.zeros(3)) for group in groups] if camera else groups)
         rendered = [self._render(layout, groups) for groups in moments]
-        seen, kind = self._sense([depth for depth, _, _ in rendered])
+        seen, kind = self._sense([depth for depth, _, _ in rendered], layout.intrinsics.fx)
         return tuple(_scene(layout, groups, (frame,), hands, visible, kind)
                      for groups, frame, (_, hands, visible) in zip(moments, seen, rendered))
 
@@ -452,23 +452,13 @@ class SceneSource:
 
     # The sensor
 
-    def _sense(self, depths: Sequence[torch.Tensor]) -> tuple[list, str]:
-        """Return what one sensor makes of perfect depths, a list of (H,W) uint16 [mm], and the kind of camera it is of.
+    def _sense(self, depths: Sequence[torch.Tensor], focal_px: float) -> tuple[list, str]:
+        """Return what one camera makes of perfect depths, a list of (H,W) uint16 [mm], and its kind.
 
-        It is the sensor of the training crops, at the resolution of the camera. What it loses in blobs and its slow noise
-        stay, all other noise is new in every frame. depths: (H,W) [mm] each, inf where nothing is.
+        depths: (H,W) [mm] each, inf where nothing is; focal_px: of the camera.
         """
-        half, shape = FAR_MM / 0.98, depths[0].shape
-        draws = torch.rand(DRAWS, 1, 1, 1, 1, generator=self.generator)
-        noise = {kind: _noise(kind, shape, self.generator) for kind in ('white', 'aside', 'fine', 'coarse')}
-        seen = []
-        for depth in depths:
-            image, distance = (depth / half).clamp(max=1)[None, None], depth.clamp(max=FAR_MM)[None, None]
-            spoilt = spoil(image, distance, torch.tensor([2 * half]), draws, **noise)[0, 0]
-            seen.append(np.where(spoilt.numpy() < 0.99, np.rint((spoilt * half).clamp_min(0).numpy()), 0).astype(np.uint16))
-            if len(depths) > 1:         # who looks once needs no more
-                noise.update({kind: _noise(kind, shape, self._later) for kind in ('white', 'aside', 'fine')})
-        return seen, ANY_KIND
+        sensor = FrameSensor(tuple(depths[0].shape), focal_px, FAR_MM, self.generator, self._later)
+        return [sensor.measure(depth) for depth in depths], sensor.kind
 
 
 def _scene(layout, groups, frames, hands, visible, kind):
@@ -494,15 +484,6 @@ class _Motion:
         amount = math.sin(self.phase + self.rate * frame) - math.sin(self.phase)
         rotation = _small_rotation(amount * self.turn)
         return group.moved(rotation, pivot - rotation @ pivot + amount * self.shift)
-
-
-def _noise(kind, shape, generator):
-    """(1,1,H,W) float, about standard normal: what NoiseBank is to crops, for one frame of any size."""
-    cells = {'fine': 2, 'coarse': 8}.get(kind, 1)
-    image = torch.randn(1, 1, *(-(-side // cells) for side in shape), generator=generator)
-    if cells > 1:
-        image = torch.nn.functional.interpolate(image, scale_factor=cells, mode='nearest' if kind == 'fine' else 'bilinear')
-    return image[..., :shape[0], :shape[1]]
 
 
 def _small_rotation(turn):

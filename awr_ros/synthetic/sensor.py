@@ -9,6 +9,8 @@ import torch.nn.functional as nn_f
 from awr_ros.synthetic.render import CHUNK, fused, pad_by_one, window3
 
 DRAWS = 20                  # uniform numbers that describe one sensor
+KIND_DRAW = 2               # which of them says what kind it is, and between which values
+KINDS = {'any': (0.0, 1.0), 'structured light': (0.25, 0.75), 'time of flight': (0.75, 1.0)}
 EDGE_MM = 12.               # a larger jump around a pixel makes it one of an edge
 
 
@@ -42,23 +44,31 @@ class NoiseBank:
         self.used = 0
 
 
-def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False):
-    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; the rest as `spoil`."""
+def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'):
+    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `spoil`."""
     spoilt = []
     for chunk in zip(*(values.split(CHUNK) for values in (depth, depth_mm, cube_mm))):
         batch = len(chunk[0])
-        draws = torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device)
-        spoilt.append(spoil(*chunk, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')), compiled))
+        draws = of_kind(torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind)
+        spoilt.append(spoil(*chunk, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')), compiled, bridges))
     return torch.cat(spoilt)
 
 
-def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False):
+def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
+    """Make sensors be of one kind. draws: (DRAWS,...) uniform in [0,1), changed in place and returned; kind: of KINDS."""
+    low, high = KINDS[kind]
+    draws[KIND_DRAW] = low + (high - low) * draws[KIND_DRAW]
+    return draws
+
+
+def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False):
     """Spoil a batch of crops, each by a sensor of its own.
 
     depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or (B,1,S,S) of every pixel;
     cube_mm: (B,);
     draws: (DRAWS,B,1,1,1) uniform in [0,1), which decide what each sensor does; the rest: noise images (B,1,S,S), see
-    NoiseBank. compiled: fuse what is done to all crops with torch.compile. Returns (B,1,S,S) uvdn.
+    NoiseBank. compiled: fuse what is done to all crops with torch.compile; bridges: time of flight fills the gaps between
+    neighbouring fingers. Returns (B,1,S,S) uvdn.
     """
     draw = iter(draws.unbind(0))
     half = (cube_mm / 2).view(-1, 1, 1, 1)
@@ -79,6 +89,7 @@ def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=
     thin = (0.25 + 0.35 * next(draw)) * chance(0.25)
     blobs, specks = below(1.4 + 1.2 * next(draw), 0.2), below(2.2 + 1.5 * next(draw), 0.4)
     left, shadow = chance(0.5), (kind > 0.25) & (kind < 0.75) & chance(0.7)
+    filled = next(draw)                                                     # > 0.4: gaps are filled, the more the higher
 
     # What only some sensors do is done to their crops alone.
     depth = fused(_jitter, compiled)(depth, white, aside, reach)
@@ -88,6 +99,9 @@ def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=
     if len(stereo):
         grown, edge = fused(_grow, compiled, dynamic=True)(depth[stereo], padded[stereo], half[stereo], swells[stereo])
         depth[stereo] = fused(_blur, compiled, dynamic=True)(grown, nn_f.pad(grown, (1, 1, 1, 1)), edge)
+    if len(flight) and bridges:
+        depth[flight] = _bridge(depth[flight], half[flight], coarse[flight], filled[flight])
+        padded[flight] = pad_by_one(depth[flight])
     if len(flight):
         depth[flight] = fused(_flight, compiled, dynamic=True)(depth[flight], padded[flight], half[flight], aside[flight],
                                                                fine[flight], flying[flight])
@@ -136,6 +150,18 @@ def _flight(depth, padded, half, aside, fine, flying):
     nearest, farthest = window3(padded, torch.minimum), window3(padded, torch.maximum)
     mixed = torch.lerp(nearest, farthest.clamp(max=0.98), (0.5 + 0.35 * aside.float()).clamp(0, 1))
     return torch.where(((farthest - nearest) * half > EDGE_MM) & (fine > flying), mixed, depth)
+
+
+def _bridge(depth, half, coarse, filled):
+    """Gaps of up to five pixels between near surfaces fill with a mixture of near and far, where `filled` > 0.4."""
+    near = depth
+    for _ in range(2):
+        near = window3(pad_by_one(near), torch.minimum)
+    for _ in range(2):
+        near = window3(pad_by_one(near), torch.maximum)
+    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(0, 0.95)   # of the near surface in the mixture
+    gap = ((depth - near) * half > EDGE_MM) & (near < 0.9) & (filled > 0.4) & (share > 0.15)
+    return torch.where(gap, torch.lerp(depth.clamp(max=0.98).minimum(near + 60 / half), near, share), depth)
 
 
 def _measure(depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse):

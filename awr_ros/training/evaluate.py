@@ -1,4 +1,6 @@
 """Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that training never uses."""
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -51,9 +53,13 @@ def evaluate_crops(network, crops, sheet=None):
     """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
     centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}."""
     hand_scores = {}
-    for kind, config, count in (('turned as when followed', CropConfig(aligned=1.0, far_off=0.0), crops),
+    turned = CropConfig(aligned=1.0, far_off=0.0)
+    for kind, config, count in (('turned as when followed', turned, crops),
                                 ('as at first sight', CropConfig(aligned=0.0), crops // 4),
-                                ('turned, nothing beside the hand', CropConfig(aligned=1.0, far_off=0.0, clutter=False), crops // 4)):
+                                ('turned, nothing beside the hand', replace(turned, clutter=False), crops // 4),
+                                ('turned, stereo by block matching', replace(turned, stereo=1.0), crops // 4),
+                                ('turned, structured light', replace(turned, sensor='structured light'), crops // 4),
+                                ('turned, time of flight', replace(turned, sensor='time of flight', bridges=True), crops // 4)):
         figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
         print_crops(kind, *figures[:5], getattr(network.config, 'start', ()) or START_OF_CLOSENESS)
         hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()

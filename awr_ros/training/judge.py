@@ -11,7 +11,7 @@ from awr_ros.estimator import HandPoseEstimator
 from awr_ros.judge import Judge
 from awr_ros.network import CompactNetwork, save_checkpoint
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.logistic import fit_logistic
@@ -59,8 +59,8 @@ def _read_both_ways(network, count, seed):
     the joints of the former are (count,J) [mm]."""
     keep_memory()
     config = network.config
-    source = CropSource(seed, CropConfig(config.crop_size, config.cube_mm, no_hand=0.0, aligned=float(config.aligned),
-                                         far_off=0.0))
+    source = CropSource(seed, replace(TRAINING, size=config.crop_size, cube_mm=config.cube_mm, no_hand=0.0, cut=0.0,
+                                      aligned=float(config.aligned), far_off=0.0))
     network = network.to(memory_format=torch.channels_last)
 
     def read(depth):

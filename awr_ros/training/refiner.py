@@ -11,13 +11,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import vote, without_strays
 from awr_ros.refiner import claims
-from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.negatives import render_negatives
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import load_compact, load_skins
 
-HIDDEN = 256
+HIDDEN = 128
 REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
 HELD_OUT = 0.02                     # share of the crops that only the figures are of
 BATCH_READ = 64                     # crops rendered and read at once
@@ -86,7 +86,7 @@ class _Readings(IterableDataset):
             torch.set_num_threads(1)
             keep_memory()
         config, network = self.network.config, self.network.to(memory_format=torch.channels_last)
-        wanted = CropConfig(config.crop_size, config.cube_mm)
+        wanted = replace(TRAINING, size=config.crop_size, cube_mm=config.cube_mm)
         source = CropSource(self.seed * 64 + (info.id if info else 0), wanted if config.aligned else replace(wanted, aligned=0.0),
                             load_skins(self.skin), self.negatives, compiled=self.compiled)
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from awr_ros.crop import BACKGROUND, crop_as_authors, crop_hand
+from awr_ros.crop import BACKGROUND, crop_along_axes, crop_as_authors
 
 KINDS = ('none', 'translate', 'scale', 'rotate')
 
@@ -38,7 +38,7 @@ class CropSamples(Dataset):
 
     def crop(self, index, shift_mm=0.0, factor=1.0):
         """The frame's Crop, its centre moved [mm] and its cube scaled."""
-        cut = crop_as_authors if self.config.authors_crop else crop_hand
+        cut = crop_as_authors if self.config.authors_crop else crop_along_axes
         return cut(self.frames.depth_mm(index), self.frames.conventions.intrinsics, self.frames.centres_xyz[index] + shift_mm,
                    self.frames.cubes_mm[index] * factor, self.config.crop_size)
 

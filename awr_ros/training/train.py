@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
 from awr_ros.skeleton import JOINT_NAMES
-from awr_ros.synthetic.crops import CropBatch, CropSource
+from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
@@ -20,6 +20,7 @@ from awr_ros.training.sheet import crop_sheet
 
 NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
+FOREARM_MM = 240.0          # longer than a crop shows of a hand's own arm: arms without a hand are shown too
 
 
 class RenderedCrops(IterableDataset):
@@ -35,7 +36,7 @@ class RenderedCrops(IterableDataset):
             keep_memory()
         config = self.config
         seed = (config.seed * 1_000_003 + self.start * 4096 + self.rank * 64 + (info.id if info else 0)) % (2 ** 62)
-        source = CropSource(seed, skins=load_skins(config.skin), negatives=self.negatives, device=self.device,
+        source = CropSource(seed, TRAINING, skins=load_skins(config.skin), negatives=self.negatives, device=self.device,
                             compiled=config.compiled)
         while True:                     # rendering is fastest in batches of 64, learning not
             drawn = source.draw(-(-64 // config.batch) * config.batch)
@@ -46,9 +47,9 @@ def load_skins(path):
     """The hands to draw from: the procedural one, and a GLB file's where one is given."""
     from awr_ros.synthetic.hand import procedural_skin
     if not path:
-        return [procedural_skin(2.5)]
+        return [procedural_skin(2.5, FOREARM_MM)]
     from awr_ros.training.glb_skin import read_glb_skin
-    return [procedural_skin(2.5), read_glb_skin(path, 2.5)]
+    return [procedural_skin(2.5, FOREARM_MM), read_glb_skin(path, 2.5)]
 
 
 def train(folder, config: TrainConfig):
@@ -68,7 +69,7 @@ def train(folder, config: TrainConfig):
     negatives = other_things(folder, config, run.network.config, rank)
     if rank == 0:
         (folder / 'config.json').write_text(json.dumps(asdict(config), indent=1))
-        validation = CropSource(VALIDATION_SEED, skins=load_skins(config.skin))
+        validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
         validation = [validation.draw(128) for _ in range(config.validation // 128)]
     crops = RenderedCrops(config, run.seen, negatives, rank, 'cpu' if config.workers else device)
     crops = iter(DataLoader(crops, batch_size=None, num_workers=config.workers, prefetch_factor=4 if config.workers else None))
