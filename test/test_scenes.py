@@ -8,9 +8,11 @@ import awr_ros.training.evaluate_scenes as evaluation
 from awr_ros.estimator import HandPose
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
+from awr_ros.synthetic.frame_sensor import KIND_SHARES
 from awr_ros.synthetic.people import LostHead
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
+from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_reliability
 from awr_ros.training.evaluate_scenes import SceneFigures, reliability
 from awr_ros.training.negatives import CLEAR_MM, cached_negatives, render_negatives
@@ -56,10 +58,13 @@ def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     """Where hardly a joint of a hand lies close behind what the camera sees, something hides the hand. (One that points at
     the camera hides its own.)"""
     source, hidden = SceneSource(6, COARSE), []
-    for scene in (source.draw(2) for _ in range(60)):
-        for hand, visible in zip(scene.hands, scene.visible):
-            u, v, d = hand.joints_uvd[((hand.joints_uvd[:, :2] > 1) & (hand.joints_uvd[:, :2] < (318, 238))).all(1)].T
-            seen = scene.depth_mm[np.rint(v).astype(int), np.rint(u).astype(int)]
+    for layout in (source._layout(2, None) for _ in range(60)):
+        depth, hands, shares = source._render(layout, layout.groups)        # as no camera spoils it
+        depth = np.nan_to_num(depth.numpy(), posinf=0)
+        width, height = layout.intrinsics.width - 2, layout.intrinsics.height - 2
+        for hand, visible in zip(hands, shares):
+            u, v, d = hand.joints_uvd[((hand.joints_uvd[:, :2] > 1) & (hand.joints_uvd[:, :2] < (width, height))).all(1)].T
+            seen = depth[np.rint(v).astype(int), np.rint(u).astype(int)]
             if (seen > 0).sum() > 15 and np.ptp(d) < 90 and np.mean(d[seen > 0] - seen[seen > 0] < 45) < 0.2:
                 hidden.append(visible)
     assert hidden and max(hidden) < 0.5
@@ -119,7 +124,7 @@ def test_hands_reach_from_near_to_far_and_cameras_from_narrow_to_wide():
     assert len(z) > 60 and 195 < min(z) < 300 and 1400 < max(z) < 1805
     focal = [scene.intrinsics.fx / scene.intrinsics.width for scene in scenes]
     assert min(focal) < 0.4 and max(focal) > 0.9                    # up to about 60 degrees off the axis
-    assert {scene.kind for scene in scenes} == {'any'}
+    assert {scene.kind for scene in scenes} == set(KIND_SHARES)
 
 
 def test_a_forearm_leads_from_the_hand_into_its_arm():
@@ -146,6 +151,52 @@ def test_further_frames_change_the_noise_and_no_scene():
         both = (later > 0) & (second.depth_mm > 0)
         apart = np.abs(later[both].astype(int) - second.depth_mm[both])
         assert apart.any() and np.median(apart) < 15
+
+
+def test_a_sequence_moves_a_scene_a_little_from_frame_to_frame():
+    source, moved = SceneSource(12, COARSE), []
+    for _ in range(6):
+        sequence = source.sequence(1, frames=6)
+        assert len(sequence) == 6 and all(len(scene.frames) == 1 for scene in sequence)
+        assert len({scene.kind for scene in sequence}) == len({scene.intrinsics for scene in sequence}) == 1
+        if sequence[0].hands:
+            palms = np.array([palm_centre(scene.hands[0].joints_xyz) for scene in sequence])
+            moved.append(np.linalg.norm(np.diff(palms, axis=0), axis=1))
+            bones = [np.linalg.norm(np.diff(scene.hands[0].joints_xyz, axis=0), axis=1) for scene in sequence]
+            np.testing.assert_allclose(bones, np.tile(bones[0], (6, 1)), rtol=1e-3)         # rigidly
+    moved = np.concatenate(moved)
+    assert moved.max() < 80 and np.median(moved) > 0.5
+
+
+def test_truth_follows_a_sequence():
+    """The palms of visible hands lie under what the camera sees in every frame, as the arm and the camera move."""
+    source, before = SceneSource(13, COARSE), []
+    for sequence in (source.sequence(1, frames=5) for _ in range(8)):
+        for scene in sequence[1:]:
+            for hand, visible in zip(scene.hands, scene.visible):
+                u, v, z = scene.intrinsics.xyz_to_uvd(palm_centre(hand.joints_xyz).astype(np.float64))
+                if visible > 0.8 and (seen := scene.depth_mm[int(round(v)), int(round(u))]):
+                    before.append(z - seen)
+    assert len(before) > 12 and np.mean((np.array(before) > -15) & (np.array(before) < 90)) > 0.85
+
+
+def test_wrists_whose_hands_are_out_of_the_image_stay_out_of_it():
+    class Watched(SceneSource):
+        def _render(self, layout, groups):
+            stumps = [group.stump for group in groups if group.stump is not None]
+            seen.extend(layout.sees(torch.stack(stumps)).tolist() if stumps else [])
+            return super()._render(layout, groups)
+    seen, source = [], Watched(14, COARSE)
+    assert not any(scene.hands for _ in range(8) for scene in source.sequence(0, frames=4, arms=2))
+    assert len(seen) > 40 and not any(seen)
+
+
+def test_hands_that_leave_the_image_stay_true_but_are_not_visible():
+    source = SceneSource(15, COARSE)
+    layout = source._layout(1, 0)
+    away = [group.moved(torch.eye(3), torch.tensor([9000., 0., 0.])) for group in layout.groups]
+    _, (hand,), (visible,) = source._render(layout, away)
+    assert hand.joints_xyz[:, 0].min() > 5000 and visible == 0
 
 
 def test_left_hands_are_mirrored_right_ones(scenes):
@@ -212,9 +263,9 @@ def sources(monkeypatch):
 
 
 def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, capsys):
-    figures = evaluation.scene_figures(Oracle(sources), 20, seed=3)
+    figures = evaluation.scene_figures(Oracle(sources), 20, seed=3, config=TrackerConfig(max_depth_mm=2000))
     assert len(figures.errors) > 5 and np.max(figures.errors) == 0
-    assert np.mean(figures.found) > 0.8 and all(figures.side_right)
+    assert np.mean(figures.found) > 0.6 and all(figures.side_right)         # as far as the finder finds them
     assert figures.false_in_empty and not any(figures.false_in_empty) and not any(figures.false_beside)
     evaluation.print_scenes(figures)
     assert 'joints mean  0.00 mm' in capsys.readouterr().out

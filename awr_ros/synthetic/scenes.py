@@ -41,7 +41,7 @@ class Scene:
     """What a camera sees that stands still before a still scene, and what is true in it."""
     frames: tuple               # of (H,W) uint16 [mm], 0 invalid: one sensor's, nothing moves
     intrinsics: Intrinsics
-    hands: tuple                # of TrueHand, all with their palms in the image
+    hands: tuple                # of TrueHand, with their palms in the image; in sequences also those that left it
     visible: tuple              # for each of them the share of its surface towards the camera, up to the wrist, that nothing hides
     objects: bool               # things stand about or are held
     kind: str = ANY_KIND        # of camera
@@ -76,15 +76,16 @@ class _Group:
     limbs: list = field(default_factory=list)               # of (n,3) tensors [mm]
     hand: _PosedHand | None = None
     pivot: torch.Tensor | None = None                       # (3,) [mm] it turns about this; None: it stands still
+    stump: torch.Tensor | None = None                       # (3,) [mm] a wrist without a hand, which nobody must see
 
     def add_arm(self, arm, draws, forearm=True):
         self.solids += arm.solids(draws, forearm)
         self.limbs.append(arm.axis())
-        self.pivot = arm.shoulder
 
     def moved(self, rotation, shift):
         return _Group([solid.moved(rotation, shift) for solid in self.solids], [limb @ rotation.t() + shift for limb in self.limbs],
-                      self.hand and self.hand.moved(rotation, shift), self.pivot)
+                      self.hand and self.hand.moved(rotation, shift), self.pivot,
+                      None if self.stump is None else rotation @ self.stump + shift)
 
 
 @dataclass
@@ -151,39 +152,50 @@ class SceneSource:
     def sequence(self, num_hands: int | None = None, frames: int = 15, arms: int | None = None) -> tuple[Scene, ...]:
         """Return one scene as a sequence at 30 Hz, a Scene of one frame each: the camera or the arms move, the noise is new.
 
-        Arguments as `draw`. Hands stay as they are, but may leave the image; then they are no longer among the frame's hands.
+        Arguments as `draw`. Hands keep their postures. All are among every frame's, but none of one whose palm has left the
+        image is visible.
         """
-        layout, draws = self._layout(num_hands, arms), self.draws
-        camera = _Motion.random(draws, 40, 0.10) if draws.chance(0.6) else None
-        own = [_Motion.random(draws, 60, 0.25) if group.pivot is not None and (camera is None or draws.chance(0.5)) else None
-               for group in layout.groups]
-        moments = []
-        for i in range(frames):
-            groups = [motion.of(group, i, group.pivot) if motion else group for group, motion in zip(layout.groups, own)]
-            moments.append([camera.of(group, i, torch.zeros(3)) for group in groups] if camera else groups)
+        layout = self._layout(num_hands, arms)
+        for most in (1.0, 0.5, 0.25, 0.1):
+            moments = self._moments(layout, frames, most)
+            if not any(layout.sees(group.stump[None])[0] for groups in moments for group in groups if group.stump is not None):
+                break
         rendered = [self._render(layout, groups) for groups in moments]
         seen, kind = self._sense([depth for depth, _, _ in rendered], layout.intrinsics.fx)
         return tuple(_scene(layout, groups, (frame,), hands, visible, kind)
                      for groups, frame, (_, hands, visible) in zip(moments, seen, rendered))
 
+    def _moments(self, layout, frames, most):
+        """The groups of every frame, moved by `most` of what cameras and arms move."""
+        draws = self.draws
+        camera = _Motion.random(draws, most * 40, most * 0.10) if draws.chance(0.6) else None
+        own = [_Motion.random(draws, most * 60, most * 0.25)
+               if group.pivot is not None and (camera is None or draws.chance(0.5)) else None for group in layout.groups]
+        moments = []
+        for i in range(frames):
+            groups = [motion.of(group, i, group.pivot) if motion else group for group, motion in zip(layout.groups, own)]
+            moments.append([camera.of(group, i, torch.zeros(3)) for group in groups] if camera else groups)
+        return moments
+
     def _render(self, layout, groups):
-        """Perfect depth (H,W) [mm], inf where nothing is, hands whose palms are in the image, what of them is visible."""
+        """Perfect depth (H,W) [mm], inf where nothing is, hands, and what of them is visible, 0 without the palm."""
         k = layout.intrinsics
         rays = Rays(k)
         depth = rays.empty()
         for group in groups:
             for solid in group.solids:
                 solid.draw(depth, rays)
-        shown = []
+        skins, hands = [], []
         for hand in (group.hand for group in groups if group.hand):
             skin = splat_image(hand.skin, k, SKIN_MM)
             depth = torch.minimum(depth, skin)
             depth = torch.minimum(depth, splat_image(hand.forearm, k, SKIN_MM * ARM_SPACING))
-            if layout.sees(hand.palm[None])[0]:
-                joints = hand.joints.numpy()
-                shown.append((skin, TrueHand(hand.side, joints, k.xyz_to_uvd(joints).astype(np.float32))))
-        visible = tuple(float((depth[skin < torch.inf] == skin[skin < torch.inf]).float().mean()) for skin, _ in shown)
-        return depth, tuple(hand for _, hand in shown), visible
+            joints = hand.joints.numpy()
+            skins.append(skin if layout.sees(hand.palm[None])[0] else None)
+            hands.append(TrueHand(hand.side, joints, k.xyz_to_uvd(joints).astype(np.float32)))
+        visible = tuple(0.0 if skin is None else float((depth[skin < torch.inf] == skin[skin < torch.inf]).float().mean())
+                        for skin in skins)
+        return depth, tuple(hands), visible
 
     # What a scene is made of
 
@@ -291,7 +303,7 @@ class SceneSource:
             elbow = wrist + FOREARM_MM * towards
             shoulder = person.shoulder(side) if person else self._shoulder(layout, side, elbow, wrist, hand.palm)
             sleeve = person.sleeve if person else Sleeve.random(draws)
-            group = _Group(hand=hand)
+            group = _Group(hand=hand, pivot=shoulder)
             group.add_arm(Arm(shoulder, elbow, wrist, sleeve, thickness), draws, forearm=False)
             layout.groups.append(group)
             used.append(side)
@@ -381,13 +393,13 @@ class SceneSource:
         down = torch.nn.functional.normalize(person.upright[:, 1] + 0.15 * draws.normal(3), dim=0)
         elbow = shoulder + UPPER_ARM_MM * down
         wrist = elbow + FOREARM_MM * torch.nn.functional.normalize(down - 0.3 * draws.uniform() * person.upright[:, 2], dim=0)
-        arm = Arm(shoulder, elbow, wrist, person.sleeve, person.size)
+        arm, stump = Arm(shoulder, elbow, wrist, person.sleeve, person.size), wrist
         if draws.chance(0.6) or layout.sees(wrist[None], 0.02)[0]:
             x, y, z = ((TORSO[1][i] + draws.uniform(-0.6, 0.6) * TORSO[0][i]) for i in range(3))
             wrist = person.at((x, y + 60, z)) if draws.chance(0.75) else person.at((170., 420., 20.), side == 'left')
-            arm = person.arm(side, wrist, draws)
+            arm, stump = person.arm(side, wrist, draws), None       # which stays where it is tucked in
         if not layout.hides_palms(arm.axis(), 50):
-            group = _Group()
+            group = _Group(stump=stump)
             group.add_arm(arm, draws)
             layout.groups.append(group)
 
@@ -404,7 +416,7 @@ class SceneSource:
             arm = Arm(elbow + UPPER_ARM_MM * draws.direction(), elbow, wrist, Sleeve.random(draws), 1 + 0.1 * float(draws.normal(1)))
             if not layout.sees(arm.axis()[3:]).any() or layout.hides_palms(arm.axis(), 50):
                 continue
-            group = _Group()
+            group = _Group(stump=None if hidden else wrist)
             if hidden:
                 extent = torch.tensor([draws.uniform(75, 200) for _ in range(3)])
                 cover = (Box if draws.chance(0.7) else Ellipsoid)(wrist + 60 * towards, extent, random_rotations(1, self.generator, 'cpu')[0])
@@ -412,6 +424,7 @@ class SceneSource:
                     continue
                 group.solids.append(cover)
             shoulder = self._shoulder(layout, draws.choice(('left', 'right')), elbow, wrist)
+            group.pivot = shoulder
             group.add_arm(Arm(shoulder, elbow, wrist, arm.sleeve, arm.thickness), draws)
             if not layout.hides_palms(group.limbs[0], 60):
                 layout.groups.append(group)
