@@ -41,6 +41,8 @@ def main(argv=None):
     evaluate.add_argument('--crops', type=int, default=4096, help='rendered crops (default: %(default)s)')
     evaluate.add_argument('--scenes', type=int, default=1000, help='whole frames: centre given, finder, side, false hands '
                           '(default: %(default)s)')
+    evaluate.add_argument('--sequences', type=int, default=80, help='of a moving camera or arms, half of them without a hand: '
+                          'false hands, hands found, by kind of camera and distance (default: %(default)s)')
     evaluate.add_argument('--seconds', type=float, default=20.0, help='of the synthetic camera: jitter, lost hands '
                           '(default: %(default)s)')
     evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
@@ -49,6 +51,8 @@ def main(argv=None):
     for name in ('score_threshold', 'beside_threshold'):
         tracker.add_argument(f"--{name.replace('_', '-')}", type=float, metavar='X', default=getattr(TrackerConfig, name),
                              help='default: %(default)s')
+    tracker.add_argument('--max-depth', type=float, metavar='MM', default=TrackerConfig.max_depth_mm, help='hands are looked for to '
+                         'here (default: %(default)s)')
     extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)
     render = verbs.add_parser('render', help='a picture of training crops, or a bag of the synthetic camera, with true joints')
@@ -161,8 +165,9 @@ def _evaluate(arguments):
         raise ValueError('files of predictions need --dataset')
     from awr_ros.training.evaluate import evaluate
     config = TrackerConfig(finder_weights=arguments.finder_weights, score_threshold=arguments.score_threshold,
-                           beside_threshold=arguments.beside_threshold)
-    evaluate(arguments.weights, arguments.crops, arguments.scenes, arguments.seconds, arguments.sheet, arguments.plots, config)
+                           beside_threshold=arguments.beside_threshold, max_depth_mm=arguments.max_depth)
+    evaluate(arguments.weights, arguments.crops, arguments.scenes, arguments.seconds, arguments.sheet, arguments.plots, config,
+             arguments.sequences)
 
 
 def _render(arguments):

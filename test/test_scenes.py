@@ -228,7 +228,10 @@ class Oracle:
     def __init__(self, sources, wrong_side=False, ghost=False):
         self.sources, self.wrong_side, self.ghost = sources, wrong_side, ghost
 
-    def estimate_batch(self, _depth, _intrinsics, requests):
+    def estimate_batch(self, depth, _intrinsics, requests):
+        for scene in getattr(self.sources[-1], 'frames', ()):           # of a sequence
+            if scene.depth_mm is depth:
+                self.sources[-1].scene = scene
         return [self._pose(request) for request in requests]
 
     def estimate(self, _depth, _intrinsics, centre_xyz, side):
@@ -258,6 +261,10 @@ def sources(monkeypatch):
         def draw(self, frames):
             self.scene = super().draw(frames=frames)
             return self.scene
+
+        def sequence(self, num_hands, frames, arms=None):
+            self.frames = super().sequence(num_hands, 7, arms)
+            return self.frames
     monkeypatch.setattr(evaluation, 'SceneSource', Recorded)
     return made
 
@@ -279,6 +286,23 @@ def test_scenes_without_hands_that_count_have_a_table_too(capsys):
 def test_wrong_sides_and_false_hands_are_counted(sources):
     figures = evaluation.scene_figures(Oracle(sources, wrong_side=True, ghost=True), 8, seed=3)
     assert not any(figures.side_right) and any(figures.false_in_empty)
+
+
+def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
+    figures = evaluation.sequence_figures(Oracle(sources), 10, seed=4, config=TrackerConfig(max_depth_mm=2000))
+    assert figures.sequences == 10 and figures.empty_sequences >= 5
+    assert len(figures.empty) + len(figures.beside) == 70 and not any(false for _, false in figures.empty + figures.beside)
+    assert all(right for _, _, found, right in figures.asked if found) and sum(found for _, _, found, _ in figures.asked) > 5
+    evaluation.print_sequences(figures)
+    printed = capsys.readouterr().out.splitlines()
+    assert 'asked for to 2 m' in printed[0] and len(printed) >= 4 and '0.0% of' in printed[-1]
+
+
+def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):
+    figures = evaluation.sequence_figures(Oracle(sources, wrong_side=True, ghost=True), 6, seed=4)
+    assert any(false for _, false in figures.empty) and not any(right for *_, right in figures.asked)
+    evaluation.print_sequences(evaluation.SequenceFigures())
+    assert capsys.readouterr().out.splitlines()[-1].split() == ['all', *'-----']
 
 
 def test_a_sheet_shows_as_many_scenes_as_asked_for(tmp_path):

@@ -13,7 +13,8 @@ from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
 from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_curves, draw_reliability
-from awr_ros.training.evaluate_scenes import print_scenes, print_sequence, reliability, scene_figures
+from awr_ros.training.evaluate_scenes import (print_scenes, print_sequence, print_sequences, reliability, scene_figures,
+                                              sequence_figures)
 from awr_ros.training.run import keep_memory
 from awr_ros.training.sheet import crop_sheet
 from awr_ros.training.train import VALIDATION_SEED
@@ -22,11 +23,11 @@ BATCH = 128
 DEFAULTS = TrackerConfig()
 
 
-def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS):
+def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS, sequences=0):
     """Print the tables of a checkpoint.
 
-    weights: path or None for the package's; crops, scenes: how many to render; seconds: of the synthetic camera; sheet: PNG of
-    the worst crops; plots: folder for the curves of the scenes and the reliability of the scores; tracker: the
+    weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds: of the synthetic camera;
+    sheet: PNG of the worst crops; plots: folder for the curves of the scenes and the reliability of the scores; tracker: the
     TrackerConfig that scenes and camera are looked at with. All hands are the procedural one.
     """
     keep_memory()
@@ -44,6 +45,8 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, trac
             paths = draw_curves(plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES)
             draw_reliability(plots / 'scores.png', {**hand_scores, **reliability(figures)})
             print('wrote', *paths, plots / 'scores.png')
+    if sequences:
+        print_sequences(sequence_figures(estimator, sequences, config=tracker))
     if seconds:
         print_sequence(estimator, seconds, tracker)
 

@@ -1,15 +1,22 @@
 """Errors of the whole tracker on whole rendered frames: hands given and found, sides, false hands; jitter over time."""
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from awr_ros.camera import Intrinsics
+from awr_ros.estimator import HandPoseEstimator
 from awr_ros.skeleton import PALM, TIPS, palm_centre
-from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.synthetic.camera import SyntheticCamera, TrueHand
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 
 SCENES_SEED = 1_500_000_001         # training draws scenes from others (negatives.py)
+SEQUENCES_SEED = 1_600_000_009
+SEQUENCE_FRAMES = 15
+SETTLED = 5                         # hands are asked for from this frame on: between searches beside a hand there are so many
+DISTANCES_MM = ((0.0, 1000.0), (1000.0, 1800.0))
 LOOKS = 6                           # frames of every scene: one more than there are between searches beside a hand
 FOUND_MM = 60.0                     # a palm nearer than this to the truth is that hand
 CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
@@ -42,7 +49,7 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
             matched = match(hands, scene.hands)
             false |= len(hands) > sum(hand is not None for hand in matched)
         for truth, visible, hand in zip(scene.hands, scene.visible, matched):
-            if visible < VISIBLE or not in_image(truth.joints_uvd[list(PALM)], scene.intrinsics):
+            if not is_asked(truth, visible, scene.intrinsics, config):
                 continue
             figures.found.append(hand is not None)
             if hand is not None:
@@ -55,6 +62,64 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
                 figures.objects.append(scene.objects)
         (figures.false_beside if scene.hands else figures.false_in_empty).append(false)
     return figures
+
+
+@dataclass
+class SequenceFigures:
+    """What was counted over the frames of sequences."""
+    empty: list = field(default_factory=list)           # (kind of camera, false hands) of each frame without any hand
+    beside: list = field(default_factory=list)          # (kind of camera, false hands) of each frame with hands
+    asked: list = field(default_factory=list)           # (kind, distance [mm], found, side right) of each visible hand in a frame
+    empty_sequences: int = 0
+    sequences: int = 0
+    max_depth_mm: float = TrackerConfig.max_depth_mm    # hands beyond were not asked for
+
+
+def sequence_figures(estimator: HandPoseEstimator, count: int, seed: int = SEQUENCES_SEED, config: TrackerConfig = TrackerConfig(),
+                     progress: Callable = iter) -> SequenceFigures:
+    """Return what a fresh tracker does in each of `count` sequences of a moving camera or moving arms, new noise in every frame.
+
+    Every second one shows arms, but no hand. config: of the tracker; progress: wraps the range of sequences, as tqdm does.
+    """
+    source, figures = SceneSource(seed), SequenceFigures(max_depth_mm=config.max_depth_mm)
+    for i in progress(range(count)):
+        tracker, without = HandTracker(estimator, config), i % 2 == 0
+        sequence = (source.sequence(0, SEQUENCE_FRAMES, arms=1 + i // 2 % 2) if without
+                    else source.sequence(1 + i // 2 % 2, SEQUENCE_FRAMES))
+        empty = not any(scene.hands for scene in sequence)
+        for number, scene in enumerate(sequence):
+            hands = tracker.update(scene.depth_mm, scene.intrinsics, number / RATE)
+            matched = match(hands, scene.hands)
+            false = len(hands) - sum(hand is not None for hand in matched)
+            (figures.empty if empty else figures.beside).append((scene.kind, false))
+            for truth, visible, hand in zip(scene.hands, scene.visible, matched):
+                if number >= SETTLED and is_asked(truth, visible, scene.intrinsics, config):
+                    figures.asked.append((scene.kind, float(palm_centre(truth.joints_xyz)[2]), hand is not None,
+                                          hand is not None and hand.side == truth.side))
+        figures.sequences, figures.empty_sequences = figures.sequences + 1, figures.empty_sequences + empty
+    return figures
+
+
+def print_sequences(figures: SequenceFigures) -> None:
+    """Print the table of `sequence_figures`, by kind of camera and by distance."""
+    print(f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
+          f'{figures.sequences - figures.empty_sequences} with hands, asked for to {figures.max_depth_mm / 1000:g} m; shares of frames')
+    spans = [f'found {low / 1000:g}-{high / 1000:g} m' for low, high in DISTANCES_MM]
+    print(f'{"camera":18}' + ''.join(f'{name:>19}' for name in ('false, no hand', *spans, 'side right', 'false beside hands')))
+    kinds = sorted({kind for kind, *_ in (*figures.empty, *figures.beside)})
+    for name, chosen in (*((kind, (kind,)) for kind in kinds), ('all', kinds)):
+        asked = [entry[1:] for entry in figures.asked if entry[0] in chosen]
+        columns = [[false > 0 for kind, false in figures.empty if kind in chosen]]
+        columns += [[found for distance, found, _ in asked if low <= distance < high] for low, high in DISTANCES_MM]
+        columns.append([right for _, found, right in asked if found])
+        columns.append([false > 0 for kind, false in figures.beside if kind in chosen])
+        print(f'{name:18}' + ''.join(f'{f"{np.mean(flags):.1%} of {len(flags)}" if flags else "-":>19}' for flags in columns))
+
+
+def is_asked(truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig) -> bool:
+    """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image and not too far or near."""
+    return (visible >= VISIBLE and in_image(truth.joints_uvd[list(PALM)], intrinsics)
+            and config.min_depth_mm <= palm_centre(truth.joints_xyz)[2] <= config.max_depth_mm)
 
 
 def match(hands, truths):
