@@ -60,22 +60,24 @@ class HandPoseEstimator:
         """
         return cls(load_engine(weights, engine, device, num_threads))
 
-    def estimate(self, depth_mm, intrinsics, centre_xyz, side='right', passes=2):
-        """Pose of the hand at a given centre (the benchmarks' protocol).
+    def estimate(self, depth_mm, intrinsics, centre_xyz, side='right', passes=3):
+        """Pose of the hand at a given centre.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] near the palm's centre; passes: crops
-        after the first are centred on the palm that the one before found and turned as it lies. Returns HandPose, or None
-        when the cube around the centre is empty. Raises ValueError for a centre that is none in millimetres.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within some 40 mm of the
+        palm's centre; passes: crops after the first are centred on the palm that the one before found
+        and turned as it lies; of these the pose with the highest mean joint score counts. Returns
+        HandPose, or None when the cube around the centre is empty. Raises ValueError for a centre that
+        is none in millimetres.
         """
-        centre_xyz = checked_centre(centre_xyz)
-        pose = None
+        request = Request(checked_centre(centre_xyz), side)
+        poses = []
         for _ in range(passes):
-            request = Request(centre_xyz, side) if pose is None else pose.request()
-            better = self.estimate_batch(depth_mm, intrinsics, [request])[0]
-            if better is None:
+            pose = self.estimate_batch(depth_mm, intrinsics, [request])[0]
+            if pose is None:
                 break
-            pose = better
-        return pose
+            poses.append(pose)
+            request = pose.request()
+        return max(poses[1:] or poses, key=lambda pose: np.nanmean(pose.joint_scores), default=None)
 
     def estimate_batch(self, depth_mm, intrinsics, requests):
         """Poses of several hands of one frame in one pass of the network.

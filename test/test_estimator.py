@@ -13,6 +13,7 @@ from awr_ros.offset_field import encode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.tracker import HandTracker, TrackerConfig
 
 K = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 
@@ -132,16 +133,43 @@ def test_a_centre_in_metres_is_named(camera):
         HandPoseEstimator(TorchEngine(KnowingNetwork())).estimate(np.zeros((480, 640), np.float32), K, (0., 0.05, 0.45))
 
 
-def test_the_second_pass_looks_at_the_palm_the_first_one_found(camera):
+def test_later_passes_look_at_the_palm_that_was_found(camera):
     depth, hands = camera.frame(0.4)
     hand = hands[0]
     off, found = palm(hand) + [30, 20, -15], palm(hand)
-    network = KnowingNetwork([uvdn(depth, hand.joints_xyz, off)], [uvdn(depth, hand.joints_xyz, found)])
+    network = KnowingNetwork([uvdn(depth, hand.joints_xyz, off)], *[[uvdn(depth, hand.joints_xyz, found)]] * 2)
     pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off)
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
-    assert len(network.asked) == 2
+    assert len(network.asked) == 3
     expected = crop_hand(depth, K, found, 280.0, 128).depth
-    assert (network.asked[1][0, 0].numpy() == expected).mean() > 0.9 > (network.asked[0][0, 0].numpy() == expected).mean()
+    for asked in network.asked[1:]:
+        assert (asked[0, 0].numpy() == expected).mean() > 0.9 > (network.asked[0][0, 0].numpy() == expected).mean()
+
+
+@pytest.mark.parametrize('scores, chosen', [((0.9, 0.3, 0.6), 2), ((0.1, 0.5, 0.4), 1)])
+def test_of_the_centred_looks_the_surest_counts(camera, monkeypatch, scores, chosen):
+    poses = [HandPose(np.full((21, 3), 300. + i, np.float32), np.ones((21, 3)), np.full(21, score), 1.0, 'right', (0, 0, 1, 1))
+             for i, score in enumerate(scores)]
+    estimator, left = HandPoseEstimator(TorchEngine(KnowingNetwork())), list(poses)
+    monkeypatch.setattr(estimator, 'estimate_batch', lambda *_: [left.pop(0)])
+    assert estimator.estimate(None, K, (0., 0., 400.)) is poses[chosen]
+
+
+@pytest.mark.parametrize('direction', [(1, 0, 0), (0, -1, 0), (0, 0, 1), (-0.6, 0.6, -0.53)])
+def test_a_first_look_40_mm_off_is_as_good_as_one_that_is_not(camera, direction):
+    """With the network of the package: by the estimator, and by the tracker where others find the hands."""
+    estimator, errors = HandPoseEstimator.from_pretrained(device='cpu'), []
+    for i in range(4):
+        depth, hands = camera.frame(1.3 * i)
+        for hand in hands:
+            off = palm(hand) + 40 * np.array(direction)
+            tracker = HandTracker(estimator, TrackerConfig(max_hands=1, finder='external'))
+            tracked, = tracker.update(depth, K, 0.0, [off])
+            assert tracked.side == hand.side
+            for found in (estimator.estimate(depth, K, palm(hand), hand.side), estimator.estimate(depth, K, off, hand.side), tracked):
+                errors.append(np.linalg.norm(found.joints_xyz - hand.joints_xyz, axis=1).mean())
+    given, off, tracked = np.reshape(errors, (-1, 3)).mean(0)
+    assert given < 6 and off < 1.25 * given and tracked < 1.25 * given
 
 
 def test_misuse_of_the_estimator_is_named(camera):

@@ -283,22 +283,14 @@ class _Views:
 
     def facing_centre(self) -> '_Views':
         """The same before a camera turned so that its optical axis passes through the crops' centres."""
-        turn = _turn_to_axis(self.centre)
-        centre = torch.zeros_like(self.centre)
-        centre[:, 2] = self.centre.norm(dim=-1)
-        return _Views(turn @ self.points, self.joints @ turn.transpose(1, 2), centre, self.cube, self.hand)
+        turn, distance = looking_at(self.centre)
+        centre = torch.nn.functional.pad(distance[:, None], (2, 0))
+        return _Views(turn @ self.points, self.joints @ turn.mT, centre, self.cube, self.hand)
 
     def stretched(self, factor: torch.Tensor) -> '_Views':
         """The same by a camera whose focal length is wrong by a factor (B,1): x and y grow, z stays."""
         scale = torch.cat([factor, factor, torch.ones_like(factor)], -1)
         return _Views(self.points * scale[:, :, None], self.joints * scale[:, None], self.centre * scale, self.cube, self.hand)
-
-
-def _turn_to_axis(direction: torch.Tensor) -> torch.Tensor:
-    """(B,3,3) the smallest rotations that take directions (B,3) to the z axis."""
-    x, y, z = torch.nn.functional.normalize(direction, dim=-1).unbind(-1)
-    k = 1 / (1 + z)
-    return torch.stack([1 - k * x * x, -k * x * y, -x, -k * x * y, 1 - k * y * y, -y, x, y, z], -1).unflatten(-1, (3, 3))
 
 
 def _stereo_view(uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator) -> np.ndarray:
