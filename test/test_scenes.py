@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import awr_ros.training.evaluate_scenes as evaluation
+import awr_ros.training.negatives as negatives_module
 from awr_ros.estimator import HandPose
+from awr_ros.learned_finder import BELOW_SKIN_MM
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
 from awr_ros.synthetic.frame_sensor import KIND_SHARES
@@ -15,7 +17,7 @@ from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.curves import draw_reliability
 from awr_ros.training.evaluate_scenes import SceneFigures, reliability
-from awr_ros.training.negatives import CLEAR_MM, cached_negatives, render_negatives
+from awr_ros.training.negatives import CLEAR_MM, LIMB_CLEAR_MM, cached_negatives, limb_centres, render_negatives
 from awr_ros.training.sheet import scene_sheet
 
 COARSE = ((320, 240),)
@@ -219,6 +221,32 @@ def test_negatives_are_crops_that_the_finder_offers_away_from_hands(tmp_path):
     assert ((negatives < 0.99).float().mean((1, 2, 3)) > 0.01).all()
     first = cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0)
     assert torch.equal(cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0, progress=None), first)     # not rendered again
+
+
+def test_limb_centres_lie_under_seen_surfaces_away_from_hands_and_often_at_borders():
+    source, rng, near_border, total = SceneSource(16, COARSE), np.random.default_rng(0), 0, 0
+    for scene in (source.draw(1, arms=1) for _ in range(25)):
+        centres = limb_centres(scene, rng, jitter_mm=0.0)
+        assert centres.shape[0] <= 4 and centres.shape[1:] == (3,)
+        for centre in centres:
+            u, v, z = scene.intrinsics.xyz_to_uvd(centre)
+            assert z - scene.depth_mm[round(v), round(u)] == pytest.approx(BELOW_SKIN_MM, abs=0.51)
+            assert all(np.linalg.norm(palm_centre(hand.joints_xyz) - centre) > LIMB_CLEAR_MM for hand in scene.hands)
+            near_border += min(u, 319 - u, v, 239 - v) < 24
+        total += len(centres)
+    assert total > 25 and 0.15 < near_border / total < 0.9
+
+
+def test_negatives_are_of_limbs_as_often_as_wanted(monkeypatch):
+    def counted(scene, rng):
+        centres = limb_centres(scene, rng)
+        of_limbs.append(len(centres))
+        return centres
+    monkeypatch.setattr(negatives_module, 'limb_centres', counted)
+    for limbs, low, high in ((0.0, 0, 0), (1.0, 24, 30)):
+        of_limbs = []
+        assert render_negatives(24, 16, 280.0, limbs=limbs).shape == (24, 1, 16, 16)
+        assert low <= sum(of_limbs) <= high
 
 
 class Oracle:

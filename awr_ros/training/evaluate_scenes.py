@@ -118,8 +118,8 @@ def print_sequences(figures: SequenceFigures) -> None:
 
 def is_asked(truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig) -> bool:
     """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image and not too far or near."""
-    return (visible >= VISIBLE and in_image(truth.joints_uvd[list(PALM)], intrinsics)
-            and config.min_depth_mm <= palm_centre(truth.joints_xyz)[2] <= config.max_depth_mm)
+    return bool(visible >= VISIBLE and in_image(truth.joints_uvd[list(PALM)], intrinsics)
+                and config.min_depth_mm <= palm_centre(truth.joints_xyz)[2] <= config.max_depth_mm)
 
 
 def match(hands, truths):

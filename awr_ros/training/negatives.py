@@ -1,7 +1,8 @@
-"""Crops of what the finders offer beside hands: faces, elbows, bodies, things, from rendered scenes.
+"""Crops of what is taken for hands beside them: what the finders offer and arms and legs, from rendered scenes.
 
 Drawing scenes costs a hundred times what a crop does, so a run renders some thousand such crops once and draws from them.
 """
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,46 +10,103 @@ import torch
 
 from awr_ros.crop import crop_hand
 from awr_ros.finder import find_candidates
-from awr_ros.learned_finder import LearnedFinder
+from awr_ros.learned_finder import BELOW_SKIN_MM, LearnedFinder
 from awr_ros.skeleton import palm_centre
-from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.synthetic.scenes import Scene, SceneSource
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import save_whole
 
 NEGATIVES_SEED = 2_000_000_011
 COARSE = ((320, 240), (424, 240), (512, 424), (640, 480))       # [px] finer cameras look no other in a crop
-CLEAR_MM = 110.0                                                # a negative's centre is farther from every palm
+CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0                          # a negative's centre is farther from every palm
 JITTER_MM = 20.0
+FARTHEST_MM = 2000.0
+LIMBS = 0.5                                                     # share of the crops that are centred on arms and legs
+LIMBS_A_SCENE = 4                                               # at most
+THICKEST_MM = 130.0                                             # the axis of a limb lies no farther behind its surface
 
 
-def render_negatives(count, crop_size, cube_mm, seed=NEGATIVES_SEED, progress=iter):
-    """(count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does."""
-    scenes, rng, config = SceneSource(seed, COARSE), np.random.default_rng(seed), TrackerConfig()
-    crops = _crops(scenes, rng, config, crop_size, cube_mm)
+def render_negatives(count: int, crop_size: int, cube_mm: float, seed: int = NEGATIVES_SEED, progress: Callable = iter,
+                     limbs: float = LIMBS) -> torch.Tensor:
+    """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs: share of these [0,1]."""
+    rng = np.random.default_rng(seed)
+    crops = _crops(SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs)
     return torch.from_numpy(np.stack([next(crops) for _ in progress(range(count))]))[:, None].half()
 
 
-def _crops(scenes, rng, config, crop_size, cube_mm):
-    finder = LearnedFinder()
+def _crops(scenes: SceneSource, rng: np.random.Generator, crop_size: int, cube_mm: float, limbs: float) -> Iterator[np.ndarray]:
+    """Yield crops (S,S) without end, a share `limbs` of them of limbs."""
+    finder, config = LearnedFinder(), TrackerConfig(max_depth_mm=FARTHEST_MM)
+    taken = [0, 0]                                              # of what the finders offer, of limbs
     while True:
-        scene = scenes.draw()
-        palms = [palm_centre(hand.joints_xyz) for hand in scene.hands]
-        within = scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm
-        nearest = find_candidates(*within)
-        places = [candidate.centre_xyz for candidate in finder.find(*within)]
-        places += [nearest[i] for i in rng.permutation(len(nearest))[:1]]
-        for place in places:
-            place = place + rng.normal(0, JITTER_MM, 3)
-            if place[2] < config.min_depth_mm or any(np.linalg.norm(place - palm) < CLEAR_MM for palm in palms):
-                continue
-            roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)              # as often as hands are turned
-            crop = crop_hand(scene.depth_mm, scene.intrinsics, place, cube_mm, crop_size, roll)
+        scene = scenes.draw(arms=None if rng.uniform() < 0.5 else 1)
+        of_limbs = taken[1] < limbs * (sum(taken) + 1)
+        for place in limb_centres(scene, rng) if of_limbs else _offered(scene, finder, config, rng):
+            crop = _crop(scene, place, rng, crop_size, cube_mm)
             if crop.foreground > 0.02:
+                taken[of_limbs] += 1
                 yield crop.depth
 
 
-def cached_negatives(path, count, crop_size, cube_mm, progress=iter):
-    """`render_negatives`, kept in a file."""
+def _crop(scene, place, rng, crop_size, cube_mm):
+    roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)              # as often as hands are turned
+    return crop_hand(scene.depth_mm, scene.intrinsics, place, cube_mm, crop_size, roll)
+
+
+def _offered(scene, finder, config, rng):
+    """Places (3,) [mm] away from hands that the finders offer, or near these."""
+    within = scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm
+    nearest = find_candidates(*within)
+    places = [candidate.centre_xyz for candidate in finder.find(*within)]
+    places += [nearest[i] for i in rng.permutation(len(nearest))[:1]]
+    for place in places:
+        place = place + rng.normal(0, JITTER_MM, 3)
+        if place[2] > config.min_depth_mm and _clear(scene, place, CLEAR_MM):
+            yield place
+
+
+def _clear(scene, place, distance_mm):
+    return all(np.linalg.norm(place - palm_centre(hand.joints_xyz)) > distance_mm for hand in scene.hands)
+
+
+def limb_centres(scene: Scene, rng: np.random.Generator, most: int = LIMBS_A_SCENE, jitter_mm: float = JITTER_MM) -> np.ndarray:
+    """Return places (n,3) [mm] on arms and legs in view, in random order, n <= most, where a finder would centre a crop.
+
+    Forearms, elbows, upper arms, sleeves, and often where the border cuts a limb; none nearer than LIMB_CLEAR_MM to a palm.
+    """
+    k, centres = scene.intrinsics, []
+    size = np.array([k.width, k.height])
+    for limb in (scene.limbs[i] for i in rng.permutation(len(scene.limbs))):
+        along = np.sort(rng.uniform(0, len(limb) - 1, 12))
+        low = along.astype(int)
+        points = limb[low] + (along - low)[:, None] * (limb[low + 1] - limb[low])
+        points = points[points[:, 2] > 150].astype(np.float64)
+        uvd = k.xyz_to_uvd(points)
+        inside = ((uvd[:, :2] >= 0) & (uvd[:, :2] <= size - 1)).all(1)
+        uvd, cut = uvd[inside], _beside_border(inside)[inside]
+        column, row = np.rint(uvd[:, :2]).astype(int).T
+        surface = scene.depth_mm[row, column].astype(np.float64)
+        seen = (surface > 0) & (surface <= FARTHEST_MM) & (surface < uvd[:, 2] + 10) & (surface > uvd[:, 2] - THICKEST_MM)
+        order = np.concatenate([rng.permutation(np.flatnonzero(seen & cut)), rng.permutation(np.flatnonzero(seen & ~cut))])
+        order = order if rng.uniform() < 0.5 else rng.permutation(order)
+        for i in order.astype(int)[:2]:
+            place = k.uvd_to_xyz(np.array([*uvd[i, :2], surface[i] + BELOW_SKIN_MM])) + rng.normal(0, jitter_mm, 3)
+            if place[2] > 150 and _clear(scene, place, LIMB_CLEAR_MM):
+                centres.append(place)
+    return np.array(centres[:most]).reshape(-1, 3)
+
+
+def _beside_border(inside):
+    """(n,) bool: points in the image whose neighbour along the limb is not."""
+    out = ~inside
+    beside = np.zeros_like(inside)
+    beside[1:] |= out[:-1]
+    beside[:-1] |= out[1:]
+    return beside & inside
+
+
+def cached_negatives(path: str | Path, count: int, crop_size: int, cube_mm: float, progress: Callable = iter) -> torch.Tensor:
+    """Return `render_negatives`, kept in a file."""
     path = Path(path)
     if path.exists():
         negatives = torch.load(path, weights_only=True)

@@ -2,11 +2,11 @@
 import numpy as np
 
 from awr_ros.learned_finder import LearnedFinder
-from awr_ros.skeleton import PALM, palm_centre
+from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker, logit, start_score
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.training.evaluate_scenes import FOUND_MM, VISIBLE, in_image
+from awr_ros.training.evaluate_scenes import FOUND_MM, VISIBLE, is_asked
 from awr_ros.training.logistic import fit_logistic
 
 START_SEED = 3_500_000_011          # of scenes that neither networks nor evaluation use
@@ -28,7 +28,7 @@ def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), p
         peopled.append(bool(scene.hands))
         names = []
         for truth, visible in zip(scene.hands, scene.visible):
-            counts = visible >= VISIBLE and in_image(truth.joints_uvd[list(PALM)], scene.intrinsics)
+            counts = is_asked(truth, visible, scene.intrinsics, config)
             names.append(len(asked) if counts else -2)
             asked += [index] * counts
         places = finder.find(scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, UNLIKELY)
