@@ -174,14 +174,14 @@ def test_scenes_are_kept_with_their_hands(scenes, tmp_path):
 
 
 def skin_above(batch):
-    """[mm] how far the nearest depth within two pixels of each palm that is asked for lies before it."""
+    """[mm] how far the median depth within two pixels of each palm that is asked for lies before it."""
     near = []
     depth = 1000 * batch.frame[:, 0]
     for i, j in (batch.kind == ASKED).nonzero().tolist():
         u, v, z = batch.palms[i, j].tolist()
         patch = depth[i, max(0, round(v) - 2):round(v) + 3, max(0, round(u) - 2):round(u) + 3]
         if (patch > 0).any():
-            near.append(z - patch[patch > 0].min().item())
+            near.append(z - patch[patch > 0].median().item())
     return np.array(near)
 
 
