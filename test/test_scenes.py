@@ -6,10 +6,12 @@ import torch
 
 import awr_ros.training.evaluate_scenes as evaluation
 import awr_ros.training.negatives as negatives_module
+from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPose
 from awr_ros.learned_finder import BELOW_SKIN_MM
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
+from awr_ros.synthetic.camera import TrueHand
 from awr_ros.synthetic.frame_sensor import KIND_SHARES
 from awr_ros.synthetic.people import LostHead
 from awr_ros.synthetic.scenes import SceneSource
@@ -314,6 +316,17 @@ def test_scenes_without_hands_that_count_have_a_table_too(capsys):
 def test_wrong_sides_and_false_hands_are_counted(sources):
     figures = evaluation.scene_figures(Oracle(sources, wrong_side=True, ghost=True), 8, seed=3)
     assert not any(figures.side_right) and any(figures.false_in_empty)
+
+
+def test_hands_are_asked_for_where_the_tracker_looks_and_enough_of_them_shows():
+    camera = Intrinsics(fx=300.0, fy=300.0, cx=160.0, cy=120.0, width=320, height=240)
+    joints = np.tile(np.float32([0, 0, 1600]), (21, 1))
+    hand = TrueHand('left', joints, camera.xyz_to_uvd(joints))
+    near, far = TrackerConfig(max_depth_mm=1500), TrackerConfig(max_depth_mm=2000)
+    assert evaluation.is_asked(hand, 0.9, camera, far) and not evaluation.is_asked(hand, 0.9, camera, near)
+    assert not evaluation.is_asked(hand, 0.5, camera, far)
+    aside = TrueHand('left', joints, hand.joints_uvd + np.float32([200, 0, 0]))
+    assert not evaluation.is_asked(aside, 0.9, camera, far)
 
 
 def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
