@@ -2,7 +2,7 @@
 
 By the fields and by the bytes, as hypothesis thinks them up: the same ones in every run. More of them, by hand:
 
-    FUZZ_EXAMPLES=17000 pytest test/ros/test_fuzz.py -s            # 100,000 messages and more
+    FUZZ_EXAMPLES=16000 pytest test/ros/test_fuzz.py -s            # 100,000 messages and more
 """
 import math
 import os
@@ -33,6 +33,7 @@ from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', 500))
 RATE_HZ = 30
+pytestmark = pytest.mark.timeout(600 + EXAMPLES // 5)     # it takes seconds, but on a machine that trains networks minutes
 FARTHEST_M = 60.0           # nothing within 5 m along the axis and 85 degrees aside of it is farther away
 LONGEST = 3000              # characters of a status of the diagnostics
 EVERYTHING = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
