@@ -2,6 +2,7 @@
 
 Arguments that are not this file's own go to the camera's driver: ... camera:=realsense serial_no:=_123456 works.
 """
+import os
 import sys
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def start(context):
     values = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     preset = None if values['camera'] == 'none' else load_preset(preset_file(CAMERAS, values['camera']))
     if preset is not None:
-        require_package(preset.package, f"camera:={values['camera']}", preset.install)
+        require_package(preset.package, f"camera:={values['camera']}", preset.how_to_install(os.environ.get('ROS_DISTRO', '')))
     depth, info = topics(values, preset)
     if values['use_sim_time'] == 'auto':
         sim_time = bool(preset and preset.sim_time)

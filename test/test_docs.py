@@ -1,5 +1,7 @@
 """What the documents refer to exists, and nothing in them is left to be filled in."""
 import ast
+import configparser
+import json
 import re
 import subprocess
 import sys
@@ -41,3 +43,22 @@ def test_the_package_has_its_weights():
     assert DEFAULT_WEIGHTS.stat().st_size < 12e6 and DEFAULT_WEIGHTS.with_suffix('.sha256').exists()
     _, about = load_checkpoint()
     assert about['step'] >= 300_000
+
+
+def test_the_deployment_examples_are_what_their_tools_can_read():
+    import yaml
+    aggregator = yaml.safe_load((REPOSITORY / 'config' / 'diagnostics_aggregator.yaml').read_text())['/**']['ros__parameters']
+    assert 'left/tracker: input'.find(*aggregator['tracker']['contains']) >= 0
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read(REPOSITORY / 'examples' / 'systemd' / 'awr_ros.service')
+    assert 'tracker.launch.py' in unit['Service']['ExecStart'] and unit['Service']['KillSignal'] == 'SIGINT'
+    dockerfile = (REPOSITORY / 'examples' / 'docker' / 'Dockerfile').read_text()
+    copied, entry = re.search(r'^COPY \. (\S+)$', dockerfile, re.M), re.search(r'^ENTRYPOINT (\[.*\])$', dockerfile, re.M)
+    assert copied and 'tracker.launch.py' in json.loads(entry[1])[3] and json.loads(entry[1])[-1] == '--'
+
+
+def test_the_documents_say_how_much_shared_memory_a_container_needs_and_how_all_comments_are_shown():
+    deployment, messages = ((REPOSITORY / 'docs' / name).read_text() for name in ('deployment.md', 'messages.md'))
+    assert '--shm-size' in deployment and '--ipc=host' in deployment
+    assert 'ros2 interface show --all-comments' in messages

@@ -46,7 +46,7 @@ def test_installed_programs_and_files():
     for name in ('tracker', 'synthetic_camera', 'demo', 'retarget.py', 'servo_teleop.py'):
         assert os.access(prefix / 'lib' / 'awr_ros' / name, os.X_OK)
     for name in ('config/tracker.yaml', 'config/fastdds_shm.xml', 'launch/tracker.launch.py', 'launch/cameras/zed_camera.launch.py',
-                 'config/awr.rviz', 'examples/cpp/package.xml', 'msg/Hand.msg'):
+                 'config/awr.rviz', 'config/diagnostics_aggregator.yaml', 'examples/cpp/package.xml', 'examples/docker/Dockerfile', 'msg/Hand.msg'):
         assert (prefix / 'share' / 'awr_ros' / name).is_file()
     missing = data_files(REPOSITORY / 'awr_ros') - data_files(Path(awr_ros.__file__).parent)
     assert not missing

@@ -16,6 +16,8 @@ class CameraPreset:
     frame: str                              # frame_id of its depth images
     package: str                            # of the driver
     install: str                            # how to get the package; {distro} is the ROS distribution
+    build: str = ''                         # what to build where apt has no package
+    not_in_apt_from: str = ''               # first ROS distribution whose apt has none; they are named alphabetically
     launch_files: tuple[str, ...] = ()      # in the package's launch folder, the first that exists; none: no driver launch file
     arguments: tuple[tuple[str, str, str], ...] = ()    # (name, default, description); all go to the driver's launch file
     forwards: tuple[str, ...] = ()          # arguments of tracker.launch.py that the camera's launch file wants too
@@ -25,6 +27,13 @@ class CameraPreset:
         for name in ('depth_topic', 'info_topic', 'package', 'install'):
             if not getattr(self, name):
                 raise ValueError(f'{name} of a CameraPreset is empty')
+
+    def how_to_install(self, distro: str) -> str:
+        """Return what a user of this ROS distribution does to get the driver; '' where the distribution is not known."""
+        if self.not_in_apt_from and distro >= self.not_in_apt_from:
+            return f'it is not in apt for {distro}, build {self.build}'
+        remedy = self.install.format(distro=distro or '<distro>')
+        return f'{remedy}, or build {self.build}' if self.build and not distro else remedy
 
 
 def preset_names(folder: Path):
@@ -58,13 +67,13 @@ def require_package(package, purpose, install):
     try:
         return Path(get_package_share_directory(package))
     except PackageNotFoundError:
-        remedy = install.format(distro=os.environ.get('ROS_DISTRO', '<distro>'))
+        remedy = install.format(distro=os.environ.get('ROS_DISTRO') or '<distro>')
         raise RuntimeError(f"{purpose} needs the package '{package}', which is not installed: {remedy}") from None
 
 
 def driver_launch_file(preset: CameraPreset):
     """The path of the driver's launch file; RuntimeError when the driver is missing or too different a version."""
-    folder = require_package(preset.package, 'this camera', preset.install) / 'launch'
+    folder = require_package(preset.package, 'this camera', preset.how_to_install(os.environ.get('ROS_DISTRO', ''))) / 'launch'
     for name in preset.launch_files:
         if (folder / name).is_file():
             return folder / name

@@ -14,7 +14,7 @@ from awr_ros.stamps import MAX_LATE_S
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENCE_S = 2.0             # no message for so long is worth a word
-START_UP_S = 15.0           # so long a camera may take to its first image, on a busy machine too
+START_UP_S = 30.0           # so long a camera may take to its first image, on a busy machine too
 INFO_START_UP_S = 5.0       # and so long from its first image to its first camera_info
 GAPS, FEWEST_GAPS = 100, 20     # stamp gaps that are looked at for lost images, at most and at least
 FEWEST_PERIODS = 50         # of the camera that must have passed: in fewer a single image is worth a warning

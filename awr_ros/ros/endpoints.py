@@ -1,8 +1,15 @@
 """Who is on the other side of a topic, in words: for a person who wonders why nothing arrives."""
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:             # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from awr_ros.compressed_depth import TRANSPORT
+
+__all__ = ['PublisherEventCallbacks', 'describe_publishers', 'endpoint_name', 'qos_words', 'type_name', 'unserved_subscribers']
+UNKNOWN = '_NODE_NAME_UNKNOWN_'     # rmw's word
 
 
 def describe_publishers(node, topic, message_type):
@@ -35,7 +42,9 @@ def unserved_subscribers(node, publisher):
 
 
 def endpoint_name(endpoint: TopicEndpointInfo):
-    """Its node's name with the namespace."""
+    """Its node's name with the namespace; the middleware may learn of the node a moment later than of the endpoint."""
+    if endpoint.node_name == UNKNOWN:
+        return 'a node of unknown name'
     return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"
 
 

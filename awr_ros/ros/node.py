@@ -14,7 +14,6 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy import get_rmw_implementation_identifier
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -36,7 +35,7 @@ from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
 from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
-from awr_ros.ros.endpoints import unserved_subscribers
+from awr_ros.ros.endpoints import PublisherEventCallbacks, unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
 from awr_ros.ros.middleware import lost_images_advice
 from awr_ros.ros.process import run, spare_garbage_collector

@@ -11,6 +11,8 @@ PRESET = CameraPreset(
     frame='oak_rgb_camera_optical_frame',       # the driver aligns depth to the colour camera
     package='depthai_ros_driver',
     install='sudo apt install ros-{distro}-depthai-ros-driver',
+    build='https://github.com/luxonis/depthai-ros',
+    not_in_apt_from='lyrical',
     launch_files=('camera.launch.py', 'driver.launch.py'),      # of its versions 2 and 3, the latter from Kilted on
     arguments=(('params_file', str(Path(get_package_share_directory('awr_ros')) / 'config' / 'oak.yaml'),
                 'parameter file of the driver'),

@@ -46,13 +46,13 @@ def test_silence_is_named_with_topic_and_publishers():
     now = diagnostics.START_UP_S + 1
     status, tracking = health.report('tracker', ACTIVE, now)
     assert status.level == DiagnosticStatus.ERROR and status.name == 'tracker: input'
-    assert 'no image on /cam/depth for 16 s: published by cam' in status.message
+    assert 'no image on /cam/depth for 31 s: published by cam' in status.message
     assert tracking.level == DiagnosticStatus.WARN
 
 
 def test_a_start_up_is_waited_for_in_words_and_without_a_warning():
     health = Health(0.0)
-    for now, words in ((1.0, 'ok'), (14.0, 'waiting for the first image on /cam/depth: published by cam')):
+    for now, words in ((1.0, 'ok'), (29.0, 'waiting for the first image on /cam/depth: published by cam')):
         input_, tracking = health.report('tracker', ACTIVE, now)
         assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
         assert input_.message == words and health.waiting == words.removeprefix('ok')

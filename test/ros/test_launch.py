@@ -294,6 +294,19 @@ def test_missing_driver_is_one_line_that_says_what_to_install(launch, monkeypatc
     assert re.search(r'sudo apt install ros-jazzy-[a-z0-9-]+|not in apt, build .*https://', line), line
 
 
+@pytest.mark.parametrize('name, distro, words', [
+    ('orbbec', 'jazzy', 'sudo apt install ros-jazzy-orbbec-camera'),
+    ('orbbec', 'kilted', 'not in apt for kilted, build https://github.com/orbbec/OrbbecSDK_ROS2'),
+    ('oak', 'kilted', 'sudo apt install ros-kilted-depthai-ros-driver'),
+    ('oak', 'lyrical', 'not in apt for lyrical, build https://github.com/luxonis/depthai-ros'),
+    ('oak', 'rolling', 'not in apt for rolling'),
+    ('orbbec', '', 'sudo apt install ros-<distro>-orbbec-camera, or build https://')])
+def test_the_advice_holds_for_the_distribution(launch, monkeypatch, name, distro, words):
+    monkeypatch.setenv('ROS_DISTRO', distro)
+    with pytest.raises(RuntimeError, match=words):
+        launch('tracker.launch.py', camera=name)
+
+
 def test_gazebo_bridges_the_topics_and_the_clock(launch, packages):
     packages('ros_gz_bridge')
     nodes = launch('tracker.launch.py', camera='gazebo', depth_topic='/cam', info_topic='/cam_info')

@@ -1,11 +1,14 @@
 """What is said and done about images that are lost between processes."""
+import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from awr_ros.ros import middleware
+from awr_ros.ros import endpoints, middleware
 from awr_ros.ros.middleware import PROFILE_VARIABLES, lost_images_advice, missing_profile, profile_path, profile_variable
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,3 +67,20 @@ def test_the_shell_script_sets_the_name_that_is_read(environment, expected):
 def test_who_reads_of_one_name_reads_of_the_other(document):
     text = (REPOSITORY / document).read_text()
     assert FAST_DDS_3 in text and FAST_DDS_2 in text
+
+
+def test_the_events_of_humble_are_found_under_their_older_name(monkeypatch):
+    older = ModuleType('rclpy.qos_event')
+    older.PublisherEventCallbacks = object()
+    monkeypatch.setitem(sys.modules, 'rclpy.event_handler', None)       # as if it were not there
+    monkeypatch.setitem(sys.modules, 'rclpy.qos_event', older)
+    spec = importlib.util.spec_from_file_location('endpoints_of_humble', endpoints.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PublisherEventCallbacks is older.PublisherEventCallbacks
+
+
+def test_a_node_that_the_middleware_does_not_know_yet_is_called_so():
+    known = SimpleNamespace(node_name='camera', node_namespace='/left')
+    unknown = SimpleNamespace(node_name='_NODE_NAME_UNKNOWN_', node_namespace='_NODE_NAMESPACE_UNKNOWN_')
+    assert (endpoints.endpoint_name(known), endpoints.endpoint_name(unknown)) == ('/left/camera', 'a node of unknown name')
