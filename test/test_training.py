@@ -15,7 +15,7 @@ from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_c
 from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.losses import LossConfig, losses, validation_figures
-from awr_ros.training.run import schedule
+from awr_ros.training.run import Run, log, schedule
 from awr_ros.training.train import RenderedCrops, TrainConfig, train
 
 KERNEL = 0.8
@@ -240,3 +240,54 @@ def test_eight_crops_are_learnt_by_heart():
     first, last = seen[0], {name: np.mean([s[name] for s in seen[-5:]]) for name in seen[0]}
     assert last['joint'] < 0.2 * first['joint'] and last['dense'] < 0.6 * first['dense']
     assert last['hand'] < 0.1 * first['hand']
+
+
+# ---- runs that were killed, and files that are not theirs --------------------------------------------------------------
+
+def tiny_run(folder):
+    torch.manual_seed(0)
+    return Run(folder, CompactNetwork(TINY).to(memory_format=torch.channels_last), TrainConfig(samples=64, batch=8, validate_every=16))
+
+
+def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
+    run = tiny_run(tmp_path)
+    for seen in (16, 32):
+        run.seen = seen
+        log(tmp_path / 'log.csv', {'seen': seen, 'loss': 1.5})
+        run.save()
+    log(tmp_path / 'log.csv', {'seen': 48, 'loss': 1.5})                # killed before last.pt was written
+    with open(tmp_path / 'log.csv', 'a') as file:
+        file.write('64,1')                                              # and in the middle of a row
+    assert tiny_run(tmp_path).seen == 32
+    with open(tmp_path / 'log.csv') as file:
+        assert [row['seen'] for row in csv.DictReader(file)] == ['16', '32']
+    (tmp_path / 'last.pt').unlink()
+    tiny_run(tmp_path)
+    kept, = tmp_path.glob('log-before-*.csv')                           # of a run that cannot go on: kept
+    assert len(kept.read_text().splitlines()) == 3 and not (tmp_path / 'log.csv').exists()
+
+
+@pytest.mark.parametrize('change', [b'', b'<!DOCTYPE html>', b'PK\x03\x04 torn', {'seen': 'many'}, {'seen': -1}, {'seen': None},
+                                    {'optimizer': None}, {'optimizer': {'state': 3}}, {'average': []}, {'network': None}, [1, 2], None])
+def test_a_hostile_last_pt_is_a_value_error(tmp_path, change):
+    tiny_run(tmp_path).save()
+    last = tmp_path / 'last.pt'
+    if isinstance(change, bytes):
+        last.write_bytes(change)
+    else:
+        torch.save({**torch.load(last, weights_only=True), **change} if isinstance(change, dict) else change, last)
+    with pytest.raises(ValueError, match='last.pt'):
+        tiny_run(tmp_path)
+
+
+def test_a_save_that_is_killed_leaves_the_old_last_pt(tmp_path, monkeypatch):
+    run = tiny_run(tmp_path)
+    run.seen = 16
+    run.save()
+    run.seen = 32
+    save = torch.save
+    monkeypatch.setattr(torch, 'save', lambda state, path: (save([1], path), exec('raise KeyboardInterrupt')))
+    with pytest.raises(KeyboardInterrupt):
+        run.save()
+    monkeypatch.undo()
+    assert tiny_run(tmp_path).seen == 16 and [path.name for path in tmp_path.iterdir()] == ['last.pt']
