@@ -40,6 +40,16 @@ def data_files(root):
             if path.suffix in ('.npz', '.pt', '.sha256', '.xml', '.yaml') and '.venv' not in path.parts}
 
 
+@pytest.mark.parametrize('distribution, suffix', [('kilted', ''), ('jazzy', '-jazzy')])
+def test_make_keeps_the_distributions_apart(distribution, suffix):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith('MAKE')}
+    steps = run('make', '-n', 'build', f'ROS={distribution}', cwd=REPOSITORY, env=environment)
+    assert f'--install-base install{suffix} ' in steps and f'/.venv{suffix}/bin/python' in steps
+    assert all((REPOSITORY / 'requirements' / f'ros-{name}.txt').is_file() for name in ('kilted', 'jazzy'))
+    refused = subprocess.run(['make', '-n', 'build', 'ROS=foxy'], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert refused.returncode and "ROS is 'foxy', expected kilted or jazzy" in refused.stderr
+
+
 def test_installed_programs_and_files():
     from ament_index_python.packages import get_package_prefix
     prefix = Path(get_package_prefix('awr_ros'))
