@@ -1,5 +1,6 @@
 """Commands that are stopped, cannot write, or are given odd files: one line, no traceback, nothing that looks like a result."""
 import errno
+import json
 import os
 import re
 import resource
@@ -213,10 +214,11 @@ def test_paths_may_have_any_bytes(name, tmp_path, monkeypatch, capfd):
 def test_names_are_written_in_any_locale(environment, tmp_path):
     folder = tmp_path / os.fsdecode('händë'.encode() + b'\xff')
     png(folder / os.fsdecode('手'.encode() + b'\xfe.png'))
-    done = run('track', folder, '--intrinsics', K, '-o', folder / 'o.csv', '--overlay', folder / 'out',
+    done = run('track', folder, '--intrinsics', K, '-o', folder / 'o.jsonl', '--overlay', folder / 'out',
                env={**os.environ, **environment})
     assert done.returncode == 0 and b'Traceback' not in done.stderr, done
-    assert '手'.encode() in (folder / 'o.csv').read_bytes() or b'\\udc' in (folder / 'o.csv').read_bytes()
+    name = json.loads((folder / 'o.jsonl').read_text(encoding='utf-8'))['name']
+    assert name in ('手\\udcfe.png', '\\udce6\\udc89\\udc8b\\udcfe.png')       # in UTF-8, and where nothing but ASCII is text
 
 
 def test_an_output_that_is_replaced_is_said(tmp_path, monkeypatch, capsys):
