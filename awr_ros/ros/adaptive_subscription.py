@@ -1,4 +1,4 @@
-"""A subscription that fits whatever quality of service the publisher offers, whichever of the two starts first."""
+"""A subscription that fits the quality of service of its publishers, whoever starts first."""
 try:
     from message_filters import SimpleFilter
 except ImportError:             # ROS from wheels
@@ -13,23 +13,27 @@ LOOK_S = 0.1                # between looks at who publishes; one takes 0.03 ms
 
 
 class AdaptiveSubscription(SimpleFilter):
-    """A message filter that subscribes as its publishers offer, and again when they come, go or change.
+    """A message filter that subscribes as its publishers offer, and anew when they change.
 
-    While nobody publishes it asks for nothing (best effort, volatile), which every publisher can serve: one that offered less
-    than is asked for would print a warning. ROS's own BEST_AVAILABLE asks for the most then, and stays at it.
+    While nobody publishes it asks for nothing (best effort, volatile), which every publisher can
+    serve: one that offered less than is asked for would print a warning. ROS's own BEST_AVAILABLE
+    asks for the most then, and stays at it.
     """
 
     def __init__(self, node, message_type, topic, depth=1, raw=False, on_renewal=lambda: None):
-        """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only add latency. raw: messages
-        are passed on as bytes, for rclpy.serialization.deserialize_message. on_renewal: called when the subscription started
+        """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only
+        add latency. raw: messages are passed on as bytes, for
+        rclpy.serialization.deserialize_message. on_renewal: called when the subscription started
         anew; messages of that moment are missing."""
         super().__init__()
-        self._node, self._type, self._raw, self._depth, self._on_renewal = node, message_type, raw, depth, on_renewal
+        self._node, self._type, self._raw, self._depth = node, message_type, raw, depth
+        self._on_renewal = on_renewal
         self._topic, self._resolved = topic, node.resolve_topic_name(topic)
         self._asked = self._fitting()
         self._subscription = self._subscribe()
-        # By polling: the events of rclpy differ between versions and middlewares, and come before the graph knows.
-        self._timer = node.create_timer(LOOK_S, self._look, clock=STEADY)      # simulated time may rest
+        # By polling: the events of rclpy differ between versions and middlewares, and come before
+        # the graph knows. By the steady clock, because simulated time may rest.
+        self._timer = node.create_timer(LOOK_S, self._look, clock=STEADY)
 
     @property
     def topic(self) -> str:
@@ -46,17 +50,20 @@ class AdaptiveSubscription(SimpleFilter):
 
     def _fitting(self) -> tuple[ReliabilityPolicy, DurabilityPolicy]:
         """The most that all publishers of the topic offer."""
-        offered = [publisher.qos_profile for publisher in self._node.get_publishers_info_by_topic(self._resolved)
+        publishers = self._node.get_publishers_info_by_topic(self._resolved)
+        offered = [publisher.qos_profile for publisher in publishers
                    if publisher.topic_type == type_name(self._type)]
-        reliable = offered and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
-        latched = offered and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+        most = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
+        reliable = offered and all(qos.reliability == most[0] for qos in offered)
+        latched = offered and all(qos.durability == most[1] for qos in offered)
         return (ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
                 DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
 
     def _subscribe(self):
         reliability, durability = self._asked
         qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
-        return self._node.create_subscription(self._type, self._topic, self.signalMessage, qos, raw=self._raw)
+        return self._node.create_subscription(self._type, self._topic, self.signalMessage, qos,
+                                              raw=self._raw)
 
     def _look(self):
         fitting = self._fitting()

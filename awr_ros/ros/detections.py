@@ -1,4 +1,4 @@
-"""Hands as detections of vision_msgs, for tools that know these; only where vision_msgs is installed."""
+"""Hands as detections of vision_msgs; only where vision_msgs is installed."""
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Vector3
 
@@ -13,7 +13,7 @@ CLASSES = {Hand.SIDE_LEFT: 'left_hand', Hand.SIDE_RIGHT: 'right_hand', Hand.SIDE
 
 
 def detections_2d(hands: HandArray, types=vision_msgs):
-    """Return a vision_msgs/Detection2DArray of the hands that are seen: the crop of each as a box [px].
+    """Return a vision_msgs/Detection2DArray of the hands that are seen, their crops as boxes [px].
 
     types: what has the message classes as attributes.
     """
@@ -21,14 +21,18 @@ def detections_2d(hands: HandArray, types=vision_msgs):
     for hand in _seen(hands):
         roi = hand.roi
         centre = types.Point2D(x=roi.x_offset + roi.width / 2, y=roi.y_offset + roi.height / 2)
-        box = types.BoundingBox2D(center=types.Pose2D(position=centre, theta=0.0), size_x=float(roi.width), size_y=float(roi.height))
-        detections.append(types.Detection2D(header=hands.header, id=hand.id, results=_results(hand, types), bbox=box))
+        box = types.BoundingBox2D(center=types.Pose2D(position=centre, theta=0.0),
+                                  size_x=float(roi.width), size_y=float(roi.height))
+        detections.append(types.Detection2D(header=hands.header, id=hand.id,
+                                            results=_results(hand, types), bbox=box))
     return types.Detection2DArray(header=hands.header, detections=detections)
 
 
 def detections_3d(hands: HandArray, types=vision_msgs):
-    """Return a vision_msgs/Detection3DArray of the hands that are seen: the box around the joints of each [m], along the axes of
-    the optical frame. Joints that the network does not know (NaN) are left out, and hands of such joints alone.
+    """Return a vision_msgs/Detection3DArray of the hands that are seen.
+
+    The box of a hand is that around its joints [m], along the axes of the optical frame. Joints
+    that the network does not know (NaN) are left out, and hands of such joints alone.
     """
     detections = []
     for hand in _seen(hands):
@@ -37,9 +41,10 @@ def detections_3d(hands: HandArray, types=vision_msgs):
         if not len(known):
             continue
         centre, size = ((known.min(0) + known.max(0)) / 2).tolist(), np.ptp(known, axis=0).tolist()
-        box = types.BoundingBox3D(center=Pose(position=Point(x=centre[0], y=centre[1], z=centre[2])),
-                                  size=Vector3(x=size[0], y=size[1], z=size[2]))
-        detections.append(types.Detection3D(header=hands.header, id=hand.id, results=_results(hand, types), bbox=box))
+        middle = Pose(position=Point(x=centre[0], y=centre[1], z=centre[2]))
+        box = types.BoundingBox3D(center=middle, size=Vector3(x=size[0], y=size[1], z=size[2]))
+        detections.append(types.Detection3D(header=hands.header, id=hand.id,
+                                            results=_results(hand, types), bbox=box))
     return types.Detection3DArray(header=hands.header, detections=detections)
 
 
@@ -56,14 +61,18 @@ def _results(hand, types):
 
 
 class DetectionPublishers:
-    """~/detections_2d and ~/detections_3d, made only while someone listens; nothing where vision_msgs is not installed."""
+    """~/detections_2d and ~/detections_3d, made only while someone listens.
+
+    Nothing where vision_msgs is not installed.
+    """
 
     def __init__(self, publisher):
         """publisher(message type, topic): makes a publisher."""
         self._publishers = []
         if vision_msgs is not None:
-            self._publishers = [(publisher(vision_msgs.Detection2DArray, '~/detections_2d'), detections_2d),
-                                (publisher(vision_msgs.Detection3DArray, '~/detections_3d'), detections_3d)]
+            self._publishers = [
+                (publisher(vision_msgs.Detection2DArray, '~/detections_2d'), detections_2d),
+                (publisher(vision_msgs.Detection3DArray, '~/detections_3d'), detections_3d)]
 
     def publish(self, hands: HandArray) -> None:
         for publisher, convert in self._publishers:

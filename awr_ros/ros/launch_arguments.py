@@ -5,12 +5,13 @@ from pathlib import Path
 
 from awr_ros.ros.process import CONFIGURATION_REFUSED
 
-BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}        # as launch's own conditions have it
+# As launch's own conditions have it.
+BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 OWN_FILES = ('tracker.launch.py', 'synthetic.launch.py')
 
 
 def boolean(name: str, text: str, expected: str = 'true or false') -> bool:
-    """Return the boolean that an argument says. Raises RuntimeError, which `ros2 launch` prints as one line."""
+    """Return the boolean that an argument says. Raises RuntimeError: one line of `ros2 launch`."""
     if text.lower() not in BOOLEANS:
         raise RuntimeError(f"{name} is '{text}', expected {expected}")
     return BOOLEANS[text.lower()]
@@ -21,7 +22,8 @@ def number(name: str, text: str, kind: type) -> int | float:
     try:
         return kind(text)
     except ValueError:
-        raise RuntimeError(f"{name} is '{text}', expected a {'whole ' if kind is int else ''}number") from None
+        expected = 'a whole number' if kind is int else 'a number'
+        raise RuntimeError(f"{name} is '{text}', expected {expected}") from None
 
 
 def existing_file(name: str, text: str) -> str:
@@ -32,11 +34,13 @@ def existing_file(name: str, text: str) -> str:
     return str(path)
 
 
-def unknown_arguments(command: Sequence[str], known: Iterable[str], others_go_to: str = '') -> list[str]:
+def unknown_arguments(command: Sequence[str], known: Iterable[str],
+                      others_go_to: str = '') -> list[str]:
     """Return a line for each argument on the command line that nothing takes.
 
-    command: sys.argv of `ros2 launch`; one that does not name a launch file of OWN_FILES has arguments of its own. known: the
-    names that are taken. others_go_to: who takes all other arguments, unless they are nearly the name of a known one.
+    command: sys.argv of `ros2 launch`; one without a launch file of OWN_FILES has arguments of its
+    own. known: the names that are taken. others_go_to: who takes all other arguments; of these only
+    one that is nearly a known name gets a line.
     """
     if not any(Path(word).name in OWN_FILES for word in command):
         return []
@@ -48,7 +52,8 @@ def unknown_arguments(command: Sequence[str], known: Iterable[str], others_go_to
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8 if others_go_to else 0.6)
         hint = f', did you mean {near[0]}?' if near else ''
         if not others_go_to:
-            lines.append(f'{word} has no effect: there is no argument {name}{hint or "; --show-args lists them"}')
+            hint = hint or '; --show-args lists them'
+            lines.append(f'{word} has no effect: there is no argument {name}{hint}')
         elif near:
             lines.append(f'{word} goes to {others_go_to}{hint}')
     return lines

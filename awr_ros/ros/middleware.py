@@ -1,4 +1,4 @@
-"""The middleware below ROS: the profile that Fast DDS needs for large images, and what to do when images are lost."""
+"""The middleware below ROS: the profile of Fast DDS for large images, and advice on lost images."""
 import os
 import xml.etree.ElementTree
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
-# Fast DDS 3 (Kilted and newer) reads the first name only, Fast DDS 2 (Humble, Jazzy) the second only. Not both at once: the
-# newer ROS warns of the older name.
+# Fast DDS 3 (Kilted and newer) reads the first name, Fast DDS 2 (Humble, Jazzy) the second only.
+# Not both at once: the newer ROS warns of the older name.
 PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 FIRST_WITH_FAST_DDS_3 = 9           # major version of rmw_fastrtps_cpp, that of Kilted
 
@@ -20,7 +20,7 @@ def profile_path() -> str:
 
 @cache
 def profile_variable() -> str:
-    """Return the name by which the installed Fast DDS looks for its profile, '' where Fast DDS is not installed."""
+    """Return the variable that the installed Fast DDS reads, '' where Fast DDS is not installed."""
     try:
         package = Path(get_package_share_directory('rmw_fastrtps_cpp')) / 'package.xml'
     except PackageNotFoundError:
@@ -30,25 +30,27 @@ def profile_variable() -> str:
 
 
 def missing_profile(path: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variable to set, {name: file}, so that Fast DDS reads a profile; empty where none is missing.
+    """Return the variable to set, {name: file}, so that Fast DDS reads a profile; {} if it does.
 
-    path: the profile to use where the environment names none. One that it names by the other variable is kept.
+    path: the profile to use where the environment names none. One that it names by the other
+    variable is kept.
     """
     variable = profile_variable()
     if not variable or environment.get(variable):
         return {}
-    return {variable: next((environment[name] for name in PROFILE_VARIABLES if environment.get(name)), path)}
+    given = (environment[name] for name in PROFILE_VARIABLES if environment.get(name))
+    return {variable: next(given, path)}
 
 
 def lost_images_advice(middleware: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return what a user can do about images that are lost between processes, and has not done yet.
 
-    middleware: as rclpy.get_rmw_implementation_identifier() names it, for example 'rmw_fastrtps_cpp'.
+    middleware: as rclpy.get_rmw_implementation_identifier() names it ('rmw_fastrtps_cpp').
     """
     if not middleware.startswith('rmw_fastrtps'):
         return 'see "Images are lost on the way" in docs/troubleshooting.md of awr_ros'
     for name, path in missing_profile(profile_path(), environment).items():
-        return (f'large images need a larger shared memory segment of Fast DDS: export {name}={path} for the camera driver and '
-                'for this node')
-    return (f'this node has a Fast DDS profile, which the camera driver needs too: {profile_variable()} in its environment as '
-            'well')
+        return ('large images need a larger shared memory segment of Fast DDS: '
+                f'export {name}={path} for the camera driver and for this node')
+    return ('this node has a Fast DDS profile, which the camera driver needs too: '
+            f'{profile_variable()} in its environment as well')

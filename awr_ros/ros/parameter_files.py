@@ -1,4 +1,4 @@
-"""Parameter files as people write them, checked before ROS reads them: its own messages name neither node nor remedy."""
+"""Parameter files as people write them, checked before ROS reads them: it names no remedy."""
 import difflib
 import re
 from collections.abc import Iterator, Sequence
@@ -36,37 +36,42 @@ def _nodes(file, content, namespace) -> Iterator[str]:
     for key, value in content.items():
         if key == 'ros__parameters':
             if not namespace:
-                raise ValueError(f"parameter file {file} names no node above ros__parameters: write '/**/tracker:' there; {EXAMPLE}")
+                raise ValueError(f'parameter file {file} names no node above ros__parameters: '
+                                 f"write '/**/tracker:' there; {EXAMPLE}")
             yield namespace
         elif isinstance(value, dict):
             yield from _nodes(file, value, f"{namespace}/{str(key).strip('/')}")
         else:
-            raise ValueError(f"parameter file {file}: '{key}' stands outside of ros__parameters: write 'ros__parameters:' between the "
-                             f'name of the node and its parameters, which are indented below it; {EXAMPLE}')
+            raise ValueError(f"parameter file {file}: '{key}' stands outside of ros__parameters: "
+                             "write 'ros__parameters:' between the name of the node and its "
+                             f'parameters, which are indented below it; {EXAMPLE}')
 
 
 def is_for(pattern: str, node_name: str) -> bool:
-    """Return whether the name of a node in a parameter file means the node of this fully qualified name."""
+    """Return whether a name in a parameter file means the node of this fully qualified name."""
     wildcards = {'**': '(/[^/]+)*', '*': '/[^/]+'}
-    regex = ''.join(wildcards.get(part, f'/{re.escape(part)}') for part in pattern.strip('/').split('/'))
+    parts = pattern.strip('/').split('/')
+    regex = ''.join(wildcards.get(part, f'/{re.escape(part)}') for part in parts)
     return re.fullmatch(regex, node_name) is not None
 
 
 def unused_files(arguments: Sequence[str], node_name: str) -> list[str]:
-    """Return a line for each parameter file on a command line that has nothing for the node of this name."""
+    """Return a line for each parameter file on a command line that has nothing for this node."""
     lines = []
     for file in parameter_files(arguments):
         patterns = nodes_of_file(file)
         if not any(is_for(pattern, node_name) for pattern in patterns):
-            lines.append(f"parameter file {file} has nothing for this node: it is for {', '.join(patterns)}, this is {node_name}")
+            lines.append(f'parameter file {file} has nothing for this node: '
+                         f"it is for {', '.join(patterns)}, this is {node_name}")
     return lines
 
 
 def unknown_parameters(given: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return a line for each parameter that is given but not known, with the name that is nearest."""
+    """Return a line for each parameter that is given but not known, with the nearest name."""
     lines = []
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            lines.append(f"parameter {name} is unknown and has no effect{f', did you mean {near[0]}?' if near else ''}")
+            hint = f', did you mean {near[0]}?' if near else ''
+            lines.append(f'parameter {name} is unknown and has no effect{hint}')
     return lines
