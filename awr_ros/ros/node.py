@@ -30,6 +30,7 @@ from awr_ros.ros import conversions, messages, parameters
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput
 from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.derived_topics import DerivedTopics
 from awr_ros.ros.diagnostics import Health, Situation
 from awr_ros.ros.endpoints import unserved_subscribers
 from awr_ros.ros.external import ExternalPlaces
@@ -82,6 +83,7 @@ class TrackerNode(LifecycleNode):
         self._poses_pub = self._publisher(PoseArray, '~/poses')
         self._debug_pub = self._publisher(Image, '~/debug/image', depth=1)
         self._stats_pub = self._publisher(TrackerStats, '~/stats')
+        self._derived = DerivedTopics(self._publisher)
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
@@ -281,6 +283,7 @@ class TrackerNode(LifecycleNode):
             self._frames.publish(message, self._values.tf_prefix)
         if self._poses_pub.get_subscription_count():
             self._poses_pub.publish(conversions.pose_array(message))
+        self._derived.publish(hands, header, self._values)
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))

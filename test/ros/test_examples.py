@@ -19,6 +19,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float32MultiArray, Float64MultiArray
 
 from awr_ros.msg import Hand, HandArray
+from awr_ros.openxr import operator_rotation
 from awr_ros.ros.conversions import hand_array
 
 PREFIX = Path(get_package_prefix('awr_ros'))
@@ -60,7 +61,7 @@ def frame_by_plane_fit(joints):
 @pytest.mark.parametrize('angle', [0.0, 0.7, 2.0, 3.1])
 def test_frame_is_that_of_a_plane_fit(angle):
     joints = turned(open_hand_xyz(), (1, 2, 3), angle)
-    frame = RETARGET.operator_frame(joints)
+    frame = operator_rotation(joints)
     assert np.allclose(frame, frame_by_plane_fit(joints - joints[0]), atol=1e-5)
     assert np.linalg.det(frame) == pytest.approx(1, abs=1e-6)
 
@@ -81,7 +82,7 @@ def test_retargeting_input_does_not_depend_on_where_the_hand_is(side):
 def test_hands_on_a_line_have_no_frame():
     joints = np.zeros((21, 3))
     joints[:, 0] = np.arange(21)
-    assert np.isnan(RETARGET.operator_frame(joints)).all()
+    assert np.isnan(operator_rotation(joints)).all()
 
 
 def test_retarget_node(bench):
