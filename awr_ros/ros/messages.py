@@ -8,6 +8,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from awr_ros.msg import (
     Hand,
     HandArray,
+    HandGesture,
+    HandGestureArray,
     OpenXRHand,
     OpenXRHandArray,
 )
@@ -17,6 +19,8 @@ __all__ = [
     'Duration',
     'Hand',
     'HandArray',
+    'HandGesture',
+    'HandGestureArray',
     'Marker',
     'MarkerArray',
     'OpenXRHand',

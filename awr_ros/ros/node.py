@@ -283,7 +283,7 @@ class TrackerNode(LifecycleNode):
             self._frames.publish(message, self._values.tf_prefix)
         if self._poses_pub.get_subscription_count():
             self._poses_pub.publish(conversions.pose_array(message))
-        self._derived.publish(hands, header, self._values)
+        self._derived.publish(hands, header, time_s, self._values)
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
@@ -309,6 +309,7 @@ class TrackerNode(LifecycleNode):
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()
+            self._derived.reset()
 
 
 def main():

@@ -10,7 +10,8 @@ from fakes import hand, header, open_hand_xyz
 from rclpy.parameter import Parameter
 
 from awr_ros.conformance import Frame, run_checks
-from awr_ros.msg import OpenXRHand, OpenXRHandArray
+from awr_ros.gestures import GESTURE_NAMES, OPEN
+from awr_ros.msg import HandGesture, HandGestureArray, OpenXRHand, OpenXRHandArray
 from awr_ros.openxr import OPENXR_JOINT_NAMES
 from awr_ros.openxr_messages import OpenXRMessages
 from awr_ros.ros import messages
@@ -77,3 +78,27 @@ def test_the_node_publishes_openxr_while_somebody_listens(bench, node, camera, h
     camera.image()
     bench.until(lambda: len(heard) == 2, 'an empty array')
     assert heard[1].reference == 'view' and list(heard[1].hands) == []
+
+
+# ---- gestures ------------------------------------------------------------------------------------
+
+
+def test_constants_of_the_gesture_message_are_the_names():
+    for value, name in enumerate(GESTURE_NAMES):
+        assert getattr(HandGesture, name.upper()) == value
+
+
+def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera, hands, tracker):
+    heard = bench.listen(HandGestureArray, 'tracker/gestures')
+    bench.until(lambda: node._derived._gestures_pub.get_subscription_count(), 'a listener')
+    for number in range(1, 7):
+        sent = camera.image()
+        bench.until(lambda: len(heard) == number, f'gestures {number}')
+    last = heard[-1].gestures[0]
+    assert heard[-1].header == sent.header and (last.id, last.side) == ('hand_1', 2)
+    assert last.gesture == OPEN and last.held == pytest.approx(5 / 30, abs=1e-3)
+    assert last.grasp < 0.2 and last.pinch < 0.1 and all(0 <= value <= 1 for value in last.extension)
+    tracker.hands = []
+    camera.image()
+    bench.until(lambda: len(heard) == 7, 'an empty array')
+    assert list(heard[-1].gestures) == [] and len(node._derived._recognizers._by_id) == 0
