@@ -41,6 +41,7 @@ def _parse(argv):
     """The arguments of the command line."""
     parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
     from awr_ros.bench.command import add_bench
+    from awr_ros.conformance import add_conformance
     from awr_ros.export import add_export
     from awr_ros.offline.command import add_track
     from awr_ros.tracker_config import TrackerConfig
@@ -101,6 +102,7 @@ def _parse(argv):
     render.set_defaults(run=_render)
     add_bench(verbs, _bench_messages)
     add_track(verbs)
+    add_conformance(verbs, _listen)
     add_export(verbs)
     add_import(verbs)
     parser.set_defaults(extra='train')
@@ -228,6 +230,12 @@ def _bench_messages(report, seconds):
         return
     from awr_ros.ros.latency import bench_messages
     bench_messages(report, seconds)
+
+
+def _listen(topic, seconds):
+    """OpenXR hands of a running node."""
+    from awr_ros.ros.listen import listen
+    return listen(topic, seconds)
 
 
 if __name__ == '__main__':

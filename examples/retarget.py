@@ -20,33 +20,15 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 
 from awr_ros.msg import Hand, HandArray
+from awr_ros.openxr import mano_rotation
 
 SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
-# The columns are MANO's axes in the frame of operator_frame(), from dex_retargeting/constants.py.
-OPERATOR2MANO = {'right': np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]], float),
-                 'left': np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]], float)}
-
-
-def operator_frame(joints):
-    """Rotation camera_from_operator (3,3) of a hand: x from the middle MCP to the wrist, z towards the index finger in
-    the plane of wrist, index and middle MCP, y = z cross x. NaN when these three joints are NaN or in one line.
-
-    joints: (21,3) [any unit] right-handed frame.
-    """
-    wrist, index, middle = joints[Hand.WRIST], joints[Hand.INDEX_MCP], joints[Hand.MIDDLE_MCP]
-    x = wrist - middle
-    z = (index - middle) - x * ((index - middle) @ x) / (x @ x)
-    norms = np.linalg.norm(x), np.linalg.norm(z)
-    if not np.all(np.isfinite(norms)) or min(norms) < 1e-6:
-        return np.full((3, 3), np.nan)
-    x, z = x / norms[0], z / norms[1]
-    return np.stack([x, np.cross(z, x), z], axis=1)
 
 
 def retargeting_input(hand: Hand, side):
     """(21,3) float64 [m]: the joints of an awr_ros/Hand, from the wrist, in MANO's wrist frame. NaN stays NaN."""
     joints = np.array([(p.x, p.y, p.z) for p in hand.joints])
-    return (joints - joints[Hand.WRIST]) @ operator_frame(joints) @ OPERATOR2MANO[side]
+    return (joints - joints[Hand.WRIST]) @ mano_rotation(joints, side)
 
 
 def reference_value(joints, retargeting):

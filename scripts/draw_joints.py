@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Draws docs/joints.svg: the joints with their numbers and names, and the axes of the wrist frame.
+"""Draws docs/joints.svg: the joints with their numbers and names, and the axes of the wrist frame; and
+docs/wrist_frames.svg: the axes that OpenXR, MANO and the operator frame have at the wrist.
 
-    python scripts/draw_joints.py [FILE]
+    python scripts/draw_joints.py [FILE [FILE]]
 """
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from awr_ros.draw import FINGER_COLOURS
+from awr_ros.openxr import mano_rotation, openxr_joints, operator_rotation
 from awr_ros.skeleton import BONES, JOINT_NAMES, SIDES, WRIST, wrist_rotation
 
 WIDTH, HEIGHT, AXIS = 760, 470, 62                  # [px]
@@ -58,12 +60,53 @@ def names():
             yield f'<text x="{12 + 150 * finger}" y="{18 + 15 * k}">{j} {JOINT_NAMES[j]}</text>'
 
 
-def main(path):
+FRAMES = {'OpenXR': lambda joints, side: openxr_joints(joints, side).rotations[1],
+          'MANO': mano_rotation, 'operator': lambda joints, side: operator_rotation(joints)}
+AXIS_COLOURS = ('#c00', '#080', '#00c')
+
+
+def frame_panel(name, rotation, side, x, y):
+    """SVG elements of a hand with the axes of one wrist frame; what points out of or into the page is a circle."""
+    joints = RIGHT if side == 'right' else [330, 0] + RIGHT * [-1, 1]
+    joints = joints * 0.42 + [x, y]
+    for a, b in BONES:
+        (x1, y1), (x2, y2) = joints[[a, b]]
+        yield f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="#bbb" stroke-width="3"/>'
+    wx, wy = joints[WRIST]
+    for axis_name, axis, colour in zip('xyz', rotation.T, AXIS_COLOURS):
+        dx, dy = 48 * axis[:2]
+        if abs(axis[2]) > 0.9:          # the page's z looks into it
+            word = 'into the page' if axis[2] > 0 else 'out of the page'
+            yield f'<circle cx="{wx:.0f}" cy="{wy:.0f}" r="7" fill="white" stroke="{colour}" stroke-width="2"/>'
+            yield f'<text x="{wx:.0f}" y="{wy + 76:.0f}" fill="{colour}" text-anchor="middle">{axis_name} {word}</text>'
+        else:
+            yield (f'<line x1="{wx:.0f}" y1="{wy:.0f}" x2="{wx + dx:.0f}" y2="{wy + dy:.0f}" stroke="{colour}" stroke-width="2.5"/>'
+                   f'<circle cx="{wx + dx:.0f}" cy="{wy + dy:.0f}" r="3.5" fill="{colour}"/>')
+            yield f'<text x="{wx + 1.25 * dx - 3:.0f}" y="{wy + 1.25 * dy + 4:.0f}" fill="{colour}" font-weight="bold">{axis_name}</text>'
+    yield f'<text x="{wx:.0f}" y="{wy + 94:.0f}" text-anchor="middle" font-size="13">{name}, {side}</text>'
+
+
+def frames_picture():
+    """The lines of docs/wrist_frames.svg."""
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 305" font-family="sans-serif" font-size="12">',
+             f'<rect width="{WIDTH}" height="305" fill="white"/>']
+    for column, (name, rotation) in enumerate(FRAMES.items()):
+        for k, side in enumerate(SIDES):
+            joints = RIGHT if side == 'right' else [330, 0] + RIGHT * [-1, 1]
+            x = 252 * column + 126 * k - 8
+            lines += frame_panel(name, rotation(np.c_[joints, np.zeros(21)], side), side, x, 10)
+    return [*lines, f'<text x="{WIDTH / 2}" y="298" text-anchor="middle">palms to the camera</text>', '</svg>']
+
+
+def main(path, frames_path):
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *names(), *(line for side in SIDES for line in hand(side)),
              f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">palms to the camera; z into the page</text>', '</svg>']
     path.write_text('\n'.join(lines) + '\n')
+    frames_path.write_text('\n'.join(frames_picture()) + '\n')
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / 'docs' / 'joints.svg'))
+    docs = Path(__file__).resolve().parents[1] / 'docs'
+    given = [Path(argument) for argument in sys.argv[1:3]]
+    main(*given, *(docs / name for name in ('joints.svg', 'wrist_frames.svg')[len(given):]))

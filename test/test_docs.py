@@ -31,10 +31,12 @@ def test_the_code_in_the_documents_is_python():
         ast.parse(block)
 
 
-def test_the_picture_of_the_joints_is_what_its_script_draws(tmp_path):
-    drawn = tmp_path / 'joints.svg'
-    subprocess.run([sys.executable, REPOSITORY / 'scripts' / 'draw_joints.py', drawn], check=True, timeout=100)
-    assert drawn.read_text() == (REPOSITORY / 'docs' / 'joints.svg').read_text()
+def test_the_pictures_of_the_joints_are_what_their_script_draws(tmp_path):
+    names = ('joints.svg', 'wrist_frames.svg')
+    script = REPOSITORY / 'scripts' / 'draw_joints.py'
+    subprocess.run([sys.executable, script, *(tmp_path / name for name in names)], check=True, timeout=100)
+    for name in names:
+        assert (tmp_path / name).read_text() == (REPOSITORY / 'docs' / name).read_text()
 
 
 def test_the_package_has_its_weights():

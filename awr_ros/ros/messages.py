@@ -1,11 +1,33 @@
-"""The message classes of rclpy, gathered for awr_ros.hand_messages and awr_ros.hand_markers."""
+"""The message classes of rclpy, gathered for the modules that make messages without naming rclpy."""
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from awr_ros.msg import Hand, HandArray
+from awr_ros.msg import (
+    Hand,
+    HandArray,
+    HandGesture,
+    HandGestureArray,
+    OpenXRHand,
+    OpenXRHandArray,
+)
 
-__all__ = ['ColorRGBA', 'Duration', 'Hand', 'HandArray', 'Marker', 'MarkerArray', 'Point', 'Pose', 'PoseArray',
-           'Quaternion', 'RegionOfInterest']
+__all__ = [
+    'ColorRGBA',
+    'Duration',
+    'Hand',
+    'HandArray',
+    'HandGesture',
+    'HandGestureArray',
+    'Marker',
+    'MarkerArray',
+    'OpenXRHand',
+    'OpenXRHandArray',
+    'Point',
+    'Pose',
+    'PoseArray',
+    'Quaternion',
+    'RegionOfInterest',
+]

@@ -33,6 +33,7 @@ from awr_ros.ros import conversions, messages, parameters, reach
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.derived_topics import DerivedTopics
 from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
 from awr_ros.ros.endpoints import PublisherEventCallbacks, unserved_subscribers
@@ -93,6 +94,7 @@ class TrackerNode(LifecycleNode):
         self._debug_pub = self._publisher(Image, '~/debug/image', depth=1)
         self._stats_pub = self._publisher(TrackerStats, '~/stats')
         self._detections = DetectionPublishers(self._publisher)
+        self._derived = DerivedTopics(self._publisher)
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
@@ -328,6 +330,7 @@ class TrackerNode(LifecycleNode):
         if self._poses_pub.get_subscription_count():
             self._poses_pub.publish(conversions.pose_array(message))
         self._detections.publish(message)
+        self._derived.publish(hands, header, time_s, self._values)
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
             self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
@@ -359,6 +362,7 @@ class TrackerNode(LifecycleNode):
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()
+            self._derived.reset()
 
 
 def main():

@@ -6,6 +6,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from awr_ros.compressed_depth import TRANSPORT
 from awr_ros.depth_camera import DISTORTION_CHOICES
+from awr_ros.openxr import REFERENCES
 from awr_ros.ros.conversions import MM_PER_M
 from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed
@@ -100,6 +101,8 @@ TABLE = (
               'more is less delay', LIVE, range=(0.0, 1000.0)),
     Parameter('tf', False, 'publish each wrist as TF frame <tf_prefix><id>_wrist; needs tf2_msgs', LIVE),
     Parameter('tf_prefix', 'hand_', 'how the names of the TF frames begin', LIVE),
+    Parameter('openxr_reference', 'camera', 'frame of the poses on ~/openxr: camera: the optical frame; view: the same with the axes of '
+              'an OpenXR view space; mano, operator: at each wrist', LIVE, choices=REFERENCES),
     Parameter('marker_lifetime', 0.5, 'markers vanish by themselves after this time without an image [s]',
               WHEN_INACTIVE, range=(0.05, 10.0)),
 )
@@ -133,6 +136,7 @@ class Parameters:
     smoothing_beta: float       # [Hz per m/s]
     tf: bool
     tf_prefix: str
+    openxr_reference: str
     marker_lifetime: float      # [s]
 
     def __post_init__(self):

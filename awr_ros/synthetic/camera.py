@@ -32,9 +32,10 @@ class SyntheticCamera:
     """Renders the frame of any time. The same seed and time always give the same frame.
 
     num_hands: 1 (a right hand) or 2 (a left one too, side by side).
+    postures: names of POSTURES to show in this order, again and again; empty: all, in an order of the seed.
     """
 
-    def __init__(self, intrinsics=DEFAULT_INTRINSICS, num_hands=1, seed=0):
+    def __init__(self, intrinsics=DEFAULT_INTRINSICS, num_hands=1, seed=0, postures=()):
         if num_hands not in (1, 2):
             raise ValueError(f'num_hands must be 1 or 2, got {num_hands}')
         self.intrinsics, self.num_hands, self.seed = intrinsics, num_hands, seed
@@ -43,6 +44,8 @@ class SyntheticCamera:
         self._skin = procedural_skin(SKIN_MM, 260.0)
         rng = np.random.default_rng(seed)
         self._order = [rng.permutation(len(POSTURES)) for _ in range(num_hands)]
+        if postures:
+            self._order = [[list(POSTURES).index(name) for name in postures]] * num_hands
         self._phases = rng.uniform(0, 2 * np.pi, (num_hands, 6))
         self._noise = rng.standard_normal((intrinsics.height + 64, intrinsics.width + 64)).astype(np.float32)
 

@@ -18,12 +18,14 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float32MultiArray, Float64MultiArray
 
-from awr_ros.msg import Hand, HandArray
+from awr_ros.msg import Hand, HandArray, HandGesture, HandGestureArray
+from awr_ros.openxr import operator_rotation
 from awr_ros.ros.conversions import hand_array
 
 PREFIX = Path(get_package_prefix('awr_ros'))
 RETARGET = SimpleNamespace(**runpy.run_path(str(PREFIX / 'lib' / 'awr_ros' / 'retarget.py')))
 SERVO = SimpleNamespace(**runpy.run_path(str(PREFIX / 'lib' / 'awr_ros' / 'servo_teleop.py')))
+STOP = SimpleNamespace(**runpy.run_path(str(PREFIX / 'lib' / 'awr_ros' / 'stop_on_palm.py')))
 ALONE = dict(start_parameter_services=False)
 
 
@@ -60,7 +62,7 @@ def frame_by_plane_fit(joints):
 @pytest.mark.parametrize('angle', [0.0, 0.7, 2.0, 3.1])
 def test_frame_is_that_of_a_plane_fit(angle):
     joints = turned(open_hand_xyz(), (1, 2, 3), angle)
-    frame = RETARGET.operator_frame(joints)
+    frame = operator_rotation(joints)
     assert np.allclose(frame, frame_by_plane_fit(joints - joints[0]), atol=1e-5)
     assert np.linalg.det(frame) == pytest.approx(1, abs=1e-6)
 
@@ -81,7 +83,7 @@ def test_retargeting_input_does_not_depend_on_where_the_hand_is(side):
 def test_hands_on_a_line_have_no_frame():
     joints = np.zeros((21, 3))
     joints[:, 0] = np.arange(21)
-    assert np.isnan(RETARGET.operator_frame(joints)).all()
+    assert np.isnan(operator_rotation(joints)).all()
 
 
 def test_retarget_node(bench):
@@ -312,3 +314,45 @@ def test_cpp_reads_the_messages(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     lines = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines == ['right 3: 0.012 0.000 0.480 m', 'right 3: not seen']
+
+
+# ---- a palm that stops -----------------------------------------------------------------------------------------------
+
+
+def shown(gesture, held=1.0, state=Hand.TRACKING_OK):
+    return HandGestureArray(gestures=[HandGesture(gesture=gesture, held=held, tracking_state=state)])
+
+
+def test_a_palm_stops_and_a_thumb_lets_go():
+    gate = STOP.Gate(hold_s=0.2, timeout_s=0.5)
+    assert 'no gestures' in gate.reason(10.0)
+    gate.gestures(HandGestureArray(), 10.0)
+    assert gate.reason(10.4) == '' and 'no gestures' in gate.reason(10.6)
+    for message in (shown(HandGesture.OPEN, held=0.1), shown(HandGesture.FIST), shown(HandGesture.OPEN, state=Hand.TRACKING_COASTING)):
+        gate.gestures(message, 11.0)
+        assert gate.reason(11.0) == ''
+    gate.gestures(shown(HandGesture.OPEN), 12.0)
+    gate.gestures(HandGestureArray(), 12.1)             # the hand is gone: the robot stays where it is
+    assert 'open palm' in gate.reason(12.1)
+    gate.gestures(shown(HandGesture.THUMBS_UP), 12.2)
+    assert gate.reason(12.2) == ''
+    both = HandGestureArray(gestures=[*shown(HandGesture.THUMBS_UP).gestures, *shown(HandGesture.OPEN).gestures])
+    gate.gestures(both, 12.3)
+    assert 'open palm' in gate.reason(12.3)
+
+
+def test_stop_on_palm_node(bench):
+    bench.add(STOP.StopOnPalmNode(**ALONE))
+    out = bench.listen(TwistStamped, 'stop_on_palm/twist')
+    twists = bench.client.create_publisher(TwistStamped, 'stop_on_palm/twist_in', 1)
+    gestures = bench.client.create_publisher(HandGestureArray, 'tracker/gestures', 1)
+    wanted = TwistStamped()
+    wanted.twist.linear.x = 0.3
+
+    def passed():
+        gestures.publish(HandGestureArray())
+        twists.publish(wanted)
+        return any(message.twist.linear.x == 0.3 for message in out)
+    bench.until(passed, 'a twist to pass')
+    gestures.publish(shown(HandGesture.OPEN))
+    bench.until(lambda: out[-1].twist.linear.x == 0, 'the stop')

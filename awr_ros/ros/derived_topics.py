@@ -1,0 +1,59 @@
+"""Topics derived from the tracked hands, computed only while somebody subscribes: OpenXR hands,
+gestures."""
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from awr_ros.gesture_messages import GestureMessages
+from awr_ros.gestures import GestureRecognizers
+from awr_ros.msg import HandGestureArray, OpenXRHandArray
+from awr_ros.openxr_messages import OpenXRMessages
+from awr_ros.ros import messages
+
+
+class DerivedTopics:
+    """Publishes what can be derived from hands. `publisher(message_type, topic)` creates the node's
+    publishers."""
+
+    def __init__(self, publisher: Callable[[type, str], Any]):
+        self._openxr = OpenXRMessages(messages)
+        self._openxr_pub = publisher(OpenXRHandArray, '~/openxr')
+        self._gesture_messages = GestureMessages(messages)
+        self._gestures_pub = publisher(HandGestureArray, '~/gestures')
+        self._named_pub = None
+        if find_spec('teleop_ros2_interfaces'):  # NVIDIA Isaac Teleop's messages, optional
+            from teleop_ros2_interfaces.msg import NamedPoseArray
+
+            self._named_type = NamedPoseArray
+            self._named_pub = publisher(NamedPoseArray, '~/openxr_named')
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was remembered of hands: their next image is the first one."""
+        self._recognizers = None
+
+    def publish(self, hands: Sequence[Any], header: Any, stamp_s: float, values: Any) -> None:
+        """Publish what is subscribed to.
+
+        hands: TrackedHands; stamp_s: the tracker's time of the image [s]; values: the node's
+        Parameters.
+        """
+        self._publish_openxr(hands, header, values)
+        self._publish_gestures(hands, header, stamp_s)
+
+    def _publish_openxr(self, hands: Sequence[Any], header: Any, values: Any) -> None:
+        named = self._named_pub is not None and self._named_pub.get_subscription_count()
+        if self._openxr_pub.get_subscription_count() or named:
+            message = self._openxr.hand_array(hands, header, values.openxr_reference)
+            self._openxr_pub.publish(message)
+            if named:
+                self._named_pub.publish(self._openxr.named_poses(message, self._named_type))
+
+    def _publish_gestures(self, hands: Sequence[Any], header: Any, stamp_s: float) -> None:
+        if not self._gestures_pub.get_subscription_count():
+            self._recognizers = None
+            return
+        self._recognizers = self._recognizers or GestureRecognizers()
+        gestures = self._recognizers.update(hands, stamp_s)
+        self._gestures_pub.publish(self._gesture_messages.gesture_array(hands, gestures, header))

@@ -1,0 +1,104 @@
+"""Topics derived from the hands: published only while somebody subscribes, with the header of the
+image."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import hand, header, open_hand_xyz
+from rclpy.parameter import Parameter
+
+from awr_ros.conformance import Frame, run_checks
+from awr_ros.gestures import GESTURE_NAMES, OPEN
+from awr_ros.msg import HandGesture, HandGestureArray, OpenXRHand, OpenXRHandArray
+from awr_ros.openxr import OPENXR_JOINT_NAMES
+from awr_ros.openxr_messages import OpenXRMessages
+from awr_ros.ros import messages
+from awr_ros.ros.listen import hand_from_message
+
+OPENXR = OpenXRMessages(messages)
+
+
+def test_constants_of_the_message_are_the_names():
+    for index, name in enumerate(OPENXR_JOINT_NAMES):
+        assert getattr(OpenXRHand, name.upper()) == index
+    assert OpenXRHand.NUM_JOINTS == len(OPENXR_JOINT_NAMES)
+
+
+@pytest.mark.parametrize('side', ['left', 'right'])
+def test_openxr_message_conforms(side):
+    joints = open_hand_xyz() if side == 'right' else open_hand_xyz() * np.float32((-1, 1, 1))
+    joints += np.float32((0, 0, 3)) * np.arange(21)[:, None]
+    message = OPENXR.hand_array([hand(side=side, joints_xyz=joints)], header())
+    assert message.reference == 'camera' and message.header == header()
+    frames = [Frame(i / 30, i / 30, 0.01, (hand_from_message(message.hands[0]),)) for i in range(3)]
+    assert [check.name for check in run_checks(frames) if not check.passed] == []
+    np.testing.assert_allclose(frames[0].hands[0].positions[1], joints[0] / 1000, atol=1e-6)
+
+
+def test_a_coasting_hand_is_not_tracked_and_the_reference_is_told():
+    message = OPENXR.hand_array([hand(state='coasting')], header(), 'mano').hands[0]
+    assert set(message.flags) == {3}
+    assert (message.joints[1].position.x, message.joints[1].position.z) == (0, 0)
+    assert message.reference_pose.position.z == pytest.approx(0.5)
+
+
+@dataclass
+class NamedPoseArray:
+    """The fields of teleop_ros2_interfaces/NamedPoseArray."""
+
+    header: Any
+    name: list
+    pose: list
+    is_valid: list
+
+
+def test_named_poses_have_both_hands_of_which_one_may_be_missing():
+    array = OPENXR.hand_array(
+        [hand(score=0.4, id='a'), hand(score=0.9, id='b', joints_xyz=open_hand_xyz() + 5)], header()
+    )
+    named = OPENXR.named_poses(array, NamedPoseArray)
+    assert len(named.name) == len(named.pose) == len(named.is_valid) == 50
+    assert named.name[0] == 'left_WRIST' and named.name[-1] == 'right_LITTLE_TIP'
+    assert named.is_valid == [False] * 25 + [True] * 25
+    assert named.pose[25] == array.hands[1].joints[1] and named.pose[0].orientation.w == 1
+
+
+def test_the_node_publishes_openxr_while_somebody_listens(bench, node, camera, hands, tracker):
+    camera.image()
+    bench.until(lambda: hands, 'hands')  # nobody listens to ~/openxr yet: this must work as ever
+    heard = bench.listen(OpenXRHandArray, 'tracker/openxr')
+    bench.until(lambda: node._derived._openxr_pub.get_subscription_count(), 'a listener')
+    sent = camera.image()
+    bench.until(lambda: heard, 'OpenXR hands')
+    assert heard[0].header == sent.header and [h.id for h in heard[0].hands] == ['hand_1']
+    node.set_parameters([Parameter('openxr_reference', value='view')])
+    tracker.hands = []
+    camera.image()
+    bench.until(lambda: len(heard) == 2, 'an empty array')
+    assert heard[1].reference == 'view' and list(heard[1].hands) == []
+
+
+# ---- gestures ------------------------------------------------------------------------------------
+
+
+def test_constants_of_the_gesture_message_are_the_names():
+    for value, name in enumerate(GESTURE_NAMES):
+        assert getattr(HandGesture, name.upper()) == value
+
+
+def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera, hands, tracker):
+    heard = bench.listen(HandGestureArray, 'tracker/gestures')
+    bench.until(lambda: node._derived._gestures_pub.get_subscription_count(), 'a listener')
+    for number in range(1, 7):
+        sent = camera.image()
+        bench.until(lambda: len(heard) == number, f'gestures {number}')
+    last = heard[-1].gestures[0]
+    assert heard[-1].header == sent.header and (last.id, last.side) == ('hand_1', 2)
+    assert last.gesture == OPEN and last.held == pytest.approx(5 / 30, abs=1e-3)
+    assert last.grasp < 0.2 and last.pinch < 0.1 and all(0 <= value <= 1 for value in last.extension)
+    tracker.hands = []
+    camera.image()
+    bench.until(lambda: len(heard) == 7, 'an empty array')
+    assert list(heard[-1].gestures) == [] and len(node._derived._recognizers._by_id) == 0
