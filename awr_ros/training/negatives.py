@@ -21,15 +21,14 @@ CLEAR_MM = 110.0                                                # a negative's c
 JITTER_MM = 20.0
 
 
-def render_negatives(count, crop_size, cube_mm, seed=NEGATIVES_SEED, progress=iter):
-    """(count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does."""
+def render_negatives(count, crop_size, cube_mm, seed=NEGATIVES_SEED, progress=iter, finder_weights=''):
+    """(count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; finder_weights: as TrackerConfig's."""
     scenes, rng, config = SceneSource(seed, COARSE), np.random.default_rng(seed), TrackerConfig()
-    crops = _crops(scenes, rng, config, crop_size, cube_mm)
+    crops = _crops(scenes, rng, config, crop_size, cube_mm, LearnedFinder(finder_weights))
     return torch.from_numpy(np.stack([next(crops) for _ in progress(range(count))]))[:, None].half()
 
 
-def _crops(scenes, rng, config, crop_size, cube_mm):
-    finder = LearnedFinder()
+def _crops(scenes, rng, config, crop_size, cube_mm, finder):
     while True:
         scene = scenes.draw()
         palms = [palm_centre(hand.joints_xyz) for hand in scene.hands]
@@ -47,13 +46,13 @@ def _crops(scenes, rng, config, crop_size, cube_mm):
                 yield crop.depth
 
 
-def cached_negatives(path, count, crop_size, cube_mm, progress=iter):
+def cached_negatives(path, count, crop_size, cube_mm, progress=iter, finder_weights=''):
     """`render_negatives`, kept in a file."""
     path = Path(path)
     if path.exists():
         negatives = torch.load(path, weights_only=True)
         if negatives.shape == (count, 1, crop_size, crop_size):
             return negatives
-    negatives = render_negatives(count, crop_size, cube_mm, progress=progress)
+    negatives = render_negatives(count, crop_size, cube_mm, progress=progress, finder_weights=finder_weights)
     save_whole(negatives, path)
     return negatives
