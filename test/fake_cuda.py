@@ -76,7 +76,7 @@ class Renamed(TorchFunctionMode):
     """PyTorch without CUDA lets nobody name it: of its own devices 'meta' stands for it."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if 'autocast' in getattr(function, '__name__', ''):        # knows 'cuda', and that there is none
+        if function is torch.device or 'autocast' in getattr(function, '__name__', ''):       # these know the name
             return function(*args, **(kwargs or {}))
 
         def renamed(leaf):
