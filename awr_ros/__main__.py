@@ -65,6 +65,7 @@ def _parse(argv):
     judge.add_argument('--scenes', type=int, default=1200, help='to render and to fit to what starts a track (default: %(default)s)')
     judge.add_argument('--finder-weights', metavar='FILE', default='', help='of the learned finder (default: the one of the package)')
     judge.set_defaults(run=_train_judge)
+    _add_make_weights(verbs)
     _add_train(verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv))
     evaluate = verbs.add_parser('evaluate', help='errors of weights on rendered crops never trained on')
     evaluate.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
@@ -115,6 +116,7 @@ TRAIN_HELP = {
     'validate_every': 'crops between validations and checkpoints', 'validation': 'crops to validate on', 'seed': 'of everything',
     'device': 'auto, cpu or cuda', 'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
     'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
+    'finder_weights': 'of the finder that offers these (default: the one of the package)',
     'init': 'checkpoint of the same size to start from (default: random weights)',
     'compiled': 'fuse with torch.compile (needs a C++ compiler, renders twice as fast)',
     'bfloat16': 'compute in it on the CPU (a third faster on some: measure; always taken on a GPU and with AMX)'}
@@ -132,6 +134,25 @@ def _add_train(verbs, on_dataset):
     from awr_ros.training.config import TrainConfig
     _add_options(train, TrainConfig, TRAIN_HELP)
     train.set_defaults(run=_train)
+
+
+MAKE_HELP = {**TRAIN_HELP, 'samples': 'crops that the network learns from; what follows learns from shares of it',
+             'batch': 'crops a step, of all processes together', 'refiner_share': 'crops of the refiner, as a share of the samples',
+             'handedness_share': 'crops of the handedness head, likewise', 'scenes': 'that the detection score is fitted to',
+             'finder_samples': 'frames that a new finder learns from, 0: finder_weights is used',
+             'finder_scenes': 'that these frames are of', 'evaluated_crops': 'to evaluate the result on',
+             'evaluated_scenes': 'likewise', 'evaluated_sequences': 'likewise', 'evaluated_seconds': 'of the synthetic camera, likewise'}
+
+
+def _add_make_weights(verbs):
+    from awr_ros.training.weights_config import WeightsConfig
+    make = verbs.add_parser('make-weights', help='from random weights to a checkpoint with its evaluation and model card: network, '
+                            'refiner, handedness head, detection score; goes on where it stopped')
+    make.add_argument('folder', type=Path, help='folder of the run: weights.pt, evaluation.txt, model-card.md')
+    make.add_argument('--minutes', type=float, default=0.0, help='about, without the evaluation: as many samples as fit here, instead '
+                      'of --samples')
+    _add_options(make, WeightsConfig, MAKE_HELP)
+    make.set_defaults(run=_make_weights)
 
 
 def _add_train_finder(verbs):
@@ -161,6 +182,15 @@ def _train(arguments):
     from awr_ros.training.config import TrainConfig
     from awr_ros.training.train import train
     train(arguments.folder, _of_options(TrainConfig, arguments))
+
+
+def _make_weights(arguments):
+    from awr_ros.training.make_weights import for_minutes, make_weights
+    from awr_ros.training.weights_config import WeightsConfig
+    config = _of_options(WeightsConfig, arguments)
+    if arguments.minutes:
+        config = for_minutes(arguments.folder, config, arguments.minutes)
+    make_weights(arguments.folder, config)
 
 
 def _train_finder(arguments):

@@ -230,7 +230,9 @@ def test_onnxruntime_takes_a_gpu_only_where_there_is_one(monkeypatch):
 @pytest.mark.filterwarnings('ignore:Specified provider')
 def test_the_first_provider_that_starts_is_taken(tmp_path):
     file = export(None, tmp_path / 'default', 'onnx')[0]
-    assert 'on the CPU' in first_that_starts(file, 1, (*onnx_engine.CUDA_PROVIDERS, 'CPUExecutionProvider')).description
+    said = first_that_starts(file, 1, (*onnx_engine.CUDA_PROVIDERS, 'CPUExecutionProvider')).description
+    assert 'on the CPU' in said and 'TensorrtExecutionProvider cannot be started, CUDAExecutionProvider cannot be started' in said
+    assert 'cannot' not in first_that_starts(file, 1, ('CPUExecutionProvider',)).description
     with pytest.raises(ValueError, match='CUDAExecutionProvider'):
         first_that_starts(file, 1, onnx_engine.CUDA_PROVIDERS)
 

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
 from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.training.crop_stream import RenderedCrops
 from awr_ros.training.losses import LossConfig, losses, validation_figures
 from awr_ros.training.run import Run, log, schedule
-from awr_ros.training.train import RenderedCrops, TrainConfig, train
+from awr_ros.training.train import TrainConfig, train
 
 KERNEL = 0.8
 TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64)
@@ -107,7 +109,8 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
 def tiny_run(monkeypatch):
     """Runs of seconds: a tiny network on small crops, four a step."""
     monkeypatch.setitem(training.NETWORKS, 's', TINY)
-    monkeypatch.setattr(training, 'CropSource', lambda seed, config=SMALL, **other: CropSource(seed, SMALL, **other))
+    for module in (training, streams):
+        monkeypatch.setattr(module, 'CropSource', lambda seed, config=SMALL, **other: CropSource(seed, SMALL, **other))
     monkeypatch.setattr(training, 'keep_memory', lambda: None)          # it would outlive the test
     threads = torch.get_num_threads()
     yield lambda **change: TrainConfig(**{**dict(samples=8, batch=4, workers=0, validate_every=4, validation=128,
@@ -179,11 +182,12 @@ def test_two_processes_learn_the_same_from_other_crops(tmp_path):
     """As torchrun starts them: both end with the same weights, and one of them writes."""
     program = f'''
 import torch
+import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.network import ModelConfig
 training.NETWORKS['s'] = ModelConfig(stem=(8, 16), widths=(16, 32), blocks=(1, 1), decoder_width=16, crop_size=64)
-training.CropSource = lambda seed, **other: CropSource(seed, CropConfig(size=64), **other)
+streams.CropSource = lambda seed, config, **other: CropSource(seed, CropConfig(size=64), **other)
 steps = []
 step = training.Run.step
 training.Run.step = lambda run, loss, samples: (steps.append((loss.item(), run)), step(run, loss, samples))[1]

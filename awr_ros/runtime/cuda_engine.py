@@ -4,7 +4,6 @@ At batch 1 a GPU needs far less time for the compact network's kernels than Pyth
 by one. A graph replays them all with one launch. A graph is fixed to its batch size and to its memory, so there is one
 for each of a few sizes, and smaller batches are filled up with background.
 """
-import numpy as np
 import torch
 
 from awr_ros.crop import BACKGROUND
@@ -80,4 +79,4 @@ class _Graph:
             for host, device in zip(self._host_out, self._device_out):
                 host.copy_(device, non_blocking=True)
         stream.synchronize()
-        return [np.array(host[:count]) for host in self._host_out]     # copies: the next pass writes there again
+        return [host[:count].numpy().copy() for host in self._host_out]     # the next pass writes there again

@@ -63,15 +63,21 @@ def cuda_providers():
 
 
 def first_that_starts(path, num_threads, providers, model=None):
-    """The OnnxEngine of the first provider that can be started. Arguments and errors as OnnxEngine's."""
+    """The OnnxEngine of the first provider that can be started; its description names those that cannot. Arguments and errors
+    as OnnxEngine's."""
+    refused = ''
     for provider in providers[:-1]:
         try:
-            return OnnxEngine(path, num_threads, provider, model)
+            engine = OnnxEngine(path, num_threads, provider, model)
+            break
         except DamagedFile:
             raise
         except ValueError:              # TensorRT is listed where its libraries are missing
-            pass
-    return OnnxEngine(path, num_threads, providers[-1], model)
+            refused += f', {provider} cannot be started'
+    else:
+        engine = OnnxEngine(path, num_threads, providers[-1], model)
+    engine.description += refused
+    return engine
 
 
 class OnnxEngine:

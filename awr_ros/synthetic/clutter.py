@@ -8,7 +8,7 @@ import torch
 
 from awr_ros.synthetic.hand import rotation
 from awr_ros.synthetic.poses import random_rotations
-from awr_ros.synthetic.render import CHUNK, fused
+from awr_ros.synthetic.render import chunk_size, fused
 
 
 def random_clutter(depth, generator, hidden=0.25, compiled=False):
@@ -56,7 +56,8 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
         lift = (uniform(n, 1, 1) - 0.4) * 0.8
         moved = torch.where(ok & (moved < 0.99), moved + lift, torch.ones_like(moved))
         result[other, 0] = torch.minimum(result[other, 0], moved)
-    return torch.cat([fused(_spare_hands, compiled)(*chunk, hidden) for chunk in zip(depth.split(CHUNK), result.split(CHUNK))])
+    chunks = zip(*(crops.split(chunk_size(crops)) for crops in (depth, result)))
+    return torch.cat([fused(_spare_hands, compiled)(*chunk, hidden) for chunk in chunks])
 
 
 def _spare_hands(depth, result, hidden):

@@ -15,6 +15,7 @@ from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
 STOCK = 512                 # poses drawn at a time
+LASTS_LARGE = 160           # draws that a large bank of noise is used for, four of them a draw of crops
 NEAREST_MM = 130.0          # no joint is nearer to the camera: no camera would see it
 BEHIND_ARM = -0.85          # z of the unit vector to the elbow from which on a forearm hides its hand
 # Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
@@ -80,14 +81,17 @@ class CropSource:
 
     skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which half
     the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
-    what is done to every pixel with torch.compile, which needs a C++ compiler and pays from some thousand crops on.
+    what is done to every pixel with torch.compile, which needs a C++ compiler and pays from some thousand crops on. largest: the
+    most crops that a GPU draws at once, 0: a few hundred.
     """
 
-    def __init__(self, seed, config=CropConfig(), skins=None, negatives=None, device='cpu', compiled=False):
-        self.config, self.device, self.negatives = config, device, negatives
+    def __init__(self, seed, config=CropConfig(), skins=None, negatives=None, device='cpu', compiled=False, largest=0):
+        self.config, self.device = config, device
+        self.negatives = None if negatives is None else negatives.to(device)
         self.compiled = compiled
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.noise = NoiseBank(config.size, self.generator, device)
+        sizes = {'images': 2 * largest, 'lasts': LASTS_LARGE} if largest else {}
+        self.noise = NoiseBank(config.size, self.generator, device, **sizes)
         self._stock, self._used = random_poses(STOCK, self.generator, device), 0
         self.skins = [skin.to(device) for skin in (skins or [procedural_skin(2.5)])]
 

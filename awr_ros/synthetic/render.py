@@ -8,7 +8,12 @@ import torch
 
 UNEVEN = 2.0                # how much farther apart than said some neighbours are, across cells
 MOST_REACH = 7              # [px] of a closing: what nearly touches the camera may have holes
-CHUNK = 16                  # crops worked on at a time: what passes from one step to the next then stays in the cache
+CHUNK = 16                  # crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
+
+
+def chunk_size(crops: torch.Tensor) -> int:
+    """How many of these crops (B,...) to work on at a time: CHUNK on a CPU; elsewhere all, for launches cost more than work."""
+    return CHUNK if crops.device.type == 'cpu' else max(1, len(crops))
 
 
 @functools.cache
@@ -29,7 +34,7 @@ def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
     window = points.new_tensor(size)                                        # as a tensor it is no constant of compiled code
     crops = []
     rotation, distance = looking_at(centre_xyz)
-    for chunk in zip(*(values.split(CHUNK) for values in (points, rotation, distance, cube_mm))):
+    for chunk in zip(*(values.split(chunk_size(points)) for values in (points, rotation, distance, cube_mm))):
         index, d = fused(_cells, compiled)(*chunk, window)
         padded = points.new_ones(len(d), (size + 4) ** 2).scatter_reduce_(1, index, d, 'amin')
         crops.append(fused(_close_padded, compiled)(padded.view(-1, 1, size + 4, size + 4)))

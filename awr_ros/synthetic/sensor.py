@@ -6,7 +6,7 @@ fingers, blobs of missing depth, axial noise that grows with z^2 (about 1 mm at 
 import torch
 import torch.nn.functional as nn_f
 
-from awr_ros.synthetic.render import CHUNK, fused, pad_by_one, window3
+from awr_ros.synthetic.render import chunk_size, fused, pad_by_one, window3
 
 DRAWS = 20                  # uniform numbers that describe one sensor
 KIND_DRAW = 2               # which of them says what kind it is, and between which values
@@ -47,7 +47,7 @@ class NoiseBank:
 def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'):
     """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `spoil`."""
     spoilt = []
-    for chunk in zip(*(values.split(CHUNK) for values in (depth, depth_mm, cube_mm))):
+    for chunk in zip(*(values.split(chunk_size(depth)) for values in (depth, depth_mm, cube_mm))):
         batch = len(chunk[0])
         draws = of_kind(torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind)
         spoilt.append(spoil(*chunk, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')), compiled, bridges))

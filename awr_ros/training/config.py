@@ -23,6 +23,7 @@ class TrainConfig:
     init: str = ''                  # weights to start from, a checkpoint of the same size; empty: random ones
     compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as fast
     bfloat16: bool = False          # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
+    finder_weights: str = ''        # of the finder that offers the negatives, ONNX; empty: the one of the package
     skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
 
     def __post_init__(self):

@@ -9,7 +9,7 @@ import torch.nn.functional as nn_f
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.judge import Judge
-from awr_ros.network import CompactNetwork, save_checkpoint
+from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
@@ -46,11 +46,21 @@ def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, fi
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     if scenes:                          # what follows may find nothing to learn from: the judge is kept
-        estimator = HandPoseEstimator(TorchEngine(judged))
-        start = learn_start(estimator, scenes, TrackerConfig(finder_weights=finder_weights), partial(progress_bar, unit='scene'))
-        judged.config = replace(judged.config, start=start)
-        save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
+        add_start(output, output, scenes, finder_weights)
     return right, loss
+
+
+def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = '') -> None:
+    """Add the weights of the start score to a checkpoint of the compact network.
+
+    weights, output: paths, which may be one; scenes: to render and to fit to; finder_weights: as TrackerConfig's. Raises
+    ValueError where no candidate of the finder is a hand that the network finds.
+    """
+    network, about = load_checkpoint(weights)
+    estimator = HandPoseEstimator(TorchEngine(network))
+    start = learn_start(estimator, scenes, TrackerConfig(finder_weights=finder_weights), partial(progress_bar, unit='scene'))
+    network.config = replace(network.config, start=start)
+    save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('recipe'))
 
 
 @torch.inference_mode()

@@ -28,16 +28,18 @@ THICKEST_MM = 130.0                                             # the axis of a 
 
 
 def render_negatives(count: int, crop_size: int, cube_mm: float, seed: int = NEGATIVES_SEED, progress: Callable = iter,
-                     limbs: float = LIMBS) -> torch.Tensor:
-    """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs: share of these [0,1]."""
+                     limbs: float = LIMBS, finder_weights: str = '') -> torch.Tensor:
+    """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs: share of these [0,1];
+    finder_weights: as TrackerConfig's."""
     rng = np.random.default_rng(seed)
-    crops = _crops(SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs)
+    crops = _crops(SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs, LearnedFinder(finder_weights))
     return torch.from_numpy(np.stack([next(crops) for _ in progress(range(count))]))[:, None].half()
 
 
-def _crops(scenes: SceneSource, rng: np.random.Generator, crop_size: int, cube_mm: float, limbs: float) -> Iterator[np.ndarray]:
+def _crops(scenes: SceneSource, rng: np.random.Generator, crop_size: int, cube_mm: float, limbs: float,
+           finder: LearnedFinder) -> Iterator[np.ndarray]:
     """Yield crops (S,S) without end, a share `limbs` of them of limbs."""
-    finder, config = LearnedFinder(), TrackerConfig(max_depth_mm=FARTHEST_MM)
+    config = TrackerConfig(max_depth_mm=FARTHEST_MM)
     taken = [0, 0]                                              # of what the finders offer, of limbs
     while True:
         scene = scenes.draw(arms=None if rng.uniform() < 0.5 else 1)
@@ -106,13 +108,14 @@ def _beside_border(inside):
     return beside & inside
 
 
-def cached_negatives(path: str | Path, count: int, crop_size: int, cube_mm: float, progress: Callable = iter) -> torch.Tensor:
+def cached_negatives(path: str | Path, count: int, crop_size: int, cube_mm: float, progress: Callable = iter,
+                     finder_weights: str = '') -> torch.Tensor:
     """Return `render_negatives`, kept in a file."""
     path = Path(path)
     if path.exists():
         negatives = load_tensors(path)
         if isinstance(negatives, torch.Tensor) and negatives.shape == (count, 1, crop_size, crop_size):
             return negatives
-    negatives = render_negatives(count, crop_size, cube_mm, progress=progress)
+    negatives = render_negatives(count, crop_size, cube_mm, progress=progress, finder_weights=finder_weights)
     save_whole(negatives, path)
     return negatives

@@ -1,5 +1,13 @@
 """What both trainers step with: Muon for convolutions, AdamW for everything else."""
+import math
+
 import torch
+
+
+def make_optimizer(network: torch.nn.Module, learning_rate: float, weight_decay: float) -> 'MuonAdamW':
+    """The optimiser of a network, for the device that it is on. Arguments as MuonAdamW's."""
+    on_cpu = next(network.parameters()).device.type == 'cpu'
+    return (MuonAdamW if on_cpu else CapturableMuonAdamW)(network, learning_rate, weight_decay)
 
 
 class MuonAdamW:
@@ -27,6 +35,11 @@ class MuonAdamW:
         """Of both."""
         return self._muon.param_groups + self._adamw.param_groups
 
+    def set_learning_rate(self, rate: float) -> None:
+        """Set it for both."""
+        for group in self.param_groups:
+            group['lr'] = rate
+
     def zero_grad(self):
         """Forget all gradients."""
         for weight in self._weights:
@@ -48,8 +61,75 @@ class MuonAdamW:
         """What `state_dict` gave. Raises ValueError for the state of another optimiser."""
         if set(state) != {'muon', 'adamw'}:
             raise ValueError(f'expected the state of muon and adamw, got {sorted(state)}: begin a new run from its weights')
-        self._muon.load_state_dict(state['muon'])
-        self._adamw.load_state_dict(state['adamw'])
+        for optimizer, saved in ((self._muon, state['muon']), (self._adamw, state['adamw'])):
+            # Settings stay this optimiser's own: those of a GPU are none for a CPU.
+            groups = [{**{key: value for key, value in own.items() if key != 'params'}, 'params': group['params']}
+                      for own, group in zip(optimizer.param_groups, saved['param_groups'])]
+            optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+
+
+class CapturableMuonAdamW(MuonAdamW):
+    """The same steps for a GPU: few kernels, matrices of one shape together, nothing that waits, so that a CUDA graph can hold
+    them. States go over from the one to the other."""
+
+    def __init__(self, network: torch.nn.Module, learning_rate: float, weight_decay: float):
+        super().__init__(network, learning_rate, weight_decay)
+        self._rate = torch.tensor(float(learning_rate), device=self._matrices[0].device)
+        self._adamw = torch.optim.AdamW(self._adamw.param_groups[0]['params'], lr=self._rate, weight_decay=weight_decay,
+                                        fused=True, capturable=self._rate.device.type != 'cpu')
+        self._stacks = []                                   # (indices of matrices of one shape (R,C), their momenta (n,R,C))
+        for shape in sorted({matrix.shape for matrix in self._matrices}):
+            indices = [i for i, matrix in enumerate(self._matrices) if matrix.shape == shape]
+            self._stacks.append((indices, torch.zeros(len(indices), *shape, device=self._rate.device)))
+        self._keep_momenta()
+
+    def _keep_momenta(self) -> None:
+        """Take over the momenta of the state, and make them views of the stacks."""
+        for indices, momenta in self._stacks:
+            for i, momentum in zip(indices, momenta):
+                state = self._muon.state[self._matrices[i]]
+                if 'momentum_buffer' in state:
+                    momentum.copy_(state['momentum_buffer'])
+                state['momentum_buffer'] = momentum
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set it for both, in the tensor that a captured step reads."""
+        self._rate.fill_(rate)
+        for group in self._muon.param_groups:
+            group['lr'] = rate
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of both. Every weight must have a gradient."""
+        settings = self._muon.param_groups[0]
+        for indices, momenta in self._stacks:
+            gradients = torch.stack([_matrix(self._weights[i].grad) for i in indices])
+            momenta.lerp_(gradients, 1 - settings['momentum'])
+            update = _orthogonal(gradients.lerp(momenta, settings['momentum']), settings)
+            rate = self._rate * (0.2 * math.sqrt(max(momenta.shape[1:])))           # match_rms_adamw
+            matrices = [self._matrices[i] for i in indices]
+            torch._foreach_mul_(matrices, 1 - self._rate * settings['weight_decay'])
+            torch._foreach_sub_(matrices, list((update.float() * rate).unbind()))
+        self._adamw.step()
+
+    def load_state_dict(self, state):
+        """What `state_dict` gave, here or on another device."""
+        super().load_state_dict(state)
+        self._keep_momenta()
+
+
+def _orthogonal(stack: torch.Tensor, settings: dict) -> torch.Tensor:
+    """torch.optim.Muon's Newton-Schulz iteration on every matrix of (n,R,C). Returns (n,R,C) bfloat16."""
+    a, b, c = settings['ns_coefficients']
+    tall = stack.shape[1] > stack.shape[2]
+    x = stack.bfloat16()
+    if tall:
+        x = x.mT
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=settings['eps'])
+    for _ in range(settings['ns_steps']):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 def _matrix(weight):

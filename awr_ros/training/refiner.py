@@ -1,5 +1,7 @@
 """What a finished network's refiner learns from crops that the network reads: to correct the joints that the votes give, and to
 know how likely they are right."""
+import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +16,9 @@ from awr_ros.refiner import claims
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.evaluate_scenes import RIGHT_MM
 from awr_ros.training.negatives import render_negatives
-from awr_ros.training.run import keep_memory, progress_bar
-from awr_ros.training.train import load_compact, load_skins
+from awr_ros.training.crop_stream import load_skins
+from awr_ros.training.run import keep_memory, progress_bar, save_whole
+from awr_ros.training.train import load_compact
 
 HIDDEN = 128
 REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
@@ -25,14 +28,18 @@ EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
 SCORE = 0.04                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
 DEPTH_STEP = 2 / 255                # uvdn units, 1.1 mm: what depth is kept in
 NEGATIVES = 4096                    # crops of what the finder offers beside hands
+NOTED = 16                          # batches between notes of how far the reading is
+SAVED = 500                         # steps between saved states of the fitting
 
 
-def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=False, bfloat16=False, init='', seed=REFINER_SEED):
+def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=False, bfloat16=False, init='', seed=REFINER_SEED,
+                  folder: Path | None = None):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 21 kB each; skin,
     compiled, bfloat16: as TrainConfig's; workers: processes that render and read, one core each; init: path of a checkpoint
-    whose refiner is the one to start from. What `train_judge` adds has to be learnt anew afterwards. Returns the mean error [mm]
+    whose refiner is the one to start from; folder: where a run keeps what it needs to go on after a stop, emptied at its end, None:
+    nowhere. What `train_judge` adds has to be learnt anew afterwards. Returns the mean error [mm]
     of crops held out, before and after. Raises ValueError for other networks.
     """
     network, about = load_compact(weights, 'refiner')
@@ -45,38 +52,83 @@ def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=F
             refined.refiner.load_state_dict(load_compact(init, 'refiner')[0].refiner.state_dict())
         except (AttributeError, RuntimeError) as error:
             raise ValueError(f'init {init} holds no refiner of this size') from error
-    negatives = render_negatives(min(NEGATIVES, crops // 16), network.config.crop_size, network.config.cube_mm, seed % 2 ** 31,
-                                 partial(progress_bar, desc='crops of other things', unit='crop'))
-    readings = read_crops(network, crops, seed, skin, workers, compiled, bfloat16, negatives)
+    folder = None if folder is None else Path(folder)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    readings = _finished_readings(folder, crops, seed)
+    if readings is None:
+        negatives = render_negatives(min(NEGATIVES, crops // 16), network.config.crop_size, network.config.cube_mm, seed % 2 ** 31,
+                                     partial(progress_bar, desc='crops of other things', unit='crop'))
+        readings = read_crops(network, crops, seed, skin, workers, compiled, bfloat16, negatives, folder)
     if not init:
         refined.refiner.see(*readings[2:4])
-    before, after = fit_refiner(refined.refiner, readings)
+    before, after = fit_refiner(refined.refiner, readings, state=folder and folder / 'fitting.pt')
     save_checkpoint(Path(output), refined, about['step'], {**about['metrics'], 'refined_mm': after}, about.get('recipe'))
+    if folder:
+        del readings
+        shutil.rmtree(folder)
     return before, after
 
 
-def read_crops(network, count, seed, skin='', workers=2, compiled=False, bfloat16=False, negatives=None):
+def read_crops(network, count, seed, skin='', workers=2, compiled=False, bfloat16=False, negatives=None, folder=None):
     """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
     claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
-    half precision, and depth of whole steps of DEPTH_STEP. negatives: as CropSource's."""
-    readings = _Readings(network, seed, skin, compiled, bfloat16, negatives)
+    half precision, and depth of whole steps of DEPTH_STEP. negatives: as CropSource's; folder:
+    where they are kept in files, and taken up from where reading stopped, None: in memory."""
+    done = _noted(folder, count, seed)
+    readings = _Readings(network, seed, skin, compiled, bfloat16, negatives, done['read'])
     readings = DataLoader(readings, batch_size=None, num_workers=workers)
     kept = None
-    with progress_bar(total=count, unit='crop') as bar:
-        for first, part in zip(range(0, count, BATCH_READ), readings):
+    with progress_bar(total=count, initial=done['read'], unit='crop') as bar:
+        for number, (first, part) in enumerate(zip(range(done['read'], count, BATCH_READ), readings), 1):
             if not kept:                # at once: there is not memory for two of them
-                kept = [torch.empty(count, *tensor.shape[1:], dtype=tensor.dtype) for tensor in part]
+                done['tensors'] = [(list(tensor.shape[1:]), str(tensor.dtype).removeprefix('torch.')) for tensor in part]
+                kept = _room(folder, done)
             for whole, tensor in zip(kept, part):
                 whole[first:first + BATCH_READ] = tensor[:count - first]
-            bar.update(min(BATCH_READ, count - first))
+            done['read'] = min(first + BATCH_READ, count)
+            if folder and (number % NOTED == 0 or done['read'] == count):
+                _note(folder, done)
+            bar.update(done['read'] - first)
     return kept
+
+
+def _noted(folder: Path | None, count: int, seed: int) -> dict:
+    """How far the reading of `count` crops is: a dict of read, count, seed and tensors, each one's shape and type."""
+    path = folder and folder / 'readings.json'
+    if path and path.exists():
+        done = json.loads(path.read_text())
+        if (done['count'], done['seed']) == (count, seed):
+            return done
+    return {'read': 0, 'count': count, 'seed': seed, 'tensors': []}
+
+
+def _note(folder: Path, done: dict) -> None:
+    unfinished = folder / 'readings.tmp'
+    unfinished.write_text(json.dumps(done))
+    unfinished.replace(folder / 'readings.json')
+
+
+def _room(folder: Path | None, done: dict) -> list[torch.Tensor]:
+    """The tensors of all readings: in memory, or files of the folder, which other programs' memory can push out of it."""
+    shapes = [((done['count'], *shape), getattr(torch, dtype)) for shape, dtype in done['tensors']]
+    if folder is None:
+        return [torch.empty(shape, dtype=dtype) for shape, dtype in shapes]
+    return [torch.from_file(str(folder / f'readings_{i}.bin'), True, torch.Size(shape).numel(), dtype=dtype).view(shape)
+            for i, (shape, dtype) in enumerate(shapes)]
+
+
+def _finished_readings(folder: Path | None, count: int, seed: int) -> list[torch.Tensor] | None:
+    """The readings of a folder where they are complete."""
+    done = _noted(folder, count, seed)
+    return _room(folder, done) if folder and done['read'] == count else None
 
 
 class _Readings(IterableDataset):
     """Endless readings of BATCH_READ crops."""
 
-    def __init__(self, network, seed, skin, compiled, bfloat16, negatives):
-        self.network, self.seed, self.skin, self.negatives = network, seed, skin, negatives
+    def __init__(self, network, seed, skin, compiled, bfloat16, negatives, start=0):
+        self.network, self.seed, self.skin, self.negatives, self.start = network, seed, skin, negatives, start
         self.compiled, self.bfloat16 = compiled, bfloat16
 
     @torch.inference_mode()
@@ -87,7 +139,7 @@ class _Readings(IterableDataset):
             keep_memory()
         config, network = self.network.config, self.network.to(memory_format=torch.channels_last)
         wanted = replace(TRAINING, size=config.crop_size, cube_mm=config.cube_mm)
-        source = CropSource(self.seed * 64 + (info.id if info else 0), wanted if config.aligned else replace(wanted, aligned=0.0),
+        source = CropSource(self.seed * 64 + self.start * 4096 + (info.id if info else 0), wanted if config.aligned else replace(wanted, aligned=0.0),
                             load_skins(self.skin), self.negatives, compiled=self.compiled)
 
         def read(depth):
@@ -108,8 +160,10 @@ def as_bytes(depth):
     return ((depth + 1) / DEPTH_STEP).round().clamp(0, 255).to(torch.uint8)
 
 
-def fit_refiner(refiner, readings, epochs=EPOCHS):
-    """Teach a refiner from `read_crops`. Returns the mean error [mm] of those held out, before and after."""
+def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
+    """Teach a refiner from `read_crops`, on the device that it is on. state: file that is written now and then and gone on from
+    where it is there, None: none. Returns the mean error [mm] of those held out, before and after."""
+    device = next(refiner.parameters()).device
     count = len(readings[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
     optimizer = torch.optim.AdamW(refiner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -126,16 +180,29 @@ def fit_refiner(refiner, readings, epochs=EPOCHS):
         before = (voted - true).norm(dim=-1).mean(1) * hand
         return loss, torch.stack([before, off.detach().mean(1)]) * cube_mm / 2
     refiner.train()
-    with progress_bar(total=steps, unit='step') as bar:
-        for _ in range(epochs):
-            for chosen in torch.randperm(kept).split(BATCH):
-                loss, _ = refine(*(tensor[chosen] for tensor in readings))
+    step, order_seed = 0, int(torch.randint(2 ** 31, ()))
+    parts = {'refiner': refiner, 'optimizer': optimizer, 'schedule': schedule}
+    if state and state.exists():
+        saved = torch.load(state, map_location=device, weights_only=True)
+        step, order_seed = saved['step'], saved['order_seed']
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+    with progress_bar(total=steps, initial=step, unit='step') as bar:
+        while step < steps:
+            epoch, first = divmod(step, steps // epochs)
+            order = torch.randperm(kept, generator=torch.Generator().manual_seed(order_seed + epoch)).split(BATCH)
+            for chosen in order[first:]:
+                loss, _ = refine(*(tensor[chosen].to(device) for tensor in readings))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 bar.update()
+                step += 1
+                if state and (step % SAVED == 0 or step == steps):
+                    save_whole({'step': step, 'order_seed': order_seed,
+                                **{name: part.state_dict() for name, part in parts.items()}}, state)
     refiner.eval()
     with torch.no_grad():
-        off_mm = torch.cat([refine(*part)[1] for part in zip(*(tensor[kept:].split(BATCH) for tensor in readings))], 1)
+        off_mm = torch.cat([refine(*(tensor.to(device) for tensor in part))[1].cpu() for part in zip(*(tensor[kept:].split(BATCH) for tensor in readings))], 1)
     return (off_mm.sum(1) / readings[-1][kept:].sum()).tolist()

@@ -9,7 +9,7 @@ import torch
 
 from awr_ros.files import completed
 from awr_ros.network import load_tensors, save_tensors
-from awr_ros.training.optimizer import MuonAdamW
+from awr_ros.training.optimizer import make_optimizer
 
 
 class Run:
@@ -19,8 +19,8 @@ class Run:
         """folder: Path, there already; network: on its device; config: of config.py. Raises ValueError where last.pt is of
         another network."""
         self.folder, self.network, self.config, self.seen = folder, network, config, 0
-        self.average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=Average(config.ema), use_buffers=True)
-        self.optimizer = MuonAdamW(network, config.learning_rate, config.weight_decay)
+        self.average = torch.optim.swa_utils.AveragedModel(network, use_buffers=True)
+        self.optimizer = make_optimizer(network, config.learning_rate, config.weight_decay)
         last = folder / 'last.pt'
         if last.exists():
             with state_of(last, next(network.parameters()).device) as state:
@@ -28,6 +28,7 @@ class Run:
                 self.average.load_state_dict(state['average'])
                 self.optimizer.load_state_dict(state['optimizer'])
                 self.seen = checked_count(state['seen'])
+        self._averaged = int(self.average.n_averaged)       # steps, known here so that no step waits for the GPU
         trim_log(folder / 'log.csv', self.seen)
 
     @property
@@ -37,36 +38,45 @@ class Run:
     def step(self, loss, samples):
         """One step of the optimiser and of the average. loss: scalar tensor; samples: how many it is of. Returns whether it is
         time to validate and to save."""
-        for group in self.optimizer.param_groups:
-            group['lr'] = self.config.learning_rate * schedule(self.seen, self.config.samples)
+        self.set_learning_rate()
+        self.learn(loss)
+        return self.advance(samples)
+
+    def set_learning_rate(self) -> None:
+        """Set the learning rate of the next step."""
+        self.optimizer.set_learning_rate(self.config.learning_rate * schedule(self.seen, self.config.samples))
+
+    def learn(self, loss: torch.Tensor) -> None:
+        """Change the weights by the gradient of a loss (a scalar tensor). On a GPU this waits for nothing."""
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
-        self.average.update_parameters(self.network)
+
+    def advance(self, samples: int) -> bool:
+        """Update the average and count the samples of a step. Return whether it is time to validate and to save."""
+        self._update_average()
         before, self.seen = self.seen, self.seen + samples
         return before // self.config.validate_every != self.seen // self.config.validate_every or self.finished
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential moving average whose memory grows with the steps taken, so that it forgets the random start."""
+        keep = min(self.config.ema, (1 + self._averaged) / (10 + self._averaged)) if self._averaged else 0.0
+        averages, values = ([*module.parameters(), *module.buffers()] for module in (self.average.module, self.network))
+        floating = [average.is_floating_point() for average in averages]
+        torch._foreach_lerp_([a for a, real in zip(averages, floating) if real], [v for v, real in zip(values, floating) if real],
+                             1 - keep)
+        for average, value, real in zip(averages, values, floating):
+            if not real:
+                average.copy_(value)
+        self.average.n_averaged += 1
+        self._averaged += 1
 
     def save(self):
         """Write last.pt."""
         save_whole({'network': self.network.state_dict(), 'average': self.average.state_dict(),
                     'optimizer': self.optimizer.state_dict(), 'seen': self.seen}, self.folder / 'last.pt')
-
-
-class Average:
-    """Exponential moving average whose memory grows with the steps taken, so that it forgets the random start."""
-
-    def __init__(self, decay):
-        self.decay = decay
-
-    @torch.no_grad()
-    def __call__(self, averages, values, steps):
-        keep = min(self.decay, (1 + float(steps)) / (10 + float(steps)))
-        for average, value in zip(averages, values):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - keep)
-            else:
-                average.copy_(value)
 
 
 def schedule(seen, total):

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
 
 from awr_ros.files import write_text
 from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
@@ -14,6 +13,8 @@ from awr_ros.offset_field import decode
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
+from awr_ros.training.crop_stream import crop_stream, load_skins
+from awr_ros.training.graphed_step import GraphedStep
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
@@ -21,36 +22,6 @@ from awr_ros.training.sheet import crop_sheet
 
 NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
-FOREARM_MM = 240.0          # longer than a crop shows of a hand's own arm: arms without a hand are shown too
-
-
-class RenderedCrops(IterableDataset):
-    """Endless batches; every worker, every process and every start of a run draws other ones."""
-
-    def __init__(self, config, start, negatives=None, rank=0, device='cpu'):
-        self.config, self.start, self.negatives, self.rank, self.device = config, start, negatives, rank, device
-
-    def __iter__(self):
-        info = torch.utils.data.get_worker_info()
-        if info:
-            torch.set_num_threads(1)
-            keep_memory()
-        config = self.config
-        seed = (config.seed * 1_000_003 + self.start * 4096 + self.rank * 64 + (info.id if info else 0)) % (2 ** 62)
-        source = CropSource(seed, TRAINING, skins=load_skins(config.skin), negatives=self.negatives, device=self.device,
-                            compiled=config.compiled)
-        while True:                     # rendering is fastest in batches of 64, learning not
-            drawn = source.draw(-(-64 // config.batch) * config.batch)
-            yield from zip(*(getattr(drawn, name).split(config.batch) for name in CropBatch.__dataclass_fields__))
-
-
-def load_skins(path):
-    """The hands to draw from: the procedural one, and a GLB file's where one is given."""
-    from awr_ros.synthetic.hand import procedural_skin
-    if not path:
-        return [procedural_skin(2.5, FOREARM_MM)]
-    from awr_ros.training.glb_skin import read_glb_skin
-    return [procedural_skin(2.5, FOREARM_MM), read_glb_skin(path, 2.5)]
 
 
 def train(folder, config: TrainConfig):
@@ -72,35 +43,46 @@ def train(folder, config: TrainConfig):
         write_text(folder / 'config.json', json.dumps(asdict(config), indent=1))
         validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
         validation = [validation.draw(128) for _ in range(config.validation // 128)]
-    crops = RenderedCrops(config, run.seen, negatives, rank, 'cpu' if config.workers else device)
-    crops = iter(DataLoader(crops, batch_size=None, num_workers=config.workers, prefetch_factor=4 if config.workers else None))
+    crops = crop_stream(config, run.seen, negatives, rank, device)
     # Half precision pays where there are matrix units for it; without them it is slower than float32 on many a CPU.
     half = device.type == 'cuda' or config.bfloat16 or torch.cpu._is_amx_tile_supported()
     network = run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
 
     def compute(*crops):
         batch = CropBatch(*crops)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=device.type == 'cpu'):
             field, hand_logit = network(batch.depth)
         return losses(field, hand_logit, batch, run.network.config.kernel_size)
     if config.compiled:
         compute = torch.compile(compute)
+
+    def learn(*crops):
+        total, terms = compute(*crops)
+        run.learn(total)
+        return {name: value.detach() for name, value in terms.items()}
+    # Gradients of several processes are exchanged by their CPUs' word, which no graph holds.
+    graphed = GraphedStep(learn) if device.type == 'cuda' and processes == 1 else None
     sums, count, began = {}, 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0) as bar:
         while not run.finished:
-            crops_now = [t.to(device, non_blocking=True) for t in next(crops)]
+            crops_now = next(crops)
             network.train()
-            total, terms = compute(*crops_now)
-            due = run.step(total, config.batch * processes)
+            if graphed:
+                run.set_learning_rate()
+                terms = graphed(*crops_now)
+                due = run.advance(config.batch * processes)
+            else:
+                total, terms = compute(*crops_now)
+                due = run.step(total, config.batch * processes)
             bar.update(config.batch * processes)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.item()
+                sums[name] = sums.get(name, 0) + value.detach()         # a tensor: no step waits for the GPU
             count += 1
             if due and rank == 0:
                 figures = validate(run.average.module, validation, device)
                 rate = count * config.batch * processes / (time.time() - began)
                 row = {'seen': run.seen, 'lr': run.optimizer.param_groups[0]['lr'], 'crops_per_s': round(rate, 1),
-                       **{f'train_{k}': v / count for k, v in sums.items()}, **figures}
+                       **{f'train_{k}': v.item() / count for k, v in sums.items()}, **figures}
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
                 save_checkpoint(folder / 'weights.pt', run.average.module, seen_before + run.seen, figures)
@@ -158,7 +140,7 @@ def other_things(folder, config, model, rank):
             for crop in crops:
                 yield crop
                 bar.update()
-    negatives = cached_negatives(folder / 'negatives.pt', config.negatives, model.crop_size, model.cube_mm, shown)
+    negatives = cached_negatives(folder / 'negatives.pt', config.negatives, model.crop_size, model.cube_mm, shown, config.finder_weights)
     if rank == 0 and torch.distributed.is_initialized():
         torch.distributed.barrier()
     return negatives
