@@ -14,6 +14,8 @@ from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
+# What is tracked must go on looking like a hand: the mean of its detection scores over some ten frames.
+CREDIT_GAIN, LEAST_CREDIT = 0.1, 0.5
 MAX_SPEED_MM_S = 3000.0     # predictions never go faster
 MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
@@ -39,7 +41,7 @@ class TrackedHand:
     side: str                   # 'left' or 'right'
     side_score: float           # [0,1] how sure the side is; NaN when fixed by the configuration
     state: str                  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
-    score: float                # [0,1] hand score
+    score: float                # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
     joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
     joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm] full image
     joint_scores: np.ndarray    # (21,) float32 [0,1]
@@ -61,6 +63,8 @@ class _Track:
     other: object                                           # what the other side read then, None when it was not asked
     stamp_s: float                                          # when
     right_odds: float                                       # log odds that it is a right hand
+    finder_score: float                                     # [0,1] of the candidate that it began with
+    credit: float                                           # [0,1] running mean of its detection scores
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))       # [mm/s] of the palm
     frames: int = 1
     seen: bool = True
@@ -150,7 +154,8 @@ class HandTracker:
             if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
                 taken.append(_palm(pose))
                 self._accept(track, pose, readings, odds, stamp_s)
-        self._tracks = [t for t in self._tracks if t.seen or stamp_s - t.stamp_s <= self.config.coast_s]
+        self._tracks = [t for t in self._tracks if (t.seen or stamp_s - t.stamp_s <= self.config.coast_s)
+                        and t.credit >= LEAST_CREDIT]
 
     def _expected(self, track, stamp_s):
         """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side: Request}."""
@@ -179,6 +184,7 @@ class HandTracker:
         track.pose, track.other = pose, _other(readings, pose)
         track.right_odds, track.stamp_s, track.seen = right_odds, stamp_s, True
         track.frames += 1
+        track.credit += CREDIT_GAIN * (self._start_score(track.finder_score, pose) - track.credit)
         if dt > 0:
             velocity = moved / dt
             track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
@@ -196,9 +202,10 @@ class HandTracker:
             places = (places[first:] + places[:first])[:at_once]
         self._searches += 1
         for place, readings, pose, odds in self.verify(depth_mm, intrinsics, places, self._least()):
-            if (self._start_score(place, pose) >= self._least() and len(self._tracks) < self.config.max_hands
+            if (self._start_score(place.score, pose) >= self._least() and len(self._tracks) < self.config.max_hands
                     and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
-                self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds))
+                self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds, place.score,
+                                           self._start_score(place.score, pose)))
                 self._next_id += 1
 
     def verify(self, depth_mm, intrinsics, places, least=0.0):
@@ -221,7 +228,7 @@ class HandTracker:
         sides = SIDES if config.side == 'auto' else (usual,)
         looks = self._read(depth_mm, intrinsics, [{side: replace(request, side=side) for side in sides} for request in wanted])
         looks = [(place, readings) for place, readings in zip(worth, looks)
-                 if any(self._start_score(place, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
+                 if any(self._start_score(place.score, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
         # Each side looks once more from where it saw the hand itself: see _expected.
         again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()}
                                                   for _, readings in looks])
@@ -231,10 +238,10 @@ class HandTracker:
                 odds = _right_odds(readings)
                 pose = self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual)
                 found.append((place, readings, pose, odds))
-        return sorted(found, key=lambda entry: -self._start_score(entry[0], entry[2]))
+        return sorted(found, key=lambda entry: -self._start_score(entry[0].score, entry[2]))
 
-    def _start_score(self, candidate, pose):
-        return float(start_score(self._start_weights, candidate.score, pose.hand_score, np.nanmean(pose.joint_scores)))
+    def _start_score(self, finder_score, pose):
+        return float(start_score(self._start_weights, finder_score, pose.hand_score, np.nanmean(pose.joint_scores)))
 
     def _least(self):
         """Start score that starts a track now."""
@@ -278,7 +285,8 @@ class HandTracker:
         joints_xyz, joints_uvd = pose.joints_xyz, pose.joints_uvd
         if self.config.smoothing:
             joints_xyz, joints_uvd = self._smoothed(track, intrinsics)
-        return TrackedHand(track.id, pose.side, side_score, state, pose.hand_score, joints_xyz, joints_uvd,
+        score = pose.hand_score * float(np.nanmean(pose.joint_scores))
+        return TrackedHand(track.id, pose.side, side_score, state, score, joints_xyz, joints_uvd,
                            pose.joint_scores, pose.roi)
 
     def _smoothed(self, track, intrinsics):
