@@ -248,13 +248,13 @@ def test_eight_crops_are_learnt_by_heart():
 
 # ---- runs that were killed, and files that are not theirs --------------------------------------------------------------
 
-def tiny_run(folder):
+def run_in(folder):
     torch.manual_seed(0)
     return Run(folder, CompactNetwork(TINY).to(memory_format=torch.channels_last), TrainConfig(samples=64, batch=8, validate_every=16))
 
 
 def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
-    run = tiny_run(tmp_path)
+    run = run_in(tmp_path)
     for seen in (16, 32):
         run.seen = seen
         log(tmp_path / 'log.csv', {'seen': seen, 'loss': 1.5})
@@ -262,11 +262,11 @@ def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
     log(tmp_path / 'log.csv', {'seen': 48, 'loss': 1.5})                # killed before last.pt was written
     with open(tmp_path / 'log.csv', 'a') as file:
         file.write('64,1')                                              # and in the middle of a row
-    assert tiny_run(tmp_path).seen == 32
+    assert run_in(tmp_path).seen == 32
     with open(tmp_path / 'log.csv') as file:
         assert [row['seen'] for row in csv.DictReader(file)] == ['16', '32']
     (tmp_path / 'last.pt').unlink()
-    tiny_run(tmp_path)
+    run_in(tmp_path)
     kept, = tmp_path.glob('log-before-*.csv')                           # of a run that cannot go on: kept
     assert len(kept.read_text().splitlines()) == 3 and not (tmp_path / 'log.csv').exists()
 
@@ -274,18 +274,18 @@ def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
 @pytest.mark.parametrize('change', [b'', b'<!DOCTYPE html>', b'PK\x03\x04 torn', {'seen': 'many'}, {'seen': -1}, {'seen': None},
                                     {'optimizer': None}, {'optimizer': {'state': 3}}, {'average': []}, {'network': None}, [1, 2], None])
 def test_a_hostile_last_pt_is_a_value_error(tmp_path, change):
-    tiny_run(tmp_path).save()
+    run_in(tmp_path).save()
     last = tmp_path / 'last.pt'
     if isinstance(change, bytes):
         last.write_bytes(change)
     else:
         torch.save({**torch.load(last, weights_only=True), **change} if isinstance(change, dict) else change, last)
     with pytest.raises(ValueError, match='last.pt'):
-        tiny_run(tmp_path)
+        run_in(tmp_path)
 
 
 def test_a_save_that_is_killed_leaves_the_old_last_pt(tmp_path, monkeypatch):
-    run = tiny_run(tmp_path)
+    run = run_in(tmp_path)
     run.seen = 16
     run.save()
     run.seen = 32
@@ -294,4 +294,4 @@ def test_a_save_that_is_killed_leaves_the_old_last_pt(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run.save()
     monkeypatch.undo()
-    assert tiny_run(tmp_path).seen == 16 and [path.name for path in tmp_path.iterdir()] == ['last.pt']
+    assert run_in(tmp_path).seen == 16 and [path.name for path in tmp_path.iterdir()] == ['last.pt']
