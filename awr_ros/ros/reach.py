@@ -6,10 +6,10 @@ from awr_ros.camera_messages import MM_PER_M
 STEP = 8                    # [px] every eighth pixel of a row and of a column is looked at
 LEAST_SHARE = 0.01          # of the measured pixels: less than that within reach is nothing
 NEAR_MM, FAR_MM = 200.0, 10_000.0       # [mm] the median of what an indoor camera sees lies between these
-USUAL_MM = 1200.0           # [mm] and most often about there
-# Factors to the right unit, where the driver's is another one: metres or centimetres given as millimetres, the steps of 0.1,
-# 0.125 (SR300) and 0.25 mm (L515), millimetres or centimetres given as metres.
-FACTORS = (1000.0, 10.0, 0.25, 0.125, 0.1, 0.01, 0.001)
+USUAL_MM = 1000.0           # [mm] and most often about there
+# Factors to the right unit, where the driver's is another one: metres or centimetres given as millimetres, the steps of 0.25
+# (L515) and 0.1 mm, centimetres or millimetres given as metres. 0.125 (SR300) cannot be told from 0.1.
+FACTORS = (1000.0, 10.0, 0.25, 0.1, 0.01, 0.001)
 
 
 def note(depth_mm: np.ndarray, min_depth_mm: float, max_depth_mm: float, scale: float = 1.0) -> str:
