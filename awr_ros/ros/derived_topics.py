@@ -1,5 +1,5 @@
 """Topics derived from the tracked hands, computed only while somebody subscribes: OpenXR hands,
-gestures."""
+gestures, motion."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -7,7 +7,9 @@ from typing import Any
 
 from awr_ros.gesture_messages import GestureMessages
 from awr_ros.gestures import GestureRecognizers
-from awr_ros.msg import HandGestureArray, OpenXRHandArray
+from awr_ros.motion import MotionFilters
+from awr_ros.motion_messages import MotionMessages
+from awr_ros.msg import HandGestureArray, HandMotionArray, OpenXRHandArray
 from awr_ros.openxr_messages import OpenXRMessages
 from awr_ros.ros import messages
 
@@ -21,6 +23,8 @@ class DerivedTopics:
         self._openxr_pub = publisher(OpenXRHandArray, '~/openxr')
         self._gesture_messages = GestureMessages(messages)
         self._gestures_pub = publisher(HandGestureArray, '~/gestures')
+        self._motion_messages = MotionMessages(messages)
+        self._motion_pub = publisher(HandMotionArray, '~/motion')
         self._named_pub = None
         if find_spec('teleop_ros2_interfaces'):  # NVIDIA Isaac Teleop's messages, optional
             from teleop_ros2_interfaces.msg import NamedPoseArray
@@ -31,7 +35,7 @@ class DerivedTopics:
 
     def reset(self) -> None:
         """Forget what was remembered of hands: their next image is the first one."""
-        self._recognizers = None
+        self._recognizers = self._filters = None
 
     def publish(self, hands: Sequence[Any], header: Any, stamp_s: float, values: Any) -> None:
         """Publish what is subscribed to.
@@ -41,6 +45,7 @@ class DerivedTopics:
         """
         self._publish_openxr(hands, header, values)
         self._publish_gestures(hands, header, stamp_s)
+        self._publish_motion(hands, header, stamp_s, values.predict_ms)
 
     def _publish_openxr(self, hands: Sequence[Any], header: Any, values: Any) -> None:
         named = self._named_pub is not None and self._named_pub.get_subscription_count()
@@ -57,3 +62,14 @@ class DerivedTopics:
         self._recognizers = self._recognizers or GestureRecognizers()
         gestures = self._recognizers.update(hands, stamp_s)
         self._gestures_pub.publish(self._gesture_messages.gesture_array(hands, gestures, header))
+
+    def _publish_motion(
+        self, hands: Sequence[Any], header: Any, stamp_s: float, predict_ms: float
+    ) -> None:
+        if not self._motion_pub.get_subscription_count():
+            self._filters = None
+            return
+        self._filters = self._filters or MotionFilters()
+        motions = self._filters.update(hands, stamp_s, predict_ms / 1e3)
+        message = self._motion_messages.motion_array(hands, motions, header, predict_ms)
+        self._motion_pub.publish(message)

@@ -1,6 +1,6 @@
 """The message classes of rclpy, gathered for the modules that make messages without naming rclpy."""
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion
+from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, Vector3
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
@@ -10,6 +10,8 @@ from awr_ros.msg import (
     HandArray,
     HandGesture,
     HandGestureArray,
+    HandMotion,
+    HandMotionArray,
     OpenXRHand,
     OpenXRHandArray,
 )
@@ -21,6 +23,8 @@ __all__ = [
     'HandArray',
     'HandGesture',
     'HandGestureArray',
+    'HandMotion',
+    'HandMotionArray',
     'Marker',
     'MarkerArray',
     'OpenXRHand',
@@ -30,4 +34,5 @@ __all__ = [
     'PoseArray',
     'Quaternion',
     'RegionOfInterest',
+    'Vector3',
 ]

@@ -103,6 +103,8 @@ TABLE = (
     Parameter('tf_prefix', 'hand_', 'how the names of the TF frames begin', LIVE),
     Parameter('openxr_reference', 'camera', 'frame of the poses on ~/openxr: camera: the optical frame; view: the same with the axes of '
               'an OpenXR view space; mano, operator: at each wrist', LIVE, choices=REFERENCES),
+    Parameter('predict_ms', 0.0, 'joints on ~/motion are predicted so far beyond the stamp of the image [ms]', LIVE,
+              range=(0.0, 200.0)),
     Parameter('marker_lifetime', 0.5, 'markers vanish by themselves after this time without an image [s]',
               WHEN_INACTIVE, range=(0.05, 10.0)),
 )
@@ -137,6 +139,7 @@ class Parameters:
     tf: bool
     tf_prefix: str
     openxr_reference: str
+    predict_ms: float           # [ms]
     marker_lifetime: float      # [s]
 
     def __post_init__(self):

@@ -59,8 +59,20 @@ class SyntheticCamera:
         depth = splat_image(torch.cat(clouds, 1), self.intrinsics, SKIN_MM).numpy()
         return self._sense(depth, t_s), hands
 
+    def true_joints(self, t_s, index=0):
+        """True joints (21,3) float32 [mm] of a hand at a time [s], without rendering it."""
+        return self._placed(index, t_s)[2]
+
     def _hand(self, index, t_s):
         """Skin (3,N) tensor and joints (21,3) array [mm] in the camera frame."""
+        frames, transform, joints = self._placed(index, t_s)
+        points = self._skin.posed(self._shapes[index], frames, transform)[0]
+        if index:                                           # the left hand is a right one in a mirror
+            points[0] = -points[0]
+        return points, joints
+
+    def _placed(self, index, t_s):
+        """Bone frames (1,22,4,4), camera_from_hand (1,4,4), both not mirrored, and joints (21,3) array [mm] in the camera frame."""
         frames, joints = forward_kinematics(self._shapes[index], self._pose(index, t_s))
         p = self._phases[index]
         turn = _euler(0.5 * math.sin(0.7 * t_s + p[0]), 0.6 * math.sin(0.53 * t_s + p[1]), 0.7 * math.sin(0.41 * t_s + p[2]))
@@ -70,11 +82,10 @@ class SyntheticCamera:
         transform = torch.eye(4)[None]
         transform[0, :3, :3] = torch.tensor(turn @ CAMERA_FROM_UPRIGHT)
         transform[0, :3, 3] = torch.tensor(place)
-        points = self._skin.posed(self._shapes[index], frames, transform)[0]
         joints = (joints[0] @ transform[0, :3, :3].T + transform[0, :3, 3]).numpy()
-        if index:                                           # the left hand is a right one in a mirror
-            points[0], joints[:, 0] = -points[0], -joints[:, 0]
-        return points, joints
+        if index:
+            joints[:, 0] = -joints[:, 0]
+        return frames, transform, joints
 
     def _pose(self, index, t_s):
         postures = torch.tensor(list(POSTURES.values()), dtype=torch.float32)

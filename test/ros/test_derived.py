@@ -11,7 +11,13 @@ from rclpy.parameter import Parameter
 
 from awr_ros.conformance import Frame, run_checks
 from awr_ros.gestures import GESTURE_NAMES, OPEN
-from awr_ros.msg import HandGesture, HandGestureArray, OpenXRHand, OpenXRHandArray
+from awr_ros.msg import (
+    HandGesture,
+    HandGestureArray,
+    HandMotionArray,
+    OpenXRHand,
+    OpenXRHandArray,
+)
 from awr_ros.openxr import OPENXR_JOINT_NAMES
 from awr_ros.openxr_messages import OpenXRMessages
 from awr_ros.ros import messages
@@ -102,3 +108,29 @@ def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera
     camera.image()
     bench.until(lambda: len(heard) == 7, 'an empty array')
     assert list(heard[-1].gestures) == [] and len(node._derived._recognizers._by_id) == 0
+
+
+# ---- motion --------------------------------------------------------------------------------------
+
+
+def test_the_node_predicts_joints_while_somebody_listens(bench, node, camera, hands, tracker):
+    heard = bench.listen(HandMotionArray, 'tracker/motion')
+    bench.until(lambda: node._derived._motion_pub.get_subscription_count(), 'a listener')
+    node.set_parameters([Parameter('predict_ms', value=50.0)])
+    start = open_hand_xyz()
+    for number in range(1, 16):
+        tracker.hands = [hand(joints_xyz=start + np.float32((0, 10 * number, 0)))]  # 0.3 m/s
+        sent = camera.image()
+        bench.until(lambda: len(heard) == number, f'motion {number}')
+    last = heard[-1].hands[0]
+    assert heard[-1].header == sent.header and heard[-1].prediction_ms == 50
+    assert (last.id, last.side, last.tracking_state) == ('hand_1', 2, 1)
+    assert last.palm_velocity.y == pytest.approx(0.3, abs=0.03)
+    assert last.joint_velocities[8].y == pytest.approx(0.3, abs=0.03)
+    assert last.joints[8].y == pytest.approx(start[8, 1] / 1000 + 0.15 + 0.015, abs=0.003)
+    assert 0 < last.palm_velocity_covariance[4] < 0.05 and last.palm_velocity_covariance[1] == 0
+    assert 0 < last.joint_deviations[0].x < 0.05 and not any(last.rejected)
+    tracker.hands = []
+    camera.image()
+    bench.until(lambda: len(heard) == 16, 'an empty array')
+    assert list(heard[-1].hands) == []
