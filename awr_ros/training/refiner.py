@@ -20,7 +20,7 @@ from awr_ros.training.crop_stream import load_skins
 from awr_ros.training.run import keep_memory, progress_bar, save_whole
 from awr_ros.training.train import load_compact
 
-HIDDEN = 128
+HIDDEN = 256
 REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
 HELD_OUT = 0.02                     # share of the crops that only the figures are of
 BATCH_READ = 64                     # crops rendered and read at once
