@@ -16,6 +16,7 @@ def main(argv=None):
     from awr_ros.export import add_export
     from awr_ros.offline.command import add_track
     from awr_ros.training.dataset_command import add_import, extend_evaluate
+    from awr_ros.view import add_view
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     argv = sys.argv[1:] if argv is None else argv
     _add_train_finder(verbs)
@@ -71,6 +72,7 @@ def main(argv=None):
     add_bench(verbs, _bench_messages)
     add_track(verbs)
     add_conformance(verbs, _listen)
+    add_view(verbs)
     add_export(verbs)
     add_import(verbs)
     parser.set_defaults(extra='train')
