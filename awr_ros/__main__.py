@@ -46,6 +46,7 @@ def _parse(argv):
     from awr_ros.offline.command import add_track
     from awr_ros.tracker_config import TrackerConfig
     from awr_ros.training.dataset_command import add_import, extend_evaluate
+    from awr_ros.view import add_view
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     _add_train_finder(verbs)
     refiner = verbs.add_parser('train-refiner', help='teach a trained compact network to correct the joints that its votes give')
@@ -104,6 +105,7 @@ def _parse(argv):
     add_bench(verbs, _bench_messages)
     add_track(verbs)
     add_conformance(verbs, _listen)
+    add_view(verbs)
     add_export(verbs)
     add_import(verbs)
     parser.set_defaults(extra='train')
