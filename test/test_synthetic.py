@@ -224,7 +224,7 @@ def test_no_joint_is_nearer_than_a_camera_sees_and_no_hand_right_behind_its_arm(
     nearest = joints[..., 2].amin(1)
     assert nearest.min() > 129.9 and (nearest < 130.1).float().mean() > 0.2         # some would have been
     frames, _ = forward_kinematics(random_shapes(512, source.generator), random_poses(512, source.generator))
-    elbow = source._views(512, frames)[:, :3, :3] @ frames[:, FOREARM, :3, :1]
+    elbow = source._views(512, frames, 200., 1200.)[:, :3, :3] @ frames[:, FOREARM, :3, :1]
     assert elbow[:, 2].min() >= BEHIND_ARM and elbow[:, 2].max() > 0.95
 
 
