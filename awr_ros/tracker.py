@@ -14,8 +14,9 @@ from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
-# What is tracked must go on looking like a hand: the mean of its detection scores over some ten frames.
-CREDIT_GAIN, LEAST_CREDIT = 0.1, 0.5
+# What is tracked must go on looking like a hand: the mean of its detection scores over some ten frames is no less than this
+# share of what starts a track.
+CREDIT_GAIN, CREDIT_SHARE = 0.1, 0.6
 MAX_SPEED_MM_S = 3000.0     # predictions never go faster
 MAX_GAP_S = 1.0             # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
@@ -155,7 +156,7 @@ class HandTracker:
                 taken.append(_palm(pose))
                 self._accept(track, pose, readings, odds, stamp_s)
         self._tracks = [t for t in self._tracks if (t.seen or stamp_s - t.stamp_s <= self.config.coast_s)
-                        and t.credit >= LEAST_CREDIT]
+                        and t.credit >= CREDIT_SHARE * self.config.score_threshold]
 
     def _expected(self, track, stamp_s):
         """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side: Request}."""
