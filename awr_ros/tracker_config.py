@@ -15,7 +15,7 @@ class TrackerConfig:
                                         # the caller says
     finder_weights: str = ''            # ONNX file of the learned finder, '' for the one that comes with the package
     score_threshold: float = 0.85       # [0,1] score that starts a track, of finder, hand and joints (tracker.start_score)
-    beside_threshold: float = 0.85      # [0,1] the same beside another hand, whose arm may pass for a second one
+    beside_threshold: float = 0.9       # [0,1] the same beside another hand, whose arm may pass for a second one
     lose_threshold: float = 0.3         # [0,1] hand score under which a hand counts as not seen
     coast_s: float = 0.2                # [s] a hand not seen keeps its last pose for so long
     min_depth_mm: float = 150.0         # [mm] hands are looked for between these depths
