@@ -74,7 +74,7 @@ def test_a_signal_ends_a_run_in_one_line_and_leaves_nothing(number, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     process = subprocess.Popen(command('track', tmp_path / 'b', '-o', out / 'o.jsonl', '--overlay', out / 'o.mp4', '--bag', out / 'b',
-                                       pause_s=0.2), stderr=subprocess.PIPE, text=True)
+                                       pause_s=0.2), stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals)
     wait_for(lambda: len(names(out)) == 3)
     process.send_signal(number)
     time.sleep(0.01)
@@ -82,6 +82,12 @@ def test_a_signal_ends_a_run_in_one_line_and_leaves_nothing(number, tmp_path):
     text = process.communicate(timeout=60)[1]
     assert process.returncode == -number and names(out) == [] and 'Traceback' not in text
     assert text.rstrip().endswith(f'awr track: stopped by {number.name}')
+
+
+def heed_signals():
+    """A shell that runs the tests in the background has SIGINT ignored, and nohup SIGHUP: not so a terminal."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(condition):

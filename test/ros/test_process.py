@@ -28,7 +28,7 @@ def make_node():
         os.kill(os.getpid(), signal.SIGTERM)
     threading.Timer(0.5, publish).start()
     return node
-raise SystemExit(run(make_node, keep_going=KEEP_GOING))
+raise SystemExit(run(make_node, 'usage', keep_going=KEEP_GOING))
 """
 
 
