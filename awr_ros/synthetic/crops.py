@@ -44,6 +44,9 @@ class CropConfig:
     stereo: float = 0.0                 # share of crops from simulated block matching (stereo.py); the others' noise is modelled
     cut: float = 0.0                    # share of crops that reach beyond the image's border
     arms: float = 0.6                   # share of the crops without a hand that lie along its arm
+    arm_mm: float = 80.0                # they begin 130 mm from the palm and end so much farther
+    things: float = 0.25                # share of the crops without a hand that show things instead
+    heads: float = 0.4                  # and heads
     sensor: str = 'any'                 # which noise models: of sensor.KINDS
     bridges: bool = False               # time of flight fills gaps between fingers
     stretch: float = 0.0                # standard deviation of the error of focal length and depth scale, relative
@@ -188,7 +191,7 @@ class CropSource:
         hand = self._uniform(batch) >= config.no_hand
         away = torch.nn.functional.normalize(self._normal(batch, 3), dim=-1) * (110 + 90 * self._uniform(batch, 1))
         elbow = camera_from_hand[:, :3, :3] @ frames[:, FOREARM, :3, :1]                     # unit, towards the elbow
-        along = elbow[..., 0] * (130 + (80 if config.arms <= 0.6 else 150) * self._uniform(batch, 1))
+        along = elbow[..., 0] * (130 + config.arm_mm * self._uniform(batch, 1))
         away = torch.where(self._uniform(batch, 1) < config.arms, along, away)
         centre = palm_centre(joints) + torch.where(hand[:, None], jitter, away)
         centre[:, 2].clamp_min_(150)
@@ -201,9 +204,8 @@ class CropSource:
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
         compiled = self.compiled if compiled is None else compiled
         instead = self._uniform(batch)
-        things, heads = (((~views.hand) & chosen).nonzero()[:, 0] for chosen in (instead < 0.25, instead > 0.6))
-        if self.config.arms > 0.6:                                           # mostly arms
-            things, heads = (((~views.hand) & chosen).nonzero()[:, 0] for chosen in (instead < 0.12, instead > 0.82))
+        things, heads = (((~views.hand) & chosen).nonzero()[:, 0]
+                         for chosen in (instead < self.config.things, instead > 1 - self.config.heads))
         if len(things):
             depth[things] = random_things(len(things), size, generator, device, compiled)
         if len(heads):
@@ -321,4 +323,6 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
 
 
-TRAINING = CropConfig(stereo=0.375, cut=0.06, arms=0.75, no_hand=0.2, far_mm=1600.0, bridges=True, stretch=0.015)  # what networks are trained on
+# What networks are trained on; the defaults are what older weights were, and what they are compared on.
+TRAINING = CropConfig(stereo=0.375, cut=0.06, arms=0.75, arm_mm=150.0, things=0.12, heads=0.18, no_hand=0.2, far_mm=1600.0,
+                      bridges=True, stretch=0.015)
