@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -152,34 +153,39 @@ WRITERS = {'jsonl': ['-o', 'o.jsonl'], 'csv': ['-o', 'o.csv'], 'mp4': ['--overla
            'bag': ['--bag', 'o']}
 
 
-@pytest.fixture
-def limited_files():
-    """A function that limits the size of files [bytes], as a full disk does."""
+@contextmanager
+def limited_files(size):
+    """Limit the size of files [bytes], as a full disk does. No longer than needed: what pytest prints may go to a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize('output', WRITERS.values(), ids=WRITERS)
-def test_an_output_without_room_is_an_error_and_is_not_there(output, tmp_path, monkeypatch, capfd, limited_files):
+def test_an_output_without_room_is_an_error_and_is_not_there(output, tmp_path, monkeypatch, capfd):
     rng = np.random.default_rng(0)
     for number in range(40):
         (tmp_path / 'f').mkdir(exist_ok=True)
         noise = rng.integers(400, 900, (48, 64)).astype(np.uint16)
         (tmp_path / 'f' / f'{number}.png').write_bytes(cv2.imencode('.png', noise)[1].tobytes())
     monkeypatch.chdir(tmp_path)
-    limited_files(3000)
-    assert in_process(monkeypatch, 'track', 'f', '--intrinsics', K, *output) == 1
+    with limited_files(3000):
+        status = in_process(monkeypatch, 'track', 'f', '--intrinsics', K, *output)
+    assert status == 1
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith('awr track: ') and re.search('File too large|could not be written to its end', last), last
     assert output[1] in last and names(tmp_path) == ['f']
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_a_recording_without_room_is_an_error_and_is_not_there(storage, tmp_path, monkeypatch, capfd, limited_files):
+def test_a_recording_without_room_is_an_error_and_is_not_there(storage, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    limited_files(300_000)
-    assert main(['render', 'b', '--bag', '2', '--storage', storage]) == 1
+    with limited_files(300_000):
+        status = main(['render', 'b', '--bag', '2', '--storage', storage])
+    assert status == 1
     text = capfd.readouterr().err
     assert 'awr render: ' in text.strip().splitlines()[-1] and 'Traceback' not in text and names(tmp_path) == []
 
