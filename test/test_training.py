@@ -44,10 +44,11 @@ def with_skin_at_all_joints(batch):
     return truth(batch)[:, 63:].flatten(2).amax(-1).amin(1) > 0.7
 
 
-def test_the_encoded_truth_has_no_loss(batch):
+def test_the_encoded_truth_has_no_loss():
+    batch = CropSource(2, SMALL).draw(64)
     seen = (batch.joints_uvdn.abs().amax((1, 2)) < 1) & with_skin_at_all_joints(batch)      # every joint inside the crop
     batch = batch[seen]
-    assert batch.hand.sum() >= 3
+    assert batch.hand.sum() > 3
     total, terms = losses(truth(batch), sure(batch), batch, KERNEL)
     assert terms['dense'] < 1e-7 and terms['joint'] < 3e-4 and terms['hand'] < 1e-6
     assert total < 5e-3
