@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 
 from awr_ros.ros import parameters
 from awr_ros.ros.node import TrackerNode, load_tracker
-from awr_ros.ros.process import run
+from awr_ros.ros.spin import run
 from awr_ros.runtime.shared_engine import SharedEngines
 
 CAMERAS = 'cameras'

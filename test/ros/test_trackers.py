@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros.node import load_tracker
-from awr_ros.ros.process import CONFIGURATION_REFUSED, REFUSALS
+from awr_ros.ros.spin import CONFIGURATION_REFUSED, REFUSALS
 from awr_ros.ros.trackers import make_trackers
 from awr_ros.runtime.shared_engine import SharedEngines
 
