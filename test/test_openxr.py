@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from awr_ros.derived import openxr
-from awr_ros.evaluation.openxr_conformance import Frame, hand_of, run_checks
 from awr_ros.derived.openxr import (
     CAMERA_FROM_VIEW,
     METACARPALS,
@@ -27,6 +26,7 @@ from awr_ros.derived.openxr import (
     operator_rotation,
     reference_frame,
 )
+from awr_ros.evaluation.openxr_conformance import Frame, hand_of, run_checks
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.hand import forward_kinematics, random_shapes
 from awr_ros.synthetic.poses import random_poses

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.derived.openxr import (
     METACARPALS,
     NUM_OPENXR_JOINTS,
@@ -27,6 +25,8 @@ from awr_ros.derived.openxr import (
     POSITION_VALID,
     openxr_joints,
 )
+from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.messages.hands import quaternion_from_rotation
 
 SCRIPT = (
     'spread',

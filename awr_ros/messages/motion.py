@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.derived.motion import Motion
+from awr_ros.messages.depth_image import MM_PER_M
 
 
 class MotionMessages:

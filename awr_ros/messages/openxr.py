@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.derived.openxr import (
     OPENXR_JOINT_NAMES,
     OPENXR_WRIST,
@@ -20,6 +18,8 @@ from awr_ros.derived.openxr import (
     openxr_joints,
     reference_frame,
 )
+from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.messages.hands import quaternion_from_rotation
 
 VALID = ORIENTATION_VALID | POSITION_VALID
 NAMED_SIDES = ('left', 'right')  # the order of named poses
