@@ -10,6 +10,7 @@ the namespaces left and right, say RealSense:
 
 The drivers' camera_name begins the names of their frames: with one name for both nobody could tell whose hand is where.
 """
+
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -23,18 +24,43 @@ def generate_launch_description():
 
     def one(side, seed):
         # A group each, so that the arguments of one do not reach the other.
-        return GroupAction([
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(tracker)), launch_arguments=[
-                ('camera', LaunchConfiguration('camera')), ('depth_topic', LaunchConfiguration(f'{side}_depth_topic')),
-                ('namespace', LaunchConfiguration(f'{side}_namespace')), ('seed', seed)])])
+        return GroupAction(
+            [
+                IncludeLaunchDescription(
+                    PythonLaunchDescriptionSource(str(tracker)),
+                    launch_arguments=[
+                        ('camera', LaunchConfiguration('camera')),
+                        ('depth_topic', LaunchConfiguration(f'{side}_depth_topic')),
+                        ('namespace', LaunchConfiguration(f'{side}_namespace')),
+                        ('seed', seed),
+                    ],
+                )
+            ]
+        )
 
-    return LaunchDescription([
-        DeclareLaunchArgument('camera', default_value='synthetic', choices=['synthetic', 'none'],
-                              description='none: the drivers run already'),
-        DeclareLaunchArgument('left_namespace', default_value='left', description='namespace of the first pair'),
-        DeclareLaunchArgument('right_namespace', default_value='right', description='namespace of the second pair'),
-        *(DeclareLaunchArgument(f'{side}_depth_topic', default_value='depth/image',
-                                description='its depth image, relative to its namespace; camera_info is beside it')
-          for side in ('left', 'right')),
-        one('left', '1'), one('right', '2'),
-    ])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'camera',
+                default_value='synthetic',
+                choices=['synthetic', 'none'],
+                description='none: the drivers run already',
+            ),
+            DeclareLaunchArgument(
+                'left_namespace', default_value='left', description='namespace of the first pair'
+            ),
+            DeclareLaunchArgument(
+                'right_namespace', default_value='right', description='namespace of the second pair'
+            ),
+            *(
+                DeclareLaunchArgument(
+                    f'{side}_depth_topic',
+                    default_value='depth/image',
+                    description='its depth image, relative to its namespace; camera_info is beside it',
+                )
+                for side in ('left', 'right')
+            ),
+            one('left', '1'),
+            one('right', '2'),
+        ]
+    )
