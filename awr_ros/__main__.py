@@ -47,11 +47,11 @@ def _parse(argv):
         prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.'
     )
     from awr_ros.bench.command import add_bench
-    from awr_ros.evaluation.openxr_conformance import add_conformance
-    from awr_ros.runtime.export import add_export
-    from awr_ros.offline.command import add_track
-    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.datasets.command import add_import, extend_evaluate
+    from awr_ros.evaluation.openxr_conformance import add_conformance
+    from awr_ros.offline.command import add_track
+    from awr_ros.runtime.export import add_export
+    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.viewer.view import add_view
 
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
@@ -408,8 +408,8 @@ def _evaluate(arguments):
         return evaluate_dataset(arguments)
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
-    from awr_ros.tracker_config import TrackerConfig
     from awr_ros.evaluation.crops import evaluate, evaluate_off_axis
+    from awr_ros.tracker_config import TrackerConfig
 
     if arguments.off_axis is not None:
         return evaluate_off_axis(arguments.weights, arguments.off_axis)

@@ -1,13 +1,14 @@
 """The node's parameters: one table, from which ROS descriptors and a frozen dataclass are made. SI units here,
-millimetres from tracker_config() on."""
+millimetres from tracker_config() on.
+"""
 
 from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from awr_ros.derived.openxr import REFERENCES
 from awr_ros.messages.compressed_depth import TRANSPORT
 from awr_ros.messages.depth_camera import DISTORTION_CHOICES
-from awr_ros.derived.openxr import REFERENCES
 from awr_ros.ros.conversions import MM_PER_M
 from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed

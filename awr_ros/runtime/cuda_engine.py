@@ -37,7 +37,8 @@ class CudaEngine:
 
     def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES):
         """network: of awr_ros.networks.checkpoint; origin: of its weights, in words. half: False computes in single precision;
-        batches: sizes to capture a graph for."""
+        batches: sizes to capture a graph for.
+        """
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
         self.config = EngineConfig.of(network.config, origin)
