@@ -130,6 +130,8 @@ ARGUMENTS = (
     ),
 )
 
+from launch import LaunchDescription
+
 
 def generate_launch_description():
     return LaunchDescription(

@@ -79,7 +79,8 @@ def test_visible_hands_are_where_the_truth_says(scenes):
 
 def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     """Where hardly a joint of a hand lies close behind what the camera sees, something hides the hand. (One that points at
-    the camera hides its own.)"""
+    the camera hides its own.)
+    """
     source, hidden = SceneSource(6, COARSE), []
     for layout in (source._layout(2, None) for _ in range(60)):
         depth, hands, shares = source._render(layout, layout.groups)  # as no camera spoils it

@@ -30,7 +30,7 @@ class HandFrames:
 
     @torch.no_grad()
     def draw(self):
-        """depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera optical frame."""
+        """Depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera optical frame."""
         shape = random_shapes(1, self.generator, 'cpu')
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
         pose = torch.eye(4)[None].clone()

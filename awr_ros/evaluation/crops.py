@@ -84,7 +84,8 @@ def _load(weights):
 @torch.inference_mode()
 def evaluate_crops(network, crops, sheet=None):
     """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
-    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}."""
+    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}.
+    """
     hand_scores = {}
     turned = CropConfig(aligned=1.0, far_off=0.0)
     for kind, config, count in (
@@ -118,8 +119,9 @@ def evaluate_crops(network, crops, sheet=None):
 
 
 def crop_figures(network, source, batches):
-    """errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
-    hand score (N,) and the worst 48 of N crops, of which n are of hands."""
+    """Errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
+    hand score (N,) and the worst 48 of N crops, of which n are of hands.
+    """
     errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
     read = readout_module(network)
     for _ in range(batches):

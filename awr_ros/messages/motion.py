@@ -11,7 +11,8 @@ from awr_ros.messages.depth_image import MM_PER_M
 
 class MotionMessages:
     """Makes messages of motion. `types` has the message classes Hand, HandMotion, HandMotionArray,
-    Point, Vector3."""
+    Point, Vector3.
+    """
 
     def __init__(self, types: Any):
         self._types, hand = types, types.Hand

@@ -27,7 +27,8 @@ NAMED_SIDES = ('left', 'right')  # the order of named poses
 
 class OpenXRMessages:
     """Makes messages of hands. `types` has the message classes as attributes, which take their
-    fields by name: Hand, OpenXRHand, OpenXRHandArray, Point, Pose, Quaternion."""
+    fields by name: Hand, OpenXRHand, OpenXRHandArray, Point, Pose, Quaternion.
+    """
 
     def __init__(self, types: Any):
         self._types = types
@@ -35,7 +36,8 @@ class OpenXRMessages:
 
     def hand_array(self, hands: Sequence[Any], header: Any, reference: str = 'camera') -> Any:
         """Convert awr_ros.tracker.TrackedHands to awr_ros/OpenXRHandArray in one of
-        openxr.REFERENCES."""
+        openxr.REFERENCES.
+        """
         return self._types.OpenXRHandArray(
             header=header,
             reference=reference,

@@ -58,7 +58,8 @@ class Refiner(nn.Module):
 
     def forward(self, joints_uvdn, closeness, claimed, summary, depth):
         """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C); depth:
-        (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's."""
+        (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's.
+        """
         return self.by_stages(joints_uvdn, closeness, claimed, summary, depth)[-1]
 
     def by_stages(self, joints_uvdn, closeness, claimed, summary, depth):
@@ -86,7 +87,8 @@ def claims(field, weights):
 
 def around(depth, joints_uvdn):
     """Depth around each joint, less its own. depth: (B,1,S,S); joints_uvdn: (B,J,3). Returns (B,J,PATCH,PATCH) in
-    [-REACH,REACH]."""
+    [-REACH,REACH].
+    """
     size = int(depth.shape[-1])
     offsets = STEP * (torch.arange(PATCH, device=depth.device) - (PATCH - 1) / 2)
     columns, rows = (

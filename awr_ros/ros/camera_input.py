@@ -54,7 +54,8 @@ class CameraInput:
 
     def _on_info(self, data):
         """An info comes with every image and says the same but for its stamp; to make a message of it took 0.3 ms, just when the
-        image is to be worked on."""
+        image is to be worked on.
+        """
         if data[AFTER_STAMP:] != self._info_bytes:
             if (
                 data[AFTER_STAMP:] == self._bad_bytes
@@ -85,7 +86,8 @@ class CameraInput:
 
     def camera_for(self, image, info, distortion, depth_scale=1.0):
         """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises NoCameraInfo then, and
-        BadInput for what cannot be used."""
+        BadInput for what cannot be used.
+        """
         if info is None:
             raise NoCameraInfo('no camera_info yet')
         frame, known = image.header.frame_id, self._read_with

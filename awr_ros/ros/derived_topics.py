@@ -1,5 +1,6 @@
 """Topics derived from the tracked hands, computed only while somebody subscribes: OpenXR hands,
-gestures, motion."""
+gestures, motion.
+"""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -16,7 +17,8 @@ from awr_ros.ros import message_types as messages
 
 class DerivedTopics:
     """Publishes what can be derived from hands. `publisher(message_type, topic)` creates the node's
-    publishers."""
+    publishers.
+    """
 
     def __init__(self, publisher: Callable[[type, str], Any]):
         self._openxr = OpenXRMessages(messages)

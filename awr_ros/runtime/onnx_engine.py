@@ -89,7 +89,8 @@ def cuda_providers():
 
 def first_that_starts(path, num_threads, providers, model=None):
     """The OnnxEngine of the first provider that can be started; its description names those that cannot. Arguments and errors
-    as OnnxEngine's."""
+    as OnnxEngine's.
+    """
     refused = ''
     for provider in providers[:-1]:
         try:

@@ -176,7 +176,7 @@ def check_answers(arrays, config, path):
 
 
 def readout_module(network):
-    """network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Readings as tensors."""
+    """Network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Readings as tensors."""
     import torch
 
     from awr_ros.offset_field import decode

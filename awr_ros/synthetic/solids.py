@@ -149,7 +149,7 @@ def add_cone(depth: torch.Tensor, rays: Rays, cone: 'Cone') -> None:
 
 
 def _lower(depth, hit):
-    """depth to hit where that is nearer and in front of the camera; hit may be NaN."""
+    """Depth to hit where that is nearer and in front of the camera; hit may be NaN."""
     depth.copy_(torch.where((hit > NEAR_MM) & (hit < depth), hit, depth))
 
 

@@ -57,7 +57,8 @@ def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), p
 
 def fit_start(told, hand):
     """Logistic regression. told, hand: as of `start_examples`. Returns the four weights of tracker.start_score. Raises
-    ValueError where no candidate is a hand."""
+    ValueError where no candidate is a hand.
+    """
     kept = hand != -2
     if not (hand >= 0).any():
         raise ValueError(

@@ -76,7 +76,8 @@ def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = ''
 @torch.inference_mode()
 def _read_both_ways(network, count, seed):
     """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
-    the joints of the former are (count,J) [mm]."""
+    the joints of the former are (count,J) [mm].
+    """
     keep_memory()
     config = network.config
     source = CropSource(
@@ -117,7 +118,8 @@ def _read_both_ways(network, count, seed):
 
 def fit_judge(judge: Judge, as_is, mirrored):
     """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
-    (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out."""
+    (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out.
+    """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)

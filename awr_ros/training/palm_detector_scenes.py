@@ -115,7 +115,8 @@ def as_rendered(scenes, chosen):
 def varied(scenes, chosen, generator):
     """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, made smaller or larger, moved nearer or
     farther and with more of it lost, or not. What is moved fills as many pixels as before: of a camera with as much longer a
-    focal length. chosen: (B,) long."""
+    focal length. chosen: (B,) long.
+    """
     batch = len(chosen)
 
     def uniform(*shape, low=0.0, high=1.0):

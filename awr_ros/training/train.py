@@ -125,7 +125,8 @@ def train(folder, config: TrainConfig):
 
 def start_network(config):
     """(network of a run, with the weights that it starts from, samples that these have seen). Raises ValueError where they are of
-    another network."""
+    another network.
+    """
     network, seen = CompactNetwork(NETWORKS[config.size]), 0
     if config.init:
         start, about = load_checkpoint(config.init)
@@ -147,7 +148,8 @@ def start_network(config):
 
 def load_compact(path, wanted):
     """(network, about) of a checkpoint of the compact network; path: None: the package's. Raises ValueError for others, which
-    can have no `wanted`: a word for the message."""
+    can have no `wanted`: a word for the message.
+    """
     network, about = load_checkpoint(path)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Topics derived from the hands: published only while somebody subscribes, with the header of the
-image."""
+image.
+"""
 
 from dataclasses import dataclass
 from typing import Any

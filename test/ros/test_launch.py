@@ -58,7 +58,8 @@ def packages(tmp_path, monkeypatch):
 @pytest.fixture
 def launch(monkeypatch):
     """launch(file, name=value, ...) runs a launch file and returns its nodes, as dicts of plain values; launch.notes is
-    what it told the user."""
+    what it told the user.
+    """
     if importlib.util.find_spec('launch') is None:
         fake_launch.install(monkeypatch)
     from launch.actions import IncludeLaunchDescription
