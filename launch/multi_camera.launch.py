@@ -130,8 +130,6 @@ ARGUMENTS = (
     ),
 )
 
-from launch import LaunchDescription
-
 
 def generate_launch_description():
     return LaunchDescription(

@@ -141,7 +141,8 @@ def notes(values, preset):
 
 def topics(values, preset):
     """(depth image, CameraInfo): as given, else the camera's. An info topic that is not given is the neighbour of a
-    depth topic that is (image_transport's convention)."""
+    depth topic that is (image_transport's convention).
+    """
     default_depth, default_info = (
         (preset.depth_topic, preset.info_topic) if preset else ('depth/image', 'depth/camera_info')
     )

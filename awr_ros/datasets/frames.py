@@ -1,5 +1,6 @@
 """Frames of a public data set, whatever its files are: depth, true joints, where to crop and how large."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 

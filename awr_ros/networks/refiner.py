@@ -79,7 +79,8 @@ class Refiner(nn.Module):
 
 def claims(field, weights):
     """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
-    offset_field.vote. Returns (B,J,4J)."""
+    offset_field.vote. Returns (B,J,4J).
+    """
     return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(
         1, 2
     )  # whole numbers: see decode
@@ -123,7 +124,8 @@ class _Stage(nn.Module):
 
     def forward(self, joints_uvdn, odds, voted, told, overview, patches):
         """joints_uvdn (B,J,3) and odds (B,J): so far; voted (B,J,3): at first; told: (B,J,4J+1); overview: (B,OVERVIEW);
-        patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds."""
+        patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds.
+        """
         middle = joints_uvdn.mean(1)  # (B,3)
         overview = torch.cat([overview, 3 * middle], 1)
         each = self.first(

@@ -27,7 +27,8 @@ class CameraInput:
 
     def __init__(self, node, image_transport, on_image, on_info, on_renewal, on_bad_info):
         """on_renewal: called when the subscription to the images started anew, see AdaptiveSubscription; on_bad_info: with what
-        is wrong with a CameraInfo that cannot be decoded."""
+        is wrong with a CameraInfo that cannot be decoded.
+        """
         if (
             image_transport == TRANSPORT
         ):  # below the image's name after remapping, as image_transport has it

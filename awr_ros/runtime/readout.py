@@ -120,7 +120,7 @@ class Readings:
         return len(self.joints_uvdn)
 
     def __getitem__(self, chosen: slice) -> 'Readings':
-        """Some of them."""
+        """Return some of them."""
         return Readings(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 

@@ -72,7 +72,8 @@ def fit_start(told, hand):
 
 def learn_start(estimator, scenes, config=TrackerConfig(), progress=iter):
     """The four weights of tracker.start_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
-    of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes."""
+    of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes.
+    """
     told, hand, frame, peopled, asked = start_examples(
         estimator, scenes, config=config, progress=progress
     )

@@ -1,5 +1,6 @@
 """What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
-the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand."""
+the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand.
+"""
 
 from dataclasses import replace
 from functools import partial

@@ -1,5 +1,6 @@
 """What a finished network's refiner learns from crops that the network reads: to correct the joints that the votes give, and to
-know how likely they are right."""
+know how likely they are right.
+"""
 
 import json
 import shutil
