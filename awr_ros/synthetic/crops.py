@@ -63,6 +63,9 @@ class CropConfig:
     arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
     things: float = 0.25  # share of the crops without a hand that show things instead
     heads: float = 0.4  # and heads
+    negatives: float = (
+        0.5  # share of the crops without a hand that are given ones, where negatives are given
+    )
     sensor: str = 'any'  # which noise models: of sensor.KINDS
     bridges: bool = False  # time of flight fills gaps between fingers
     stretch: float = (
@@ -109,8 +112,8 @@ class CropBatch:
 class CropSource:
     """An endless source of random training crops.
 
-    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which half
-    the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
+    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which a
+    share of the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
     what is done to every pixel with torch.compile, which needs a C++ compiler and pays from some thousand crops on. largest: the
     most crops that a GPU draws at once, 0: a few hundred.
     """
@@ -312,9 +315,10 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """The CropBatch, with negatives in place of half of the crops without a hand, where there are any."""
+        """The CropBatch, with negatives in place of some of the crops without a hand."""
         if self.negatives is not None:
-            given = ((~views.hand) & (self._uniform(len(depth)) < 0.5)).nonzero()[:, 0]
+            chosen = self._uniform(len(depth)) < self.config.negatives
+            given = ((~views.hand) & chosen).nonzero()[:, 0]
             chosen = torch.randint(
                 len(self.negatives), (len(given),), generator=self.generator, device=self.device
             )
@@ -452,4 +456,5 @@ TRAINING = CropConfig(
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,
+    negatives=0.7,
 )
