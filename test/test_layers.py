@@ -11,7 +11,7 @@ import awr_ros
 ROOT = Path(awr_ros.__file__).parent
 # A module imports its own layer and those before it.
 LAYERS = (('camera', 'files', 'interrupts', 'skeleton', 'stamps', 'default_weights'),
-          ('crop', 'offset_field', 'draw', 'camera_messages', 'hand_markers', 'smoothing', 'openxr', 'gestures', 'motion'),
+          ('crop', 'offset_field', 'draw', 'camera_messages', 'hand_markers', 'smoothing', 'openxr', 'gestures', 'motion', 'joint_scores', 'hand_size', 'fusion'),
           ('hand_messages', 'openxr_messages', 'gesture_messages', 'motion_messages', 'compressed_depth'), ('depth_camera',),
           ('judge', 'refiner', 'compact', 'resnet', 'hourglass', 'network', 'runtime'), ('estimator',),
           ('finder', 'learned_finder', 'tracker_config', 'tracker'), ('synthetic',), ('training', 'bench', 'export', 'offline', 'conformance', 'view'), ('ros', '__main__'))
