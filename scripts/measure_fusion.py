@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from awr_ros.fusion import HandFusion
+from awr_ros.derived.fusion import HandFusion
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig

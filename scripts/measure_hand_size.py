@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from awr_ros.hand_size import HandSize, bone_lengths, steady
+from awr_ros.derived.hand_size import HandSize, bone_lengths, steady
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.frame_sensor import STEREO, STRUCTURED_LIGHT, TIME_OF_FLIGHT, FrameSensor
 from awr_ros.tracker import HandTracker

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from awr_ros.fusion import FusionConfig, HandFusion
-from awr_ros.joint_scores import deviation_mm
+from awr_ros.derived.fusion import FusionConfig, HandFusion
+from awr_ros.derived.joint_scores import deviation_mm
 
 SHAPE = np.random.default_rng(0).normal(0, 30, (21, 3)) + (0, 0, 500)
 # The second camera looks along the world's -x axis from x = 500 mm, at the same hand.
