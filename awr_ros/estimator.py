@@ -88,7 +88,7 @@ class HandPoseEstimator:
         for request in requests:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
-        crops = [self._cut(depth_mm, intrinsics, request) if request.centre_xyz[2] >= MIN_CENTRE_MM else None
+        crops = [cut_crop(self.config, depth_mm, intrinsics, request) if request.centre_xyz[2] >= MIN_CENTRE_MM else None
                  for request in requests]
         full = [i for i, crop in enumerate(crops) if crop is not None and crop.foreground > 0]
         poses = [None] * len(requests)
@@ -119,10 +119,14 @@ class HandPoseEstimator:
                                 (u0, v0, u1 - u0, v1 - v0), float(judgement))
         return poses
 
-    def _cut(self, depth_mm, intrinsics, request):
-        config = self.config
-        if config.authors_crop:
-            return crop_as_authors(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size)
-        cut = crop_hand if config.virtual_crop else crop_along_axes
-        return cut(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size,
-                   request.roll if config.aligned else 0.0)
+
+def cut_crop(config, depth_mm, intrinsics, request):
+    """Cut the crop of a Request as a network wants it.
+
+    config: EngineConfig; depth_mm: (H,W) [mm]. Returns awr_ros.crop.Crop.
+    """
+    if config.authors_crop:
+        return crop_as_authors(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size)
+    cut = crop_hand if config.virtual_crop else crop_along_axes
+    return cut(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size,
+               request.roll if config.aligned else 0.0)
