@@ -112,7 +112,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--hands', type=int, default=4, help='default: %(default)s')
-    parser.add_argument('--seconds', type=float, default=12.0, help='of each (default: %(default)s)')
+    parser.add_argument(
+        '--seconds', type=float, default=12.0, help='of each (default: %(default)s)'
+    )
     parser.add_argument('--degrees', type=float, default=70.0, help='between the cameras')
     arguments = parser.parse_args()
     print(f'{arguments.hands} hands, {arguments.seconds:g} s each, {arguments.degrees:g} deg apart')

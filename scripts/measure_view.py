@@ -29,7 +29,9 @@ window.seen = []; window.frames = 0;
   if (found && found[1] !== last) { last = found[1]; window.seen.push([+last, Date.now() / 1000]); }
   requestAnimationFrame(tick); }; tick(); })(); 0
 """
-CLOSE_NOTES = "document.querySelectorAll('.mantine-Notification-closeButton').forEach(b => b.click())"
+CLOSE_NOTES = (
+    "document.querySelectorAll('.mantine-Notification-closeButton').forEach(b => b.click())"
+)
 
 
 class TimedPage(Page):
@@ -50,7 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('input', type=Path, nargs='?', help='recording (default: synthetic camera)')
     parser.add_argument('--intrinsics', help='for PNGs, as for the view')
-    parser.add_argument('--joint', default=NO_JOINT, choices=(NO_JOINT, *JOINT_NAMES), metavar='NAME')
+    parser.add_argument(
+        '--joint', default=NO_JOINT, choices=(NO_JOINT, *JOINT_NAMES), metavar='NAME'
+    )
     parser.add_argument('--seconds', type=float, default=20.0, help='default: %(default)s')
     parser.add_argument('--screenshot', type=Path, help='PNG or JPEG to write at the end')
     parser.add_argument('--size', default='1280x800', metavar='WxH', help='default: %(default)s')
@@ -76,9 +80,13 @@ def main() -> None:
         seconds, drawn = time.monotonic() - start_s, len(page.draw_ms) - drawn
         if arguments.screenshot:
             write(arguments.screenshot, browser.screenshot())
-    late_ms = np.array([1e3 * (s - page.taken_s[int(i)]) for i, s in seen if int(i) in page.taken_s])
+    late_ms = np.array(
+        [1e3 * (s - page.taken_s[int(i)]) for i, s in seen if int(i) in page.taken_s]
+    )
     draw_ms = np.array(page.draw_ms[-drawn:])
-    print(f'served    {drawn / seconds:.1f} images a second, drawn in {np.median(draw_ms):.1f} ms (median)')
+    print(
+        f'served    {drawn / seconds:.1f} images a second, drawn in {np.median(draw_ms):.1f} ms (median)'
+    )
     print(f'browser   {frames / seconds:.1f} frames, {len(seen) / seconds:.1f} images a second')
     print(f'latency   p50 {np.median(late_ms):.0f} ms, p95 {np.percentile(late_ms, 95):.0f} ms')
     server.stop()

@@ -103,9 +103,10 @@ def test_cameras_that_disagree_on_the_side_follow_the_surer_one():
     assert 0.9 < only.side_score < 0.99
     _, (only,) = two_cameras([hand(SHAPE, side_score=0.6)], [hand(mirrored, side='left')])
     assert only.side == 'left' and only.cameras == ('second',)
-    fixed = [hand(SHAPE, side_score=math.nan)], [
-        hand(seen_from(SIDEWAYS, SHAPE), side_score=math.nan)
-    ]
+    fixed = (
+        [hand(SHAPE, side_score=math.nan)],
+        [hand(seen_from(SIDEWAYS, SHAPE), side_score=math.nan)],
+    )
     assert math.isnan(two_cameras(*fixed)[1][0].side_score)
 
 

@@ -226,9 +226,7 @@ class HandFusion:
                         one += other
                         found[younger.id] = []
 
-    def _distance(
-        self, seen: _Observation, members: list[_Observation], last: np.ndarray
-    ) -> float:
+    def _distance(self, seen: _Observation, members: list[_Observation], last: np.ndarray) -> float:
         """Distance [mm] of a hand to a group: palms, and more when the sides differ.
 
         last: (3,) [mm] where the group was, for one that nobody tracks now.

@@ -93,7 +93,10 @@ class NodeSource:
             info_topic = depth_topic.rsplit('/', 1)[0] + '/camera_info'
         remap = ['-r', f'depth/image:={topic}', '-r', f'depth/camera_info:={info_topic}']
         node = rclpy.create_node(
-            'awr_view', context=self._context, cli_args=['--ros-args', *remap], use_global_arguments=False
+            'awr_view',
+            context=self._context,
+            cli_args=['--ros-args', *remap],
+            use_global_arguments=False,
         )
         self._executor.add_node(node)
         transport = 'compressedDepth' if compressed else 'raw'
@@ -121,7 +124,9 @@ class NodeSource:
             if images and infos:
                 return images, infos[0]
             time.sleep(0.1)
-        known = ', '.join(sorted(f'{ns.rstrip("/")}/{n}' for n, ns in node.get_node_names_and_namespaces()))
+        known = ', '.join(
+            sorted(f'{ns.rstrip("/")}/{n}' for n, ns in node.get_node_names_and_namespaces())
+        )
         raise ValueError(
             f'there is no active tracker {self._name} in {PATIENCE_S:g} s; nodes: {known or "none"}'
         )
@@ -136,7 +141,9 @@ class NodeSource:
             self._executor.spin_once(timeout_sec=0.1)
         if not future.done():
             return TrackerConfig()
-        values = [Parameter.from_parameter_msg(_named(value)).value for value in future.result().values]
+        values = [
+            Parameter.from_parameter_msg(_named(value)).value for value in future.result().values
+        ]
         return TrackerConfig(**dict(zip(PARAMETERS, values)))
 
     def _spin(self) -> None:

@@ -94,9 +94,7 @@ class Chromium:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol. Raises RuntimeError with what the browser says."""
         self._count += 1
-        self._socket.send(
-            json.dumps({'id': self._count, 'method': method, 'params': parameters})
-        )
+        self._socket.send(json.dumps({'id': self._count, 'method': method, 'params': parameters}))
         while True:  # events come in between
             answer = json.loads(self._socket.recv(timeout=PATIENCE_S))
             if answer.get('id') == self._count:
