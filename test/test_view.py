@@ -192,7 +192,7 @@ def test_what_vanished_is_removed_and_sliders_set_the_tracker(server):
     names = {'/cloud', *(f'/hands/2/{part}' for part in ('bones', 'joints', 'crop', 'label'))}
     assert server.scene.nodes == names
     assert tracker.config.max_hands == 3 and isinstance(tracker.config.max_hands, int)
-    assert 'image 1' in page.state.content and '2 left 0.90 ok' in page.state.content
+    assert 'image 1' in page.state.content and '**2** left 0.90 ok' in page.state.content
     server.gui.handles['cloud'].value = False
     server.gui.handles['play'].value = False
     server.gui.handles['image'].value = 0  # somebody pulls the timeline
