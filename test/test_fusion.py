@@ -1,181 +1,172 @@
-"""Fused networks say what plain ones do; what cannot be fused stays as it is and says so."""
+"""Hands of several cameras as one set: who is who, who is believed, what happens when one is gone."""
+
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as nn_f
 
-from awr_ros.networks.checkpoint import (
-    CompactNetwork,
-    HourglassConfig,
-    ModelConfig,
-    ResNet,
-    ResNetConfig,
-    StackedHourglass,
-    load_checkpoint,
-)
-from awr_ros.runtime import fusion
-from awr_ros.runtime.fusion import folded, fused_readout, with_fused_convolutions
-from awr_ros.runtime.readout import readout_module
-from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.synthetic.crops import CropSource
+from awr_ros.derived.fusion import FusionConfig, HandFusion
+from awr_ros.derived.joint_scores import deviation_mm
 
-TINY = ModelConfig(
-    stem=(4, 8), widths=(8, 16), blocks=(2, 1), decoder_width=8, crop_size=32, refiner=8, judge=8
-)
+SHAPE = np.random.default_rng(0).normal(0, 30, (21, 3)) + (0, 0, 500)
+# The second camera looks along the world's -x axis from x = 500 mm, at the same hand.
+SIDEWAYS = np.array([[0, 0, -1, 500], [0, 1, 0, 0], [1, 0, 0, 500], [0, 0, 0, 1]], float)
 
 
-def conv_relu(x, weight, bias, *settings):
-    """What cuDNN computes in one kernel."""
-    return conv_add_relu(x, weight, 0, 1.0, bias, *settings)
-
-
-def conv_add_relu(x, weight, added, alpha, bias, stride, padding, dilation, groups):
-    return nn_f.relu(
-        nn_f.conv2d(x, weight, bias, stride, padding, dilation, groups) + alpha * added
+def hand(joints, name='0', side='right', side_score=0.99, state='ok', score=0.9, scores=0.9):
+    return SimpleNamespace(
+        id=name,
+        side=side,
+        side_score=side_score,
+        state=state,
+        score=score,
+        joints_xyz=np.asarray(joints, np.float32),
+        joint_scores=np.broadcast_to(np.float32(scores), 21),
     )
 
 
-@pytest.fixture
-def cudnn(monkeypatch):
-    calls = []
-    for name, stand_in in (('relu', conv_relu), ('add_relu', conv_add_relu)):
-        monkeypatch.setattr(
-            torch,
-            f'cudnn_convolution_{name}',
-            lambda *args, name=name, stand_in=stand_in: (calls.append(name), stand_in(*args))[1],
-        )
-    return calls
+def seen_from(transform, joints):
+    """World joints (21,3) in the frame of a camera whose world_from_camera is given."""
+    inverse = np.linalg.inv(transform)
+    return joints @ inverse[:3, :3].T + inverse[:3, 3]
 
 
-def trained(network):
-    """With batch statistics and scales that are not the initial ones."""
-    torch.manual_seed(1)
-    network.train()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
-    size = network.config.crop_size
-    with torch.no_grad():
-        for _ in range(2):
-            network(torch.rand(4, 1, size, size))
-    return network.eval()
+def two_cameras(first, second, fusion=None, stamp_s=1.0, later_s=0.0):
+    fusion = fusion or HandFusion()
+    fusion.update('first', stamp_s, first, np.eye(4))
+    fusion.update('second', stamp_s + later_s, second, SIDEWAYS)
+    return fusion, fusion.fuse(stamp_s + later_s)
 
 
-def networks():
-    torch.manual_seed(0)
-    return {
-        'compact': trained(CompactNetwork(TINY)),
-        'resnet': trained(ResNet(ResNetConfig(crop_size=32))),
-        'hourglass': trained(StackedHourglass(HourglassConfig(1, 16, crop_size=64))),
+def test_the_same_hand_of_two_cameras_is_one_in_the_common_frame():
+    _, fused = two_cameras([hand(SHAPE)], [hand(seen_from(SIDEWAYS, SHAPE), '7')])
+    (only,) = fused
+    assert only.cameras == ('first', 'second') and only.side == 'right' and only.state == 'new'
+    assert only.joints_xyz.dtype == np.float32
+    assert np.abs(only.joints_xyz - SHAPE).max() < 1e-3
+
+
+def test_the_surer_joint_weighs_more():
+    off = SHAPE + (0, 8, 0)  # across both rays
+    sure, unsure = np.full(21, 0.97), np.full(21, 0.3)
+    _, (only,) = two_cameras(
+        [hand(SHAPE, scores=sure)], [hand(seen_from(SIDEWAYS, off), scores=unsure)]
+    )
+    ratio = (deviation_mm(0.97) / deviation_mm(0.3)) ** 2
+    pull = (only.joints_xyz - SHAPE)[:, 1].mean()
+    assert 0 < pull <= 8 * ratio / (1 + ratio) + 0.1
+    assert np.allclose(only.joint_scores, 0.97)
+
+
+def test_depth_errors_of_one_camera_are_corrected_by_the_other():
+    deeper = SHAPE + (0, 0, 10)  # along the ray of the first camera, across that of the second
+    _, (only,) = two_cameras([hand(deeper)], [hand(seen_from(SIDEWAYS, SHAPE))])
+    assert np.abs(only.joints_xyz - SHAPE)[:, 2].mean() < 4
+
+
+def test_a_joint_that_only_one_camera_knows_is_taken_from_it():
+    first, second = SHAPE.copy(), seen_from(SIDEWAYS, SHAPE)
+    first[8], second[12] = np.nan, np.nan
+    _, (only,) = two_cameras([hand(first)], [hand(second)])
+    assert np.abs(only.joints_xyz - SHAPE).max() < 1e-3
+    first[12] = np.nan
+    _, (only,) = two_cameras([hand(first)], [hand(second)])
+    assert np.isnan(only.joints_xyz[12]).all() and np.isfinite(only.joints_xyz).all(-1).sum() == 20
+
+
+def test_two_hands_stay_two_and_keep_their_ids_when_cameras_lose_them():
+    left = SHAPE + (200, 0, 0)
+    both = [hand(SHAPE, 'a'), hand(left, 'b', 'left')]
+    second = [
+        hand(seen_from(SIDEWAYS, left), 'x', 'left'),
+        hand(seen_from(SIDEWAYS, SHAPE), 'y'),
+    ]
+    fusion, fused = two_cameras(both, second)
+    ids = {only.side: only.id for only in fused}
+    assert len(fused) == 2 and len(set(ids.values())) == 2
+    _, fused = two_cameras(both[:1], second[:1], fusion, 1.03)  # each sees one of them
+    assert {only.side: only.id for only in fused} == ids
+    assert {only.side: only.cameras for only in fused} == {
+        'right': ('first',),
+        'left': ('second',),
     }
+    # A camera that finds its hand again under a new id: still the same hand.
+    _, fused = two_cameras([hand(SHAPE, 'c')], second, fusion, 1.06)
+    assert {only.side: only.id for only in fused} == ids
 
 
-def kinds(module):
-    return [type(part).__name__ for part in module.modules()]
-
-
-@pytest.mark.parametrize('name', ['compact', 'resnet', 'hourglass'])
-def test_a_folded_and_fused_network_says_what_it_said(name, cudnn):
-    network = networks()[name]
-    depth = torch.rand(3, 1, network.config.crop_size, network.config.crop_size)
-    with torch.inference_mode():
-        expected = fusion.Trunk(network)(depth)
-        plain, note = folded(network)
-        assert note == ''
-        fused, note = with_fused_convolutions(plain, depth)
-        assert note == ''
-        for trunk in (plain, fused):
-            for one, other in zip(expected, trunk(depth), strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
-    before = kinds(network).count('BatchNorm2d')
-    after = kinds(plain).count('BatchNorm2d')
-    # The others also normalise sums and transposed convolutions, which take up nothing.
-    assert before > 4 and (after == 0 if name == 'compact' else after < before)
-    assert cudnn.count('relu') > 2
-    assert 'add_relu' in cudnn or name == 'hourglass'
-
-
-def test_no_relu_of_the_compact_network_is_left_alone(cudnn):
-    fused, _ = with_fused_convolutions(
-        folded(trained(CompactNetwork(TINY)))[0], torch.rand(1, 1, 32, 32)
+def test_cameras_that_disagree_on_the_side_follow_the_surer_one():
+    mirrored = seen_from(SIDEWAYS, SHAPE[::-1])
+    _, (only,) = two_cameras([hand(SHAPE)], [hand(mirrored, side='left', side_score=0.7)])
+    assert only.side == 'right' and only.cameras == ('first',)
+    assert 0.9 < only.side_score < 0.99
+    _, (only,) = two_cameras([hand(SHAPE, side_score=0.6)], [hand(mirrored, side='left')])
+    assert only.side == 'left' and only.cameras == ('second',)
+    fixed = (
+        [hand(SHAPE, side_score=math.nan)],
+        [hand(seen_from(SIDEWAYS, SHAPE), side_score=math.nan)],
     )
-    targets = [str(node.target) for node in fused.graph.nodes]
-    assert not any('relu' in target and not target.endswith('_relu') for target in targets), targets
-    assert not any(
-        node.op == 'call_function'
-        and 'add' == getattr(node.target, '__name__', '')
-        and any(user.op == 'call_function' and user.target is nn_f.relu for user in node.users)
-        for node in fused.graph.nodes
-    )
+    assert math.isnan(two_cameras(*fixed)[1][0].side_score)
 
 
-def test_the_shipped_weights_read_alike_when_folded():
-    network, _ = load_checkpoint()
-    crops = CropSource(3).draw(6).depth
-    with torch.inference_mode():
-        expected = readout_module(load_checkpoint()[0])(crops)
-    got = TorchEngine(network).read(crops.numpy())
-    off = np.linalg.norm(got.joints_uvdn - expected[0].numpy(), axis=-1).mean()
-    assert off * network.config.cube_mm / 2 < 0.05
-    np.testing.assert_allclose(got.hand_scores, expected[2], atol=1e-3)
+def test_a_camera_that_dies_is_left_out_after_a_while_and_its_hands_go_on():
+    fusion, (only,) = two_cameras([hand(SHAPE)], [hand(seen_from(SIDEWAYS, SHAPE))])
+    for i in range(1, 30):
+        fusion.update('first', 1 + i / 30, [hand(SHAPE)], np.eye(4))
+        (after,) = fusion.fuse(1 + i / 30)
+        assert after.id == only.id
+    assert after.cameras == ('first',) and fusion.live(1 + 29 / 30) == ('first',)
+    assert fusion.fuse(9.0) == []
 
 
-def test_where_cudnn_is_not_the_network_stays_and_says_so():
-    network = trained(CompactNetwork(TINY))
-    depth = torch.rand(2, 1, 32, 32)
-    with torch.inference_mode():
-        expected = readout_module(network)(depth)
-        readout, note = fused_readout(network, 'cpu', half=False)
-        assert note.startswith('convolutions are not fused: ')
-        torch.testing.assert_close(readout(depth)[0], expected[0], rtol=1e-3, atol=1e-4)
+def test_a_coasting_hand_does_not_pull_and_coasts_when_nobody_sees_it():
+    stale = seen_from(SIDEWAYS, SHAPE + 30)
+    _, (only,) = two_cameras([hand(SHAPE)], [hand(stale, state='coasting')])
+    assert only.cameras == ('first',) and np.abs(only.joints_xyz - SHAPE).max() < 1e-3
+    _, (only,) = two_cameras([hand(SHAPE, state='coasting')], [hand(stale, state='coasting')])
+    assert only.state == 'coasting'
 
 
-def test_a_kernel_that_computes_something_else_is_not_taken(cudnn, monkeypatch):
-    monkeypatch.setattr(torch, 'cudnn_convolution_relu', lambda *args: conv_relu(*args) + 1)
-    readout, note = fused_readout(trained(CompactNetwork(TINY)), 'cpu', half=False)
-    assert 'convolutions are not fused: they are' in note and note.endswith('off')
-    assert 'CudnnConvolution' not in kinds(readout)
+def test_an_older_image_is_brought_to_the_time_of_the_newer_one():
+    fusion, way = HandFusion(), np.array([0.0, 600.0, 0.0])  # [mm/s]
+    for i in range(15):
+        t = i / 30
+        fusion.update('first', t, [hand(SHAPE + t * way)], np.eye(4))
+    fusion.update('second', t + 0.02, [], SIDEWAYS)
+    (only,) = fusion.fuse(t + 0.02)
+    assert np.abs(only.joints_xyz - (SHAPE + (t + 0.02) * way)).max() < 2  # 12 mm were it held
 
 
-def test_a_network_that_cannot_be_traced_stays_and_says_so(monkeypatch):
-    def untraceable(trunk):
-        raise torch.fx.proxy.TraceError('control flow\nmany lines')
-
-    monkeypatch.setattr(fusion, 'fuse', untraceable)
-    network = trained(CompactNetwork(TINY))
-    readout, note = fused_readout(network, 'cpu', half=False)
-    assert note == (
-        'batch norms are not folded: control flow; '
-        'convolutions are not fused: their graph is not known'
-    )
-    assert 'control flow' in TorchEngine(network).description
-    readout(torch.rand(1, 1, 32, 32))
+def test_late_images_are_refused_and_a_clock_set_back_is_not():
+    fusion = HandFusion()
+    assert fusion.update('first', 5.0, [hand(SHAPE)], np.eye(4))
+    assert not fusion.update('first', 4.95, [], np.eye(4))
+    assert len(fusion.fuse(5.0)) == 1
+    assert fusion.update('first', 1.0, [hand(SHAPE)], np.eye(4)) and len(fusion.fuse(1.0)) == 1
 
 
-def test_half_precision_holds_for_the_trunk_alone(cudnn):
-    network = trained(CompactNetwork(TINY))
-    depth = torch.rand(2, 1, 32, 32)
-    with torch.inference_mode():
-        expected = readout_module(network)(depth)
-        readout, note = fused_readout(network, 'cpu', half=True)
-        assert note == '' and next(readout.trunk.parameters()).dtype == torch.half
-        assert next(readout.network.refiner.parameters()).dtype == torch.float32
-        got = readout(depth)
-        assert got[0].dtype == torch.float32
-        torch.testing.assert_close(got[0], expected[0], rtol=0, atol=0.02)
+def test_what_was_taken_for_two_hands_becomes_one_and_what_drifts_apart_two():
+    fusion, fused = two_cameras([hand(SHAPE)], [hand(seen_from(SIDEWAYS, SHAPE + (150, 0, 0)))])
+    assert len(fused) == 2
+    _, fused = two_cameras([hand(SHAPE)], [hand(seen_from(SIDEWAYS, SHAPE))], fusion, 1.03)
+    assert [only.id for only in fused] == ['0']
+    away = [hand(seen_from(SIDEWAYS, SHAPE + (200, 0, 0)), score=0.5)]
+    _, fused = two_cameras([hand(SHAPE)], away, fusion, 1.06)
+    assert len(fused) == 2 and fused[0].id == '0' and fused[0].cameras == ('first',)
 
 
-def test_a_missing_compiler_is_said_and_lived_with(cudnn, monkeypatch):
-    def broken(module, **_):
-        def run(depth):
-            raise OSError('Failed to find C compiler. Please specify via CC environment variable.')
+def test_bad_settings_and_transforms_are_named():
+    with pytest.raises(ValueError, match='timeout_s must be > 0'):
+        FusionConfig(timeout_s=0)
+    with pytest.raises(ValueError, match='split_mm'):
+        FusionConfig(split_mm=10)
+    for bad in (np.eye(3), np.full((4, 4), np.nan)):
+        with pytest.raises(ValueError, match='common_from_camera'):
+            HandFusion().update('first', 0.0, [], bad)
 
-        return run
 
-    monkeypatch.setattr(torch, 'compile', broken)
-    readout, note = fused_readout(trained(CompactNetwork(TINY)), 'cpu', half=False, compiled=True)
-    assert note.startswith('not compiled: Failed to find C compiler')
-    with torch.inference_mode():
-        readout(torch.rand(1, 1, 32, 32))
+def test_scores_are_deviations():
+    assert deviation_mm([0.99, 0.5, 0.1]) == pytest.approx([2.97, 6.5, 13.1], abs=0.1)
+    assert deviation_mm(np.nan) == deviation_mm(0.5)
+    assert deviation_mm(0.0) == deviation_mm(0.05)
