@@ -14,8 +14,8 @@ from awr_ros.networks.checkpoint import (
     StackedHourglass,
     load_checkpoint,
 )
-from awr_ros.runtime import fusion
-from awr_ros.runtime.fusion import folded, fused_readout, with_fused_convolutions
+from awr_ros.runtime import fused_network
+from awr_ros.runtime.fused_network import folded, fused_readout, with_fused_convolutions
 from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import CropSource
@@ -81,7 +81,7 @@ def test_a_folded_and_fused_network_says_what_it_said(name, cudnn):
     network = networks()[name]
     depth = torch.rand(3, 1, network.config.crop_size, network.config.crop_size)
     with torch.inference_mode():
-        expected = fusion.Trunk(network)(depth)
+        expected = fused_network.Trunk(network)(depth)
         plain, note = folded(network)
         assert note == ''
         fused, note = with_fused_convolutions(plain, depth)
@@ -143,7 +143,7 @@ def test_a_network_that_cannot_be_traced_stays_and_says_so(monkeypatch):
     def untraceable(trunk):
         raise torch.fx.proxy.TraceError('control flow\nmany lines')
 
-    monkeypatch.setattr(fusion, 'fuse', untraceable)
+    monkeypatch.setattr(fused_network, 'fuse', untraceable)
     network = trained(CompactNetwork(TINY))
     readout, note = fused_readout(network, 'cpu', half=False)
     assert note == (

@@ -10,7 +10,7 @@ import sys
 import torch
 
 from awr_ros.crop import BACKGROUND
-from awr_ros.runtime.fusion import fused_readout
+from awr_ros.runtime.fused_network import fused_readout
 from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes
 
 # max_hands x sides is 4 by default; a search takes MAX_BATCH, and twice that for both sides.

@@ -178,7 +178,7 @@ def check_answers(arrays, config, path):
 def readout_module(network, trunk=None):
     """Return network and read-out as one torch module: depth (B,1,S,S) -> Readings' arrays as tensors.
 
-    trunk: what to compute instead of the network before its read-out (awr_ros.runtime.fusion).
+    trunk: what to compute instead of the network before its read-out (awr_ros.runtime.fused_network).
     """
     import torch
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from awr_ros.runtime.fusion import folded
+from awr_ros.runtime.fused_network import folded
 from awr_ros.runtime.readout import (
     MAX_BATCH,
     EngineConfig,
