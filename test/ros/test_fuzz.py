@@ -22,14 +22,13 @@ import pytest
 from builtin_interfaces.msg import Time
 from fakes import HEIGHT, WIDTH, FakeTracker, header, image, info
 from geometry_msgs.msg import Point, PointStamped
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, seed, settings, strategies as st
 from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
-from awr_ros.camera_messages import BadInput, info_from_intrinsics
+from awr_ros.messages.depth_image import BadInput, info_from_intrinsics
 from awr_ros.ros.node import TrackerNode, load_tracker
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
