@@ -47,7 +47,8 @@ class HandSize:
 
     def __init__(self, lengths_mm: Sequence[float] | None = None):
         """lengths_mm: (20,) known lengths, None: to be estimated. Raises ValueError, see
-        `checked_lengths`."""
+        `checked_lengths`.
+        """
         self._given = None if lengths_mm is None else checked_lengths(lengths_mm)
         self._samples = np.full((MEMORY, NUM_BONES), np.nan)  # ring [mm]
         self._counts = np.zeros(NUM_BONES, int)
