@@ -1,5 +1,6 @@
 """Gestures: named postures of many hands, hysteresis in time, the tracked script of the synthetic
-camera."""
+camera.
+"""
 
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros.gestures import (
+from awr_ros.derived.gestures import (
     FIST,
     GESTURE_NAMES,
     NONE,

@@ -1,15 +1,16 @@
 """A subscription that fits the quality of service of its publishers, whoever starts first."""
+
 try:
     from message_filters import SimpleFilter
-except ImportError:             # ROS from wheels
-    from awr_ros.ros.stand_ins import SimpleFilter
+except ImportError:  # ROS from wheels
+    from awr_ros.ros.compat import SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from awr_ros.ros.endpoints import describe_publishers, type_name
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-LOOK_S = 0.1                # between looks at who publishes; one takes 0.03 ms
+LOOK_S = 0.1  # between looks at who publishes; one takes 0.03 ms
 
 
 class AdaptiveSubscription(SimpleFilter):
@@ -24,7 +25,8 @@ class AdaptiveSubscription(SimpleFilter):
         """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only
         add latency. raw: messages are passed on as bytes, for
         rclpy.serialization.deserialize_message. on_renewal: called when the subscription started
-        anew; messages of that moment are missing."""
+        anew; messages of that moment are missing.
+        """
         super().__init__()
         self._node, self._type, self._raw, self._depth = node, message_type, raw, depth
         self._on_renewal = on_renewal
@@ -51,19 +53,25 @@ class AdaptiveSubscription(SimpleFilter):
     def _fitting(self) -> tuple[ReliabilityPolicy, DurabilityPolicy]:
         """The most that all publishers of the topic offer."""
         publishers = self._node.get_publishers_info_by_topic(self._resolved)
-        offered = [publisher.qos_profile for publisher in publishers
-                   if publisher.topic_type == type_name(self._type)]
+        offered = [
+            publisher.qos_profile
+            for publisher in publishers
+            if publisher.topic_type == type_name(self._type)
+        ]
         most = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
         reliable = offered and all(qos.reliability == most[0] for qos in offered)
         latched = offered and all(qos.durability == most[1] for qos in offered)
-        return (ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
+        return (
+            ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
 
     def _subscribe(self):
         reliability, durability = self._asked
         qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
-        return self._node.create_subscription(self._type, self._topic, self.signalMessage, qos,
-                                              raw=self._raw)
+        return self._node.create_subscription(
+            self._type, self._topic, self.signalMessage, qos, raw=self._raw
+        )
 
     def _look(self):
         fitting = self._fitting()

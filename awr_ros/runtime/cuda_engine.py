@@ -4,13 +4,26 @@ At batch 1 a GPU needs far less time for the compact network's kernels than Pyth
 by one. A graph replays them all with one launch. A graph is fixed to its batch size and to its memory, so there is one
 for each of a few sizes, and smaller batches are filled up with background.
 """
+
 import torch
 
 from awr_ros.crop import BACKGROUND
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, readout_module
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    EngineConfig,
+    check_crops,
+    read_in_passes,
+    readout_module,
+)
 
-GRAPH_BATCHES = (1, 2, 4, MAX_BATCH)    # max_hands x sides is 4 by default; searches take up to MAX_BATCH
-WARM_UPS = 3                            # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
+GRAPH_BATCHES = (
+    1,
+    2,
+    4,
+    MAX_BATCH,
+    2 * MAX_BATCH,
+)  # max_hands x sides is 4 by default; a search of both sides takes the last
+WARM_UPS = 3  # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
 
 
 def graph_batch(count, batches=GRAPH_BATCHES):
@@ -24,13 +37,16 @@ class CudaEngine:
     """A network on the current CUDA device. All graphs are captured at the start, so no frame waits for one."""
 
     def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES):
-        """network: of awr_ros.network; origin: of its weights, in words. half: False computes in single precision;
-        batches: sizes to capture a graph for."""
+        """network: of awr_ros.networks.checkpoint; origin: of its weights, in words. half: False computes in single precision;
+        batches: sizes to capture a graph for.
+        """
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
-        self.config = EngineConfig.of(network.config, origin)
-        self.description = (f"torch {torch.__version__} on {torch.cuda.get_device_name()}, "
-                            f"{'float16' if half else 'float32'}, CUDA graphs")
+        self.config, self.max_batch = EngineConfig.of(network.config, origin), max(batches)
+        self.description = (
+            f'torch {torch.__version__} on {torch.cuda.get_device_name()}, '
+            f'{"float16" if half else "float32"}, CUDA graphs'
+        )
         network = network.eval().to('cuda', memory_format=torch.channels_last)
         readout = readout_module(network.half() if half else network)
         self.stream = torch.cuda.Stream()
@@ -45,7 +61,7 @@ class CudaEngine:
     def read(self, crops):
         """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
         check_crops(crops, self.config)
-        return read_in_passes(self.run_graph, crops)
+        return read_in_passes(self.run_graph, crops, self.max_batch)
 
     def run_graph(self, crops):
         """One pass: as many crops as the largest graph takes. Returns the arrays of Readings."""
@@ -65,7 +81,10 @@ class _Graph:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool, stream=stream):
             self._device_out = readout(self._device_in)
-        self._host_out = [torch.empty(output.shape, dtype=output.dtype).pin_memory() for output in self._device_out]
+        self._host_out = [
+            torch.empty(output.shape, dtype=output.dtype).pin_memory()
+            for output in self._device_out
+        ]
 
     @torch.inference_mode()
     def run(self, crops, stream):
@@ -79,4 +98,6 @@ class _Graph:
             for host, device in zip(self._host_out, self._device_out):
                 host.copy_(device, non_blocking=True)
         stream.synchronize()
-        return [host[:count].numpy().copy() for host in self._host_out]     # the next pass writes there again
+        return [
+            host[:count].numpy().copy() for host in self._host_out
+        ]  # the next pass writes there again

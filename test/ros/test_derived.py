@@ -1,5 +1,6 @@
 """Topics derived from the hands: published only while somebody subscribes, with the header of the
-image."""
+image.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 from fakes import hand, header, open_hand_xyz
 from rclpy.parameter import Parameter
 
-from awr_ros.conformance import Frame, run_checks
-from awr_ros.gestures import GESTURE_NAMES, OPEN
+from awr_ros.derived.gestures import GESTURE_NAMES, OPEN
+from awr_ros.derived.openxr import OPENXR_JOINT_NAMES
+from awr_ros.evaluation.openxr_conformance import Frame, run_checks
+from awr_ros.messages.openxr import OpenXRMessages
 from awr_ros.msg import (
     HandGesture,
     HandGestureArray,
@@ -18,10 +21,8 @@ from awr_ros.msg import (
     OpenXRHand,
     OpenXRHandArray,
 )
-from awr_ros.openxr import OPENXR_JOINT_NAMES
-from awr_ros.openxr_messages import OpenXRMessages
-from awr_ros.ros import messages
-from awr_ros.ros.listen import hand_from_message
+from awr_ros.ros import message_types as messages
+from awr_ros.ros.measure.listen import hand_from_message
 
 OPENXR = OpenXRMessages(messages)
 
@@ -103,7 +104,9 @@ def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera
     last = heard[-1].gestures[0]
     assert heard[-1].header == sent.header and (last.id, last.side) == ('hand_1', 2)
     assert last.gesture == OPEN and last.held == pytest.approx(5 / 30, abs=1e-3)
-    assert last.grasp < 0.2 and last.pinch < 0.1 and all(0 <= value <= 1 for value in last.extension)
+    assert (
+        last.grasp < 0.2 and last.pinch < 0.1 and all(0 <= value <= 1 for value in last.extension)
+    )
     tracker.hands = []
     camera.image()
     bench.until(lambda: len(heard) == 7, 'an empty array')

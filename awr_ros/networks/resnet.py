@@ -1,0 +1,165 @@
+"""ResNet with transposed convolutions: the paper's backbone, with the modules' names as in the authors' checkpoints."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as nn_f
+from torch import nn
+
+from awr_ros.skeleton import JOINT_NAMES, SIDES
+
+BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage (He et al. 2016)
+DECODER_WIDTH = 256
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Everything needed to build the network and to use its output."""
+
+    layers: int = 18  # 18 or 50
+    downsample: int = 2  # 1, 2 or 4: crop side over field side
+    joint_names: tuple[str, ...] = JOINT_NAMES
+    crop_size: int = 128  # side of the input [px]
+    cube_mm: float = 300.0  # side of the cropped cube [mm]
+    kernel_size: float = 0.8  # radius of closeness, uvdn units
+    side: str = 'right'  # which hands it knows; the others are mirrored
+    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
+    aligned: bool = False  # knows hands best in crops turned so that they point up
+
+    def __post_init__(self):
+        object.__setattr__(
+            self, 'joint_names', tuple(self.joint_names)
+        )  # JSON-like sources give lists
+        if self.layers not in BLOCKS:
+            raise ValueError(f'layers must be one of {tuple(BLOCKS)}, got {self.layers}')
+        if self.downsample not in (1, 2, 4):
+            raise ValueError(f'downsample must be 1, 2 or 4, got {self.downsample}')
+        check_common(self, 16)
+
+    @property
+    def field_size(self):
+        """Side of the dense field [px]."""
+        return self.crop_size // self.downsample
+
+
+def check_common(config, step):
+    """ValueError unless the fields that every network of the paper has are possible. step: what crop_size is a multiple of."""
+    if not config.joint_names:
+        raise ValueError('joint_names must name at least one joint')
+    if config.crop_size <= 0 or config.crop_size % step:
+        raise ValueError(f'crop_size must be a positive multiple of {step}, got {config.crop_size}')
+    if not config.cube_mm > 0 or not config.kernel_size > 0:
+        raise ValueError(
+            f'cube_mm and kernel_size must be positive, got {config.cube_mm} and {config.kernel_size}'
+        )
+    if config.side not in SIDES:
+        raise ValueError(f"side must be 'left' or 'right', got {config.side!r}")
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inputs, width, stride, downsample):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = downsample
+
+    def forward(self, x):
+        y = nn_f.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return nn_f.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 and a shortcut; the stride is the 3x3's."""
+
+    expansion = 4
+
+    def __init__(self, inputs, width, stride, downsample):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = downsample
+
+    def forward(self, x):
+        y = nn_f.relu(self.bn1(self.conv1(x)))
+        y = nn_f.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return nn_f.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet(nn.Module):
+    """ResNet encoder (1/16) and transposed convolutions up to the field (1/downsample).
+
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as it does not say whether there is a hand.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        block = BasicBlock if config.layers == 18 else Bottleneck
+        self.pre = nn.Sequential(
+            nn.Conv2d(1, 64, 5, 1, 2, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        inputs = 64
+        for i, (width, count) in enumerate(zip((64, 128, 256, 512), BLOCKS[config.layers])):
+            stride, outputs = 2 if i else 1, block.expansion * width
+            shortcut = (
+                None
+                if stride == 1 and inputs == outputs
+                else nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                )
+            )
+            rest = [block(outputs, width, 1, None) for _ in range(count - 1)]
+            self.add_module(
+                f'layer{i + 1}', nn.Sequential(block(inputs, width, stride, shortcut), *rest)
+            )
+            inputs = outputs
+        deconv = []
+        for _ in range(4 - int(math.log2(config.downsample))):
+            deconv += [
+                nn.ConvTranspose2d(inputs, DECODER_WIDTH, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(DECODER_WIDTH),
+                nn.ReLU(),
+            ]
+            inputs = DECODER_WIDTH
+        self.deconv_layers = nn.Sequential(*deconv)
+        self.final1 = nn.Conv2d(DECODER_WIDTH, 3 * len(config.joint_names), 1)  # directions
+        self.final2 = nn.Conv2d(DECODER_WIDTH, len(config.joint_names), 1)  # closeness
+        self._initialise()
+
+    def _initialise(self):
+        """As the authors do: He's normal by outputs, and outputs that start near zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+            elif isinstance(module, nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.001)
+        for final in (self.final1, self.final2):
+            nn.init.normal_(final.weight, std=0.001)
+            nn.init.zeros_(final.bias)
+
+    def fields(self, depth):
+        """Fields to supervise, the last one is the output: here there is only one. Returns a list of (B,4J,F,F)."""
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.pre(depth)))))
+        x = self.deconv_layers(x)
+        return [torch.cat([self.final1(x), self.final2(x)], dim=1)]
+
+    def forward(self, depth):
+        field = self.fields(depth)[-1]
+        return field, field.new_full((field.shape[0],), math.nan)

@@ -1,0 +1,39 @@
+"""The message classes of rclpy, gathered for the modules that make messages without naming rclpy."""
+
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, Vector3
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from awr_ros.msg import (
+    Hand,
+    HandArray,
+    HandGesture,
+    HandGestureArray,
+    HandMotion,
+    HandMotionArray,
+    OpenXRHand,
+    OpenXRHandArray,
+)
+
+__all__ = [
+    'ColorRGBA',
+    'Duration',
+    'Hand',
+    'HandArray',
+    'HandGesture',
+    'HandGestureArray',
+    'HandMotion',
+    'HandMotionArray',
+    'Marker',
+    'MarkerArray',
+    'OpenXRHand',
+    'OpenXRHandArray',
+    'Point',
+    'Pose',
+    'PoseArray',
+    'Quaternion',
+    'RegionOfInterest',
+    'Vector3',
+]

@@ -1,0 +1,120 @@
+"""The process of a node, or of several: start, spin, end in good order."""
+
+import gc
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos_overriding_options import InvalidQosOverridesError
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from awr_ros.ros.parameter_files import nodes_of_file, parameter_files, unused_files
+
+try:
+    from rclpy.experimental import EventsExecutor
+except ImportError:  # rclpy before 7.1.4
+    EventsExecutor = None
+
+CONFIGURATION_REFUSED = 78  # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
+# What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of qos_overrides are RuntimeErrors.
+REFUSALS = (
+    ValueError,
+    RuntimeError,
+    ParameterException,
+    NameValidationException,
+    InvalidQosOverridesError,
+)
+
+
+REPEAT_S = 10.0  # [s] what goes wrong in callbacks is logged at most so often
+
+
+def make_executor():
+    """The executor of one thread that costs least for each message, of those that this ROS has.
+
+    The usual one builds a new wait set of everything that the node has for every single event, in Python: 0.5 to 0.9 ms. The
+    EventsExecutor waits in C++ and enters Python for the callback only.
+    """
+    return SingleThreadedExecutor() if EventsExecutor is None else EventsExecutor()
+
+
+def spare_garbage_collector():
+    """What was loaded so far stays: to look through it for garbage, again and again, would stop the node for 0.1 s each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def run(make_nodes, usage, keep_going=False):
+    """Spin nodes until SIGINT or SIGTERM. Returns the exit status.
+
+    make_nodes: returns a node or a list of them, each of which gets a thread and an executor of its
+    own, so that none waits for another's callbacks; usage: what --help prints. What they cannot be
+    started with (arguments, parameters, parameter files) ends the start with one line that names it,
+    and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end the
+    process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for
+    example, and over messages that cannot be decoded.
+    """
+    # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        for file in parameter_files(sys.argv):
+            nodes_of_file(file)  # before rclpy looks at the command line
+        own_arguments = remove_ros_args(sys.argv)[1:]
+        if {'-h', '--help'} & set(own_arguments):
+            print(usage)
+            return 0
+        if own_arguments:
+            raise ValueError(
+                f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p NAME:=VALUE, "
+                '--help lists them'
+            )
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        made = make_nodes()
+        nodes = made if isinstance(made, list) else [made]
+        for line in unused_files(sys.argv, [node.get_fully_qualified_name() for node in nodes]):
+            nodes[0].get_logger().warning(line)
+    except REFUSALS as error:
+        print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
+        with suppress(
+            Exception
+        ):  # a node that is half made may fail to be destroyed: the reason is said already
+            rclpy.try_shutdown()
+        return CONFIGURATION_REFUSED
+    spare_garbage_collector()
+    try:
+        with ThreadPoolExecutor(len(nodes)) as threads:
+            others = [threads.submit(_spin, node, stop, keep_going) for node in nodes[1:]]
+            _spin(nodes[0], stop, keep_going)
+        for other in others:
+            other.result()  # raises what ended it
+    finally:
+        rclpy.shutdown()
+    return 0
+
+
+def _spin(node, stop, keep_going):
+    """Spin a node until `stop` is set, and set it when that ends otherwise."""
+    executor = make_executor()
+    executor.add_node(node)
+    try:
+        while not stop.is_set():
+            try:
+                executor.spin_once(timeout_sec=0.2)
+            except Exception as error:
+                if not keep_going or not rclpy.ok():
+                    raise
+                node.get_logger().error(
+                    f'a message could not be handled: {type(error).__name__}: {error}',
+                    throttle_duration_sec=REPEAT_S,
+                )
+    finally:
+        stop.set()
+        node.destroy_node()

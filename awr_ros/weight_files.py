@@ -1,0 +1,115 @@
+"""The weights that come with the package, and the checksums of weights. Needs no PyTorch, unlike reading them.
+
+Checkpoints have a .sha256 beside them. Exported networks are sealed: their own bytes hold a checksum of the rest, so that
+it goes where the file goes.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from awr_ros.files import completed, describe_file, write_text
+
+DEFAULT_WEIGHTS = Path(__file__).parent / 'weights' / 'compact_s.pt'
+ONNX_KEY = b'awr_ros_sha256'  # of the checksum among an ONNX model's metadata
+
+
+class DamagedFile(ValueError):
+    """A file whose contents are not those that were written."""
+
+
+def checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def check_whole(path: str | Path) -> None:
+    """Raise DamagedFile when the .sha256 beside a file does not list its checksum; without one nothing is checked."""
+    path = Path(path)
+    beside = path.with_suffix('.sha256')
+    if not beside.is_file():
+        return
+    listed = [
+        line.split()[0]
+        for line in beside.read_text(encoding='utf-8', errors='replace').splitlines()
+        if line.strip()
+    ]
+    if checksum(path) not in listed:
+        raise DamagedFile(
+            f'weights {path} are damaged: their SHA-256 is not the one in {beside.name}'
+            + _seems(path)
+        )
+
+
+def save_with_checksum(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Have write(path) write a file, and its SHA-256 beside it, so that at any moment one is there that the other is of.
+
+    The .sha256 lists both files, the old one and the new one, while the one takes the place of the other.
+    """
+    path = Path(path)
+    beside = path.with_suffix('.sha256')
+    with completed(path) as part:
+        write(part)
+        line = f'{checksum(part)}  {path.name}\n'
+        old = f'{checksum(path)}  {path.name}\n' if path.is_file() else ''
+        write_text(beside, line + old)
+    write_text(beside, line)
+
+
+def sealed_onnx(model: bytes) -> bytes:
+    """Append the checksum of a serialised ONNX model to it, as one more entry of its metadata."""
+    return model + _onnx_seal(model)
+
+
+def check_onnx(model: bytes, path: str | Path) -> None:
+    """Raise DamagedFile, which names the path, when a sealed model is not what was sealed; others pass."""
+    length = len(_onnx_seal(b''))
+    if ONNX_KEY in model[-length:] and model[-length:] != _onnx_seal(model[:-length]):
+        raise DamagedFile(f'{path} is damaged: its contents do not have the SHA-256 that it says')
+
+
+def _onnx_seal(model):
+    """A protocol buffer with nothing but field 14 (metadata_props) of ModelProto; such append by concatenation."""
+    value = hashlib.sha256(model).hexdigest().encode()
+    entry = bytes([10, len(ONNX_KEY)]) + ONNX_KEY + bytes([18, len(value)]) + value
+    return bytes([14 << 3 | 2, len(entry)]) + entry
+
+
+def sealed_xml(model: bytes, weights: bytes) -> bytes:
+    """Append the checksum of an OpenVINO model, .xml and .bin, to the .xml, as a comment."""
+    return model + _xml_seal(model, weights)
+
+
+def check_xml(model: bytes, weights: bytes, path: str | Path) -> None:
+    """Raise DamagedFile as `check_onnx` does."""
+    start = model.rfind(b'<!-- sha256 ')
+    if start >= 0 and model[start:] != _xml_seal(model[:start], weights):
+        raise DamagedFile(
+            f'{path} and its .bin are damaged: their contents do not have the SHA-256 that it says'
+        )
+
+
+def _xml_seal(model, weights):
+    return b'<!-- sha256 %s -->\n' % hashlib.sha256(model + weights).hexdigest().encode()
+
+
+def reason_unreadable(path: str | Path, error: Exception) -> str:
+    """Say in a line why a file could not be read: what it is instead, or what a library said, without advice to trust it."""
+    kind = describe_file(path)
+    if kind:
+        return f'it is {kind}'
+    text = ' '.join(str(error).split())
+    if 'weights_only' in text:  # followed by advice to run the code in the file
+        found = re.search(r'GLOBAL ([\w.]+)', text)
+        return (
+            f'it holds more than tensors and plain values: {found[1]}'
+            if found
+            else 'it is no checkpoint'
+        )
+    return text[:200] or type(error).__name__
+
+
+def _seems(path):
+    kind = describe_file(path)
+    return f'; it is {kind}' if kind else ''
