@@ -1,7 +1,8 @@
 """Draw the moving picture of README.md: two tracked hands of the synthetic camera, seen by the camera and from the side.
 
-    python scripts/draw_tracking.py docs/tracking.webp
+python scripts/draw_tracking.py docs/tracking.webp
 """
+
 import argparse
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 from awr_ros.tracker import HandTracker, TrackedHand
 
 POSTURES = ('spread', 'flat', 'point', 'pinch', 'ok', 'fist', 'thumb up', 'spread')
-RATE_HZ, EVERY = 30.0, 2                # every second image is shown
-SIZE = 360                              # [px] height of both pictures, width of the side view
-MAX_DEPTH_MM = 1000.0                   # farther points are not drawn in the view from the side
-PIVOT_MM = np.array([0.0, 60.0, 540.0])         # which the side view looks at
+RATE_HZ, EVERY = 30.0, 2  # every second image is shown
+SIZE = 360  # [px] height of both pictures, width of the side view
+MAX_DEPTH_MM = 1000.0  # farther points are not drawn in the view from the side
+PIVOT_MM = np.array([0.0, 60.0, 540.0])  # which the side view looks at
 VIEW = Intrinsics(fx=300.0, fy=300.0, cx=SIZE / 2, cy=SIZE / 2, width=SIZE, height=SIZE)
 VIEW_DISTANCE_MM = 560.0
-BACKGROUND = (36, 30, 26)               # BGR
+BACKGROUND = (36, 30, 26)  # BGR
 INDEX_TIP = JOINT_NAMES.index('index_tip')
 
 
@@ -39,17 +40,20 @@ def side_rotation(yaw_deg: float, pitch_deg: float = 18.0) -> np.ndarray:
     return cv2.Rodrigues(np.array([np.radians(pitch_deg), 0, 0]))[0] @ yaw
 
 
-def side_view(depth_mm: np.ndarray, hands: list[TrackedHand], intrinsics: Intrinsics, yaw_deg: float) -> np.ndarray:
+def side_view(
+    depth_mm: np.ndarray, hands: list[TrackedHand], intrinsics: Intrinsics, yaw_deg: float
+) -> np.ndarray:
     """Return a picture (SIZE,SIZE,3) uint8 BGR of points and skeletons from another viewpoint."""
     rotation = side_rotation(yaw_deg)
 
     def project(xyz: np.ndarray) -> np.ndarray:
         return VIEW.xyz_to_uvd((np.asarray(xyz) - PIVOT_MM) @ rotation.T + [0, 0, VIEW_DISTANCE_MM])
+
     v, u = ((depth_mm > 0) & (depth_mm < MAX_DEPTH_MM)).nonzero()
     uvd = project(intrinsics.uvd_to_xyz(np.stack([u, v, depth_mm[v, u]], -1).astype(np.float32)))
     column, row = np.rint(uvd[:, :2]).astype(int).T
     inside = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
-    order = np.flatnonzero(inside)[np.argsort(-uvd[inside, 2])]          # far ones first
+    order = np.flatnonzero(inside)[np.argsort(-uvd[inside, 2])]  # far ones first
     image = np.full((SIZE, SIZE, 3), BACKGROUND, np.uint8)
     shade = np.clip((820 - uvd[order, 2]) / 560, 0.12, 1)[:, None]
     image[row[order], column[order]] = shade * np.array([170, 150, 130])
@@ -60,7 +64,16 @@ def side_view(depth_mm: np.ndarray, hands: list[TrackedHand], intrinsics: Intrin
 
 def text(image: np.ndarray, words: str, x: float, y: float, scale: float = 0.45) -> None:
     """Write one line into a picture."""
-    cv2.putText(image, words, (int(x), int(y)), cv2.FONT_HERSHEY_SIMPLEX, scale, (245, 235, 225), 1, cv2.LINE_AA)
+    cv2.putText(
+        image,
+        words,
+        (int(x), int(y)),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        scale,
+        (245, 235, 225),
+        1,
+        cv2.LINE_AA,
+    )
 
 
 def draw(seconds: float, seed: int) -> list[np.ndarray]:
@@ -79,10 +92,17 @@ def draw(seconds: float, seed: int) -> list[np.ndarray]:
         for hand in hands:
             skeleton(image, hand.joints_uvd)
         image = cv2.resize(image, (width, SIZE), interpolation=cv2.INTER_AREA)
-        picture = np.hstack([image, side_view(depth_mm, hands, camera.intrinsics, 55 + 15 * np.sin(0.8 * stamp_s))])
+        picture = np.hstack(
+            [image, side_view(depth_mm, hands, camera.intrinsics, 55 + 15 * np.sin(0.8 * stamp_s))]
+        )
         for line, hand in enumerate(sorted(hands, key=lambda hand: hand.side)):
             x, y, z = hand.joints_xyz[INDEX_TIP] / 1000
-            text(picture, f'{hand.side:5s} index tip  {x:+.2f} {y:+.2f} {z:+.2f} m', width + 12, 22 + 20 * line)
+            text(
+                picture,
+                f'{hand.side:5s} index tip  {x:+.2f} {y:+.2f} {z:+.2f} m',
+                width + 12,
+                22 + 20 * line,
+            )
         text(picture, 'depth image', 12, 22)
         pictures.append(picture)
     return pictures
@@ -92,13 +112,28 @@ def main() -> None:
     """Write the picture named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('output', type=Path, help='.webp to write')
-    parser.add_argument('--seconds', type=float, default=7.0, help='length of the sequence (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=5, help='seed of the camera (default: %(default)s)')
-    parser.add_argument('--quality', type=int, default=50, help='of the WebP (default: %(default)s)')
+    parser.add_argument(
+        '--seconds', type=float, default=7.0, help='length of the sequence (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=5, help='seed of the camera (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--quality', type=int, default=50, help='of the WebP (default: %(default)s)'
+    )
     arguments = parser.parse_args()
-    first, *others = (Image.fromarray(picture[..., ::-1]) for picture in draw(arguments.seconds, arguments.seed))
-    first.save(arguments.output, save_all=True, append_images=others, duration=round(1000 * EVERY / RATE_HZ), loop=0,
-               quality=arguments.quality, method=6)
+    first, *others = (
+        Image.fromarray(picture[..., ::-1]) for picture in draw(arguments.seconds, arguments.seed)
+    )
+    first.save(
+        arguments.output,
+        save_all=True,
+        append_images=others,
+        duration=round(1000 * EVERY / RATE_HZ),
+        loop=0,
+        quality=arguments.quality,
+        method=6,
+    )
     print(f'wrote {arguments.output}, {arguments.output.stat().st_size / 1e6:.2f} MB')
 
 
