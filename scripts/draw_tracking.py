@@ -1,4 +1,4 @@
-"""Draw the moving picture of README.md: two tracked hands of the synthetic camera, seen by the camera and from the side.
+"""Draw the moving picture of README.md: two tracked hands, seen by the camera and from the side.
 
 python scripts/draw_tracking.py docs/tracking.webp
 """
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('output', type=Path, help='.webp to write')
     parser.add_argument(
-        '--seconds', type=float, default=7.0, help='length of the sequence (default: %(default)s)'
+        '--seconds', type=float, default=6.0, help='length of the sequence (default: %(default)s)'
     )
     parser.add_argument(
         '--seed', type=int, default=5, help='seed of the camera (default: %(default)s)'
@@ -132,7 +132,7 @@ def main() -> None:
         duration=round(1000 * EVERY / RATE_HZ),
         loop=0,
         quality=arguments.quality,
-        method=6,
+        method=4,
     )
     print(f'wrote {arguments.output}, {arguments.output.stat().st_size / 1e6:.2f} MB')
 
