@@ -119,7 +119,7 @@ def add_settings(
             default=each.default,
             choices=allowed or None,
             metavar=None if allowed else 'FILE' if 'weights' in each.name else 'X',
-            help=f'{each.meaning} (default: {each.shown_default})'.replace('%', '%%'),
+            help=each.meaning + (f' (default: {each.default})' if each.default != '' else ''),
         )
 
 
@@ -134,7 +134,7 @@ def _number(each: Setting) -> Any:
             value = None
         if value is None or not each.range[0] <= value <= each.range[1]:  # type: ignore[index]
             raise argparse.ArgumentTypeError(
-                f'{text!r} is not {KINDS[int] if kind is int else "a number"}, {each.limits}'
+                f'{text} is not {KINDS[int] if kind is int else "a number"} from {each.limits}'
             )
         return value
 
