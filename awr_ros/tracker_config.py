@@ -21,9 +21,9 @@ NETWORK_SETTINGS = (
     Setting(
         'engine',
         'auto',
-        'inference engine; auto: the fastest one that is installed',
+        'inference engine; auto: the fastest one on this machine',
         WHEN_INACTIVE,
-        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'onnxruntime-int8'),
     ),
     Setting(
         'num_threads',
