@@ -346,12 +346,12 @@ def test_arguments_of_two_cameras_that_nothing_takes_are_named(launch, monkeypat
     ]
     assert on_the_line(
         launch, monkeypatch, file, 'one_process:=true', 'max_hands:=1', 'rate:=15'
-    ) == ['max_hands:=1 has no effect: there is no argument max_hands; --show-args lists them']
+    ) == ['max_hands:=1 has no effect: there is no argument max_hands, did you mean num_hands?']
     assert on_the_line(
-        launch, monkeypatch, file, 'camera:=none', 'namespace:=left', 'rate:=15'
+        launch, monkeypatch, file, 'camera:=none', 'namespace:=left', 'nonsense:=3'
     ) == [
         'namespace:=left has no effect: there is no argument namespace, did you mean left_namespace?',
-        'rate:=15 has no effect: there is no argument rate; --show-args lists them',
+        'nonsense:=3 has no effect: there is no argument nonsense; --show-args lists them',
     ]
 
 
