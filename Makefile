@@ -57,7 +57,7 @@ build: setup
 	  --cmake-args --no-warn-unused-cli -DPython3_EXECUTABLE=$(abspath $(VENV))/bin/python
 
 demo: build
-	@$(ENV) && exec python -m awr_ros.ros.demo --seconds $(DEMO_SECONDS) --output demo
+	@$(ENV) && exec python -m awr_ros.ros.measure.demo --seconds $(DEMO_SECONDS) --output demo
 
 test: build
 	@$(ENV) && exec pytest $(TESTS) $(PYTEST_ARGS)

@@ -41,12 +41,12 @@ def _parse(argv):
     """The arguments of the command line."""
     parser = argparse.ArgumentParser(prog='awr', description='3D hand tracking from depth: train, evaluate, look, measure.')
     from awr_ros.bench.command import add_bench
-    from awr_ros.conformance import add_conformance
-    from awr_ros.export import add_export
+    from awr_ros.evaluation.openxr_conformance import add_conformance
+    from awr_ros.runtime.export import add_export
     from awr_ros.offline.command import add_track
     from awr_ros.tracker_config import TrackerConfig
-    from awr_ros.training.dataset_command import add_import, extend_evaluate
-    from awr_ros.view import add_view
+    from awr_ros.datasets.command import add_import, extend_evaluate
+    from awr_ros.viewer.view import add_view
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     _add_train_finder(verbs)
     refiner = verbs.add_parser('train-refiner', help='teach a trained compact network to correct the joints that its votes give')
@@ -131,7 +131,7 @@ def _add_train(verbs, on_dataset):
                              "paper's on a public data set (train --dataset nyu --help); goes on where it stopped")
     train.add_argument('folder', type=Path, help='folder of the run: last.pt, weights.pt, log.csv')
     if on_dataset:              # has options of its own
-        from awr_ros.training.dataset_command import extend_train
+        from awr_ros.datasets.command import extend_train
         return extend_train(train)
     from awr_ros.training.config import TrainConfig
     _add_options(train, TrainConfig, TRAIN_HELP)
@@ -197,7 +197,7 @@ def _make_weights(arguments):
 
 def _train_finder(arguments):
     from awr_ros.training.config import FinderTrainConfig
-    from awr_ros.training.finder import train_finder
+    from awr_ros.training.palm_detector import train_finder
     arguments.extra = 'engines'         # onnx writes the finder's file
     train_finder(arguments.folder, _of_options(FinderTrainConfig, arguments))
 
@@ -210,7 +210,7 @@ def _train_refiner(arguments):
 
 
 def _train_judge(arguments):
-    from awr_ros.training.judge import train_judge
+    from awr_ros.training.handedness import train_judge
     right, loss = train_judge(arguments.weights, arguments.output, arguments.crops, arguments.scenes,
                               finder_weights=arguments.finder_weights)
     print(f'wrote {arguments.output}: {right:.1%} of the crops held out judged right, log loss {loss:.3f}')
@@ -218,12 +218,12 @@ def _train_judge(arguments):
 
 def _evaluate(arguments):
     if arguments.dataset:
-        from awr_ros.training.dataset_command import evaluate_dataset
+        from awr_ros.datasets.command import evaluate_dataset
         return evaluate_dataset(arguments)
     if arguments.predictions:
         raise ValueError('files of predictions need --dataset')
     from awr_ros.tracker_config import TrackerConfig
-    from awr_ros.training.evaluate import evaluate, evaluate_off_axis
+    from awr_ros.evaluation.crops import evaluate, evaluate_off_axis
     if arguments.off_axis is not None:
         return evaluate_off_axis(arguments.weights, arguments.off_axis)
     config = TrackerConfig(finder_weights=arguments.finder_weights, score_threshold=arguments.score_threshold,
@@ -242,7 +242,7 @@ def _render(arguments):
                          partial(tqdm, unit='image', disable=None))
         print(f'wrote {arguments.output}')
         return
-    from awr_ros.training.sheet import crop_sheet, scene_sheet
+    from awr_ros.evaluation.contact_sheet import crop_sheet, scene_sheet
     if arguments.scenes is not None:
         from awr_ros.tracker import HandTracker
         scene_sheet(arguments.output, arguments.scenes, arguments.seed, HandTracker.from_pretrained(device='cpu'))
@@ -260,13 +260,13 @@ def _bench_messages(report, seconds):
         report.section('Message to message')
         report.remark('ROS is not here: nothing was measured.')
         return
-    from awr_ros.ros.latency import bench_messages
+    from awr_ros.ros.measure.latency import bench_messages
     bench_messages(report, seconds)
 
 
 def _listen(topic, seconds):
     """OpenXR hands of a running node."""
-    from awr_ros.ros.listen import listen
+    from awr_ros.ros.measure.listen import listen
     return listen(topic, seconds)
 
 

@@ -20,7 +20,7 @@ class HandPose:
     hand_score: float           # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
     side: str                   # the side it was taken for
     roi: tuple                  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
-    judgement: float = np.nan   # more than that of the other side's reading: the hand is of this side (awr_ros.judge); NaN unknown
+    judgement: float = np.nan   # more than that of the other side's reading: the hand is of this side (awr_ros.networks.handedness); NaN unknown
 
     @cached_property                # asked for several times in a frame
     def centre_xyz(self):

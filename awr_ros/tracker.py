@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from awr_ros.estimator import HandPoseEstimator, Request
-from awr_ros.finder import find_candidates
-from awr_ros.learned_finder import LEAST_SCORE, Candidate, LearnedFinder
+from awr_ros.finders.geometric import find_candidates
+from awr_ros.finders.palm_detector import LEAST_SCORE, Candidate, LearnedFinder
 from awr_ros.skeleton import SIDES
 from awr_ros.smoothing import OneEuro
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
@@ -27,7 +27,7 @@ WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor t
 WORTH_ANOTHER = 0.25        # of what starts a track; after the second look, places below this share are dropped
 START_OF_CLOSENESS = 0.60, 0.41, 17.0, -11.5    # weights of the start score for networks that bring none
 UNKNOWN = 0.5               # score of places that no network scored
-# The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (judge.py) says
+# The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (handedness.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
 ODDS_A_FRAME = 2.0          # no frame says more

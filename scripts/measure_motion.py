@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.motion import MotionConfig, MotionFilter
+from awr_ros.derived.motion import MotionConfig, MotionFilter
 from awr_ros.skeleton import palm_centre
 from awr_ros.tracker_config import TrackerConfig
 

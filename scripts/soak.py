@@ -118,7 +118,7 @@ class Soak:
         import rclpy
 
         from awr_ros.msg import HandArray
-        from awr_ros.ros.process import make_executor
+        from awr_ros.ros.spin import make_executor
         self._random, self._output = random.Random(seed), output
         rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
         self.node = rclpy.create_node('soak')
@@ -256,7 +256,7 @@ class Soak:
 
     def sample(self) -> dict:
         """What the tracker's process takes, and how late the hands of the last seconds were."""
-        from awr_ros.ros.session import cpu_seconds, memory_mb
+        from awr_ros.ros.measure.session import cpu_seconds, memory_mb
         pid = self.tracker.pid
         latencies = np.array(self._latencies_ms or [np.nan])
         self._latencies_ms.clear()
@@ -317,7 +317,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.camera:
         return run_camera(arguments.camera)
-    from awr_ros.ros.session import exit_on_endings, profile_path
+    from awr_ros.ros.measure.session import exit_on_endings, profile_path
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))        # nothing of this reaches a robot
     os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile_path())

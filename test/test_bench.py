@@ -10,7 +10,7 @@ from awr_ros.bench.gpu import bench_gpu, work
 from awr_ros.bench.machine import describe, load_in_words, version
 from awr_ros.bench.report import Report
 from awr_ros.bench.timing import median_ms
-from awr_ros.network import CompactNetwork, ModelConfig
+from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig
 
 
 def test_tables_are_markdown(tmp_path, capsys):

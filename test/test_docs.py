@@ -40,7 +40,7 @@ def test_the_pictures_of_the_joints_are_what_their_script_draws(tmp_path):
 
 
 def test_the_package_has_its_weights():
-    from awr_ros.network import DEFAULT_WEIGHTS, load_checkpoint
+    from awr_ros.networks.checkpoint import DEFAULT_WEIGHTS, load_checkpoint
     assert DEFAULT_WEIGHTS.is_relative_to(Path(awr_ros.__file__).parent)
     assert DEFAULT_WEIGHTS.stat().st_size < 12e6 and DEFAULT_WEIGHTS.with_suffix('.sha256').exists()
     _, about = load_checkpoint()

@@ -9,7 +9,7 @@ import torch
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_along_axes, crop_hand
 from awr_ros.estimator import HandPose, HandPoseEstimator, Request
-from awr_ros.network import ModelConfig, ResNetConfig
+from awr_ros.networks.checkpoint import ModelConfig, ResNetConfig
 from awr_ros.offset_field import encode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import palm_centre

@@ -22,7 +22,7 @@ from recordings import HEIGHT, K, SECOND, TYPES, WIDTH, PlainTracker, camera_inf
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from awr_ros.__main__ import main
-from awr_ros.camera_messages import BadInput
+from awr_ros.messages.depth_image import BadInput
 from awr_ros.files import FULL, completed, describe_file, work_folder
 from awr_ros.offline import bag_writer, outputs, pictures
 from awr_ros.offline.bag_files import zstd

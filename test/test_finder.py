@@ -4,7 +4,7 @@ import pytest
 from test_tracker import K, blob, palm
 
 from awr_ros.camera import Intrinsics
-from awr_ros.finder import find_candidates
+from awr_ros.finders.geometric import find_candidates
 from awr_ros.synthetic.camera import SyntheticCamera
 
 

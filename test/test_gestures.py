@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros.gestures import (
+from awr_ros.derived.gestures import (
     FIST,
     GESTURE_NAMES,
     NONE,

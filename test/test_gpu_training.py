@@ -8,7 +8,7 @@ from fake_cuda import OnDevice, fake_cuda
 
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
-from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint
+from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint
 from awr_ros.synthetic.crops import CropBatch, CropConfig
 from awr_ros.synthetic.render import CHUNK, chunk_size
 from awr_ros.training.config import TrainConfig

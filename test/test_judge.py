@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-import awr_ros.training.judge
-from awr_ros.compact import CompactNetwork, ModelConfig
+import awr_ros.training.handedness
+from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.estimator import HandPose, HandPoseEstimator
-from awr_ros.judge import Judge
-from awr_ros.network import load_checkpoint, save_checkpoint
-from awr_ros.resnet import ResNet, ResNetConfig
+from awr_ros.networks.handedness import Judge
+from awr_ros.networks.checkpoint import load_checkpoint, save_checkpoint
+from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.tracker import _right_odds
-from awr_ros.training.judge import fit_judge, train_judge
+from awr_ros.training.handedness import fit_judge, train_judge
 
 TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
 
@@ -86,7 +86,7 @@ def test_other_networks_and_negative_sizes_are_refused(tmp_path):
 
 def test_the_weights_of_the_start_score_go_into_the_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY), 1, {})
-    monkeypatch.setattr(awr_ros.training.judge, 'learn_start', lambda estimator, scenes, config, progress: (1.0, 2.0, 3.0, scenes))
+    monkeypatch.setattr(awr_ros.training.handedness, 'learn_start', lambda estimator, scenes, config, progress: (1.0, 2.0, 3.0, scenes))
     train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=7)
     assert HandPoseEstimator.from_pretrained(tmp_path / 'with.pt', 'cpu', engine='torch').config.start == (1, 2, 3, 7)
 

@@ -10,11 +10,10 @@ import awr_ros
 
 ROOT = Path(awr_ros.__file__).parent
 # A module imports its own layer and those before it.
-LAYERS = (('camera', 'files', 'interrupts', 'skeleton', 'stamps', 'default_weights'),
-          ('crop', 'offset_field', 'draw', 'camera_messages', 'hand_markers', 'smoothing', 'openxr', 'gestures', 'motion'),
-          ('hand_messages', 'openxr_messages', 'gesture_messages', 'motion_messages', 'compressed_depth'), ('depth_camera',),
-          ('judge', 'refiner', 'compact', 'resnet', 'hourglass', 'network', 'runtime'), ('estimator',),
-          ('finder', 'learned_finder', 'tracker_config', 'tracker'), ('synthetic',), ('training', 'bench', 'export', 'offline', 'conformance', 'view'), ('ros', '__main__'))
+LAYERS = (('camera', 'files', 'interrupts', 'skeleton', 'stamps', 'weight_files'),
+          ('crop', 'offset_field', 'draw', 'smoothing', 'derived'), ('messages', 'finders'), ('networks', 'runtime'), ('estimator',),
+          ('tracker_config', 'tracker'), ('synthetic',), ('training', 'evaluation', 'datasets', 'bench', 'offline', 'viewer'),
+          ('ros', '__main__'))
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ROS = ('rclpy', 'rcl_interfaces', 'builtin_interfaces', 'cv_bridge', 'message_filters', 'launch', 'launch_ros', 'tf2_ros')
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-import awr_ros.training.finder as training
+import awr_ros.training.palm_detector as training
 from awr_ros.camera import Intrinsics
-from awr_ros.compact import CompactNetwork, ModelConfig
-from awr_ros.learned_finder import BELOW_SKIN_MM, CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame, palm_depth
+from awr_ros.networks.compact import CompactNetwork, ModelConfig
+from awr_ros.finders.palm_detector import BELOW_SKIN_MM, CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame, palm_depth
 from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.config import FinderTrainConfig
-from awr_ros.training.finder_network import write_finder
-from awr_ros.training.finder_scenes import ASKED, HIDDEN, NONE, FinderScenes, as_rendered, render_finder_scenes, varied
+from awr_ros.networks.palm_detector import write_finder
+from awr_ros.training.palm_detector_scenes import ASKED, HIDDEN, NONE, FinderScenes, as_rendered, render_finder_scenes, varied
 
 VGA = Intrinsics(fx=600.0, fy=600.0, cx=320.0, cy=240.0, width=640, height=480)
 

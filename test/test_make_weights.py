@@ -8,7 +8,7 @@ import pytest
 
 from awr_ros.__main__ import main
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.network import load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import load_checkpoint, save_checkpoint
 from awr_ros.training import make_weights as making
 from awr_ros.training.make_weights import for_minutes, make_weights, model_card
 from awr_ros.training.weights_config import WeightsConfig, differences
@@ -20,9 +20,9 @@ import torch
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.refiner as refiner
 import awr_ros.training.train as training
-from awr_ros.network import ModelConfig
+from awr_ros.networks.checkpoint import ModelConfig
 from awr_ros.synthetic.crops import CropConfig, CropSource
-from awr_ros.training import judge, make_weights as making
+from awr_ros.training import handedness as judge, make_weights as making
 from awr_ros.training.weights_config import WeightsConfig
 folder, kill_at = sys.argv[1:]
 SMALL = CropConfig(size=64, no_hand=0.25)

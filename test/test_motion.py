@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from awr_ros.motion import MotionConfig, MotionFilter, MotionFilters
+from awr_ros.derived.motion import MotionConfig, MotionFilter, MotionFilters
 
 RATE = 30.0
 CONFIG = MotionConfig()

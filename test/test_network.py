@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from awr_ros.network import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
+from awr_ros.networks.checkpoint import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
                              save_checkpoint)
 from awr_ros.offset_field import decode, vote
-from awr_ros.refiner import PATCH, REACH, STEP, Refiner, around, claims
+from awr_ros.networks.refiner import PATCH, REACH, STEP, Refiner, around, claims
 from awr_ros.skeleton import JOINT_NAMES
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)

@@ -10,7 +10,7 @@ from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_as_authors, crop_hand
 from awr_ros.draw import overlay
 from awr_ros.estimator import HandPoseEstimator, Request
-from awr_ros.network import HourglassConfig, ResNet, ResNetConfig, StackedHourglass, load_checkpoint
+from awr_ros.networks.checkpoint import HourglassConfig, ResNet, ResNetConfig, StackedHourglass, load_checkpoint
 from awr_ros.offset_field import decode
 from awr_ros.skeleton import (HANDS17_21, ICVL_16, JOINT_NAMES, MSRA_21, NYU_14, NUM_JOINTS, as_21_joints, hand_centre,
                               wrist_rotation)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros import openxr
-from awr_ros.conformance import Frame, hand_of, run_checks
-from awr_ros.openxr import (
+from awr_ros.derived import openxr
+from awr_ros.evaluation.openxr_conformance import Frame, hand_of, run_checks
+from awr_ros.derived.openxr import (
     CAMERA_FROM_VIEW,
     METACARPALS,
     OPENXR_FROM_MEDIAPIPE,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
-from awr_ros.network import (HourglassConfig, ResNet, ResNetConfig, StackedHourglass, load_checkpoint, save_checkpoint)
+from awr_ros.networks.checkpoint import (HourglassConfig, ResNet, ResNetConfig, StackedHourglass, load_checkpoint, save_checkpoint)
 from awr_ros.skeleton import NYU_14
 
 J = 14

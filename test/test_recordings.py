@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from recordings import HEIGHT, K, SECOND, TYPES, WIDTH, PlainTracker, camera_info, depth_image, header, loaded, png, recorded, usual
 
-from awr_ros.camera_messages import BadInput
+from awr_ros.messages.depth_image import BadInput
 from awr_ros.offline.bag_reader import BagImages
 from awr_ros.offline.bag_types import DEFINITIONS, OURS, typestore
 from awr_ros.offline.bag_writer import bag

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from awr_ros.crop import crop_hand
-from awr_ros.default_weights import DEFAULT_WEIGHTS
+from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.export import export
-from awr_ros.network import CompactNetwork, ModelConfig, ResNet, ResNetConfig, save_checkpoint
+from awr_ros.runtime.export import export
+from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, ResNet, ResNetConfig, save_checkpoint
 from awr_ros.runtime import cache, cuda_engine, onnx_engine, select
 from awr_ros.runtime.onnx_engine import OnnxEngine, first_that_starts, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, fastest_precision, write_openvino

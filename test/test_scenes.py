@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-import awr_ros.training.evaluate_scenes as evaluation
+import awr_ros.evaluation.scenes as evaluation
 import awr_ros.training.negatives as negatives_module
 from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPose
-from awr_ros.learned_finder import BELOW_SKIN_MM
+from awr_ros.finders.palm_detector import BELOW_SKIN_MM
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
 from awr_ros.synthetic.camera import TrueHand
@@ -17,10 +17,10 @@ from awr_ros.synthetic.people import LostHead
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.training.curves import draw_reliability
-from awr_ros.training.evaluate_scenes import SceneFigures, reliability
+from awr_ros.evaluation.curves import draw_reliability
+from awr_ros.evaluation.scenes import SceneFigures, reliability
 from awr_ros.training.negatives import CLEAR_MM, LIMB_CLEAR_MM, cached_negatives, limb_centres, render_negatives
-from awr_ros.training.sheet import scene_sheet
+from awr_ros.evaluation.contact_sheet import scene_sheet
 
 COARSE = ((320, 240),)
 

@@ -4,7 +4,7 @@ import pytest
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.tracker import start_score
-from awr_ros.training.start import fit_start, learn_start, start_examples
+from awr_ros.training.detection_score import fit_start, learn_start, start_examples
 
 
 @pytest.fixture(scope='module')

@@ -8,8 +8,8 @@ import pytest
 import awr_ros.tracker
 from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPose
-from awr_ros.learned_finder import Candidate
-from awr_ros.network import load_checkpoint
+from awr_ros.finders.palm_detector import Candidate
+from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
 from awr_ros.tracker import START_OF_CLOSENESS, HandTracker, TrackerConfig, start_score

@@ -37,7 +37,7 @@ def test_a_finder_of_ones_own_is_read_at_the_start_and_asked(monkeypatch, tmp_pa
     monkeypatch.undo()
     with pytest.raises(FileNotFoundError, match='no finder at .*absent.onnx'):
         HandTracker(scene, TrackerConfig(finder_weights=str(tmp_path / 'absent.onnx')))
-    monkeypatch.setattr(awr_ros.learned_finder, 'DEFAULT_FINDER', tmp_path / 'lost.onnx')
+    monkeypatch.setattr(awr_ros.finders.palm_detector, 'DEFAULT_FINDER', tmp_path / 'lost.onnx')
     with pytest.raises(FileNotFoundError, match='no finder at .*lost.onnx'):
         HandTracker(scene)
     HandTracker(scene, TrackerConfig(finder='nearest'))         # needs none

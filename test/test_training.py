@@ -12,7 +12,7 @@ import torch
 
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
-from awr_ros.network import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.crop_stream import RenderedCrops
@@ -186,7 +186,7 @@ import torch
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
 from awr_ros.synthetic.crops import CropConfig, CropSource
-from awr_ros.network import ModelConfig
+from awr_ros.networks.checkpoint import ModelConfig
 training.NETWORKS['s'] = ModelConfig(stem=(8, 16), widths=(16, 32), blocks=(1, 1), decoder_width=16, crop_size=64)
 streams.CropSource = lambda seed, config, **other: CropSource(seed, CropConfig(size=64), **other)
 steps = []

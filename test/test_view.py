@@ -7,7 +7,7 @@ import pytest
 
 from awr_ros.camera import Intrinsics
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.view import Page, Player, bone_lines, cloud, crop_lines, run, score_colours
+from awr_ros.viewer.view import Page, Player, bone_lines, cloud, crop_lines, run, score_colours
 
 CAMERA = Intrinsics(fx=50, fy=50, cx=31.5, cy=23.5, width=64, height=48)
 

@@ -9,9 +9,9 @@ import torch
 from awr_ros.bench.timing import median_ms
 from awr_ros.crop import crop_hand
 from awr_ros.estimator import HandPoseEstimator, Request
-from awr_ros.finder import find_candidates
-from awr_ros.learned_finder import LearnedFinder
-from awr_ros.network import COMPACT_S, CompactNetwork
+from awr_ros.finders.geometric import find_candidates
+from awr_ros.finders.palm_detector import LearnedFinder
+from awr_ros.networks.checkpoint import COMPACT_S, CompactNetwork
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.crops import CropSource

@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from awr_ros.bench.timing import median_ms
-from awr_ros.default_weights import DEFAULT_WEIGHTS
+from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.runtime.cuda_engine import CudaEngine
 from awr_ros.runtime.select import load_network
 

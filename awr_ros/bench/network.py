@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from awr_ros.bench.timing import median_ms
-from awr_ros.default_weights import DEFAULT_WEIGHTS
-from awr_ros.network import COMPACT_M, CompactNetwork, HourglassConfig, ResNet, ResNetConfig, StackedHourglass
+from awr_ros.weight_files import DEFAULT_WEIGHTS
+from awr_ros.networks.checkpoint import COMPACT_M, CompactNetwork, HourglassConfig, ResNet, ResNetConfig, StackedHourglass
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
 from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
 from awr_ros.runtime.select import default_threads, installed, load_network

@@ -1,9 +1,9 @@
 """ROS 2 bags as an input, mcap or db3, without ROS."""
 import numpy as np
 
-from awr_ros.camera_messages import DEPTH_ENCODINGS
-from awr_ros.compressed_depth import HEADER, png_size
-from awr_ros.depth_camera import DepthCamera
+from awr_ros.messages.depth_image import DEPTH_ENCODINGS
+from awr_ros.messages.compressed_depth import HEADER, png_size
+from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.files import printable
 from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import typestore

@@ -30,7 +30,7 @@ def typestore():
 
 @cache
 def bag_types():
-    """TYPES as attributes, for awr_ros.hand_messages and awr_ros.hand_markers: they take fields by name, as rclpy's do."""
+    """TYPES as attributes, for awr_ros.messages.hands and awr_ros.messages.markers: they take fields by name, as rclpy's do."""
     return SimpleNamespace(**{name.split('/')[-1]: BagType(typestore(), name) for name in TYPES})
 
 

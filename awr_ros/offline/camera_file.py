@@ -48,7 +48,7 @@ def _read(path):
 
 
 def _fields(values):
-    """What awr_ros.depth_camera reads of a CameraInfo, out of one of the three kinds of file."""
+    """What awr_ros.messages.depth_camera reads of a CameraInfo, out of one of the three kinds of file."""
     if 'fx' in values:
         fields = _pinhole(*(values[key] for key in ('fx', 'fy', 'cx', 'cy')))
         return {**fields, **{key: int(values[key]) for key in ('width', 'height') if key in values}}

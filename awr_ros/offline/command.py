@@ -3,8 +3,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from awr_ros.camera_messages import MM_PER_M
-from awr_ros.depth_camera import DISTORTION_CHOICES
+from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.messages.depth_camera import DISTORTION_CHOICES
 from awr_ros.files import printable
 from awr_ros.tracker_config import TrackerConfig
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from awr_ros.camera_messages import BadInput, stamp_seconds
-from awr_ros.depth_camera import DepthCamera
+from awr_ros.messages.depth_image import BadInput, stamp_seconds
+from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.files import describe_file, printable
 
 NS_PER_S = 10**9

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from awr_ros.camera_messages import BadInput
+from awr_ros.messages.depth_image import BadInput
 from awr_ros.files import describe_file, printable
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
@@ -24,7 +24,7 @@ class Recording:
     topic: str | None = None            # of depth images in a bag; None: the only one
     info_topic: str | None = None       # of their camera info; None: the one beside them
     intrinsics: str | None = None       # 'fx,fy,cx,cy' [px] or a file; needed where the input has none
-    distortion: str = 'undistort'       # see awr_ros.depth_camera.DepthCamera
+    distortion: str = 'undistort'       # see awr_ros.messages.depth_camera.DepthCamera
     rate_hz: float | None = None        # [Hz] of images in files; None: DEFAULT_RATE_HZ
     timestamps: Path | None = None      # file with the time of each image
     depth_scale: float = 1.0            # what depths are multiplied by: [mm] of one unit in an image file

@@ -2,7 +2,7 @@
 try:
     from message_filters import SimpleFilter
 except ImportError:             # ROS from wheels
-    from awr_ros.ros.stand_ins import SimpleFilter
+    from awr_ros.ros.compat import SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 

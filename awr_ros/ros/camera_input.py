@@ -2,9 +2,9 @@
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from awr_ros.camera_messages import shown
-from awr_ros.compressed_depth import TRANSPORT
-from awr_ros.depth_camera import DepthCamera
+from awr_ros.messages.depth_image import shown
+from awr_ros.messages.compressed_depth import TRANSPORT
+from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInput
 

@@ -6,10 +6,10 @@ from functools import partial
 
 from sensor_msgs.msg import CameraInfo
 
-from awr_ros.camera_messages import (MM_PER_M, BadInput, depth_from_image, info_from_intrinsics, intrinsics_from_info,
+from awr_ros.messages.depth_image import (MM_PER_M, BadInput, depth_from_image, info_from_intrinsics, intrinsics_from_info,
                                      stamp_seconds)
-from awr_ros.hand_messages import HandMessages, joints_from_hand
-from awr_ros.ros import messages
+from awr_ros.messages.hands import HandMessages, joints_from_hand
+from awr_ros.ros import message_types as messages
 
 __all__ = ['MM_PER_M', 'SIDES', 'BadInput', 'depth_from_image', 'hand_array', 'hand_message', 'info_from_intrinsics',
            'intrinsics_from_info', 'joints_from_hand', 'pose_array', 'stamp_seconds', 'true_hand_array']

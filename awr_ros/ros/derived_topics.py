@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from awr_ros.gesture_messages import GestureMessages
-from awr_ros.gestures import GestureRecognizers
-from awr_ros.motion import MotionFilters
-from awr_ros.motion_messages import MotionMessages
+from awr_ros.messages.gestures import GestureMessages
+from awr_ros.derived.gestures import GestureRecognizers
+from awr_ros.derived.motion import MotionFilters
+from awr_ros.messages.motion import MotionMessages
 from awr_ros.msg import HandGestureArray, HandMotionArray, OpenXRHandArray
-from awr_ros.openxr_messages import OpenXRMessages
-from awr_ros.ros import messages
+from awr_ros.messages.openxr import OpenXRMessages
+from awr_ros.ros import message_types as messages
 
 
 class DerivedTopics:

@@ -6,7 +6,7 @@ except ImportError:             # Humble
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from awr_ros.compressed_depth import TRANSPORT
+from awr_ros.messages.compressed_depth import TRANSPORT
 
 __all__ = ['PublisherEventCallbacks', 'describe_publishers', 'endpoint_name', 'qos_words', 'type_name', 'unserved_subscribers']
 UNKNOWN = '_NODE_NAME_UNKNOWN_'     # rmw's word

@@ -3,7 +3,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from awr_ros.ros.process import CONFIGURATION_REFUSED
+from awr_ros.ros.spin import CONFIGURATION_REFUSED
 
 # As launch's own conditions have it.
 BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}

@@ -25,11 +25,11 @@ from visualization_msgs.msg import MarkerArray
 try:
     from cv_bridge import CvBridge
 except ImportError:             # ROS from wheels
-    from awr_ros.ros.stand_ins import CvBridge
+    from awr_ros.ros.compat import CvBridge
 
-from awr_ros.hand_markers import HandMarkers
+from awr_ros.messages.markers import HandMarkers
 from awr_ros.msg import HandArray, TrackerStats
-from awr_ros.ros import conversions, messages, parameters, reach
+from awr_ros.ros import conversions, message_types as messages, parameters, reach
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInput
@@ -37,9 +37,9 @@ from awr_ros.ros.derived_topics import DerivedTopics
 from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
 from awr_ros.ros.endpoints import PublisherEventCallbacks, unserved_subscribers
-from awr_ros.ros.external import ExternalPlaces
+from awr_ros.ros.external_candidates import ExternalPlaces
 from awr_ros.ros.middleware import lost_images_advice
-from awr_ros.ros.process import run, spare_garbage_collector
+from awr_ros.ros.spin import run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder

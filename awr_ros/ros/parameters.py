@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from awr_ros.compressed_depth import TRANSPORT
-from awr_ros.depth_camera import DISTORTION_CHOICES
-from awr_ros.openxr import REFERENCES
+from awr_ros.messages.compressed_depth import TRANSPORT
+from awr_ros.messages.depth_camera import DISTORTION_CHOICES
+from awr_ros.derived.openxr import REFERENCES
 from awr_ros.ros.conversions import MM_PER_M
 from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed

@@ -1,7 +1,7 @@
 """What is wrong with the depth of an image in which no hand is: nothing within reach, or lengths that no room has."""
 import numpy as np
 
-from awr_ros.camera_messages import MM_PER_M
+from awr_ros.messages.depth_image import MM_PER_M
 
 STEP = 8                    # [px] every eighth pixel of a row and of a column is looked at
 LEAST_SHARE = 0.01          # of the measured pixels: less than that within reach is nothing

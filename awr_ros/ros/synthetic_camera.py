@@ -15,13 +15,13 @@ from std_msgs.msg import Header
 try:
     from cv_bridge import CvBridge
 except ImportError:             # ROS from wheels
-    from awr_ros.ros.stand_ins import CvBridge
+    from awr_ros.ros.compat import CvBridge
 
 from awr_ros.msg import HandArray
 from awr_ros.ros import parameters
 from awr_ros.ros.conversions import info_from_intrinsics, true_hand_array
 from awr_ros.ros.parameters import AT_START, Parameter
-from awr_ros.ros.process import run
+from awr_ros.ros.spin import run
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
 TABLE = (

@@ -16,7 +16,7 @@ PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.convert impo
 
 def load_network(path):
     """The network of a checkpoint and the origin of its weights in words. Raises ValueError that names the path."""
-    from awr_ros.network import load_checkpoint
+    from awr_ros.networks.checkpoint import load_checkpoint
     network, about = load_checkpoint(path)
     return network, str(about['recipe'].get('imported_from') or f"{about['step']} training samples")
 

@@ -24,7 +24,7 @@ class CudaEngine:
     """A network on the current CUDA device. All graphs are captured at the start, so no frame waits for one."""
 
     def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES):
-        """network: of awr_ros.network; origin: of its weights, in words. half: False computes in single precision;
+        """network: of awr_ros.networks.checkpoint; origin: of its weights, in words. half: False computes in single precision;
         batches: sizes to capture a graph for."""
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.default_weights import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
+from awr_ros.weight_files import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
 from awr_ros.files import write_bytes
 from awr_ros.runtime.cache import cache_folder
 from awr_ros.runtime.readout import MAX_BATCH, OUTPUTS, EngineConfig, check_answers, check_crops, read_in_passes, readout_module

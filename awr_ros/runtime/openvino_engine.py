@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.default_weights import check_xml, reason_unreadable, sealed_xml
+from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
 from awr_ros.files import write_bytes
 from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_answers, check_crops, read_in_passes, trace
 

@@ -34,7 +34,7 @@ class EngineConfig:
 
     @classmethod
     def of(cls, config, origin=''):
-        """Of a network's configuration, which has more fields, and not all of these (awr_ros.network)."""
+        """Of a network's configuration, which has more fields, and not all of these (awr_ros.networks.checkpoint)."""
         return cls(**{field.name: getattr(config, field.name) for field in fields(cls) if hasattr(config, field.name)},
                    origin=origin)
 
@@ -79,7 +79,7 @@ class Readings:
     joint_scores: np.ndarray    # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
                                 # from networks that are neither refined nor calibrated
     hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
-    judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.judge); NaN likewise
+    judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
 
 
 def read_in_passes(read, crops):

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from awr_ros.default_weights import DEFAULT_WEIGHTS, ONNX_KEY, DamagedFile, check_onnx, check_whole, check_xml
+from awr_ros.weight_files import DEFAULT_WEIGHTS, ONNX_KEY, DamagedFile, check_onnx, check_whole, check_xml
 from awr_ros.runtime.cache import cache_folder, converted
 from awr_ros.runtime.openvino_engine import fastest_precision
 

@@ -33,7 +33,7 @@ def load_skins(path):
     from awr_ros.synthetic.hand import procedural_skin
     if not path:
         return [procedural_skin(2.5, FOREARM_MM)]
-    from awr_ros.training.glb_skin import read_glb_skin
+    from awr_ros.synthetic.glb_skin import read_glb_skin
     return [procedural_skin(2.5, FOREARM_MM), read_glb_skin(path, 2.5)]
 
 

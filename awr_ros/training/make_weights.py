@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from awr_ros.default_weights import checksum
-from awr_ros.network import load_checkpoint
+from awr_ros.weight_files import checksum
+from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.training.config import FinderTrainConfig, TrainConfig
-from awr_ros.training.evaluate import evaluate
-from awr_ros.training.finder import train_finder
-from awr_ros.training.judge import add_start, train_judge
+from awr_ros.evaluation.crops import evaluate
+from awr_ros.training.palm_detector import train_finder
+from awr_ros.training.handedness import add_start, train_judge
 from awr_ros.training.refiner import train_refiner
 from awr_ros.training.train import train
 from awr_ros.training.weights_config import WeightsConfig, differences

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from awr_ros.crop import crop_hand
-from awr_ros.finder import find_candidates
-from awr_ros.learned_finder import BELOW_SKIN_MM, LearnedFinder
-from awr_ros.network import load_tensors
+from awr_ros.finders.geometric import find_candidates
+from awr_ros.finders.palm_detector import BELOW_SKIN_MM, LearnedFinder
+from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import Scene, SceneSource
 from awr_ros.tracker_config import TrackerConfig

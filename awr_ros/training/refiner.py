@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader, IterableDataset
 
-from awr_ros.network import CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import vote, without_strays
-from awr_ros.refiner import claims
+from awr_ros.networks.refiner import claims
 from awr_ros.synthetic.crops import TRAINING, CropSource
-from awr_ros.training.evaluate_scenes import RIGHT_MM
+from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.training.negatives import render_negatives
 from awr_ros.training.crop_stream import load_skins
 from awr_ros.training.run import keep_memory, progress_bar, save_whole

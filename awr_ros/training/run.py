@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from awr_ros.files import completed
-from awr_ros.network import load_tensors, save_tensors
+from awr_ros.networks.checkpoint import load_tensors, save_tensors
 from awr_ros.training.optimizer import make_optimizer
 
 

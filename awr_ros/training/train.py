@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from awr_ros.files import write_text
-from awr_ros.network import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.offset_field import decode
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
@@ -18,7 +18,7 @@ from awr_ros.training.graphed_step import GraphedStep
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
-from awr_ros.training.sheet import crop_sheet
+from awr_ros.evaluation.contact_sheet import crop_sheet
 
 NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007

@@ -13,7 +13,7 @@ from fakes import Camera, FakeTracker
 
 from awr_ros.msg import HandArray
 from awr_ros.ros.node import TrackerNode
-from awr_ros.ros.process import make_executor
+from awr_ros.ros.spin import make_executor
 
 PATIENCE_S = 20.0       # nothing takes so long unless it is broken
 

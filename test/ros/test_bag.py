@@ -16,7 +16,7 @@ from awr_ros.offline.bag_types import typestore
 from awr_ros.offline.bag_writer import hands_bag, record_synthetic
 from awr_ros.offline.outputs import Tracked
 from awr_ros.offline.track import Outputs, Recording, opened, track
-from awr_ros.ros import messages
+from awr_ros.ros import message_types as messages
 from awr_ros.ros.conversions import joints_from_hand, stamp_seconds
 from awr_ros.ros.node import TrackerNode
 from awr_ros.tracker import HandTracker

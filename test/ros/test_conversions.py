@@ -7,7 +7,7 @@ import pytest
 from fakes import HEIGHT, WIDTH, hand, header, image, info, open_hand_xyz
 from sensor_msgs.msg import Image
 
-from awr_ros.hand_messages import clipped_roi, quaternion_from_rotation
+from awr_ros.messages.hands import clipped_roi, quaternion_from_rotation
 from awr_ros.msg import Hand
 from awr_ros.ros import conversions
 from awr_ros.ros.conversions import BadInput

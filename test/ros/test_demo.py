@@ -16,9 +16,10 @@ from fakes import hand, open_hand_xyz
 from std_msgs.msg import Header
 
 from awr_ros.msg import TrackerStats
-from awr_ros.ros import demo, session, synthetic_camera
+from awr_ros.ros import synthetic_camera
+from awr_ros.ros.measure import demo, session
 from awr_ros.ros.conversions import hand_array
-from awr_ros.ros.process import CONFIGURATION_REFUSED
+from awr_ros.ros.spin import CONFIGURATION_REFUSED
 
 MS = 1_000_000
 
@@ -95,7 +96,7 @@ class Run:
 
     def __init__(self, *arguments):
         self.mark = uuid.uuid4().hex
-        self.process = subprocess.Popen([sys.executable, '-m', 'awr_ros.ros.demo', *arguments], text=True,
+        self.process = subprocess.Popen([sys.executable, '-m', 'awr_ros.ros.measure.demo', *arguments], text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1,
                                         env={**os.environ, 'AWR_ROS_TEST_MARK': self.mark, 'PYTHONUNBUFFERED': '1'})
 

@@ -9,8 +9,8 @@ import pytest
 from fakes import hand, header, open_hand_xyz
 from rclpy.parameter import Parameter
 
-from awr_ros.conformance import Frame, run_checks
-from awr_ros.gestures import GESTURE_NAMES, OPEN
+from awr_ros.evaluation.openxr_conformance import Frame, run_checks
+from awr_ros.derived.gestures import GESTURE_NAMES, OPEN
 from awr_ros.msg import (
     HandGesture,
     HandGestureArray,
@@ -18,10 +18,10 @@ from awr_ros.msg import (
     OpenXRHand,
     OpenXRHandArray,
 )
-from awr_ros.openxr import OPENXR_JOINT_NAMES
-from awr_ros.openxr_messages import OpenXRMessages
-from awr_ros.ros import messages
-from awr_ros.ros.listen import hand_from_message
+from awr_ros.derived.openxr import OPENXR_JOINT_NAMES
+from awr_ros.messages.openxr import OpenXRMessages
+from awr_ros.ros import message_types as messages
+from awr_ros.ros.measure.listen import hand_from_message
 
 OPENXR = OpenXRMessages(messages)
 

@@ -6,8 +6,8 @@ import pytest
 from fakes import HEIGHT, WIDTH, hand, header, open_hand_xyz
 from visualization_msgs.msg import Marker
 
-from awr_ros.hand_markers import HandMarkers, score_colour
-from awr_ros.ros import messages
+from awr_ros.messages.markers import HandMarkers, score_colour
+from awr_ros.ros import message_types as messages
 from awr_ros.ros.conversions import hand_array
 
 

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from awr_ros.camera import Intrinsics
 from awr_ros.msg import HandArray, TrackerStats
-from awr_ros.ros import conversions, external
+from awr_ros.ros import conversions, external_candidates as external
 from awr_ros.ros.diagnostics import Situation
 from awr_ros.ros.node import TrackerNode
 from awr_ros.ros.wrist_frames import tf_is_installed, wrist_transforms

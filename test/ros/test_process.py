@@ -10,7 +10,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
-from awr_ros.ros.process import run
+from awr_ros.ros.spin import run
 
 def make_node():
     node = rclpy.create_node('victim', parameter_overrides=[Parameter('use_sim_time', value=True)])

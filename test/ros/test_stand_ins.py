@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from awr_ros.ros import conversions, stand_ins
+from awr_ros.ros import conversions, compat as stand_ins
 
 
 def variants(module, *names):

@@ -1,0 +1,1 @@
+"""The paper on public data sets: loaders, training, metrics, the authors' checkpoints."""

@@ -1,0 +1,14 @@
+"""Which loader a data set has."""
+from awr_ros.datasets.hands17 import load_hands17
+from awr_ros.datasets.icvl import load_icvl
+from awr_ros.datasets.msra import load_msra
+from awr_ros.datasets.nyu import load_nyu
+
+
+def load_frames(name, root, split, subject=0, oracle_cube=False):
+    """Frames of a data set. split: 'train' or 'test'; subject: MSRA, left out of training; oracle_cube: NYU, see load_nyu."""
+    if name == 'nyu':
+        return load_nyu(root, split, oracle_cube)
+    if name == 'msra':
+        return load_msra(root, split, subject)
+    return {'icvl': load_icvl, 'hands17': load_hands17}[name](root, split)

@@ -1,0 +1,1 @@
+"""Quantities derived from tracked hands: OpenXR joints, gestures, motion."""

@@ -1,0 +1,1 @@
+"""Evaluation on rendered data: crops, scenes, the OpenXR output."""

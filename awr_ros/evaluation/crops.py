@@ -1,0 +1,128 @@
+"""Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that training never uses."""
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from awr_ros.estimator import HandPoseEstimator
+from awr_ros.networks.checkpoint import load_checkpoint
+from awr_ros.runtime.readout import readout_module
+from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.skeleton import JOINT_NAMES, TIPS
+from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
+from awr_ros.tracker_config import TrackerConfig
+from awr_ros.evaluation.curves import draw_curves, draw_reliability
+from awr_ros.evaluation.off_axis import off_axis_errors, print_off_axis
+from awr_ros.evaluation.scenes import (print_scenes, print_sequence, print_sequences, reliability, scene_figures,
+                                              sequence_figures)
+from awr_ros.training.run import keep_memory, progress_bar
+from awr_ros.evaluation.contact_sheet import crop_sheet
+from awr_ros.training.train import VALIDATION_SEED
+
+BATCH = 128
+DEFAULTS = TrackerConfig()
+
+
+def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS, sequences=0):
+    """Print the tables of a checkpoint.
+
+    weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds: of the synthetic camera;
+    sheet: PNG of the worst crops; plots: folder for the curves of the scenes and the reliability of the scores; tracker: the
+    TrackerConfig that scenes and camera are looked at with. All hands are the procedural one.
+    """
+    keep_memory()
+    network, about = _load(weights)
+    print(f"{about['step']} training samples")
+    hand_scores = evaluate_crops(network, crops, sheet) if crops else {}
+    estimator = HandPoseEstimator(TorchEngine(network))
+    if scenes:
+        figures = scene_figures(estimator, scenes, config=tracker)
+        print_scenes(figures)
+        if plots is not None:
+            paths = draw_curves(plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES)
+            draw_reliability(plots / 'scores.png', {**hand_scores, **reliability(figures)})
+            print('wrote', *paths, plots / 'scores.png')
+    if sequences:
+        print_sequences(sequence_figures(estimator, sequences, config=tracker))
+    if seconds:
+        print_sequence(estimator, seconds, tracker)
+
+
+def evaluate_off_axis(weights, hands):
+    """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`; hands: how many."""
+    network, _ = _load(weights)
+    errors = off_axis_errors(HandPoseEstimator(TorchEngine(network)), hands, progress=partial(progress_bar, unit='hand'))
+    print_off_axis(errors)
+
+
+def _load(weights):
+    """Network and description of a checkpoint; ValueError for one with other joints than rendered hands have."""
+    network, about = load_checkpoint(weights)
+    if network.config.joint_names != JOINT_NAMES:
+        raise ValueError(f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
+                         f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset')
+    return network, about
+
+
+@torch.inference_mode()
+def evaluate_crops(network, crops, sheet=None):
+    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
+    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}."""
+    hand_scores = {}
+    turned = CropConfig(aligned=1.0, far_off=0.0)
+    for kind, config, count in (('turned as when followed', turned, crops),
+                                ('as at first sight', CropConfig(aligned=0.0), crops // 4),
+                                ('turned, nothing beside the hand', replace(turned, clutter=False), crops // 4),
+                                ('turned, stereo by block matching', replace(turned, stereo=1.0), crops // 4),
+                                ('turned, structured light', replace(turned, sensor='structured light'), crops // 4),
+                                ('turned, time of flight', replace(turned, sensor='time of flight', bridges=True), crops // 4)):
+        figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
+        print_crops(kind, *figures[:5], getattr(network.config, 'start', ()) or START_OF_CLOSENESS)
+        hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
+        if sheet:
+            worst = figures[5]
+            crop_sheet(sheet, _many([entry[1] for entry in worst]), torch.stack([entry[2] for entry in worst]),
+                       [f'{entry[0]:.0f} mm' for entry in worst])
+            print(f'wrote the worst {len(worst)} crops to {sheet}')
+            sheet = None
+    return hand_scores
+
+
+def crop_figures(network, source, batches):
+    """errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
+    hand score (N,) and the worst 48 of N crops, of which n are of hands."""
+    errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
+    read = readout_module(network)
+    for _ in range(batches):
+        batch = source.draw(BATCH)
+        pred, confidence, hand_score, judged = read(batch.depth)
+        _, other_confidence, _, other_judged = read(batch.depth.flip(-1))
+        lead = judged - other_judged if read.judge else confidence.mean(1) - other_confidence.mean(1)
+        error = batch.errors_mm(pred)                                                       # (B,21)
+        errors.append(error[batch.hand])
+        leads.append(lead[batch.hand])
+        sure.append(confidence.mean(1)), is_hand.append(batch.hand), found.append(hand_score)
+        worst += [(error[i].mean().item(), batch[i], pred[i]) for i in batch.hand.nonzero()[:, 0]]
+        worst = sorted(worst, key=lambda entry: -entry[0])[:48]
+    return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
+
+
+def print_crops(kind, error, lead, sure, is_hand, found, start_weights):
+    """The table of `crop_figures`. start_weights: of tracker.start_score."""
+    print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
+    print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
+    print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
+    print('max error         ' + '   '.join(f'<= {limit} mm {(error.amax(1) <= limit).float().mean():6.1%}' for limit in (10, 20, 30, 40)))
+    print(f'side right        {(lead > 0).float().mean():6.1%}')
+    for threshold in (0.3, 0.6, 0.9):
+        print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
+              f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
+    start = torch.from_numpy(start_score(start_weights, UNKNOWN, found.numpy(), sure.numpy())) >= DEFAULTS.score_threshold
+    print(f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
+    print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
+
+
+def _many(crops):
+    return CropBatch(*(torch.stack([getattr(crop, name) for crop in crops]) for name in CropBatch.__dataclass_fields__))

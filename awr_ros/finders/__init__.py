@@ -1,0 +1,1 @@
+"""Finders of hand candidates in a depth image."""

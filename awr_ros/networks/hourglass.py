@@ -1,0 +1,137 @@
+"""Stacked hourglasses: the paper's other backbone, with the modules' names as in the authors' checkpoints."""
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as nn_f
+from torch import nn
+
+from awr_ros.networks.resnet import check_common
+from awr_ros.skeleton import JOINT_NAMES
+
+DEPTH = 4               # an hourglass halves its input so many times
+
+
+@dataclass(frozen=True)
+class HourglassConfig:
+    """Everything needed to build the network and to use its output."""
+    stacks: int = 1                                     # hourglasses, one after the other
+    width: int = 256                                    # channels inside them
+    joint_names: tuple[str, ...] = JOINT_NAMES
+    crop_size: int = 128                                # side of the input [px]
+    cube_mm: float = 300.0                              # side of the cropped cube [mm]
+    kernel_size: float = 0.4                            # radius of closeness, uvdn units
+    side: str = 'right'                                 # which hands it knows; the others are mirrored
+    authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = False                          # crops by crop.crop_hand, else crop.crop_along_axes
+    aligned: bool = False                               # knows hands best in crops turned so that they point up
+
+    def __post_init__(self):
+        object.__setattr__(self, 'joint_names', tuple(self.joint_names))        # JSON-like sources give lists
+        if self.stacks < 1 or self.width < 2 or self.width % 2:
+            raise ValueError(f'stacks must be at least 1 and width positive and even, got {self.stacks} and {self.width}')
+        check_common(self, 2 ** (DEPTH + 1))
+
+    @property
+    def field_size(self):
+        """Side of the dense field [px]."""
+        return self.crop_size // 2
+
+
+class Conv(nn.Module):
+    """A convolution with bias that keeps the size, then normalisation and ReLU where asked for."""
+
+    def __init__(self, inputs, outputs, kernel, bn=False):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, 1, (kernel - 1) // 2)
+        self.bn = nn.BatchNorm2d(outputs) if bn else None
+
+    def forward(self, x):
+        x = self.conv(x)
+        return x if self.bn is None else nn_f.relu(self.bn(x))
+
+
+class Residual(nn.Module):
+    """Pre-activation bottleneck of half the width."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        half = outputs // 2
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = Conv(inputs, half, 1)
+        self.bn2 = nn.BatchNorm2d(half)
+        self.conv2 = Conv(half, half, 3)
+        self.bn3 = nn.BatchNorm2d(half)
+        self.conv3 = Conv(half, outputs, 1)
+        self.skip_layer = Conv(inputs, outputs, 1)      # in the authors' checkpoints even where it is not used
+        self.project = inputs != outputs
+
+    def forward(self, x):
+        y = self.conv1(nn_f.relu(self.bn1(x)))
+        y = self.conv2(nn_f.relu(self.bn2(y)))
+        y = self.conv3(nn_f.relu(self.bn3(y)))
+        return y + (self.skip_layer(x) if self.project else x)
+
+
+class Hourglass(nn.Module):
+    """Down, a smaller hourglass, and up again, beside a branch that keeps the size (Newell et al. 2016)."""
+
+    def __init__(self, depth, width):
+        super().__init__()
+        self.up1 = Residual(width, width)
+        self.low1 = Residual(width, width)
+        self.low2 = Hourglass(depth - 1, width) if depth > 1 else Residual(width, width)
+        self.low3 = Residual(width, width)
+
+    def forward(self, x):
+        low = self.low3(self.low2(self.low1(nn_f.max_pool2d(x, 2))))
+        return self.up1(x) + nn_f.interpolate(low, scale_factor=2, mode='nearest')
+
+
+class Merge(nn.Module):
+    """A 1x1 convolution back into the features of the next stack."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv = Conv(inputs, outputs, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class StackedHourglass(nn.Module):
+    """A stem to half the size, then hourglasses, each with a field of its own; the last one's is the output.
+
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/2,S/2) and NaN (B,), as it does not say whether there is a hand.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        width, joints = config.width, len(config.joint_names)
+
+        def stacked(make, count=config.stacks):
+            return nn.ModuleList(make() for _ in range(count))
+        self.pre = nn.Sequential(Conv(1, 64, 5, bn=True), Residual(64, 128), nn.MaxPool2d(2), Residual(128, 256),
+                                 Residual(256, width))
+        self.hgs = stacked(lambda: nn.Sequential(Hourglass(DEPTH, width)))
+        self.features = stacked(lambda: nn.Sequential(Residual(width, width), Conv(width, width, 1, bn=True)))
+        self.outs_1 = stacked(lambda: nn.Conv2d(width, 3 * joints, 1))              # directions
+        self.outs_2 = stacked(lambda: nn.Conv2d(width, joints, 1))                  # closeness
+        self.merge_features = stacked(lambda: Merge(width, width), config.stacks - 1)
+        self.merge_preds = stacked(lambda: Merge(4 * joints, width), config.stacks - 1)
+
+    def fields(self, depth):
+        """The field after each hourglass, each of which is supervised. Returns a list of (B,4J,F,F)."""
+        x = self.pre(depth)
+        fields = []
+        for i, (hourglass, features) in enumerate(zip(self.hgs, self.features)):
+            y = features(hourglass(x))
+            fields.append(torch.cat([self.outs_1[i](y), self.outs_2[i](y)], dim=1))
+            if i < len(self.merge_preds):
+                x = x + self.merge_preds[i](fields[-1]) + self.merge_features[i](y)
+        return fields
+
+    def forward(self, depth):
+        field = self.fields(depth)[-1]
+        return field, field.new_full((field.shape[0],), math.nan)

@@ -1,0 +1,1 @@
+"""Measurements over ROS: demo, latency, conformance."""

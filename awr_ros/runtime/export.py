@@ -1,0 +1,44 @@
+"""Export a checkpoint, network and read-out in one graph, for engines and for other programs."""
+from pathlib import Path
+
+from awr_ros.weight_files import DEFAULT_WEIGHTS
+from awr_ros.runtime.select import SUFFIXES, load_engine, load_network
+
+# What `--format` may be, and the engine that reads it.
+FORMATS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
+
+
+def export(weights, output, file_format):
+    """Write a file that `load_engine` reads, and read it back. Returns (its path, its engine).
+
+    weights: checkpoint, None for the package's; output: path, None: named after the weights, in the working folder;
+    file_format: of FORMATS. The graph's input is `depth` (B,1,S,S) float32 uvdn, its outputs are those of
+    awr_ros.runtime.readout.Readings; the metadata `awr_ros` is the JSON of an EngineConfig.
+    """
+    engine = FORMATS[file_format]
+    suffix = next(suffix for suffix, name in SUFFIXES.items() if name == engine)
+    weights = Path(weights or DEFAULT_WEIGHTS)
+    output = Path(output or weights.stem).with_suffix(suffix)
+    network, origin = load_network(weights)
+    if file_format == 'onnx':
+        from awr_ros.runtime.onnx_engine import write_onnx as write
+    else:
+        from awr_ros.runtime.openvino_engine import write_openvino as write
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write(network, origin, output)
+    return output, load_engine(output, engine, 'cpu')
+
+
+def add_export(verbs):
+    """The verb, on argparse's subparsers."""
+    parser = verbs.add_parser('export', help='network and read-out as one ONNX or OpenVINO file')
+    parser.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
+    parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
+    parser.add_argument('--output', type=Path, help='file to write (default: named after the weights, in this folder)')
+    parser.set_defaults(run=_run, extra='engines')
+
+
+def _run(arguments):
+    path, engine = export(arguments.weights, arguments.output, arguments.format)
+    print(f'wrote {path}, {engine.description}')
+    print(f'it runs in the tracker as well: weights:={path.resolve()}')
