@@ -6,6 +6,7 @@ from pathlib import Path
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.depth_camera import DISTORTION_CHOICES
 from awr_ros.files import printable
+from awr_ros.offline.archive_command import add_archive, add_lerobot, lerobot_options, track_archive
 from awr_ros.tracker_config import TrackerConfig
 
 DEFAULTS = TrackerConfig()
@@ -13,11 +14,13 @@ DEFAULTS = TrackerConfig()
 
 def add_track(verbs):
     """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the node."""
-    track = verbs.add_parser('track', help='hands in a recording: a ROS 2 bag, a folder of 16-bit PNGs, one image',
-                             description='Track hands in a recording, with the tracker of the node. See docs/offline.md.')
-    track.add_argument('input', type=Path, help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG')
+    track = verbs.add_parser('track', help='hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
+                             description='Track hands in recordings, with the tracker of the node. See docs/offline.md.')
+    track.add_argument('input', type=Path, nargs='+', help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG; '
+                       'several, or a folder of recordings, where the outputs have {name} in their names')
     out = track.add_argument_group('outputs, at least one')
-    out.add_argument('-o', '--output', metavar='FILE', help='.jsonl or .csv; - writes JSON lines to the standard output')
+    out.add_argument('-o', '--output', metavar='FILE', help='.jsonl, .csv or lerobot:FOLDER (a LeRobotDataset); - writes JSON lines '
+                     'to the standard output')
     out.add_argument('--overlay', metavar='PATH', help='pictures: .mp4, a new folder for PNGs, or .png of a single image')
     out.add_argument('--bag', metavar='FOLDER', help='new bag (mcap) with HandArray, MarkerArray and PoseArray')
     what = track.add_argument_group('input')
@@ -30,6 +33,8 @@ def add_track(verbs):
     what.add_argument('--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each')
     what.add_argument('--depth-scale', type=float, default=1.0, metavar='MM', help='of one unit in a PNG, or what the depths of a bag are '
                       'multiplied by (default: 1)')
+    add_lerobot(track.add_argument_group('LeRobotDataset'))
+    add_archive(track.add_argument_group('many recordings'))
     _add_tracker(track.add_argument_group('tracker'))
     track.set_defaults(run=run_track, extra='offline')
 
@@ -58,14 +63,50 @@ def _add_tracker(group):
 
 
 def run_track(arguments):
-    """Track as the arguments say and report on the standard error."""
+    """Track as the arguments say and report on the standard error; returns the exit status."""
+    from awr_ros.offline.archive import NAME, TrackerSettings
+    from awr_ros.offline.track import LEROBOT, Outputs, Recording
+    texts = [text for text in (arguments.output, arguments.overlay, arguments.bag) if text]
+    if not texts:
+        raise ValueError('nothing to write: give --output, --overlay or --bag')
+    source = arguments.input[0]
+    recording = Recording(source, arguments.topic, arguments.info_topic, arguments.intrinsics, arguments.distortion,
+                          arguments.rate, arguments.timestamps, arguments.depth_scale)
+    lerobot = None
+    if (arguments.output or '').startswith(LEROBOT):
+        arguments.extra = 'lerobot'         # what to install where it is missing
+        lerobot = lerobot_options(arguments, source)
+    elif arguments.feature:
+        raise ValueError(f'--feature is for a LeRobotDataset: -o {LEROBOT}FOLDER')
+    outputs = Outputs(arguments.output, arguments.overlay, arguments.bag, lerobot)
+    settings = TrackerSettings(arguments.weights and str(arguments.weights), arguments.device, arguments.engine,
+                               arguments.num_threads, _tracker_config(arguments))
+    if len(arguments.input) > 1 or any(NAME in text for text in texts):
+        return track_archive(arguments, recording, outputs, settings)
+    if arguments.ray or arguments.jobs:
+        raise ValueError(f"--ray and --jobs are for many recordings: put {NAME} into the outputs, as in -o 'hands/{NAME}.jsonl'")
+    _track_one(recording, outputs, settings)
+    return 0
+
+
+def _track_one(recording, outputs, settings):
     from tqdm import tqdm
 
-    from awr_ros.offline.track import Outputs, Recording, opened, track
+    from awr_ros.offline.track import opened, track
     from awr_ros.tracker import HandTracker
-    if not (arguments.output or arguments.overlay or arguments.bag):
-        raise ValueError('nothing to write: give --output, --overlay or --bag')
-    config = TrackerConfig(
+    _check_paths(outputs, recording.path)
+    with opened(recording) as images:
+        tracker = HandTracker.from_pretrained(settings.weights, settings.device, settings.config, settings.num_threads,
+                                              settings.engine)
+        print(f'{len(images)} images from {printable(recording.path)}, tracked with {tracker.description}', file=sys.stderr)
+        summary = track(images, tracker, outputs,
+                        partial(tqdm, unit='image', disable=None))
+    print(f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
+          f'{summary.with_hands} with hands, {summary.refused} left out', file=sys.stderr)
+
+
+def _tracker_config(arguments):
+    return TrackerConfig(
         max_hands=arguments.max_hands, side=arguments.side, finder=arguments.finder,
         finder_weights=arguments.finder_weights, search_every=arguments.search_every,
         score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
@@ -73,23 +114,12 @@ def run_track(arguments):
         min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M,
         smoothing=arguments.smoothing, smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
         smoothing_beta=arguments.smoothing_beta / MM_PER_M)
-    recording = Recording(arguments.input, arguments.topic, arguments.info_topic, arguments.intrinsics, arguments.distortion,
-                          arguments.rate, arguments.timestamps, arguments.depth_scale)
-    outputs = Outputs(arguments.output, arguments.overlay, arguments.bag)
-    _check_paths(outputs, arguments.input)
-    with opened(recording) as images:
-        tracker = HandTracker.from_pretrained(arguments.weights, arguments.device, config, arguments.num_threads,
-                                              arguments.engine)
-        print(f'{len(images)} images from {printable(arguments.input)}, tracked with {tracker.description}', file=sys.stderr)
-        summary = track(images, tracker, outputs,
-                        partial(tqdm, unit='image', disable=None))
-    print(f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
-          f'{summary.with_hands} with hands, {summary.refused} left out', file=sys.stderr)
 
 
 def _check_paths(outputs, source):
     """Raise ValueError where two outputs, or an output and the input, are one file; say which files will be replaced."""
-    paths = [Path(path) for path in (outputs.records, outputs.overlay, outputs.bag) if path and path != '-']
+    from awr_ros.offline.track import LEROBOT
+    paths = [Path(path.removeprefix(LEROBOT)) for path in (outputs.records, outputs.overlay, outputs.bag) if path and path != '-']
     for path in paths:
         if path.resolve() == source.resolve():
             raise ValueError(f'{printable(path)} is the input itself: give the output another name')

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.camera_messages import MM_PER_M
+from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.files import completed, printable
-from awr_ros.hand_messages import quaternion_from_rotation
+from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.offline.frames import NS_PER_S
 from awr_ros.offline.outputs import Tracked
 from awr_ros.offline.topics import Samples, read_samples
 from awr_ros.skeleton import JOINT_NAMES, SIDES, wrist_rotation
 
-PREFIX = 'lerobot:'
 STAMP = 'observation.image_stamp_ns'
 # One side of a row: joints, their scores, wrist orientation, score of the hand.
 PARTS = ('joints', 'joint_scores', 'wrist_orientation', 'score')
@@ -39,7 +38,8 @@ UNITS = ('m', '1', 'quaternion', '1')
 class LeRobotOptions:
     """Of the dataset."""
 
-    features: tuple[str, ...] = ()  # other topics, each 'NAME=/topic' or '/topic'
+    recording: Path  # the input, whose other topics become features
+    features: tuple[str, ...] = ()  # these topics, each 'NAME=/topic' or '/topic'
     task: str = 'hands'  # what the person does, in words: LeRobot's task of the episode
     fps: int | None = None  # [Hz] of the rows; None: that of the images
     tolerance_s: float = 0.05  # [s] how far from its row a message or an image may be
@@ -57,15 +57,16 @@ def check_installed() -> None:
 
 
 @contextmanager
-def lerobot_dataset(
-    path: str, recording: Path, options: LeRobotOptions = LeRobotOptions()
-) -> Iterator[Callable[[Tracked], None]]:
+def lerobot_dataset(path: str, options: LeRobotOptions) -> Iterator[Callable[[Tracked], None]]:
     """Yield a function that takes a Tracked; the dataset is written at the end, aside, and renamed.
 
-    path: the new folder. recording: the input, whose other topics become features. Raises
-    ValueError for topics that cannot be features or do not cover the images.
+    path: the new folder. Raises ValueError for topics that cannot be features or do not cover the
+    images, ModuleNotFoundError where the library is missing.
     """
-    topics = [_topic(text, recording) for text in options.features]
+    check_installed()
+    if not path:
+        raise ValueError('lerobot: needs the name of a new folder, as in lerobot:my_dataset')
+    topics = [_topic(text, options.recording) for text in options.features]
     rows = _Rows()
     with completed(path) as part:
         yield rows.add
