@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -216,7 +217,8 @@ def _outputs_of_records(folder: Path) -> set[Path]:
 
 def _digest(recording: Recording, outputs: Outputs, tracker: TrackerSettings) -> str:
     """Of everything that decides what comes out, files by their contents."""
-    files = [tracker.weights or DEFAULT_WEIGHTS, tracker.config.finder_weights]
+    finder = tracker.config.finder_weights or DEFAULT_WEIGHTS.with_name('finder.onnx')
+    files = [tracker.weights or DEFAULT_WEIGHTS, finder]
     files += [recording.intrinsics, recording.timestamps]
     contents = [checksum(file) if file and Path(file).is_file() else '' for file in files]
     lerobot = outputs.lerobot and asdict(replace(outputs.lerobot, recording=Path()))
@@ -260,7 +262,9 @@ def begin(job: Job) -> None:
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
-    _write(job.record, {'done': False, 'outputs': {str(path): None for path in paths}})
+    begun = {'begun': record.get('begun', 0) + 1, 'host': socket.gethostname(), 'pid': os.getpid()}
+    outputs = {str(path): None for path in paths}
+    _write(job.record, {'done': False, **begun, 'outputs': outputs})
 
 
 def note_done(job: Job, inputs: dict, result: Result) -> None:
@@ -268,7 +272,8 @@ def note_done(job: Job, inputs: dict, result: Result) -> None:
     summary = asdict(result)
     for key in ('name', 'state', 'error'):
         del summary[key]
-    record = {'done': True, 'digest': job.digest, 'inputs': inputs, 'summary': summary}
+    record = _read(job.record)  # of `begin`
+    record.update(done=True, digest=job.digest, inputs=inputs, summary=summary)
     record['outputs'] = _state(output_paths(job.outputs))
     record['finished'] = time.strftime('%Y-%m-%dT%H:%M:%S%z')
     _write(job.record, record)

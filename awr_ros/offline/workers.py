@@ -112,7 +112,8 @@ def _in_pool(waiting: deque[Job], processes: int) -> Iterator[Result]:
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                running[executor.submit(_do_stoppable, waiting[0])] = waiting.popleft()
+                future = executor.submit(_do_stoppable, waiting[0])  # raises when broken
+                running[future] = waiting.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 result = future.result()
                 del running[future]
