@@ -9,32 +9,77 @@ the namespaces left and right, say RealSense:
                                                             right_depth_topic:=right_camera/depth/image_rect_raw
 
 The drivers' camera_name begins the names of their frames: with one name for both nobody could tell whose hand is where.
+
+one_process:=true starts both trackers in one process, where one network reads the hands of both cameras.
 """
 from pathlib import Path
 
+from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+from launch.actions import (DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction,
+                            SetEnvironmentVariable)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file
+from awr_ros.ros.middleware import missing_profile, profile_path
+
+SHARE = Path(get_package_share_directory('awr_ros'))
+SEEDS = {'left': '1', 'right': '2'}     # of the synthetic cameras: they show different movements
+
+
+def included(file, arguments):
+    """A launch file of this package. In a group, so that the arguments of one do not reach the other."""
+    source = PythonLaunchDescriptionSource(str(Path(__file__).parent / file))
+    return GroupAction([IncludeLaunchDescription(source, launch_arguments=list(arguments.items()))])
+
+
+def one_process(values):
+    """The cameras, and one process with the trackers of both."""
+    cameras = []
+    if values['camera'] == 'synthetic':
+        cameras = [included('cameras/synthetic_camera.launch.py', {
+            'namespace': values[f'{side}_namespace'], 'output': 'screen', 'log_level': 'info', 'seed': seed})
+            for side, seed in SEEDS.items()]
+    namespaces, remappings = [values[f'{side}_namespace'].strip('/') for side in SEEDS], []
+    for side, namespace in zip(SEEDS, namespaces):
+        depth = values[f'{side}_depth_topic']
+        depth = depth if depth.startswith('/') else f'/{namespace}/{depth}'
+        remappings += [(f'/{namespace}/depth/image', depth),
+                       (f'/{namespace}/depth/camera_info', ''.join(depth.rpartition('/')[:2]) + 'camera_info')]
+    return [*(SetEnvironmentVariable(name, path) for name, path in missing_profile(profile_path()).items()), *cameras,
+            Node(package='awr_ros', executable='trackers', output='screen', on_exit=end_if_refused, remappings=remappings,
+                 parameters=[existing_file('params_file', values['params_file']), {'cameras': namespaces}])]
+
+
+def two_processes(values):
+    """Each camera with a tracker of its own, as tracker.launch.py starts them."""
+    return [included('tracker.launch.py', {
+        'camera': values['camera'], 'depth_topic': values[f'{side}_depth_topic'], 'namespace': values[f'{side}_namespace'],
+        'params_file': values['params_file'], 'seed': seed}) for side, seed in SEEDS.items()]
+
+
+def start(context):
+    values = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    return (one_process if boolean('one_process', values['one_process']) else two_processes)(values)
+
+
+# (name, default, choices or None, description)
+ARGUMENTS = (
+    ('camera', 'synthetic', ['synthetic', 'none'], 'none: the drivers run already'),
+    ('one_process', 'false', None, 'true: one process with both trackers, whose network reads the hands of both cameras'),
+    ('params_file', str(SHARE / 'config' / 'tracker.yaml'), None, 'parameter file of the trackers'),
+    ('left_namespace', 'left', None, 'namespace of the first pair'),
+    ('right_namespace', 'right', None, 'namespace of the second pair'),
+    *((f'{side}_depth_topic', 'depth/image', None, 'its depth image, relative to its namespace; camera_info is beside it')
+      for side in SEEDS),
+)
 
 
 def generate_launch_description():
-    tracker = Path(__file__).with_name('tracker.launch.py')
-
-    def one(side, seed):
-        # A group each, so that the arguments of one do not reach the other.
-        return GroupAction([
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(tracker)), launch_arguments=[
-                ('camera', LaunchConfiguration('camera')), ('depth_topic', LaunchConfiguration(f'{side}_depth_topic')),
-                ('namespace', LaunchConfiguration(f'{side}_namespace')), ('seed', seed)])])
-
     return LaunchDescription([
-        DeclareLaunchArgument('camera', default_value='synthetic', choices=['synthetic', 'none'],
-                              description='none: the drivers run already'),
-        DeclareLaunchArgument('left_namespace', default_value='left', description='namespace of the first pair'),
-        DeclareLaunchArgument('right_namespace', default_value='right', description='namespace of the second pair'),
-        *(DeclareLaunchArgument(f'{side}_depth_topic', default_value='depth/image',
-                                description='its depth image, relative to its namespace; camera_info is beside it')
-          for side in ('left', 'right')),
-        one('left', '1'), one('right', '2'),
+        *(DeclareLaunchArgument(name, default_value=default, choices=choices, description=description)
+          for name, default, choices, description in ARGUMENTS),
+        OpaqueFunction(function=start),
     ])

@@ -53,7 +53,7 @@ def test_make_keeps_the_distributions_apart(distribution, suffix):
 def test_installed_programs_and_files():
     from ament_index_python.packages import get_package_prefix
     prefix = Path(get_package_prefix('awr_ros'))
-    for name in ('tracker', 'synthetic_camera', 'demo', 'retarget.py', 'servo_teleop.py', 'stop_on_palm.py'):
+    for name in ('tracker', 'trackers', 'synthetic_camera', 'demo', 'retarget.py', 'servo_teleop.py', 'stop_on_palm.py'):
         assert os.access(prefix / 'lib' / 'awr_ros' / name, os.X_OK)
     for name in ('config/tracker.yaml', 'config/fastdds_shm.xml', 'launch/tracker.launch.py', 'launch/cameras/zed_camera.launch.py',
                  'config/awr.rviz', 'config/diagnostics_aggregator.yaml', 'examples/cpp/package.xml', 'examples/docker/Dockerfile', 'msg/Hand.msg'):

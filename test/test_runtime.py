@@ -168,14 +168,14 @@ def test_wrong_crops_are_named(bad, reference):
         reference.read(bad)
 
 
-@pytest.mark.parametrize('count, size', [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8)])
+@pytest.mark.parametrize('count, size', [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)])
 def test_the_smallest_graph_that_is_large_enough(count, size):
     assert cuda_engine.graph_batch(count) == size
 
 
 def test_too_large_batches_have_no_graph():
-    with pytest.raises(ValueError, match='1 to 8 crops, got 9'):
-        cuda_engine.graph_batch(9)
+    with pytest.raises(ValueError, match='1 to 16 crops, got 17'):
+        cuda_engine.graph_batch(17)
 
 
 # ---- the choice ------------------------------------------------------------------------------------------------------

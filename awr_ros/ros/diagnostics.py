@@ -292,7 +292,7 @@ def gpu_memory():
     if torch is None or not torch.cuda.is_initialized():
         return {}
     free, total = torch.cuda.mem_get_info()
-    return {'GPU memory of this node [MiB]': torch.cuda.memory_reserved() // 2**20,
+    return {'GPU memory of this process [MiB]': torch.cuda.memory_reserved() // 2**20,
             'GPU memory free [MiB]': f'{free // 2**20} of {total // 2**20}'}
 
 

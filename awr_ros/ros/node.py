@@ -59,20 +59,24 @@ class Frame:
     age_s: float            # arrival minus stamp; NaN when either is not known
 
 
-def load_tracker(values: parameters.Parameters):
-    """The real tracker, as the parameters say."""
+def load_tracker(values: parameters.Parameters, engines=None):
+    """The real tracker, as the parameters say. engines: SharedEngines that its engine is one of, None: it is its own."""
     import cv2              # here, because tests give the node another tracker
 
+    from awr_ros.estimator import HandPoseEstimator
+    from awr_ros.runtime.select import load_engine
     from awr_ros.tracker import HandTracker
     cv2.setNumThreads(1)    # what OpenCV does here takes less than a millisecond: a second thread only costs
-    return HandTracker.from_pretrained(values.weights or None, device=values.device, engine=values.engine,
-                                       config=values.tracker_config(), num_threads=values.num_threads or None)
+    load = load_engine if engines is None else engines.load
+    engine = load(values.weights or None, values.engine, values.device, values.num_threads or None)
+    return HandTracker(HandPoseEstimator(engine), values.tracker_config())
 
 
 class TrackerNode(LifecycleNode):
-    """See the module. tracker_factory(Parameters) returns what has the interface of awr_ros.tracker.HandTracker."""
+    """See the module. tracker_factory(Parameters) returns what has the interface of awr_ros.tracker.HandTracker; others_parameters:
+    names that may be given to it too, without effect, because they are for another node of its process."""
 
-    def __init__(self, tracker_factory=load_tracker, **node_options):
+    def __init__(self, tracker_factory=load_tracker, others_parameters=(), **node_options):
         super().__init__('tracker', **node_options)
         self._tracker_factory = tracker_factory
         self._state, self._failure, self._enabled = 'unconfigured', '', True
@@ -99,7 +103,7 @@ class TrackerNode(LifecycleNode):
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(1.0, self._report, clock=STEADY)      # simulated time may rest, and that is to be said too
-        parameters.warn_of_unknown(self)
+        parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
         """A publisher that notices who cannot hear it."""

@@ -55,14 +55,14 @@ def is_for(pattern: str, node_name: str) -> bool:
     return re.fullmatch(regex, node_name) is not None
 
 
-def unused_files(arguments: Sequence[str], node_name: str) -> list[str]:
-    """Return a line for each parameter file on a command line that has nothing for this node."""
+def unused_files(arguments: Sequence[str], node_names: Sequence[str]) -> list[str]:
+    """Return a line for each parameter file on a command line that has nothing for these nodes."""
     lines = []
     for file in parameter_files(arguments):
         patterns = nodes_of_file(file)
-        if not any(is_for(pattern, node_name) for pattern in patterns):
+        if not any(is_for(pattern, name) for pattern in patterns for name in node_names):
             lines.append(f'parameter file {file} has nothing for this node: '
-                         f"it is for {', '.join(patterns)}, this is {node_name}")
+                         f"it is for {', '.join(patterns)}, this is {', '.join(node_names)}")
     return lines
 
 

@@ -1,5 +1,6 @@
 """The node's parameters: one table, from which ROS descriptors and a frozen dataclass are made. SI units here,
 millimetres from tracker_config() on."""
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -182,9 +183,12 @@ def declare(node, table=TABLE) -> None:
     node.declare_parameters('', [(p.name, p.default, p.descriptor()) for p in table])
 
 
-def warn_of_unknown(node) -> None:
-    """Log a warning for each parameter that is given to a node but declared nowhere; to be called when all are declared."""
-    known = [name for name in node.get_parameters_by_prefix('') if name]
+def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
+    """Log a warning for each parameter that is given to a node but declared nowhere; to be called when all are declared.
+
+    others: names without a warning.
+    """
+    known = [name for name in node.get_parameters_by_prefix('') if name] + list(others)
     for line in unknown_parameters(sorted(given(node)), sorted(known)):
         node.get_logger().warning(line)
 

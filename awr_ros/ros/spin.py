@@ -1,8 +1,9 @@
-"""One node, one process: start, spin, end in good order."""
+"""The process of a node, or of several: start, spin, end in good order."""
 import gc
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import rclpy
@@ -42,13 +43,14 @@ def spare_garbage_collector():
     gc.freeze()
 
 
-def run(make_node, usage, keep_going=False):
-    """Spin the node that make_node() returns until SIGINT or SIGTERM. Returns the exit status.
+def run(make_nodes, usage, keep_going=False):
+    """Spin nodes until SIGINT or SIGTERM. Returns the exit status.
 
-    usage: what --help prints. What the node cannot be started with (arguments, parameters, parameter files) ends the start with
-    one line that names it, and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end the
-    process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for example, and over messages that
-    cannot be decoded.
+    make_nodes: returns a node or a list of them, each of which gets a thread and an executor of its own, so that none waits for
+    another's callbacks; usage: what --help prints. What they cannot be started with (arguments, parameters, parameter files) ends
+    the start with one line that names it, and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not
+    end the process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for example, and over
+    messages that cannot be decoded.
     """
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
     stop = threading.Event()
@@ -65,15 +67,29 @@ def run(make_node, usage, keep_going=False):
             raise ValueError(f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p NAME:=VALUE, "
                              '--help lists them')
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = make_node()
-        for line in unused_files(sys.argv, node.get_fully_qualified_name()):
-            node.get_logger().warning(line)
+        made = make_nodes()
+        nodes = made if isinstance(made, list) else [made]
+        for line in unused_files(sys.argv, [node.get_fully_qualified_name() for node in nodes]):
+            nodes[0].get_logger().warning(line)
     except REFUSALS as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
         with suppress(Exception):       # a node that is half made may fail to be destroyed: the reason is said already
             rclpy.try_shutdown()
         return CONFIGURATION_REFUSED
     spare_garbage_collector()
+    try:
+        with ThreadPoolExecutor(len(nodes)) as threads:
+            others = [threads.submit(_spin, node, stop, keep_going) for node in nodes[1:]]
+            _spin(nodes[0], stop, keep_going)
+        for other in others:
+            other.result()              # raises what ended it
+    finally:
+        rclpy.shutdown()
+    return 0
+
+
+def _spin(node, stop, keep_going):
+    """Spin a node until `stop` is set, and set it when that ends otherwise."""
     executor = make_executor()
     executor.add_node(node)
     try:
@@ -86,6 +102,5 @@ def run(make_node, usage, keep_going=False):
                 node.get_logger().error(f'a message could not be handled: {type(error).__name__}: {error}',
                                         throttle_duration_sec=REPEAT_S)
     finally:
+        stop.set()
         node.destroy_node()
-        rclpy.shutdown()
-    return 0

@@ -9,7 +9,7 @@ import torch
 from awr_ros.crop import BACKGROUND
 from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, readout_module
 
-GRAPH_BATCHES = (1, 2, 4, MAX_BATCH)    # max_hands x sides is 4 by default; searches take up to MAX_BATCH
+GRAPH_BATCHES = (1, 2, 4, MAX_BATCH, 2 * MAX_BATCH)     # max_hands x sides is 4 by default; a search of both sides takes the last
 WARM_UPS = 3                            # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
 
 
@@ -28,7 +28,7 @@ class CudaEngine:
         batches: sizes to capture a graph for."""
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
-        self.config = EngineConfig.of(network.config, origin)
+        self.config, self.max_batch = EngineConfig.of(network.config, origin), max(batches)
         self.description = (f"torch {torch.__version__} on {torch.cuda.get_device_name()}, "
                             f"{'float16' if half else 'float32'}, CUDA graphs")
         network = network.eval().to('cuda', memory_format=torch.channels_last)
@@ -45,7 +45,7 @@ class CudaEngine:
     def read(self, crops):
         """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
         check_crops(crops, self.config)
-        return read_in_passes(self.run_graph, crops)
+        return read_in_passes(self.run_graph, crops, self.max_batch)
 
     def run_graph(self, crops):
         """One pass: as many crops as the largest graph takes. Returns the arrays of Readings."""

@@ -83,6 +83,8 @@ def first_that_starts(path, num_threads, providers, model=None):
 class OnnxEngine:
     """An ONNX file that `write_onnx` wrote."""
 
+    max_batch = MAX_BATCH
+
     def __init__(self, path, num_threads=1, provider='CPUExecutionProvider', model=None):
         """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must do the work; model: contents
         of the file where they are at hand.

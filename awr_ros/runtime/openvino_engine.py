@@ -71,6 +71,8 @@ def _read(ov, xml, weights):
 class OpenVinoEngine:
     """An OpenVINO model that `write_openvino` wrote."""
 
+    max_batch = MAX_BATCH
+
     def __init__(self, path, num_threads=1, precision=None, model=None):
         """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the fastest here; model: contents of the
         .xml and the .bin where they are at hand.

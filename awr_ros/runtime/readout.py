@@ -1,12 +1,13 @@
 """What every engine computes: crops in; joints, their scores and the hand scores out. The read-out belongs to the network,
 so that one graph holds both and an engine can fuse across them.
 
-An engine is any object with `config` (EngineConfig), `description` (str, for people) and
-`read(crops) -> Readings`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1.
+An engine is any object with `config` (EngineConfig), `description` (str, for people), `max_batch` (int, most crops in one
+pass) and `read(crops) -> Readings`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1. One thread at a time may call it.
 """
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -81,11 +82,24 @@ class Readings:
     hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
     judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
 
+    def __len__(self):
+        return len(self.joints_uvdn)
 
-def read_in_passes(read, crops):
-    """`read` over at most MAX_BATCH crops at a time; it returns the four arrays. Returns Readings."""
-    parts = [read(crops[first:first + MAX_BATCH]) for first in range(0, len(crops), MAX_BATCH)]
-    return Readings(*(parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts))))
+    def __getitem__(self, chosen: slice) -> 'Readings':
+        """Some of them."""
+        return Readings(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def joined(parts: Sequence[Readings]) -> Readings:
+    """Join Readings of several passes, at least one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Readings(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Readings)))
+
+
+def read_in_passes(read, crops, most=MAX_BATCH):
+    """`read` over at most so many crops at a time; it returns the four arrays. Returns Readings."""
+    return joined([Readings(*read(crops[first:first + most])) for first in range(0, len(crops), most)])
 
 
 def check_crops(crops, config):

@@ -1,11 +1,13 @@
 """torch on the CPU: always there, the reference that the other engines are compared with."""
 import torch
 
-from awr_ros.runtime.readout import EngineConfig, check_crops, read_in_passes, readout_module
+from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, readout_module
 
 
 class TorchEngine:
     """A network in eager mode, single precision."""
+
+    max_batch = MAX_BATCH
 
     def __init__(self, network, origin='', num_threads=None):
         """network: of awr_ros.networks.checkpoint; origin: of its weights, in words; num_threads: of torch in the whole process, None leaves it."""

@@ -218,7 +218,7 @@ def test_gpu_memory_is_told_while_torch_uses_one(monkeypatch):
     cuda = SimpleNamespace(is_initialized=lambda: True, mem_get_info=lambda: (3 * 2**30, 8 * 2**30),
                            memory_reserved=lambda: 700 * 2**20)
     monkeypatch.setitem(sys.modules, 'torch', SimpleNamespace(cuda=cuda))
-    assert diagnostics.gpu_memory() == {'GPU memory of this node [MiB]': 700, 'GPU memory free [MiB]': '3072 of 8192'}
+    assert diagnostics.gpu_memory() == {'GPU memory of this process [MiB]': 700, 'GPU memory free [MiB]': '3072 of 8192'}
 
 
 def test_the_hardware_is_named_whether_active_or_not():

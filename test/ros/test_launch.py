@@ -253,6 +253,22 @@ def test_two_cameras_in_two_namespaces(launch):
                                          'depth/camera_info': 'right_camera/depth/camera_info'}
 
 
+def test_two_cameras_and_one_process(launch):
+    nodes = launch('multi_camera.launch.py', one_process='true', left_namespace='/a/b', right_depth_topic='/cam/depth/image_rect_raw')
+    assert [(node['executable'], node['namespace']) for node in nodes[:2]] == [
+        ('synthetic_camera', '/a/b'), ('synthetic_camera', 'right')]
+    assert nodes[0]['parameters'][0]['seed'] != nodes[1]['parameters'][0]['seed']
+    trackers = one(nodes, 'trackers')
+    assert trackers['parameters'][-1] == {'cameras': ['a/b', 'right']} and 'namespace' not in trackers and 'name' not in trackers
+    assert trackers['remappings'] == {
+        '/a/b/depth/image': '/a/b/depth/image', '/a/b/depth/camera_info': '/a/b/depth/camera_info',
+        '/right/depth/image': '/cam/depth/image_rect_raw', '/right/depth/camera_info': '/cam/depth/camera_info'}
+    assert nodes[0]['profile'] == trackers['profile'] == SHM
+    assert [node['executable'] for node in launch('multi_camera.launch.py', one_process='true', camera='none')] == ['trackers']
+    with pytest.raises(RuntimeError, match="one_process is 'perhaps', expected true or false"):
+        launch('multi_camera.launch.py', one_process='perhaps')
+
+
 DRIVERS = [name for name in preset_names(CAMERAS) if name not in ('synthetic', 'gazebo')]
 
 

@@ -107,7 +107,7 @@ def test_names_of_nodes_mean_what_they_mean_to_ros(tmp_path, pattern, meant):
         assert bool(parameters.given(node)) is meant
     finally:
         node.destroy_node()
-    lines = parameter_files.unused_files(arguments, '/tracker')
+    lines = parameter_files.unused_files(arguments, ['/tracker'])
     assert bool(lines) is not meant
     assert meant or f"has nothing for this node: it is for /{pattern.strip('/')}, this is /tracker" in lines[0]
 
