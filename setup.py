@@ -21,7 +21,9 @@ setup(
     package_dir={'awr_ros.message_definitions': 'msg'},
     package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
-    extras_require={name: requirements(name) for name in ('train', 'offline', 'engines', 'view', 'dev')},
+    extras_require={
+        name: requirements(name) for name in ('train', 'offline', 'engines', 'view', 'dev')
+    },
     zip_safe=False,
-    options={'build': {'build_base': 'build/pip'}},     # build/ itself is colcon's
+    options={'build': {'build_base': 'build/pip'}},  # build/ itself is colcon's
 )

@@ -3,6 +3,7 @@
 uvd: column u [px], row v [px], depth d [mm] along the optical axis; pixel centres lie on whole numbers.
 xyz: camera optical frame [mm], x right, y down, z forward (REP-103).
 """
+
 import math
 from dataclasses import dataclass
 
@@ -12,12 +13,13 @@ import numpy as np
 @dataclass(frozen=True)
 class Intrinsics:
     """A pinhole camera without distortion."""
-    fx: float       # focal length [px]
-    fy: float       # focal length [px]
-    cx: float       # principal point [px]
-    cy: float       # principal point [px]
-    width: int      # image width [px]
-    height: int     # image height [px]
+
+    fx: float  # focal length [px]
+    fy: float  # focal length [px]
+    cx: float  # principal point [px]
+    cy: float  # principal point [px]
+    width: int  # image width [px]
+    height: int  # image height [px]
 
     def __post_init__(self):
         for name in ('fx', 'fy', 'cx', 'cy'):
@@ -31,13 +33,18 @@ class Intrinsics:
         """Back-project. uvd: (..., 3) array [px, px, mm]. Returns (..., 3) float [mm], camera optical frame."""
         uvd = np.asarray(uvd)
         d = uvd[..., 2]
-        return np.stack([(uvd[..., 0] - self.cx) * d / self.fx, (uvd[..., 1] - self.cy) * d / self.fy, d], axis=-1)
+        return np.stack(
+            [(uvd[..., 0] - self.cx) * d / self.fx, (uvd[..., 1] - self.cy) * d / self.fy, d],
+            axis=-1,
+        )
 
     def xyz_to_uvd(self, xyz):
         """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Returns (..., 3) float [px, px, mm]."""
         xyz = np.asarray(xyz)
         z = xyz[..., 2]
-        return np.stack([xyz[..., 0] / z * self.fx + self.cx, xyz[..., 1] / z * self.fy + self.cy, z], axis=-1)
+        return np.stack(
+            [xyz[..., 0] / z * self.fx + self.cx, xyz[..., 1] / z * self.fy + self.cy, z], axis=-1
+        )
 
 
 def looking_at(point_xyz):

@@ -14,6 +14,7 @@ is the grid that `offset_field` votes from.
 Networks for the public data sets have learnt crops cut along the axes of the real camera:
 `crop_along_axes`, `crop_as_authors`.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -23,22 +24,25 @@ import numpy as np
 from awr_ros.camera import Intrinsics, looking_at
 
 BACKGROUND = 1.0
-MIN_CENTRE_MM = 50.0        # nearer centres make windows larger than any image
-LEAST_RAY_Z = 1e-3          # rays with less z are taken for ones that do not enter the image
-CORNERS = np.array([[-1., 1., 1., -1.], [-1., -1., 1., 1.], [1., 1., 1., 1.]])  # uvdn (u, v, 1)
+MIN_CENTRE_MM = 50.0  # nearer centres make windows larger than any image
+LEAST_RAY_Z = 1e-3  # rays with less z are taken for ones that do not enter the image
+CORNERS = np.array(
+    [[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
+)  # uvdn (u, v, 1)
 
 
 @dataclass(frozen=True)
 class Crop:
     """A cut-out hand."""
-    depth: np.ndarray           # (S,S) float32 uvdn: background +1, nearest -1
-    centre_xyz: np.ndarray      # (3,) float64 [mm] camera optical frame
-    cube: np.ndarray            # (3,) float64 [mm]
-    window: tuple               # (u0, v0, u1, v1) [px] half open: bounds of the crop in the full image,
-                                # may reach beyond it
+
+    depth: np.ndarray  # (S,S) float32 uvdn: background +1, nearest -1
+    centre_xyz: np.ndarray  # (3,) float64 [mm] camera optical frame
+    cube: np.ndarray  # (3,) float64 [mm]
+    window: tuple  # (u0, v0, u1, v1) [px] half open: bounds of the crop in the full image,
+    # may reach beyond it
     intrinsics: Intrinsics
-    image_from_crop: np.ndarray # (3,3) float64 homography from uvdn (u, v, 1) to s (u, v, 1) [px]
-    distance: float             # [mm] of the centre along the crop's axis, where d of uvdn is 0
+    image_from_crop: np.ndarray  # (3,3) float64 homography from uvdn (u, v, 1) to s (u, v, 1) [px]
+    distance: float  # [mm] of the centre along the crop's axis, where d of uvdn is 0
 
     @property
     def foreground(self):
@@ -74,25 +78,37 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     distance = math.hypot(*centre.tolist())
     width, height, _ = cube.tolist()
-    half_u, half_v = width / 2 / distance, height / 2 / distance            # tangents
+    half_u, half_v = width / 2 / distance, height / 2 / distance  # tangents
     c, s = math.cos(roll), math.sin(roll)
     ray_from_crop = np.array([[c * half_u, -s * half_u, 0], [s * half_v, c * half_v, 0], [0, 0, 1]])
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
     image_from_ray = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]) @ looking_at(centre).T
     image_from_crop = image_from_ray @ ray_from_crop
-    step, first = 2 / size, 1 / size - 1                    # uvdn of pixel indices, which OpenCV counts in
+    step, first = 2 / size, 1 / size - 1  # uvdn of pixel indices, which OpenCV counts in
     crop_from_pixel = np.array([[step, 0, first], [0, step, first], [0, 0, 1]])
     image_from_pixel = image_from_crop @ crop_from_pixel
-    cut = cv2.warpPerspective(depth_mm, image_from_pixel, (size, size), borderValue=0,
-                              flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    cut = cv2.warpPerspective(
+        depth_mm,
+        image_from_pixel,
+        (size, size),
+        borderValue=0,
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+    )
     s_by_column, s_by_row, s_first = image_from_pixel[2].tolist()
     pixels = np.arange(size, dtype=np.float32)
     s = (pixels * s_by_row)[:, None] + (pixels * s_by_column + s_first)
     if s_first + (size - 1) * (min(s_by_column, 0) + min(s_by_row, 0)) < LEAST_RAY_Z:
-        cut[s < LEAST_RAY_Z] = 0                            # these look sideways or back, out of any image
+        cut[s < LEAST_RAY_Z] = 0  # these look sideways or back, out of any image
         np.maximum(s, LEAST_RAY_Z, out=s)
-    return Crop(_normalised(cut / s, distance, cube), centre, cube, _bounds(image_from_crop),
-                intrinsics, image_from_crop, distance)
+    return Crop(
+        _normalised(cut / s, distance, cube),
+        centre,
+        cube,
+        _bounds(image_from_crop),
+        intrinsics,
+        image_from_crop,
+        distance,
+    )
 
 
 def _normalised(depth_mm, distance, cube):
@@ -126,15 +142,32 @@ def crop_along_axes(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     v0, v1 = _pixels(y / z * intrinsics.fy + intrinsics.cy, height / 2 / z * intrinsics.fy)
     c, s = math.cos(roll), math.sin(roll)
     half_u, half_v = (u1 - u0) / 2, (v1 - v0) / 2
-    image_from_crop = np.array([[c * half_u, -s * half_u, (u0 + u1 - 1) / 2],
-                                [s * half_v, c * half_v, (v0 + v1 - 1) / 2], [0, 0, 1]])
+    image_from_crop = np.array(
+        [
+            [c * half_u, -s * half_u, (u0 + u1 - 1) / 2],
+            [s * half_v, c * half_v, (v0 + v1 - 1) / 2],
+            [0, 0, 1],
+        ]
+    )
     # Both middles coincide; in pixel indices, which OpenCV counts in, the crop's is (S-1)/2.
     image_from_pixel = image_from_crop[:2] * [2 / size, 2 / size, 1]
     image_from_pixel[:, 2] -= image_from_pixel[:, :2].sum(1) * (size - 1) / 2
-    cut = cv2.warpAffine(depth_mm, image_from_pixel, (size, size), borderValue=0,
-                         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    return Crop(_normalised(cut.astype(np.float32, copy=False), z, cube), centre, cube,
-                (u0, v0, u1, v1), intrinsics, image_from_crop, z)
+    cut = cv2.warpAffine(
+        depth_mm,
+        image_from_pixel,
+        (size, size),
+        borderValue=0,
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+    )
+    return Crop(
+        _normalised(cut.astype(np.float32, copy=False), z, cube),
+        centre,
+        cube,
+        (u0, v0, u1, v1),
+        intrinsics,
+        image_from_crop,
+        z,
+    )
 
 
 def _pixels(middle, half):
@@ -154,12 +187,22 @@ def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     middle = intrinsics.xyz_to_uvd(centre)[:2]
     half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
-    (u0, v0), (u1, v1) = (middle - half + 0.5).astype(int), (middle + half + 0.5).astype(int)       # towards 0, as int()
+    (u0, v0), (u1, v1) = (
+        (middle - half + 0.5).astype(int),
+        (middle + half + 0.5).astype(int),
+    )  # towards 0, as int()
     u1, v1 = max(u1, u0 + 1), max(v1, v0 + 1)
     cut = np.zeros((v1 - v0, u1 - u0), np.float32)
-    left, top, right, bottom = max(u0, 0), max(v0, 0), min(u1, intrinsics.width), min(v1, intrinsics.height)
+    left, top, right, bottom = (
+        max(u0, 0),
+        max(v0, 0),
+        min(u1, intrinsics.width),
+        min(v1, intrinsics.height),
+    )
     if left < right and top < bottom:
-        cut[top - v0:bottom - v0, left - u0:right - u0] = np.nan_to_num(depth_mm[top:bottom, left:right], posinf=0, neginf=0)
+        cut[top - v0 : bottom - v0, left - u0 : right - u0] = np.nan_to_num(
+            depth_mm[top:bottom, left:right], posinf=0, neginf=0
+        )
     near, far = centre[2] - cube[2] / 2, centre[2] + cube[2] / 2
     cut[(cut > 0) & (cut < near)] = near
     cut[cut > far] = 0
@@ -167,21 +210,37 @@ def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
     width, height = max(1, int((u1 - u0) * scale)), max(1, int((v1 - v0) * scale))
     x, y = (size - width) // 2, (size - height) // 2
     depth = np.zeros((size, size), np.float32)
-    depth[y:y + height, x:x + width] = cv2.resize(cut, (width, height), interpolation=cv2.INTER_NEAREST)
+    depth[y : y + height, x : x + width] = cv2.resize(
+        cut, (width, height), interpolation=cv2.INTER_NEAREST
+    )
     depth[(depth == depth.max()) | (depth <= 0)] = far
     depth = ((np.clip(depth, near, far) - centre[2]) / (cube[2] / 2)).astype(np.float32)
-    half = size / scale / 2             # [px] of the image; uvdn is -1 at the corner pixel's centre
-    image_from_crop = np.array([[half, 0, u0 - x / scale + half],
-                                [0, half, v0 - y / scale + half], [0, 0, 1]])
-    return Crop(depth, centre, cube, (int(u0), int(v0), int(u1), int(v1)), intrinsics,
-                image_from_crop, float(centre[2]))
+    half = size / scale / 2  # [px] of the image; uvdn is -1 at the corner pixel's centre
+    image_from_crop = np.array(
+        [[half, 0, u0 - x / scale + half], [0, half, v0 - y / scale + half], [0, 0, 1]]
+    )
+    return Crop(
+        depth,
+        centre,
+        cube,
+        (int(u0), int(v0), int(u1), int(v1)),
+        intrinsics,
+        image_from_crop,
+        float(centre[2]),
+    )
 
 
 def _checked(depth_mm, intrinsics, centre_xyz, cube):
     """centre_xyz and cube as (3,) float64 [mm], or ValueError."""
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
-        raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
-    cube = np.full(3, cube) if isinstance(cube, float) else np.broadcast_to(np.asarray(cube, np.float64), 3)
+        raise ValueError(
+            f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}'
+        )
+    cube = (
+        np.full(3, cube)
+        if isinstance(cube, float)
+        else np.broadcast_to(np.asarray(cube, np.float64), 3)
+    )
     if not all(side > 0 for side in cube.tolist()):
         raise ValueError(f'cube must be positive, got {cube}')
     return checked_centre(centre_xyz), cube
@@ -190,6 +249,12 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
 def checked_centre(centre_xyz):
     """centre_xyz as (3,) float64 [mm]. Raises ValueError where it cannot be a place in millimetres before a camera."""
     centre = np.asarray(centre_xyz, np.float64)
-    if centre.shape != (3,) or not all(map(math.isfinite, centre.tolist())) or centre[2] < MIN_CENTRE_MM:
-        raise ValueError(f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}')
+    if (
+        centre.shape != (3,)
+        or not all(map(math.isfinite, centre.tolist()))
+        or centre[2] < MIN_CENTRE_MM
+    ):
+        raise ValueError(
+            f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}'
+        )
     return centre

@@ -1,4 +1,5 @@
 """Overlay pictures: depth in grey, hands as coloured skeletons, the truth in white."""
+
 from pathlib import Path
 
 import cv2
@@ -35,8 +36,15 @@ def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
             cv2.line(image, a, b, colours[(child - 1) // 4], thickness, cv2.LINE_AA, shift=3)
     for j, point in enumerate(points):
         if np.isfinite(point).all():
-            cv2.circle(image, tuple(int(round(c * 8)) for c in point), 8 * (thickness + 1), colours[max(j - 1, 0) // 4], -1,
-                       cv2.LINE_AA, shift=3)
+            cv2.circle(
+                image,
+                tuple(int(round(c * 8)) for c in point),
+                8 * (thickness + 1),
+                colours[max(j - 1, 0) // 4],
+                -1,
+                cv2.LINE_AA,
+                shift=3,
+            )
 
 
 def overlay(depth_mm, hands, truth=()):
@@ -49,8 +57,16 @@ def overlay(depth_mm, hands, truth=()):
         skeleton(image, hand.joints_uvd)
         wrist = hand.joints_uvd[0, :2]
         if np.isfinite(wrist).all():
-            cv2.putText(image, f'{hand.id} {hand.side} {hand.score:.2f}', (int(wrist[0]) - 30, int(wrist[1]) + 18),
-                        cv2.FONT_HERSHEY_SIMPLEX, 0.5, (80, 255, 255), 1, cv2.LINE_AA)
+            cv2.putText(
+                image,
+                f'{hand.id} {hand.side} {hand.score:.2f}',
+                (int(wrist[0]) - 30, int(wrist[1]) + 18),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.5,
+                (80, 255, 255),
+                1,
+                cv2.LINE_AA,
+            )
     return image
 
 
@@ -62,5 +78,7 @@ def write_picture(path: str | Path, image: np.ndarray) -> None:
     try:
         data = cv2.imencode(Path(path).suffix, image)[1]
     except cv2.error as error:
-        raise ValueError(f'cannot draw {path}: expected a name that ends in .png or .jpg') from error
+        raise ValueError(
+            f'cannot draw {path}: expected a name that ends in .png or .jpg'
+        ) from error
     write_bytes(path, data.tobytes())

@@ -1,4 +1,5 @@
 """One crop in, one hand pose out: crop, engine (network and read-out) and back to the camera, batched over hands."""
+
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,16 +14,17 @@ from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, hand_roll
 @dataclass(frozen=True)
 class HandPose:
     """What the network says of one crop. Joints that it does not know are NaN."""
-    joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame
-    joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm] full image
-    joint_scores: np.ndarray    # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are neither refined
-                                # nor calibrated the highest closeness claimed for it
-    hand_score: float           # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
-    side: str                   # the side it was taken for
-    roi: tuple                  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
-    judgement: float = np.nan   # more than that of the other side's reading: the hand is of this side (awr_ros.networks.handedness); NaN unknown
 
-    @cached_property                # asked for several times in a frame
+    joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
+    joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
+    joint_scores: np.ndarray  # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are neither refined
+    # nor calibrated the highest closeness claimed for it
+    hand_score: float  # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
+    side: str  # the side it was taken for
+    roi: tuple  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
+    judgement: float = np.nan  # more than that of the other side's reading: the hand is of this side (awr_ros.networks.handedness); NaN unknown
+
+    @cached_property  # asked for several times in a frame
     def centre_xyz(self):
         """(3,) float64 [mm] what the hand is followed by (skeleton.hand_centre)."""
         return hand_centre(self.joints_xyz)
@@ -37,10 +39,11 @@ class HandPose:
 @dataclass(frozen=True)
 class Request:
     """Where to look for a hand, and for which."""
-    centre_xyz: np.ndarray      # (3,) [mm] near the palm's centre
-    side: str                   # 'left' or 'right'
-    roll: float = 0.0           # [rad] which way it points, from up, clockwise (skeleton.hand_roll), in the
-                                # image of a camera that looks at the centre (camera.looking_at)
+
+    centre_xyz: np.ndarray  # (3,) [mm] near the palm's centre
+    side: str  # 'left' or 'right'
+    roll: float = 0.0  # [rad] which way it points, from up, clockwise (skeleton.hand_roll), in the
+    # image of a camera that looks at the centre (camera.looking_at)
 
 
 class HandPoseEstimator:
@@ -88,41 +91,64 @@ class HandPoseEstimator:
         for request in requests:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
-        crops = [self._cut(depth_mm, intrinsics, request) if request.centre_xyz[2] >= MIN_CENTRE_MM else None
-                 for request in requests]
+        crops = [
+            self._cut(depth_mm, intrinsics, request)
+            if request.centre_xyz[2] >= MIN_CENTRE_MM
+            else None
+            for request in requests
+        ]
         full = [i for i, crop in enumerate(crops) if crop is not None and crop.foreground > 0]
         poses = [None] * len(requests)
         if not full:
             return poses
         images = np.empty((len(full), 1, self.config.crop_size, self.config.crop_size), np.float32)
         for image, i in zip(images[:, 0], full):
-            image[:] = crops[i].depth if requests[i].side == self.config.side else crops[i].depth[:, ::-1]
+            image[:] = (
+                crops[i].depth if requests[i].side == self.config.side else crops[i].depth[:, ::-1]
+            )
         said = self.engine.read(images)
-        for i, uvdn, joint_scores, hand_score, judgement in zip(full, said.joints_uvdn, said.joint_scores, said.hand_scores,
-                                                                said.judgements):
+        for i, uvdn, joint_scores, hand_score, judgement in zip(
+            full, said.joints_uvdn, said.joint_scores, said.hand_scores, said.judgements
+        ):
             crop = crops[i]
             if not np.isfinite(uvdn).all():
                 continue
             if requests[i].side != self.config.side:
                 # In the authors' crops a pixel's index, not its middle, is its coordinate.
-                uvdn = uvdn * np.float32([-1, 1, 1]) - np.float32([2 / len(crop.depth) if self.config.authors_crop else 0, 0, 0])
-            if np.isnan(hand_score):                # the network does not say: how sure it is of its joints
+                uvdn = uvdn * np.float32([-1, 1, 1]) - np.float32(
+                    [2 / len(crop.depth) if self.config.authors_crop else 0, 0, 0]
+                )
+            if np.isnan(hand_score):  # the network does not say: how sure it is of its joints
                 hand_score = joint_scores.mean()
             uvd = crop.uvd_from_uvdn(uvdn)
-            if uvd[:, 2].min() <= 0:                # a cube around a near centre reaches behind the camera
+            if uvd[:, 2].min() <= 0:  # a cube around a near centre reaches behind the camera
                 continue
             uvd = as_21_joints(uvd, self.config.joint_names)
             joint_scores = as_21_joints(joint_scores[:, None], self.config.joint_names)[:, 0]
             u0, v0, u1, v1 = crop.window
-            poses[i] = HandPose(intrinsics.uvd_to_xyz(uvd).astype(np.float32), uvd.astype(np.float32), joint_scores,
-                                float(hand_score), requests[i].side,
-                                (u0, v0, u1 - u0, v1 - v0), float(judgement))
+            poses[i] = HandPose(
+                intrinsics.uvd_to_xyz(uvd).astype(np.float32),
+                uvd.astype(np.float32),
+                joint_scores,
+                float(hand_score),
+                requests[i].side,
+                (u0, v0, u1 - u0, v1 - v0),
+                float(judgement),
+            )
         return poses
 
     def _cut(self, depth_mm, intrinsics, request):
         config = self.config
         if config.authors_crop:
-            return crop_as_authors(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size)
+            return crop_as_authors(
+                depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size
+            )
         cut = crop_hand if config.virtual_crop else crop_along_axes
-        return cut(depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size,
-                   request.roll if config.aligned else 0.0)
+        return cut(
+            depth_mm,
+            intrinsics,
+            request.centre_xyz,
+            config.cube_mm,
+            config.crop_size,
+            request.roll if config.aligned else 0.0,
+        )

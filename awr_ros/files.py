@@ -1,4 +1,5 @@
 """Files that are whole or not there, and what a file is that was taken for another."""
+
 import errno
 import hashlib
 import os
@@ -11,19 +12,32 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:             # not a Unix
+except ImportError:  # not a Unix
     fcntl = None
 
 # How files begin that are often taken for others, and what they are.
 BEGINNINGS = (
-    (b'version https://git-lfs.github.com/', 'a Git LFS pointer, not the file itself: git lfs pull'),
+    (
+        b'version https://git-lfs.github.com/',
+        'a Git LFS pointer, not the file itself: git lfs pull',
+    ),
     (b'<!doctype html', 'a web page, not the file itself: download it again'),
     (b'<html', 'a web page, not the file itself: download it again'),
-    (b'#ROSBAG', 'a bag of ROS 1'), (b'\x89MCAP0', 'a bag (mcap)'), (b'SQLite format 3', 'a database or bag (SQLite)'),
-    (b'\x89PNG', 'a PNG image'), (b'\xff\xd8\xff', 'a JPEG image'), (b'II*\0', 'a TIFF image'), (b'MM\0*', 'a TIFF image'),
-    (b'\x76\x2f\x31\x01', 'an OpenEXR image'), (b'%PDF', 'a PDF'), (b'\x1f\x8b', 'a gzip archive: unpack it first'),
-    (b'\x28\xb5\x2f\xfd', 'compressed by zstd: unzstd'), (b'\xfd7zXZ', 'an xz archive: unpack it first'),
-    (b'7z\xbc\xaf', 'a 7z archive: unpack it first'), (b'\x89HDF', 'an HDF5 file'), (b'glTF', 'a GLB model'),
+    (b'#ROSBAG', 'a bag of ROS 1'),
+    (b'\x89MCAP0', 'a bag (mcap)'),
+    (b'SQLite format 3', 'a database or bag (SQLite)'),
+    (b'\x89PNG', 'a PNG image'),
+    (b'\xff\xd8\xff', 'a JPEG image'),
+    (b'II*\0', 'a TIFF image'),
+    (b'MM\0*', 'a TIFF image'),
+    (b'\x76\x2f\x31\x01', 'an OpenEXR image'),
+    (b'%PDF', 'a PDF'),
+    (b'\x1f\x8b', 'a gzip archive: unpack it first'),
+    (b'\x28\xb5\x2f\xfd', 'compressed by zstd: unzstd'),
+    (b'\xfd7zXZ', 'an xz archive: unpack it first'),
+    (b'7z\xbc\xaf', 'a 7z archive: unpack it first'),
+    (b'\x89HDF', 'an HDF5 file'),
+    (b'glTF', 'a GLB model'),
     (b'Rar!', 'a RAR archive: unpack it first'),
 )
 # What writing fails with where there is no room.
@@ -46,7 +60,11 @@ def describe_file(path: str | Path) -> str:
         if head.startswith(beginning) or start.startswith(beginning.lower()):
             return kind
     text = head.decode('ascii', 'replace')
-    return f'text that begins {text[:40]!r}' if all(c.isprintable() or c.isspace() for c in text) else ''
+    return (
+        f'text that begins {text[:40]!r}'
+        if all(c.isprintable() or c.isspace() for c in text)
+        else ''
+    )
 
 
 def printable(text: str | Path) -> str:
@@ -66,9 +84,11 @@ def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
             lock = _locked(folder)
-        except OSError:                 # a file system without locks
+        except OSError:  # a file system without locks
             lock = -1
-        if lock is not None:            # else another process took it for a left-over one, before it was locked
+        if (
+            lock is not None
+        ):  # else another process took it for a left-over one, before it was locked
             break
     try:
         yield folder
@@ -128,13 +148,15 @@ def completed(path: str | Path) -> Iterator[Path]:
     plain = re.fullmatch(r'[\w.+ -]{1,200}', path.name, re.A)
     name = path.name if plain else hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     with work_folder(path.parent, f'.{name}.part-') as folder:
-        part = folder / (name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A))
+        part = folder / (
+            name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A)
+        )
         try:
             yield part
             for written in (part, *part.rglob('*')):
-                sync(written)               # a full disk may be noticed only here
+                sync(written)  # a full disk may be noticed only here
             part.replace(path)
-        except OSError as error:            # of the name that was wanted
+        except OSError as error:  # of the name that was wanted
             if str(folder) in str(error.filename) or error.filename is None and error.errno in FULL:
                 error.filename, error.filename2 = printable(path), None
             raise
@@ -158,7 +180,7 @@ def sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError:
-        if not path.is_dir():               # not every file system does it for folders
+        if not path.is_dir():  # not every file system does it for folders
             raise
     finally:
         os.close(descriptor)

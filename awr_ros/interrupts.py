@@ -1,4 +1,5 @@
 """A program that is stopped by a signal, or whose standard streams are not there, ends in order: in one line, nothing half written."""
+
 import os
 import signal
 import sys
@@ -7,8 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
-PATIENCE_S = 10.0           # after a signal another one is ignored for so long: what it stopped is cleaning up
+SIGNALS = tuple(
+    getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)
+)
+PATIENCE_S = (
+    10.0  # after a signal another one is ignored for so long: what it stopped is cleaning up
+)
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,13 +34,16 @@ def stoppable() -> Iterator[None]:
 
     def stop(number, _):
         nonlocal raised_s
-        if os.getpid() != process:          # a worker: its parent, which has the signal too, ends it by a second one
+        if (
+            os.getpid() != process
+        ):  # a worker: its parent, which has the signal too, ends it by a second one
             if number != signal.SIGINT:
                 signal.signal(number, signal.SIG_DFL)
             return
         if time.monotonic() - raised_s >= PATIENCE_S:
             raised_s = time.monotonic()
             raise Stopped(number)
+
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
@@ -56,8 +64,8 @@ def open_standard_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)          # takes the lowest number that is free
-    if sys.stderr is None:                          # print(file=None) would write to the standard output
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:  # print(file=None) would write to the standard output
         sys.stderr = open(os.devnull, 'w', encoding='utf-8')
     if hasattr(sys.stdout, 'reconfigure'):
         sys.stdout.reconfigure(errors='backslashreplace')
@@ -68,7 +76,7 @@ def end(status: int) -> None:
 
     status: 128 + its number after a signal, else the exit status.
     """
-    for number in SIGNALS:                          # nothing is left to be cleaned up
+    for number in SIGNALS:  # nothing is left to be cleaned up
         signal.signal(number, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -76,11 +84,16 @@ def end(status: int) -> None:
                 stream.flush()
         except OSError as error:
             if stream is sys.stdout and not status:
-                print(f'awr: the standard output cannot be written: {error.strerror}', file=sys.stderr)
+                print(
+                    f'awr: the standard output cannot be written: {error.strerror}', file=sys.stderr
+                )
             status = status or 1
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # the interpreter tries once more
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), stream.fileno()
+            )  # the interpreter tries once more
     if status - 128 in SIGNALS:
         from multiprocessing import active_children
+
         for child in active_children():
             child.terminate()
         os.kill(os.getpid(), status - 128)

@@ -7,12 +7,16 @@ weighted by a softmax over closeness, so the weights widen where depth near the 
 Shapes: B batch, J joints, S crop side [px], F field side [px]. Coordinates are uvdn: each axis of the crop in [-1,1].
 Field channels: 3J directions (x, y, d of joint 0, then of joint 1, ...), then J closeness maps.
 """
+
 import torch
 import torch.nn.functional as nn_f
 
-SHARPNESS = 30.0            # the softmax's factor, from the authors' code
-BACKGROUND_FROM = 0.99      # pixels at least this deep (uvdn) are background and do not vote
-STRAY_WINDOW, STRAY_PIXELS = 5, 4       # [px] side of a window, and how much foreground in it is no surface
+SHARPNESS = 30.0  # the softmax's factor, from the authors' code
+BACKGROUND_FROM = 0.99  # pixels at least this deep (uvdn) are background and do not vote
+STRAY_WINDOW, STRAY_PIXELS = (
+    5,
+    4,
+)  # [px] side of a window, and how much foreground in it is no surface
 
 
 def field_points(depth, field_size):
@@ -20,7 +24,7 @@ def field_points(depth, field_size):
 
     depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground (B,1,F,F) bool.
     """
-    depth = _at_size(depth, field_size)                                                     # (B,1,F,F)
+    depth = _at_size(depth, field_size)  # (B,1,F,F)
     grid = _grid(field_size, depth).expand(depth.shape[0], 2, field_size, field_size)
     return torch.cat([grid, depth], dim=1), depth < BACKGROUND_FROM
 
@@ -33,7 +37,7 @@ def without_strays(depth):
     """
     foreground = (depth < BACKGROUND_FROM).to(depth.dtype)
     around = nn_f.avg_pool2d(foreground, STRAY_WINDOW, stride=1, padding=STRAY_WINDOW // 2)
-    return torch.where(around * STRAY_WINDOW ** 2 < STRAY_PIXELS + 0.5, torch.ones_like(depth), depth)
+    return torch.where(around * STRAY_WINDOW**2 < STRAY_PIXELS + 0.5, torch.ones_like(depth), depth)
 
 
 def _at_size(depth, field_size):
@@ -44,7 +48,9 @@ def _at_size(depth, field_size):
 def _grid(field_size, like):
     """(2,F,F) u and v of the field's pixels, uvdn, of the device and type of `like`."""
     # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in a 300 mm cube.
-    axis = 2 * (torch.arange(field_size, device=like.device, dtype=like.dtype) + 0.5) / field_size - 1
+    axis = (
+        2 * (torch.arange(field_size, device=like.device, dtype=like.dtype) + 0.5) / field_size - 1
+    )
     v, u = torch.meshgrid(axis, axis, indexing='ij')
     return torch.stack([u, v])
 
@@ -55,14 +61,21 @@ def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
     joints_uvdn: (B,J,3) float; depth: (B,1,S,S) float uvdn; kernel_size: radius of closeness, uvdn units.
     Returns (B,4J,F,F). Zero outside the radius and on the background.
     """
-    _check(joints_uvdn.ndim == 3 and joints_uvdn.shape[-1] == 3, 'joints_uvdn', '(B,J,3)', joints_uvdn)
-    _check(depth.ndim == 4 and depth.shape[:2] == (joints_uvdn.shape[0], 1), 'depth', '(B,1,S,S)', depth)
+    _check(
+        joints_uvdn.ndim == 3 and joints_uvdn.shape[-1] == 3, 'joints_uvdn', '(B,J,3)', joints_uvdn
+    )
+    _check(
+        depth.ndim == 4 and depth.shape[:2] == (joints_uvdn.shape[0], 1),
+        'depth',
+        '(B,1,S,S)',
+        depth,
+    )
     points, foreground = field_points(depth, field_size)
-    offset = joints_uvdn[..., None, None] - points[:, None]                                 # (B,J,3,F,F)
-    distance = (offset.square().sum(2) + 1e-8).sqrt()                                       # (B,J,F,F)
+    offset = joints_uvdn[..., None, None] - points[:, None]  # (B,J,3,F,F)
+    distance = (offset.square().sum(2) + 1e-8).sqrt()  # (B,J,F,F)
     closeness = (kernel_size - distance) / kernel_size
-    near = (closeness >= 0) & foreground                                                    # (B,J,F,F)
-    directions = (offset / distance[:, :, None] * near[:, :, None]).flatten(1, 2)           # (B,3J,F,F)
+    near = (closeness >= 0) & foreground  # (B,J,F,F)
+    directions = (offset / distance[:, :, None] * near[:, :, None]).flatten(1, 2)  # (B,3J,F,F)
     return torch.cat([directions, closeness * near], dim=1)
 
 
@@ -77,22 +90,33 @@ def decode(field, depth, kernel_size=0.8):
 
 def vote(field, depth, kernel_size=0.8):
     """What `decode` returns, and each pixel's weight in each joint (B,J,F*F)."""
-    _check(field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3], 'field', '(B,4J,F,F)', field)
+    _check(
+        field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3],
+        'field',
+        '(B,4J,F,F)',
+        field,
+    )
     _check(depth.ndim == 4 and depth.shape[:2] == (field.shape[0], 1), 'depth', '(B,1,S,S)', depth)
     # Whole numbers, not shapes that a graph would ask for: of an exported graph only the batch varies, and 60 of its 90 nodes
     # after the network would do nothing but reckon with shapes.
     num_joints, size = int(field.shape[1]) // 4, int(field.shape[2])
-    grid = _grid(size, field).reshape(2, -1)                                                # (2,P)
-    depth = _at_size(depth.to(field.dtype), size).reshape(-1, 1, size * size)               # (B,1,P)
+    grid = _grid(size, field).reshape(2, -1)  # (2,P)
+    depth = _at_size(depth.to(field.dtype), size).reshape(-1, 1, size * size)  # (B,1,P)
     foreground = (depth < BACKGROUND_FROM).to(field.dtype)
-    closeness = field[:, 3 * num_joints:].reshape(-1, num_joints, size * size) * foreground     # (B,J,P)
-    weights = torch.softmax(SHARPNESS * closeness, dim=-1)                                  # (B,J,P)
+    closeness = (
+        field[:, 3 * num_joints :].reshape(-1, num_joints, size * size) * foreground
+    )  # (B,J,P)
+    weights = torch.softmax(SHARPNESS * closeness, dim=-1)  # (B,J,P)
     # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness), background has no direction:
     # matrix products, so that no (B,J,3,F,F) copy of the points is made.
-    reach = weights * (kernel_size - kernel_size * closeness) * foreground                  # (B,J,P)
-    directions = field[:, :3 * num_joints].reshape(-1, num_joints, 3, size * size)          # (B,J,3,P)
-    points = torch.cat([weights @ grid.T, weights @ depth.transpose(1, 2)], dim=-1)         # (B,J,3)
-    return (directions @ reach.unsqueeze(-1)).squeeze(-1) + points, closeness.amax(-1).clamp(0, 1), weights
+    reach = weights * (kernel_size - kernel_size * closeness) * foreground  # (B,J,P)
+    directions = field[:, : 3 * num_joints].reshape(-1, num_joints, 3, size * size)  # (B,J,3,P)
+    points = torch.cat([weights @ grid.T, weights @ depth.transpose(1, 2)], dim=-1)  # (B,J,3)
+    return (
+        (directions @ reach.unsqueeze(-1)).squeeze(-1) + points,
+        closeness.amax(-1).clamp(0, 1),
+        weights,
+    )
 
 
 def _check(ok, name, expected, got):

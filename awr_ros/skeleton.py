@@ -16,6 +16,7 @@ camera and its fingers up, so the thumb is at the right of the image::
         \\  \\ | /  1
          `--- 0 ---'
 """
+
 import math
 
 import numpy as np
@@ -23,11 +24,26 @@ import numpy as np
 JOINT_CONVENTION = 'mediapipe_21'
 JOINT_NAMES = (
     'wrist',
-    'thumb_cmc', 'thumb_mcp', 'thumb_ip', 'thumb_tip',
-    'index_mcp', 'index_pip', 'index_dip', 'index_tip',
-    'middle_mcp', 'middle_pip', 'middle_dip', 'middle_tip',
-    'ring_mcp', 'ring_pip', 'ring_dip', 'ring_tip',
-    'pinky_mcp', 'pinky_pip', 'pinky_dip', 'pinky_tip',
+    'thumb_cmc',
+    'thumb_mcp',
+    'thumb_ip',
+    'thumb_tip',
+    'index_mcp',
+    'index_pip',
+    'index_dip',
+    'index_tip',
+    'middle_mcp',
+    'middle_pip',
+    'middle_dip',
+    'middle_tip',
+    'ring_mcp',
+    'ring_pip',
+    'ring_dip',
+    'ring_tip',
+    'pinky_mcp',
+    'pinky_pip',
+    'pinky_dip',
+    'pinky_tip',
 )
 NUM_JOINTS = len(JOINT_NAMES)
 WRIST, INDEX_MCP, MIDDLE_MCP, PINKY_MCP = 0, 5, 9, 17
@@ -44,14 +60,48 @@ SIDES = ('left', 'right')
 # The joints of the public data sets, in their files' order; what has our name is the same joint.
 _FINGERS = ('index', 'middle', 'ring', 'pinky')
 # Ids 0, 3, 6, ... of 36. The joint in a finger's middle lies 43 to 57 mm from its tip, so it is the PIP.
-NYU_14 = ('pinky_tip', 'pinky_pip', 'ring_tip', 'ring_pip', 'middle_tip', 'middle_pip', 'index_tip', 'index_pip',
-          'thumb_tip', 'thumb_ip', 'thumb_mcp', 'wrist_pinky_side', 'wrist_thumb_side', 'palm')
+NYU_14 = (
+    'pinky_tip',
+    'pinky_pip',
+    'ring_tip',
+    'ring_pip',
+    'middle_tip',
+    'middle_pip',
+    'index_tip',
+    'index_pip',
+    'thumb_tip',
+    'thumb_ip',
+    'thumb_mcp',
+    'wrist_pinky_side',
+    'wrist_thumb_side',
+    'palm',
+)
 # Middles of finger segments rather than joints (index: 57, 29, 19 mm apart): only the tips have a counterpart.
-ICVL_16 = ('palm', *(f'{finger}_{part}' for finger in ('thumb', *_FINGERS) for part in ('proximal', 'intermediate', 'tip')))
-MSRA_21 = ('wrist', *(f'{finger}_{part}' for finger in _FINGERS for part in ('mcp', 'pip', 'dip', 'tip')),
-           'thumb_cmc', 'thumb_mcp', 'thumb_ip', 'thumb_tip')
-HANDS17_21 = ('wrist', 'thumb_cmc', *(f'{finger}_mcp' for finger in _FINGERS), 'thumb_mcp', 'thumb_ip', 'thumb_tip',
-              *(f'{finger}_{part}' for finger in _FINGERS for part in ('pip', 'dip', 'tip')))
+ICVL_16 = (
+    'palm',
+    *(
+        f'{finger}_{part}'
+        for finger in ('thumb', *_FINGERS)
+        for part in ('proximal', 'intermediate', 'tip')
+    ),
+)
+MSRA_21 = (
+    'wrist',
+    *(f'{finger}_{part}' for finger in _FINGERS for part in ('mcp', 'pip', 'dip', 'tip')),
+    'thumb_cmc',
+    'thumb_mcp',
+    'thumb_ip',
+    'thumb_tip',
+)
+HANDS17_21 = (
+    'wrist',
+    'thumb_cmc',
+    *(f'{finger}_mcp' for finger in _FINGERS),
+    'thumb_mcp',
+    'thumb_ip',
+    'thumb_tip',
+    *(f'{finger}_{part}' for finger in _FINGERS for part in ('pip', 'dip', 'tip')),
+)
 # What stands for a joint that a data set has not: the mean of others, all of which it must have.
 _STAND_INS = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
 
@@ -70,7 +120,9 @@ def as_21_joints(values, joint_names):
     for j, name in enumerate(JOINT_NAMES):
         sources = (name,) if name in joint_names else _STAND_INS.get(name, ())
         if sources and all(source in joint_names for source in sources):
-            result[..., j, :] = values[..., [joint_names.index(source) for source in sources], :].mean(-2)
+            result[..., j, :] = values[
+                ..., [joint_names.index(source) for source in sources], :
+            ].mean(-2)
     return result
 
 
@@ -121,7 +173,9 @@ def wrist_rotation(joints_xyz, side):
         raise ValueError(f"side must be 'left' or 'right', got {side!r}")
     wrist, index, middle, pinky = np.asarray(joints_xyz, np.float64)[_OF_WRIST_FRAME, :].tolist()
     forward = [m - w for m, w in zip(middle, wrist)]
-    across = [i - p if side == 'right' else p - i for i, p in zip(index, pinky)]    # towards a right hand's thumb
+    across = [
+        i - p if side == 'right' else p - i for i, p in zip(index, pinky)
+    ]  # towards a right hand's thumb
     dorsal = _cross(forward, across)
     norms = math.hypot(*forward), math.hypot(*dorsal)
     if not all(map(math.isfinite, norms)) or min(norms) < 1e-9:

@@ -4,11 +4,12 @@ Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter 
 CHI 2012. The authors' package filters one number at a time with a speed of its own. Here a joint is one point with one
 speed, so that the result does not depend on how the camera is turned, and 21 joints are one array operation.
 """
+
 import math
 
 import numpy as np
 
-SPEED_CUTOFF_HZ = 1.0           # of the low pass on the speed, the paper's value
+SPEED_CUTOFF_HZ = 1.0  # of the low pass on the speed, the paper's value
 
 
 class OneEuro:
@@ -28,10 +29,12 @@ class OneEuro:
             self._points, self._velocity, self._stamp_s = points, np.zeros_like(points), stamp_s
             return points
         period_s, self._stamp_s = stamp_s - self._stamp_s, stamp_s
-        last = np.where(np.isfinite(self._points), self._points, points)        # a joint that was unknown starts here
+        last = np.where(
+            np.isfinite(self._points), self._points, points
+        )  # a joint that was unknown starts here
         velocity = np.nan_to_num((points - last) / period_s)
         self._velocity += _weight(SPEED_CUTOFF_HZ, period_s) * (velocity - self._velocity)
-        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)          # (n,1) [mm/s]
+        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)  # (n,1) [mm/s]
         self._points = last + _weight(min_cutoff_hz + beta * speed, period_s) * (points - last)
         return self._points
 

@@ -1,6 +1,9 @@
 """Stamps of a stream of images: which image comes late, and when time itself has jumped back."""
-MAX_LATE_S = 1.0            # [s] an image at most so much older than the newest one is late, an older one means a jump
-LATE_IN_A_ROW = 5           # so many late images one after another, each newer than the last: time has jumped all the same
+
+MAX_LATE_S = (
+    1.0  # [s] an image at most so much older than the newest one is late, an older one means a jump
+)
+LATE_IN_A_ROW = 5  # so many late images one after another, each newer than the last: time has jumped all the same
 IN_ORDER, LATE, JUMPED_BACK = 'in order', 'late', 'jumped back'
 
 
@@ -12,9 +15,11 @@ class StampOrder:
     """
 
     def __init__(self) -> None:
-        self._newest_s = self._last_late_s = None       # [s] the latter of the late images in a row
+        self._newest_s = self._last_late_s = None  # [s] the latter of the late images in a row
         self._late_in_a_row = 0
-        self.behind_s = 0.0     # [s] by how much the last image was older than the newest one before it
+        self.behind_s = (
+            0.0  # [s] by how much the last image was older than the newest one before it
+        )
 
     def add(self, stamp_s: float) -> str:
         """IN_ORDER, LATE or JUMPED_BACK for the image with this stamp [s]; after a jump the order begins with it."""

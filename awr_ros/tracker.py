@@ -1,4 +1,5 @@
 """Frames in, identified hands out: follow the known hands, verify them, lose them, find new ones."""
+
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -13,64 +14,75 @@ from awr_ros.smoothing import OneEuro
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
 
-SAME_HAND_MM = 60.0         # two palms nearer than this are one hand
+SAME_HAND_MM = 60.0  # two palms nearer than this are one hand
 # What is tracked must go on looking like a hand: the mean of its detection scores over some ten frames is no less than this
 # share of what starts a track.
 CREDIT_GAIN, CREDIT_SHARE = 0.1, 0.6
-MAX_SPEED_MM_S = 3000.0     # predictions never go faster
-MAX_GAP_S = 1.0             # after a longer pause nothing is followed
+MAX_SPEED_MM_S = 3000.0  # predictions never go faster
+MAX_GAP_S = 1.0  # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
 PLACES_ALONE = 8
-PLACES_BESIDE = 2           # while some hand is tracked
-LIKELY = 0.15               # [0,1] least finder's score of what is tried beside a tracked hand
-WORTH_A_LOOK = 0.03         # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
-WORTH_ANOTHER = 0.25        # of what starts a track; after the second look, places below this share are dropped
-START_OF_CLOSENESS = 0.60, 0.41, 17.0, -11.5    # weights of the start score for networks that bring none
-UNKNOWN = 0.5               # score of places that no network scored
+PLACES_BESIDE = 2  # while some hand is tracked
+LIKELY = 0.15  # [0,1] least finder's score of what is tried beside a tracked hand
+WORTH_A_LOOK = 0.03  # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+WORTH_ANOTHER = (
+    0.25  # of what starts a track; after the second look, places below this share are dropped
+)
+START_OF_CLOSENESS = (
+    0.60,
+    0.41,
+    17.0,
+    -11.5,
+)  # weights of the start score for networks that bring none
+UNKNOWN = 0.5  # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (handedness.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
 ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
-ODDS_A_FRAME = 2.0          # no frame says more
+ODDS_A_FRAME = 2.0  # no frame says more
 SURE_ODDS, MOST_ODDS = 6.0, 10.0
-SIDE_CHECK_EVERY = 10       # [frames] between looks at the mirror image once the side is sure
+SIDE_CHECK_EVERY = 10  # [frames] between looks at the mirror image once the side is sure
 
 
 @dataclass(frozen=True)
 class TrackedHand:
     """One hand in one frame."""
-    id: str                     # stable while tracked
-    side: str                   # 'left' or 'right'
-    side_score: float           # [0,1] how sure the side is; NaN when fixed by the configuration
-    state: str                  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
-    score: float                # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
-    joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
-    joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm] full image
-    joint_scores: np.ndarray    # (21,) float32 [0,1]
-    roi: tuple                  # (x, y, width, height) [px] the crop, may reach beyond the image
+
+    id: str  # stable while tracked
+    side: str  # 'left' or 'right'
+    side_score: float  # [0,1] how sure the side is; NaN when fixed by the configuration
+    state: str  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
+    score: float  # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
+    joints_xyz: (
+        np.ndarray
+    )  # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
+    joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
+    joint_scores: np.ndarray  # (21,) float32 [0,1]
+    roi: tuple  # (x, y, width, height) [px] the crop, may reach beyond the image
 
 
 @dataclass(frozen=True)
 class Timings:
     """Where the time of one update went [ms]."""
-    find_ms: float = 0.0            # the finder: places where new hands may be, not yet verified
-    inference_ms: float = 0.0       # crops and network, of known and of new hands
-    postprocess_ms: float = 0.0     # everything else: deciding who is who
+
+    find_ms: float = 0.0  # the finder: places where new hands may be, not yet verified
+    inference_ms: float = 0.0  # crops and network, of known and of new hands
+    postprocess_ms: float = 0.0  # everything else: deciding who is who
 
 
 @dataclass
 class _Track:
     id: str
-    pose: object                                            # the last HandPose that was believed
-    other: object                                           # what the other side read then, None when it was not asked
-    stamp_s: float                                          # when
-    right_odds: float                                       # log odds that it is a right hand
-    finder_score: float                                     # [0,1] of the candidate that it began with
-    credit: float                                           # [0,1] running mean of its detection scores
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))       # [mm/s] of the palm
+    pose: object  # the last HandPose that was believed
+    other: object  # what the other side read then, None when it was not asked
+    stamp_s: float  # when
+    right_odds: float  # log odds that it is a right hand
+    finder_score: float  # [0,1] of the candidate that it began with
+    credit: float  # [0,1] running mean of its detection scores
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))  # [mm/s] of the palm
     frames: int = 1
     seen: bool = True
     smooth: OneEuro = field(default_factory=OneEuro)
-    shown: tuple = ()                                       # joints (xyz, uvd) as last reported, smoothed
+    shown: tuple = ()  # joints (xyz, uvd) as last reported, smoothed
 
     @property
     def palm(self):
@@ -89,11 +101,13 @@ class HandTracker:
         self.timings = Timings()
         self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
         self._start_weights = estimator.config.start or START_OF_CLOSENESS
-        self.late = 0                   # frames that came after a newer one
+        self.late = 0  # frames that came after a newer one
         self.reset()
 
     @classmethod
-    def from_pretrained(cls, weights=None, device='auto', config=TrackerConfig(), num_threads=None, engine='auto'):
+    def from_pretrained(
+        cls, weights=None, device='auto', config=TrackerConfig(), num_threads=None, engine='auto'
+    ):
         """Load weights (None: the ones that come with the package). Arguments and errors as the estimator's."""
         return cls(HandPoseEstimator.from_pretrained(weights, device, num_threads, engine), config)
 
@@ -120,17 +134,22 @@ class HandTracker:
         if order == LATE:
             self.late += 1
             return [replace(hand, state='coasting') for hand in self._hands]
-        if order == JUMPED_BACK or self._stamp_s is not None and not stamp_s - self._stamp_s <= MAX_GAP_S:
+        if (
+            order == JUMPED_BACK
+            or self._stamp_s is not None
+            and not stamp_s - self._stamp_s <= MAX_GAP_S
+        ):
             self.reset()
             self._order.add(stamp_s)
         self._stamp_s = stamp_s
         self._frame += 1
         start = time.perf_counter()
         self._finding_s = self._estimating_s = 0.0
-        del self._tracks[self.config.max_hands:]            # the parameter is live
+        del self._tracks[self.config.max_hands :]  # the parameter is live
         self._follow(depth_mm, intrinsics, stamp_s)
         if len(self._tracks) < self.config.max_hands and (
-                not self._tracks or self._frame % self.config.search_every == 0):
+            not self._tracks or self._frame % self.config.search_every == 0
+        ):
             self._search(depth_mm, intrinsics, stamp_s, centres_xyz)
         hands = self._hands = [self._report(track, intrinsics) for track in self._tracks]
         rest_s = time.perf_counter() - start - self._finding_s - self._estimating_s
@@ -146,17 +165,32 @@ class HandTracker:
         for track, (palm, _), readings in zip(self._tracks, expected, readings_of_all):
             track.seen = False
             if readings:
-                odds = float(np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS))
+                odds = float(
+                    np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS)
+                )
                 pose = self._as_side(readings, odds, track.pose.side)
                 if pose.hand_score >= self.config.lose_threshold:
-                    claims.append((np.linalg.norm(_palm(pose) - palm), len(claims), track, pose, readings, odds))
+                    claims.append(
+                        (
+                            np.linalg.norm(_palm(pose) - palm),
+                            len(claims),
+                            track,
+                            pose,
+                            readings,
+                            odds,
+                        )
+                    )
         taken = []
         for _, _, track, pose, readings, odds in sorted(claims, key=lambda claim: claim[:2]):
             if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
                 taken.append(_palm(pose))
                 self._accept(track, pose, readings, odds, stamp_s)
-        self._tracks = [t for t in self._tracks if (t.seen or stamp_s - t.stamp_s <= self.config.coast_s)
-                        and t.credit >= CREDIT_SHARE * self.config.score_threshold]
+        self._tracks = [
+            t
+            for t in self._tracks
+            if (t.seen or stamp_s - t.stamp_s <= self.config.coast_s)
+            and t.credit >= CREDIT_SHARE * self.config.score_threshold
+        ]
 
     def _expected(self, track, stamp_s):
         """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side: Request}."""
@@ -171,13 +205,18 @@ class HandTracker:
             # Each side looks from where it saw the hand itself. Where the other one did it is at a disadvantage: of ten left
             # hands that were first looked at as right ones one stayed a right one.
             other = track.other
-            own = (other if other and other.side == side and np.linalg.norm(_palm(other) - track.palm) < SAME_HAND_MM
-                   else track.pose)
+            own = (
+                other
+                if other
+                and other.side == side
+                and np.linalg.norm(_palm(other) - track.palm) < SAME_HAND_MM
+                else track.pose
+            )
             requests[side] = replace(own.request(_palm(own) + moved), side=side)
         return track.palm + moved, requests
 
     def _accept(self, track, pose, readings, right_odds, stamp_s):
-        if pose.side != track.pose.side:                    # its joints are others now: nothing to glide from
+        if pose.side != track.pose.side:  # its joints are others now: nothing to glide from
             track.smooth = OneEuro()
         # From where the same side saw it: the two may lie apart.
         before = track.other if track.other and track.other.side == pose.side else track.pose
@@ -195,18 +234,39 @@ class HandTracker:
         start = time.perf_counter()
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
         self._finding_s += time.perf_counter() - start
-        places = [place for place in candidates
-                  if all(np.linalg.norm(place.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM for track in self._tracks)]
+        places = [
+            place
+            for place in candidates
+            if all(
+                np.linalg.norm(place.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM
+                for track in self._tracks
+            )
+        ]
         at_once = PLACES_BESIDE if self._tracks else PLACES_ALONE
         if len(places) > at_once:
             first = self._searches * at_once % len(places)
             places = (places[first:] + places[:first])[:at_once]
         self._searches += 1
         for place, readings, pose, odds in self.verify(depth_mm, intrinsics, places, self._least()):
-            if (self._start_score(place.score, pose) >= self._least() and len(self._tracks) < self.config.max_hands
-                    and all(np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM for track in self._tracks)):
-                self._tracks.append(_Track(str(self._next_id), pose, _other(readings, pose), stamp_s, odds, place.score,
-                                           self._start_score(place.score, pose)))
+            if (
+                self._start_score(place.score, pose) >= self._least()
+                and len(self._tracks) < self.config.max_hands
+                and all(
+                    np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM
+                    for track in self._tracks
+                )
+            ):
+                self._tracks.append(
+                    _Track(
+                        str(self._next_id),
+                        pose,
+                        _other(readings, pose),
+                        stamp_s,
+                        odds,
+                        place.score,
+                        self._start_score(place.score, pose),
+                    )
+                )
                 self._next_id += 1
 
     def verify(self, depth_mm, intrinsics, places, least=0.0):
@@ -217,36 +277,69 @@ class HandTracker:
         """
         config = self.config
         usual = 'right' if config.side == 'auto' else config.side
-        rough = self._estimate(depth_mm, intrinsics, [Request(place.centre_xyz, usual) for place in places])
-        rough = sorted(((place, pose) for place, pose in zip(places, rough)
-                        if pose is not None and (pose.hand_score >= WORTH_A_LOOK or not least)),
-                       key=lambda entry: -entry[1].hand_score)
+        rough = self._estimate(
+            depth_mm, intrinsics, [Request(place.centre_xyz, usual) for place in places]
+        )
+        rough = sorted(
+            (
+                (place, pose)
+                for place, pose in zip(places, rough)
+                if pose is not None and (pose.hand_score >= WORTH_A_LOOK or not least)
+            ),
+            key=lambda entry: -entry[1].hand_score,
+        )
         worth, wanted = [], []
         for place, pose in rough:
-            if all(np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2 for other in wanted):
+            if all(
+                np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2
+                for other in wanted
+            ):
                 worth.append(place)
                 wanted.append(pose.request())
         sides = SIDES if config.side == 'auto' else (usual,)
-        looks = self._read(depth_mm, intrinsics, [{side: replace(request, side=side) for side in sides} for request in wanted])
-        looks = [(place, readings) for place, readings in zip(worth, looks)
-                 if any(self._start_score(place.score, pose) >= WORTH_ANOTHER * least for pose in readings.values())]
+        looks = self._read(
+            depth_mm,
+            intrinsics,
+            [{side: replace(request, side=side) for side in sides} for request in wanted],
+        )
+        looks = [
+            (place, readings)
+            for place, readings in zip(worth, looks)
+            if any(
+                self._start_score(place.score, pose) >= WORTH_ANOTHER * least
+                for pose in readings.values()
+            )
+        ]
         # Each side looks once more from where it saw the hand itself: see _expected.
-        again = self._read(depth_mm, intrinsics, [{side: pose.request() for side, pose in readings.items()}
-                                                  for _, readings in looks])
+        again = self._read(
+            depth_mm,
+            intrinsics,
+            [{side: pose.request() for side, pose in readings.items()} for _, readings in looks],
+        )
         found = []
         for (place, _), readings in zip(looks, again):
             if readings:
                 odds = _right_odds(readings)
-                pose = self._as_side(readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual)
+                pose = self._as_side(
+                    readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual
+                )
                 found.append((place, readings, pose, odds))
         return sorted(found, key=lambda entry: -self._start_score(entry[0].score, entry[2]))
 
     def _start_score(self, finder_score, pose):
-        return float(start_score(self._start_weights, finder_score, pose.hand_score, np.nanmean(pose.joint_scores)))
+        return float(
+            start_score(
+                self._start_weights, finder_score, pose.hand_score, np.nanmean(pose.joint_scores)
+            )
+        )
 
     def _least(self):
         """Start score that starts a track now."""
-        return max(self.config.score_threshold, self.config.beside_threshold) if self._tracks else self.config.score_threshold
+        return (
+            max(self.config.score_threshold, self.config.beside_threshold)
+            if self._tracks
+            else self.config.score_threshold
+        )
 
     def _candidates(self, depth_mm, intrinsics, centres_xyz):
         """A list of Candidate."""
@@ -254,7 +347,9 @@ class HandTracker:
         if config.finder == 'learned':
             self._learned = self._learned or LearnedFinder()
             least = LIKELY if self._tracks else LEAST_SCORE
-            return self._learned.find(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm, least)
+            return self._learned.find(
+                depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm, least
+            )
         if config.finder == 'external':
             places = np.asarray(centres_xyz, np.float64).reshape(-1, 3)
         else:
@@ -263,8 +358,17 @@ class HandTracker:
 
     def _read(self, depth_mm, intrinsics, wanted):
         """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing is; one network pass."""
-        poses = iter(self._estimate(depth_mm, intrinsics, [request for requests in wanted for request in requests.values()]))
-        return [{side: pose for side in requests if (pose := next(poses)) is not None} for requests in wanted]
+        poses = iter(
+            self._estimate(
+                depth_mm,
+                intrinsics,
+                [request for requests in wanted for request in requests.values()],
+            )
+        )
+        return [
+            {side: pose for side in requests if (pose := next(poses)) is not None}
+            for requests in wanted
+        ]
 
     def _estimate(self, depth_mm, intrinsics, requests):
         start = time.perf_counter()
@@ -287,14 +391,28 @@ class HandTracker:
         if self.config.smoothing:
             joints_xyz, joints_uvd = self._smoothed(track, intrinsics)
         score = pose.hand_score * float(np.nanmean(pose.joint_scores))
-        return TrackedHand(track.id, pose.side, side_score, state, score, joints_xyz, joints_uvd,
-                           pose.joint_scores, pose.roi)
+        return TrackedHand(
+            track.id,
+            pose.side,
+            side_score,
+            state,
+            score,
+            joints_xyz,
+            joints_uvd,
+            pose.joint_scores,
+            pose.roi,
+        )
 
     def _smoothed(self, track, intrinsics):
         """The joints to report; the hand is followed by the measured ones, so smoothing never makes the tracker late."""
-        if track.seen or not track.shown:                   # a coasting hand stays where it was last shown
+        if track.seen or not track.shown:  # a coasting hand stays where it was last shown
             config = self.config
-            xyz = track.smooth(track.pose.joints_xyz, track.stamp_s, config.smoothing_min_cutoff_hz, config.smoothing_beta)
+            xyz = track.smooth(
+                track.pose.joints_xyz,
+                track.stamp_s,
+                config.smoothing_min_cutoff_hz,
+                config.smoothing_beta,
+            )
             track.shown = xyz.astype(np.float32), intrinsics.xyz_to_uvd(xyz).astype(np.float32)
         return track.shown
 
@@ -304,13 +422,18 @@ def start_score(weights, finder_score, hand_score, joint_score):
     numbers or arrays. weights: of the log odds: of the logits of the first two, of the third, and a constant
     (python -m awr_ros train-judge fits them to candidates in rendered scenes)."""
     of_finder, of_hand, of_joints, constant = weights
-    odds = of_finder * logit(finder_score) + of_hand * logit(hand_score) + of_joints * np.asarray(joint_score) + constant
+    odds = (
+        of_finder * logit(finder_score)
+        + of_hand * logit(hand_score)
+        + of_joints * np.asarray(joint_score)
+        + constant
+    )
     return 1 / (1 + np.exp(-odds))
 
 
 def logit(score):
     """Log odds of scores in [0,1], numbers or arrays."""
-    score = np.clip(score, 1e-6, 1 - 1e-6)          # surer than that no score can be
+    score = np.clip(score, 1e-6, 1 - 1e-6)  # surer than that no score can be
     return np.log(score / (1 - score))
 
 
@@ -330,5 +453,7 @@ def _right_odds(readings):
         return 0.0
     odds = readings['right'].judgement - readings['left'].judgement
     if np.isnan(odds):
-        odds = ODDS_PER_CONFIDENCE * (np.nanmean(readings['right'].joint_scores) - np.nanmean(readings['left'].joint_scores))
+        odds = ODDS_PER_CONFIDENCE * (
+            np.nanmean(readings['right'].joint_scores) - np.nanmean(readings['left'].joint_scores)
+        )
     return float(np.clip(odds, -ODDS_A_FRAME, ODDS_A_FRAME))

@@ -3,6 +3,7 @@
 Checkpoints have a .sha256 beside them. Exported networks are sealed: their own bytes hold a checksum of the rest, so that
 it goes where the file goes.
 """
+
 import hashlib
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from awr_ros.files import completed, describe_file, write_text
 
 DEFAULT_WEIGHTS = Path(__file__).parent / 'weights' / 'compact_s.pt'
-ONNX_KEY = b'awr_ros_sha256'            # of the checksum among an ONNX model's metadata
+ONNX_KEY = b'awr_ros_sha256'  # of the checksum among an ONNX model's metadata
 
 
 class DamagedFile(ValueError):
@@ -29,10 +30,16 @@ def check_whole(path: str | Path) -> None:
     beside = path.with_suffix('.sha256')
     if not beside.is_file():
         return
-    listed = [line.split()[0] for line in beside.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    listed = [
+        line.split()[0]
+        for line in beside.read_text(encoding='utf-8', errors='replace').splitlines()
+        if line.strip()
+    ]
     if checksum(path) not in listed:
-        raise DamagedFile(f'weights {path} are damaged: their SHA-256 is not the one in {beside.name}'
-                          + _seems(path))
+        raise DamagedFile(
+            f'weights {path} are damaged: their SHA-256 is not the one in {beside.name}'
+            + _seems(path)
+        )
 
 
 def save_with_checksum(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -78,7 +85,9 @@ def check_xml(model: bytes, weights: bytes, path: str | Path) -> None:
     """Raise DamagedFile as `check_onnx` does."""
     start = model.rfind(b'<!-- sha256 ')
     if start >= 0 and model[start:] != _xml_seal(model[:start], weights):
-        raise DamagedFile(f'{path} and its .bin are damaged: their contents do not have the SHA-256 that it says')
+        raise DamagedFile(
+            f'{path} and its .bin are damaged: their contents do not have the SHA-256 that it says'
+        )
 
 
 def _xml_seal(model, weights):
@@ -91,9 +100,13 @@ def reason_unreadable(path: str | Path, error: Exception) -> str:
     if kind:
         return f'it is {kind}'
     text = ' '.join(str(error).split())
-    if 'weights_only' in text:              # followed by advice to run the code in the file
+    if 'weights_only' in text:  # followed by advice to run the code in the file
         found = re.search(r'GLOBAL ([\w.]+)', text)
-        return f'it holds more than tensors and plain values: {found[1]}' if found else 'it is no checkpoint'
+        return (
+            f'it holds more than tensors and plain values: {found[1]}'
+            if found
+            else 'it is no checkpoint'
+        )
     return text[:200] or type(error).__name__
 
 

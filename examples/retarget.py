@@ -10,6 +10,7 @@ dex-retargeting (https://github.com/dexsuite/dex-retargeting) takes 21 points in
 the frame that MANO has at the wrist, as example/vector_retargeting/single_hand_detector.py there makes them from
 MediaPipe's: p = (joints - wrist) @ frame @ OPERATOR2MANO.
 """
+
 import sys
 
 import numpy as np
@@ -41,6 +42,7 @@ def reference_value(joints, retargeting):
 
 def load_retargeting(config, urdf_folder):
     from dex_retargeting.retargeting_config import RetargetingConfig
+
     RetargetingConfig.set_default_urdf_dir(urdf_folder)
     return RetargetingConfig.load_from_file(config).build()
 
@@ -51,7 +53,9 @@ class RetargetNode(Node):
     def __init__(self, retargeting=None, **node_options):
         super().__init__('retarget', **node_options)
         self._side = self.declare_parameter('side', 'right').value
-        config, urdf_folder = (self.declare_parameter(name, '').value for name in ('config', 'urdf_folder'))
+        config, urdf_folder = (
+            self.declare_parameter(name, '').value for name in ('config', 'urdf_folder')
+        )
         if self._side not in SIDES:
             raise ValueError(f"parameter side is '{self._side}', expected left or right")
         self._retargeting = load_retargeting(config, urdf_folder) if config else retargeting
@@ -68,12 +72,16 @@ class RetargetNode(Node):
             if not np.isfinite(joints).all():
                 continue
             array = Float32MultiArray(data=joints.ravel().tolist())
-            array.layout.dim = [MultiArrayDimension(label='joint', size=21, stride=63),
-                                MultiArrayDimension(label='xyz', size=3, stride=3)]
+            array.layout.dim = [
+                MultiArrayDimension(label='joint', size=21, stride=63),
+                MultiArrayDimension(label='xyz', size=3, stride=3),
+            ]
             self._joints_pub.publish(array)
             if self._retargeting is not None:
                 angles = self._retargeting.retarget(reference_value(joints, self._retargeting))
-                state = JointState(name=list(self._retargeting.joint_names), position=[float(a) for a in angles])
+                state = JointState(
+                    name=list(self._retargeting.joint_names), position=[float(a) for a in angles]
+                )
                 state.header.stamp = message.header.stamp
                 self._states_pub.publish(state)
             return

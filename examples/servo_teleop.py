@@ -17,6 +17,7 @@ command_in_type must be "speed_units", and from Jazzy on it takes twists only af
 ~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position controllers of ros2_control take it. This is
 an example and no safety device: keep the robot's own limits and stop.
 """
+
 import math
 import sys
 from dataclasses import dataclass, fields
@@ -36,23 +37,24 @@ SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
 @dataclass(frozen=True)
 class Settings:
     """Also the node's parameters, by the same names."""
+
     side: str = 'right'
-    linear_gain: float = 1.5            # [1/s], m/s for each metre from the middle
-    angular_gain: float = 1.0           # [1/s], rad/s for each radian from the middle
-    linear_deadband: float = 0.02       # [m], a hand trembles
-    angular_deadband: float = 0.15      # [rad]
-    max_linear: float = 0.2             # [m/s]
-    max_angular: float = 0.6            # [rad/s]
-    max_linear_step: float = 1.0        # [m/s^2]; stopping is not slowed down
-    max_angular_step: float = 3.0       # [rad/s^2]
-    max_reach: float = 0.4              # [m], farther from the middle is a mistake, not a command
-    pinch_close: float = 0.025          # [m], thumb tip to index tip, from which on the gripper closes
-    pinch_open: float = 0.045           # [m], from which on it opens
-    gripper_closed: float = 0.0         # [m]
-    gripper_opened: float = 0.04        # [m]
-    deadman_timeout: float = 0.3        # [s], the switch must be heard so often
-    hand_timeout: float = 0.2           # [s], and the hand
-    rate: float = 50.0                  # [Hz] of ~/twist
+    linear_gain: float = 1.5  # [1/s], m/s for each metre from the middle
+    angular_gain: float = 1.0  # [1/s], rad/s for each radian from the middle
+    linear_deadband: float = 0.02  # [m], a hand trembles
+    angular_deadband: float = 0.15  # [rad]
+    max_linear: float = 0.2  # [m/s]
+    max_angular: float = 0.6  # [rad/s]
+    max_linear_step: float = 1.0  # [m/s^2]; stopping is not slowed down
+    max_angular_step: float = 3.0  # [rad/s^2]
+    max_reach: float = 0.4  # [m], farther from the middle is a mistake, not a command
+    pinch_close: float = 0.025  # [m], thumb tip to index tip, from which on the gripper closes
+    pinch_open: float = 0.045  # [m], from which on it opens
+    gripper_closed: float = 0.0  # [m]
+    gripper_opened: float = 0.04  # [m]
+    deadman_timeout: float = 0.3  # [s], the switch must be heard so often
+    hand_timeout: float = 0.2  # [s], and the hand
+    rate: float = 50.0  # [Hz] of ~/twist
 
     def __post_init__(self):
         if self.side not in SIDES:
@@ -62,7 +64,9 @@ class Settings:
             if field.name != 'side' and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f'parameter {field.name} is {value}, expected a number >= 0')
         if self.pinch_close >= self.pinch_open:
-            raise ValueError(f'parameter pinch_close is {self.pinch_close}, expected less than pinch_open {self.pinch_open}')
+            raise ValueError(
+                f'parameter pinch_close is {self.pinch_close}, expected less than pinch_open {self.pinch_open}'
+            )
         if self.rate <= 0:
             raise ValueError(f'parameter rate is {self.rate}, expected more than 0')
 
@@ -70,23 +74,34 @@ class Settings:
 @dataclass(frozen=True)
 class WristSample:
     """What the teleoperation needs of one hand."""
+
     id: str
-    position: np.ndarray                # (3,) [m] camera frame
-    rotation: np.ndarray                # (3,3) camera_from_wrist
-    pinch: float                        # [m], thumb tip to index tip
+    position: np.ndarray  # (3,) [m] camera frame
+    rotation: np.ndarray  # (3,3) camera_from_wrist
+    pinch: float  # [m], thumb tip to index tip
 
 
 def rotation_from_quaternion(x, y, z, w):
     """(3,3) of a unit quaternion."""
-    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                     [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                     [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def rotation_vector(rotation):
     """Axis times angle (3,) [rad], angle in [0, pi], of a rotation matrix; at pi exactly the axis is not unique: 0."""
-    axis = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
-    sine = np.linalg.norm(axis)                                     # 2 sin(angle)
+    axis = np.array(
+        [
+            rotation[2, 1] - rotation[1, 2],
+            rotation[0, 2] - rotation[2, 0],
+            rotation[1, 0] - rotation[0, 1],
+        ]
+    )
+    sine = np.linalg.norm(axis)  # 2 sin(angle)
     angle = math.atan2(sine, np.trace(rotation) - 1)
     return axis / sine * angle if sine > 1e-9 else np.zeros(3)
 
@@ -97,10 +112,21 @@ def wrist_sample(message: HandArray, side):
     if len(hands) != 1 or hands[0].tracking_state == Hand.TRACKING_COASTING:
         return None
     position, q = hands[0].wrist_pose.position, hands[0].wrist_pose.orientation
-    thumb, index = (np.array([p.x, p.y, p.z]) for p in (hands[0].joints[Hand.THUMB_TIP], hands[0].joints[Hand.INDEX_TIP]))
-    sample = WristSample(hands[0].id, np.array([position.x, position.y, position.z]),
-                         rotation_from_quaternion(q.x, q.y, q.z, q.w), float(np.linalg.norm(thumb - index)))
-    if not (np.isfinite(sample.position).all() and np.isfinite(sample.rotation).all() and math.isfinite(sample.pinch)):
+    thumb, index = (
+        np.array([p.x, p.y, p.z])
+        for p in (hands[0].joints[Hand.THUMB_TIP], hands[0].joints[Hand.INDEX_TIP])
+    )
+    sample = WristSample(
+        hands[0].id,
+        np.array([position.x, position.y, position.z]),
+        rotation_from_quaternion(q.x, q.y, q.z, q.w),
+        float(np.linalg.norm(thumb - index)),
+    )
+    if not (
+        np.isfinite(sample.position).all()
+        and np.isfinite(sample.rotation).all()
+        and math.isfinite(sample.pinch)
+    ):
         return None
     return sample
 
@@ -129,8 +155,8 @@ class Teleop:
         self.settings = settings
         self._sample, self._sample_s = None, -math.inf
         self._deadman, self._deadman_s = False, -math.inf
-        self._middle = None             # the WristSample when the switch closed; None: not engaged
-        self._locked = True             # until the switch is seen open
+        self._middle = None  # the WristSample when the switch closed; None: not engaged
+        self._locked = True  # until the switch is seen open
         self._linear = self._angular = np.zeros(3)
         self._command_s = None
         self._gripping = False
@@ -159,7 +185,12 @@ class Teleop:
             self._middle, self.reason = self._sample, 'engaged'
         s, step_s = self.settings, now_s - self._command_s if self._command_s is not None else 0.0
         self._command_s = now_s
-        linear = speed(self._sample.position - self._middle.position, s.linear_gain, s.linear_deadband, s.max_linear)
+        linear = speed(
+            self._sample.position - self._middle.position,
+            s.linear_gain,
+            s.linear_deadband,
+            s.max_linear,
+        )
         # Turned since the middle, in the camera's axes.
         turned = rotation_vector(self._sample.rotation @ self._middle.rotation.T)
         angular = speed(turned, s.angular_gain, s.angular_deadband, s.max_angular)
@@ -183,7 +214,10 @@ class Teleop:
             return 'open the switch first'
         if self._middle is not None and self._sample.id != self._middle.id:
             return 'another hand'
-        if self._middle is not None and np.linalg.norm(self._sample.position - self._middle.position) > s.max_reach:
+        if (
+            self._middle is not None
+            and np.linalg.norm(self._sample.position - self._middle.position) > s.max_reach
+        ):
             return 'the hand is too far from the middle'
         return ''
 
@@ -195,13 +229,25 @@ class ServoTeleopNode(Node):
 
     def __init__(self, **node_options):
         super().__init__('servo_teleop', **node_options)
-        settings = Settings(**{field.name: self.declare_parameter(field.name, field.default).value
-                               for field in fields(Settings)})
-        self._teleop, self._frame, self._stops, self._gripper, self._reason = Teleop(settings), '', 0, None, ''
+        settings = Settings(
+            **{
+                field.name: self.declare_parameter(field.name, field.default).value
+                for field in fields(Settings)
+            }
+        )
+        self._teleop, self._frame, self._stops, self._gripper, self._reason = (
+            Teleop(settings),
+            '',
+            0,
+            None,
+            '',
+        )
         self._twist_pub = self.create_publisher(TwistStamped, '~/twist', 1)
         self._gripper_pub = self.create_publisher(Float64MultiArray, '~/gripper', 1)
         self.create_subscription(HandArray, 'tracker/hands', self._on_hands, 1)
-        self.create_subscription(Bool, '~/deadman', lambda m: self._teleop.deadman(m.data, self._now_s()), 1)
+        self.create_subscription(
+            Bool, '~/deadman', lambda m: self._teleop.deadman(m.data, self._now_s()), 1
+        )
         self.create_timer(1 / settings.rate, self._on_timer)
 
     def _now_s(self):
@@ -232,7 +278,9 @@ class ServoTeleopNode(Node):
         message = TwistStamped()
         message.header.stamp, message.header.frame_id = self.get_clock().now().to_msg(), self._frame
         message.twist.linear.x, message.twist.linear.y, message.twist.linear.z = map(float, linear)
-        message.twist.angular.x, message.twist.angular.y, message.twist.angular.z = map(float, angular)
+        message.twist.angular.x, message.twist.angular.y, message.twist.angular.z = map(
+            float, angular
+        )
         self._twist_pub.publish(message)
 
 

@@ -12,12 +12,18 @@ The drivers' camera_name begins the names of their frames: with one name for bot
 
 one_process:=true starts both trackers in one process, where one network reads the hands of both cameras.
 """
+
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import (DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction,
-                            SetEnvironmentVariable)
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -26,7 +32,7 @@ from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file
 from awr_ros.ros.middleware import missing_profile, profile_path
 
 SHARE = Path(get_package_share_directory('awr_ros'))
-SEEDS = {'left': '1', 'right': '2'}     # of the synthetic cameras: they show different movements
+SEEDS = {'left': '1', 'right': '2'}  # of the synthetic cameras: they show different movements
 
 
 def included(file, arguments):
@@ -39,25 +45,61 @@ def one_process(values):
     """The cameras, and one process with the trackers of both."""
     cameras = []
     if values['camera'] == 'synthetic':
-        cameras = [included('cameras/synthetic_camera.launch.py', {
-            'namespace': values[f'{side}_namespace'], 'output': 'screen', 'log_level': 'info', 'seed': seed})
-            for side, seed in SEEDS.items()]
+        cameras = [
+            included(
+                'cameras/synthetic_camera.launch.py',
+                {
+                    'namespace': values[f'{side}_namespace'],
+                    'output': 'screen',
+                    'log_level': 'info',
+                    'seed': seed,
+                },
+            )
+            for side, seed in SEEDS.items()
+        ]
     namespaces, remappings = [values[f'{side}_namespace'].strip('/') for side in SEEDS], []
     for side, namespace in zip(SEEDS, namespaces):
         depth = values[f'{side}_depth_topic']
         depth = depth if depth.startswith('/') else f'/{namespace}/{depth}'
-        remappings += [(f'/{namespace}/depth/image', depth),
-                       (f'/{namespace}/depth/camera_info', ''.join(depth.rpartition('/')[:2]) + 'camera_info')]
-    return [*(SetEnvironmentVariable(name, path) for name, path in missing_profile(profile_path()).items()), *cameras,
-            Node(package='awr_ros', executable='trackers', output='screen', on_exit=end_if_refused, remappings=remappings,
-                 parameters=[existing_file('params_file', values['params_file']), {'cameras': namespaces}])]
+        remappings += [
+            (f'/{namespace}/depth/image', depth),
+            (f'/{namespace}/depth/camera_info', ''.join(depth.rpartition('/')[:2]) + 'camera_info'),
+        ]
+    return [
+        *(
+            SetEnvironmentVariable(name, path)
+            for name, path in missing_profile(profile_path()).items()
+        ),
+        *cameras,
+        Node(
+            package='awr_ros',
+            executable='trackers',
+            output='screen',
+            on_exit=end_if_refused,
+            remappings=remappings,
+            parameters=[
+                existing_file('params_file', values['params_file']),
+                {'cameras': namespaces},
+            ],
+        ),
+    ]
 
 
 def two_processes(values):
     """Each camera with a tracker of its own, as tracker.launch.py starts them."""
-    return [included('tracker.launch.py', {
-        'camera': values['camera'], 'depth_topic': values[f'{side}_depth_topic'], 'namespace': values[f'{side}_namespace'],
-        'params_file': values['params_file'], 'seed': seed}) for side, seed in SEEDS.items()]
+    return [
+        included(
+            'tracker.launch.py',
+            {
+                'camera': values['camera'],
+                'depth_topic': values[f'{side}_depth_topic'],
+                'namespace': values[f'{side}_namespace'],
+                'params_file': values['params_file'],
+                'seed': seed,
+            },
+        )
+        for side, seed in SEEDS.items()
+    ]
 
 
 def start(context):
@@ -68,18 +110,36 @@ def start(context):
 # (name, default, choices or None, description)
 ARGUMENTS = (
     ('camera', 'synthetic', ['synthetic', 'none'], 'none: the drivers run already'),
-    ('one_process', 'false', None, 'true: one process with both trackers, whose network reads the hands of both cameras'),
+    (
+        'one_process',
+        'false',
+        None,
+        'true: one process with both trackers, whose network reads the hands of both cameras',
+    ),
     ('params_file', str(SHARE / 'config' / 'tracker.yaml'), None, 'parameter file of the trackers'),
     ('left_namespace', 'left', None, 'namespace of the first pair'),
     ('right_namespace', 'right', None, 'namespace of the second pair'),
-    *((f'{side}_depth_topic', 'depth/image', None, 'its depth image, relative to its namespace; camera_info is beside it')
-      for side in SEEDS),
+    *(
+        (
+            f'{side}_depth_topic',
+            'depth/image',
+            None,
+            'its depth image, relative to its namespace; camera_info is beside it',
+        )
+        for side in SEEDS
+    ),
 )
 
 
 def generate_launch_description():
-    return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, choices=choices, description=description)
-          for name, default, choices, description in ARGUMENTS),
-        OpaqueFunction(function=start),
-    ])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(
+                    name, default_value=default, choices=choices, description=description
+                )
+                for name, default, choices, description in ARGUMENTS
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )

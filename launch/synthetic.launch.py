@@ -2,6 +2,7 @@
 
 The same as tracker.launch.py camera:=synthetic; all its arguments and those of the synthetic camera can be given.
 """
+
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -11,7 +12,11 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 def generate_launch_description():
     tracker = Path(__file__).with_name('tracker.launch.py')
-    return LaunchDescription([
-        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(tracker)),
-                                 launch_arguments=[('camera', 'synthetic')]),
-    ])
+    return LaunchDescription(
+        [
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(tracker)),
+                launch_arguments=[('camera', 'synthetic')],
+            ),
+        ]
+    )

@@ -6,6 +6,7 @@
 The tracker runs once without smoothing; the filter is then applied to its joints with each setting. With --record the
 tracked joints are kept in that file and read from it the next time.
 """
+
 import argparse
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 from awr_ros.smoothing import OneEuro
 from awr_ros.tracker_config import TrackerConfig
 
-RATE = 30.0                 # [Hz]
-STILL_AT_S = 0.4            # the hand at rest is the moving one at this time
+RATE = 30.0  # [Hz]
+STILL_AT_S = 0.4  # the hand at rest is the moving one at this time
 DEFAULTS = TrackerConfig()
-SETTINGS = [(min_cutoff, beta) for min_cutoff in (0.5, 1.0, 1.5, 3.0) for beta in (0.005, 0.02, 0.05, 0.1)]      # [Hz], [Hz per mm/s]
+SETTINGS = [
+    (min_cutoff, beta) for min_cutoff in (0.5, 1.0, 1.5, 3.0) for beta in (0.005, 0.02, 0.05, 0.1)
+]  # [Hz], [Hz per mm/s]
 
 
 def record(frames):
@@ -27,12 +30,15 @@ def record(frames):
 
     class StillCamera(SyntheticCamera):
         """The hand of one moment under the noise of every moment."""
+
         def _hand(self, index, t_s):
             return super()._hand(index, STILL_AT_S)
 
     tracks = {}
     for name, camera in (('still', StillCamera()), ('moving', SyntheticCamera())):
-        tracker = HandTracker.from_pretrained(device='cpu', config=TrackerConfig(max_hands=1, side='right'))
+        tracker = HandTracker.from_pretrained(
+            device='cpu', config=TrackerConfig(max_hands=1, side='right')
+        )
         tracked, truth = [], []
         for i in range(frames):
             depth, (true_hand, *_) = camera.frame(i / RATE)
@@ -45,7 +51,9 @@ def record(frames):
 
 def smooth(joints, min_cutoff_hz, beta):
     one_euro = OneEuro()
-    return np.array([one_euro(frame, i / RATE, min_cutoff_hz, beta) for i, frame in enumerate(joints)])
+    return np.array(
+        [one_euro(frame, i / RATE, min_cutoff_hz, beta) for i, frame in enumerate(joints)]
+    )
 
 
 def tremble_mm(joints):
@@ -55,13 +63,14 @@ def tremble_mm(joints):
 
 def delay_ms(late, joints):
     """The time by which `joints` must be delayed to look most like `late` [ms]."""
-    shifts = np.arange(0, 6, 0.05)                                                  # [frames]
+    shifts = np.arange(0, 6, 0.05)  # [frames]
     at = np.arange(10, len(joints))
 
     def delayed(shift):
         low = np.floor(at - shift).astype(int)
         share = (at - shift - low)[:, None, None]
         return joints[low] * (1 - share) + joints[np.minimum(low + 1, len(joints) - 1)] * share
+
     costs = [np.nanmean((late[at] - delayed(shift)) ** 2) for shift in shifts]
     return 1e3 * shifts[int(np.argmin(costs))] / RATE
 
@@ -72,7 +81,9 @@ def error_mm(joints, truth):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--frames', type=int, default=300, help='frames at rest and as many in motion')
+    parser.add_argument(
+        '--frames', type=int, default=300, help='frames at rest and as many in motion'
+    )
     parser.add_argument('--record', type=Path, help='file for the tracked joints')
     arguments = parser.parse_args()
     if arguments.record and arguments.record.exists():
@@ -83,15 +94,25 @@ def main():
             np.savez(arguments.record, **tracks)
     still, moving, truth = (tracks[name] for name in ('still', 'moving', 'truth'))
     speed = np.linalg.norm(np.diff(truth, axis=0), axis=-1) * RATE / 1000
-    print(f'{len(moving)} frames, joints move at {np.median(speed):.2f} m/s (median), {np.percentile(speed, 95):.2f} m/s (95 %)')
-    print('| min_cutoff [Hz] | beta [Hz per m/s] | tremble at rest [mm] | delay in motion [ms] | error in motion [mm] |')
+    print(
+        f'{len(moving)} frames, joints move at {np.median(speed):.2f} m/s (median), {np.percentile(speed, 95):.2f} m/s (95 %)'
+    )
+    print(
+        '| min_cutoff [Hz] | beta [Hz per m/s] | tremble at rest [mm] | delay in motion [ms] | error in motion [mm] |'
+    )
     print('|---|---|---|---|---|')
     print(f'| off | | {tremble_mm(still):.2f} | 0 | {error_mm(moving, truth):.1f} |')
     for min_cutoff, beta in SETTINGS:
-        mark = ' (default)' if (min_cutoff, beta) == (DEFAULTS.smoothing_min_cutoff_hz, DEFAULTS.smoothing_beta) else ''
+        mark = (
+            ' (default)'
+            if (min_cutoff, beta) == (DEFAULTS.smoothing_min_cutoff_hz, DEFAULTS.smoothing_beta)
+            else ''
+        )
         late = smooth(moving, min_cutoff, beta)
-        print(f'| {min_cutoff:g} | {1000 * beta:g}{mark} | {tremble_mm(smooth(still, min_cutoff, beta)):.2f} | '
-              f'{delay_ms(late, moving):.0f} | {error_mm(late, truth):.1f} |')
+        print(
+            f'| {min_cutoff:g} | {1000 * beta:g}{mark} | {tremble_mm(smooth(still, min_cutoff, beta)):.2f} | '
+            f'{delay_ms(late, moving):.0f} | {error_mm(late, truth):.1f} |'
+        )
 
 
 if __name__ == '__main__':

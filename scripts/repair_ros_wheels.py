@@ -15,8 +15,14 @@ import numpy
 def repairs() -> list[tuple[re.Pattern, str]]:
     """(what the build container wrote, what holds here), in the order to apply."""
     return [
-        (re.compile(r'/opt/python/cp[\w-]+/lib/python[\d.]+/site-packages/numpy/_core/include'), numpy.get_include()),
-        (re.compile(r'/opt/python/cp[\w-]+/include/python[\d.]+'), sysconfig.get_paths()['include']),
+        (
+            re.compile(r'/opt/python/cp[\w-]+/lib/python[\d.]+/site-packages/numpy/_core/include'),
+            numpy.get_include(),
+        ),
+        (
+            re.compile(r'/opt/python/cp[\w-]+/include/python[\d.]+'),
+            sysconfig.get_paths()['include'],
+        ),
         # Both are linked into the wheels' own libraries already; naming them again only asks for -dev packages.
         (re.compile(r'/usr/lib64/libtinyxml2\.so;'), ''),
         (re.compile(r'lttng-ust;'), ''),
@@ -40,7 +46,10 @@ def main() -> int:
     share = Path(sys.prefix) / 'share'
     headers = Path(sysconfig.get_paths()['include']) / 'Python.h'
     if not headers.exists():
-        print(f'{headers} is missing: install the Python headers (Debian: python3-dev)', file=sys.stderr)
+        print(
+            f'{headers} is missing: install the Python headers (Debian: python3-dev)',
+            file=sys.stderr,
+        )
         return 1
     print(f'{repair(share)} CMake files of the ROS wheels repaired')
     return 0

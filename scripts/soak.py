@@ -8,6 +8,7 @@ parameters are set, subscribers come and go, the node is disabled and enabled, r
 again. After each of these hands must come out again. Memory, threads, file descriptors and latency go to OUTPUT/samples.csv,
 what happened to OUTPUT/events.txt, what the tracker logs to OUTPUT/tracker.log.
 """
+
 import argparse
 import csv
 import os
@@ -24,24 +25,53 @@ from pathlib import Path
 
 import numpy as np
 
-RATE_HZ, RENDERED = 30, 60              # images a second; so many are rendered, and shown backwards and forwards
-WARM_UP_S = 600.0                       # [s] what grows before is not counted; in short runs a third of the time
-SAMPLE_S = 5.0                          # [s] between two samples
-EVENTS_S = 4.0, 12.0                    # [s] from one event to the next, from when hands came out again
-START_S, RECOVER_S = 300.0, 60.0        # [s] patience: on a busy machine a network takes a while to load, to convert it longer
-STALE_S = 5.0                           # [s] no hands come later after their image than that
-MAX_GROWTH_MB_H = 5.0                   # resident memory; in runs under an hour so much in all
-SPARE = 2                               # threads or descriptors that may come and go at any moment
+RATE_HZ, RENDERED = (
+    30,
+    60,
+)  # images a second; so many are rendered, and shown backwards and forwards
+WARM_UP_S = 600.0  # [s] what grows before is not counted; in short runs a third of the time
+SAMPLE_S = 5.0  # [s] between two samples
+EVENTS_S = 4.0, 12.0  # [s] from one event to the next, from when hands came out again
+START_S, RECOVER_S = (
+    300.0,
+    60.0,
+)  # [s] patience: on a busy machine a network takes a while to load, to convert it longer
+STALE_S = 5.0  # [s] no hands come later after their image than that
+MAX_GROWTH_MB_H = 5.0  # resident memory; in runs under an hour so much in all
+SPARE = 2  # threads or descriptors that may come and go at any moment
 # Live parameters and what they are set to at random; afterwards they are as before.
-CHOICES = {'max_hands': (1, 2, 4), 'side': ('auto', 'left', 'right'), 'finder': ('learned', 'nearest', 'external'),
-           'search_every': (1, 5, 1000), 'score_threshold': (0.0, 0.5, 1.0), 'lose_threshold': (0.0, 0.3, 1.0),
-           'coast_time': (0.0, 0.2, 5.0), 'min_depth': (0.05, 0.15), 'max_depth': (0.3, 1.5, 5.0), 'smoothing': (False, True),
-           'distortion': ('undistort', 'ignore', 'refuse'), 'depth_scale': (0.5, 1.0, 2.0)}
-DEFAULTS = {'max_hands': 2, 'side': 'auto', 'finder': 'learned', 'search_every': 5, 'score_threshold': 0.85, 'lose_threshold': 0.3,
-            'coast_time': 0.2, 'min_depth': 0.15, 'max_depth': 1.5, 'smoothing': False, 'distortion': 'undistort', 'depth_scale': 1.0}
+CHOICES = {
+    'max_hands': (1, 2, 4),
+    'side': ('auto', 'left', 'right'),
+    'finder': ('learned', 'nearest', 'external'),
+    'search_every': (1, 5, 1000),
+    'score_threshold': (0.0, 0.5, 1.0),
+    'lose_threshold': (0.0, 0.3, 1.0),
+    'coast_time': (0.0, 0.2, 5.0),
+    'min_depth': (0.05, 0.15),
+    'max_depth': (0.3, 1.5, 5.0),
+    'smoothing': (False, True),
+    'distortion': ('undistort', 'ignore', 'refuse'),
+    'depth_scale': (0.5, 1.0, 2.0),
+}
+DEFAULTS = {
+    'max_hands': 2,
+    'side': 'auto',
+    'finder': 'learned',
+    'search_every': 5,
+    'score_threshold': 0.85,
+    'lose_threshold': 0.3,
+    'coast_time': 0.2,
+    'min_depth': 0.15,
+    'max_depth': 1.5,
+    'smoothing': False,
+    'distortion': 'undistort',
+    'depth_scale': 1.0,
+}
 
 
 # ---- the camera, a process of its own so that it can be killed --------------------------------------------------------
+
 
 def run_camera(depths_file: str) -> None:
     """Publish depth images; lines on the standard input change it: `half 1`, `offset -0.5` [s]."""
@@ -54,13 +84,34 @@ def run_camera(depths_file: str) -> None:
     from awr_ros.camera import Intrinsics
     from awr_ros.ros.conversions import info_from_intrinsics
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS as K
-    half = Intrinsics(K.fx / 2, K.fy / 2, (K.cx + 0.5) / 2 - 0.5, (K.cy + 0.5) / 2 - 0.5, K.width // 2, K.height // 2)
+
+    half = Intrinsics(
+        K.fx / 2,
+        K.fy / 2,
+        (K.cx + 0.5) / 2 - 0.5,
+        (K.cy + 0.5) / 2 - 0.5,
+        K.width // 2,
+        K.height // 2,
+    )
     depths, header = np.load(depths_file), Header(frame_id='soak_camera')
-    shown = []                          # for each size the info and the images
+    shown = []  # for each size the info and the images
     for step, intrinsics in ((1, K), (2, half)):
-        shown.append((info_from_intrinsics(intrinsics, header), [Image(
-            header=header, width=intrinsics.width, height=intrinsics.height, encoding='16UC1', step=2 * intrinsics.width,
-            data=array('B', np.ascontiguousarray(depth[::step, ::step]).tobytes())) for depth in depths]))
+        shown.append(
+            (
+                info_from_intrinsics(intrinsics, header),
+                [
+                    Image(
+                        header=header,
+                        width=intrinsics.width,
+                        height=intrinsics.height,
+                        encoding='16UC1',
+                        step=2 * intrinsics.width,
+                        data=array('B', np.ascontiguousarray(depth[::step, ::step]).tobytes()),
+                    )
+                    for depth in depths
+                ],
+            )
+        )
     rclpy.init()
     node = rclpy.create_node('soak_camera')
     images = node.create_publisher(Image, 'depth/image', qos_profile_sensor_data)
@@ -71,7 +122,8 @@ def run_camera(depths_file: str) -> None:
         for line in sys.stdin:
             name, value = line.split()
             settings[name] = float(value)
-        os._exit(0)                     # whoever started this is gone
+        os._exit(0)  # whoever started this is gone
+
     threading.Thread(target=listen, daemon=True).start()
     order, index, due = [*range(len(depths)), *range(len(depths) - 2, 0, -1)], 0, time.monotonic()
     while True:
@@ -94,8 +146,12 @@ class Camera:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, __file__, '--camera', str(self._depths_file)], stdin=subprocess.PIPE, text=True,
-                                        env={**os.environ, 'PYTHONSAFEPATH': '1'})
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, '--camera', str(self._depths_file)],
+            stdin=subprocess.PIPE,
+            text=True,
+            env={**os.environ, 'PYTHONSAFEPATH': '1'},
+        )
         self.set(self.half, self.offset_s)
 
     def set(self, half: bool, offset_s: float) -> None:
@@ -111,6 +167,7 @@ class Camera:
 
 # ---- who watches ------------------------------------------------------------------------------------------------------
 
+
 class Soak:
     """The tracker, its camera, and what happens to them."""
 
@@ -119,6 +176,7 @@ class Soak:
 
         from awr_ros.msg import HandArray
         from awr_ros.ros.spin import make_executor
+
         self._random, self._output = random.Random(seed), output
         rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
         self.node = rclpy.create_node('soak')
@@ -129,8 +187,12 @@ class Soak:
         self._latencies_ms, self.failures, self.events = deque(maxlen=RATE_HZ * 60), [], 0
         self.node.create_subscription(HandArray, 'tracker/hands', self._on_hands, 10)
         self._log = (output / 'tracker.log').open('w')
-        self.tracker = subprocess.Popen([sys.executable, '-m', 'awr_ros.ros.node'], stdout=self._log, stderr=subprocess.STDOUT,
-                                        env={**os.environ, 'PYTHONSAFEPATH': '1'})
+        self.tracker = subprocess.Popen(
+            [sys.executable, '-m', 'awr_ros.ros.node'],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, 'PYTHONSAFEPATH': '1'},
+        )
         self.camera = Camera(depths_file)
         self._began = time.monotonic()
 
@@ -139,10 +201,12 @@ class Soak:
         age_s = time.time() + self.camera.offset_s - stamp_s
         self.received += 1
         self.with_two += len(message.hands) == 2
-        if abs(age_s) > 20:             # of the time before the clock jumped
+        if abs(age_s) > 20:  # of the time before the clock jumped
             return
         if stamp_s < self._newest_s or age_s > STALE_S:
-            self.stale.append(f'{self._passed_s():.0f} s: hands {age_s:.3f} s old, {self._newest_s - stamp_s:.3f} s behind the newest')
+            self.stale.append(
+                f'{self._passed_s():.0f} s: hands {age_s:.3f} s old, {self._newest_s - stamp_s:.3f} s behind the newest'
+            )
         self._newest_s = max(self._newest_s, stamp_s)
         self._latencies_ms.append(1e3 * age_s)
 
@@ -154,7 +218,9 @@ class Soak:
         end = time.monotonic() + seconds
         while not (done := until()) and time.monotonic() < end:
             if self.tracker.poll() is not None:
-                raise SystemExit(f'FAILED    the tracker ended with status {self.tracker.returncode}: see {self._output}/tracker.log')
+                raise SystemExit(
+                    f'FAILED    the tracker ended with status {self.tracker.returncode}: see {self._output}/tracker.log'
+                )
             self._executor.spin_once(timeout_sec=0.1)
         return done
 
@@ -173,8 +239,13 @@ class Soak:
     def recovered(self, after: str, both: bool = False, patience_s: float = RECOVER_S) -> None:
         """Wait until messages come again, one of them with both hands if wanted; a failure if they do not."""
         received, with_two = self.received, self.with_two
-        if not self.spin(patience_s, lambda: self.received > received + 5 and (not both or self.with_two > with_two)):
-            self.failures.append(f'{self._passed_s():.0f} s: nothing came for {patience_s:.0f} s after {after}')
+        if not self.spin(
+            patience_s,
+            lambda: self.received > received + 5 and (not both or self.with_two > with_two),
+        ):
+            self.failures.append(
+                f'{self._passed_s():.0f} s: nothing came for {patience_s:.0f} s after {after}'
+            )
 
     def start(self) -> None:
         """Wait for the first hands, from which on time counts."""
@@ -185,8 +256,18 @@ class Soak:
 
     def event(self) -> None:
         """One of them, and hands again."""
-        what = self._random.choice((self.kill_camera, self.change_resolution, self.jump, self.set_parameters, self.visit, self.visit,
-                                    self.change_state, self.disable))
+        what = self._random.choice(
+            (
+                self.kill_camera,
+                self.change_resolution,
+                self.jump,
+                self.set_parameters,
+                self.visit,
+                self.visit,
+                self.change_state,
+                self.disable,
+            )
+        )
         self.events += 1
         (self._output / 'events.txt').open('a').write(f'{self._passed_s():.1f} {what.__name__}\n')
         what()
@@ -202,8 +283,10 @@ class Soak:
 
     def jump(self) -> None:
         self._newest_s = -np.inf
-        self.camera.set(self.camera.half, self._random.choice((0.0, -0.5, 0.5, -30.0, 3600.0, -3600.0)))
-        self.spin(2.0)                  # until the last images of the time before have come
+        self.camera.set(
+            self.camera.half, self._random.choice((0.0, -0.5, 0.5, -30.0, 3600.0, -3600.0))
+        )
+        self.spin(2.0)  # until the last images of the time before have come
         self._newest_s = -np.inf
 
     def set_parameters(self) -> None:
@@ -215,8 +298,17 @@ class Soak:
     def _set(self, values) -> None:
         from rcl_interfaces.srv import SetParameters
         from rclpy.parameter import Parameter
-        self.call(SetParameters, 'set_parameters', SetParameters.Request(
-            parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]))
+
+        self.call(
+            SetParameters,
+            'set_parameters',
+            SetParameters.Request(
+                parameters=[
+                    Parameter(name, value=value).to_parameter_msg()
+                    for name, value in values.items()
+                ]
+            ),
+        )
 
     def visit(self) -> None:
         """Subscribers come, of all that the node publishes, or all go."""
@@ -225,28 +317,48 @@ class Soak:
         from visualization_msgs.msg import MarkerArray
 
         from awr_ros.msg import TrackerStats
+
         if self._visitors:
             for visitor in self._visitors:
                 self.node.destroy_subscription(visitor)
             self._visitors = []
             return
-        for message_type, topic in ((MarkerArray, 'markers'), (PoseArray, 'poses'), (Image, 'debug/image'), (TrackerStats, 'stats')):
-            self._visitors.append(self.node.create_subscription(message_type, f'tracker/{topic}', lambda _: None, 1))
+        for message_type, topic in (
+            (MarkerArray, 'markers'),
+            (PoseArray, 'poses'),
+            (Image, 'debug/image'),
+            (TrackerStats, 'stats'),
+        ):
+            self._visitors.append(
+                self.node.create_subscription(message_type, f'tracker/{topic}', lambda _: None, 1)
+            )
 
     def change_state(self) -> None:
         from lifecycle_msgs.msg import Transition
         from lifecycle_msgs.srv import ChangeState
-        ways = ((Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE),
-                (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE,
-                 Transition.TRANSITION_ACTIVATE))
+
+        ways = (
+            (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE),
+            (
+                Transition.TRANSITION_DEACTIVATE,
+                Transition.TRANSITION_CLEANUP,
+                Transition.TRANSITION_CONFIGURE,
+                Transition.TRANSITION_ACTIVATE,
+            ),
+        )
         for transition in self._random.choice(ways):
-            answer = self.call(ChangeState, 'change_state', ChangeState.Request(transition=Transition(id=transition)))
+            answer = self.call(
+                ChangeState,
+                'change_state',
+                ChangeState.Request(transition=Transition(id=transition)),
+            )
             if answer is not None and not answer.success:
                 self.failures.append(f'{self._passed_s():.0f} s: transition {transition} failed')
             self.spin(self._random.uniform(0.0, 2.0))
 
     def disable(self) -> None:
         from std_srvs.srv import SetBool, Trigger
+
         self.call(SetBool, 'enable', SetBool.Request(data=False))
         self.spin(self._random.uniform(0.0, 2.0))
         self.call(SetBool, 'enable', SetBool.Request(data=True))
@@ -257,14 +369,25 @@ class Soak:
     def sample(self) -> dict:
         """What the tracker's process takes, and how late the hands of the last seconds were."""
         from awr_ros.ros.measure.session import cpu_seconds, memory_mb
+
         pid = self.tracker.pid
         latencies = np.array(self._latencies_ms or [np.nan])
         self._latencies_ms.clear()
-        threads = next(int(line.split()[1]) for line in Path(f'/proc/{pid}/status').read_text().splitlines() if 'Threads' in line)
-        return {'time_s': round(self._passed_s(), 1), 'memory_mb': round(memory_mb(pid), 2), 'threads': threads,
-                'descriptors': len(os.listdir(f'/proc/{pid}/fd')), 'cpu_s': round(cpu_seconds(pid), 2),
-                'latency_p50_ms': round(float(np.percentile(latencies, 50)), 1),
-                'latency_p99_ms': round(float(np.percentile(latencies, 99)), 1), 'received': self.received}
+        threads = next(
+            int(line.split()[1])
+            for line in Path(f'/proc/{pid}/status').read_text().splitlines()
+            if 'Threads' in line
+        )
+        return {
+            'time_s': round(self._passed_s(), 1),
+            'memory_mb': round(memory_mb(pid), 2),
+            'threads': threads,
+            'descriptors': len(os.listdir(f'/proc/{pid}/fd')),
+            'cpu_s': round(cpu_seconds(pid), 2),
+            'latency_p50_ms': round(float(np.percentile(latencies, 50)), 1),
+            'latency_p99_ms': round(float(np.percentile(latencies, 99)), 1),
+            'received': self.received,
+        }
 
     def close(self) -> None:
         self.camera.kill()
@@ -282,7 +405,11 @@ def growth(samples: list[dict], name: str) -> float:
     time_h = np.array([sample['time_s'] for sample in samples]) / 3600
     values = np.array([sample[name] for sample in samples], float)
     first, second = np.triu_indices(len(samples), 1)
-    return float(np.median((values[second] - values[first]) / (time_h[second] - time_h[first]))) if len(samples) > 1 else 0.0
+    return (
+        float(np.median((values[second] - values[first]) / (time_h[second] - time_h[first])))
+        if len(samples) > 1
+        else 0.0
+    )
 
 
 def report(soak: Soak, samples: list[dict], seconds: float) -> bool:
@@ -292,24 +419,46 @@ def report(soak: Soak, samples: list[dict], seconds: float) -> bool:
     slope = growth(warm, 'memory_mb')
     third = max(len(warm) // 3, 1)
     log = (soak._output / 'tracker.log').read_text()
-    print(f'{soak.events} events, {soak.received} messages, {soak.with_two} with both hands, {log.count(chr(10))} lines in the log')
-    print(f"memory    {warm[0]['memory_mb']:.0f} MB after the warm-up, {warm[-1]['memory_mb']:.0f} MB at the end, {slope:+.1f} MB/h")
-    latencies = [sample['latency_p50_ms'] for sample in warm if sample['latency_p50_ms'] == sample['latency_p50_ms']]
-    print(f"latency   median of the medians {np.median(latencies):.1f} ms, worst p99 {max(s['latency_p99_ms'] for s in warm):.0f} ms")
-    checks = [(f'memory grows by {MAX_GROWTH_MB_H:g} MB/h or less', slope * hours <= MAX_GROWTH_MB_H * max(hours, 1)),
-              (f'no hands came late or out of order: {soak.stale[:3] or 0}', not soak.stale),
-              (f'hands came again after every event: {soak.failures[:3] or "yes"}', not soak.failures),
-              ('no traceback in the log', 'Traceback' not in log)]
-    for name in ('threads', 'descriptors'):             # a leak lifts the least of them, a visitor the most
+    print(
+        f'{soak.events} events, {soak.received} messages, {soak.with_two} with both hands, {log.count(chr(10))} lines in the log'
+    )
+    print(
+        f'memory    {warm[0]["memory_mb"]:.0f} MB after the warm-up, {warm[-1]["memory_mb"]:.0f} MB at the end, {slope:+.1f} MB/h'
+    )
+    latencies = [
+        sample['latency_p50_ms']
+        for sample in warm
+        if sample['latency_p50_ms'] == sample['latency_p50_ms']
+    ]
+    print(
+        f'latency   median of the medians {np.median(latencies):.1f} ms, worst p99 {max(s["latency_p99_ms"] for s in warm):.0f} ms'
+    )
+    checks = [
+        (
+            f'memory grows by {MAX_GROWTH_MB_H:g} MB/h or less',
+            slope * hours <= MAX_GROWTH_MB_H * max(hours, 1),
+        ),
+        (f'no hands came late or out of order: {soak.stale[:3] or 0}', not soak.stale),
+        (f'hands came again after every event: {soak.failures[:3] or "yes"}', not soak.failures),
+        ('no traceback in the log', 'Traceback' not in log),
+    ]
+    for name in ('threads', 'descriptors'):  # a leak lifts the least of them, a visitor the most
         least = [min(sample[name] for sample in part) for part in (warm[:third], warm[-third:])]
-        checks.append((f'no {name} leak: at least {least[0]} at first, {least[1]} at last', least[1] <= least[0] + SPARE))
+        checks.append(
+            (
+                f'no {name} leak: at least {least[0]} at first, {least[1]} at last',
+                least[1] <= least[0] + SPARE,
+            )
+        )
     for text, good in checks:
-        print(f"{'ok    ' if good else 'FAILED'}    {text}")
+        print(f'{"ok    " if good else "FAILED"}    {text}')
     return all(good for _, good in checks)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--minutes', type=float, default=60.0)
     parser.add_argument('--seed', type=int, default=0, help='of what happens when')
     parser.add_argument('--output', type=Path, default=Path('soak'), help='new folder')
@@ -319,14 +468,23 @@ def main() -> int:
         return run_camera(arguments.camera)
     from awr_ros.ros.measure.session import exit_on_endings, profile_path
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
-    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))        # nothing of this reaches a robot
+
+    os.environ['ROS_DOMAIN_ID'] = str(
+        random.SystemRandom().randint(1, 100)
+    )  # nothing of this reaches a robot
     os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile_path())
     arguments.output.mkdir(parents=True)
     exit_on_endings()
     seconds, pause = 60 * arguments.minutes, random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as folder, (arguments.output / 'samples.csv').open('w', newline='') as file:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        (arguments.output / 'samples.csv').open('w', newline='') as file,
+    ):
         camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=2, seed=0)
-        np.save(f'{folder}/depths.npy', np.stack([camera.frame(index / RATE_HZ)[0].astype('<u2') for index in range(RENDERED)]))
+        np.save(
+            f'{folder}/depths.npy',
+            np.stack([camera.frame(index / RATE_HZ)[0].astype('<u2') for index in range(RENDERED)]),
+        )
         soak = Soak(arguments.output, arguments.seed, Path(folder) / 'depths.npy')
         samples, writer = [], None
         try:

@@ -2,6 +2,7 @@
 
 By hand, some thousand of them: PYTHONPATH=test python test/fuzz_files.py 2000
 """
+
 import contextlib
 import io
 import os
@@ -18,7 +19,12 @@ import torch
 from recordings import K, PlainTracker, png, usual
 
 from awr_ros.finders.palm_detector import DEFAULT_FINDER, LearnedFinder
-from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import (
+    CompactNetwork,
+    ModelConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
 from awr_ros.offline.track import Outputs, Recording, opened, track
 from awr_ros.runtime import select
 from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
@@ -28,7 +34,7 @@ from awr_ros.datasets.authors_checkpoint import import_official
 from awr_ros.training.run import Run, log
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32)
-NAMED = (ValueError, OSError)           # what the command line turns into a line
+NAMED = (ValueError, OSError)  # what the command line turns into a line
 INFO = '{"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "width": 32, "height": 24}'
 
 
@@ -40,17 +46,17 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     if kind == 0:
         return data[:at]
     if kind == 1:
-        return data[:at] + bytes([data[at] ^ 1 << int(rng.integers(8))]) + data[at + 1:]
+        return data[:at] + bytes([data[at] ^ 1 << int(rng.integers(8))]) + data[at + 1 :]
     if kind == 2:
-        return data[:at] + rng.bytes(some) + data[at + some:]
+        return data[:at] + rng.bytes(some) + data[at + some :]
     if kind == 3:
-        return data[:at] + data[at + some:]
+        return data[:at] + data[at + some :]
     if kind == 4:
-        return data[:at] + data[max(0, at - some):]
+        return data[:at] + data[max(0, at - some) :]
     if kind == 5:
-        return data[:at] + bytes(len(data) - at)            # as after a power cut
+        return data[:at] + bytes(len(data) - at)  # as after a power cut
     if kind == 6:
-        return data[:at] + b'\xff' * 8 + data[at + 8:]      # lengths
+        return data[:at] + b'\xff' * 8 + data[at + 8 :]  # lengths
     if kind == 7:
         return rng.bytes(int(rng.integers(0, 300)))
     several = bytearray(data)
@@ -85,23 +91,52 @@ class Readers:
         cache = list((folder / 'cache' / 'awr_ros').glob('*/network.*'))
         self.all = {
             'png': (folder / 'frames' / '0.png', lambda path: self._track(path.parent)),
-            'camera json': (folder / 'k.json', lambda path: self._track(folder / 'frames', str(path))),
-            'camera yaml': (folder / 'k.yaml', lambda path: self._track(folder / 'frames', str(path))),
+            'camera json': (
+                folder / 'k.json',
+                lambda path: self._track(folder / 'frames', str(path)),
+            ),
+            'camera yaml': (
+                folder / 'k.yaml',
+                lambda path: self._track(folder / 'frames', str(path)),
+            ),
             'mcap': (next((folder / 'mcap').glob('*.mcap')), lambda path: self._track(path.parent)),
-            'db3': (next((folder / 'sqlite3').glob('*.db3')), lambda path: self._track(path.parent)),
+            'db3': (
+                next((folder / 'sqlite3').glob('*.db3')),
+                lambda path: self._track(path.parent),
+            ),
             'metadata': (folder / 'mcap' / 'metadata.yaml', lambda path: self._track(path.parent)),
             'weights': (folder / 'checked.pt', load_checkpoint),
-            'weights without checksum': (folder / 'alone.pt', lambda path: select.load_engine(path, 'torch', 'cpu', 1)),
-            'checksum': (folder / 'checked.sha256', lambda path: load_checkpoint(path.with_suffix('.pt'))),
-            'import': (folder / 'alone.pt', lambda path: import_official(path, 'nyu', folder / 'imported.pt')),
+            'weights without checksum': (
+                folder / 'alone.pt',
+                lambda path: select.load_engine(path, 'torch', 'cpu', 1),
+            ),
+            'checksum': (
+                folder / 'checked.sha256',
+                lambda path: load_checkpoint(path.with_suffix('.pt')),
+            ),
+            'import': (
+                folder / 'alone.pt',
+                lambda path: import_official(path, 'nyu', folder / 'imported.pt'),
+            ),
             'last.pt': (folder / 'run' / 'last.pt', lambda path: self._run()),
             'log.csv': (folder / 'run' / 'log.csv', lambda path: self._run()),
             'onnx': (folder / 'net.onnx', OnnxEngine),
             'openvino xml': (folder / 'net.xml', OpenVinoEngine),
-            'openvino bin': (folder / 'net.bin', lambda path: OpenVinoEngine(path.with_suffix('.xml'))),
+            'openvino bin': (
+                folder / 'net.bin',
+                lambda path: OpenVinoEngine(path.with_suffix('.xml')),
+            ),
             'finder': (folder / 'finder.onnx', LearnedFinder),
-            **{f'cached {path.suffix}': (path, lambda path: self._cached('onnxruntime' if path.suffix == '.onnx' else 'openvino'))
-               for path in cache}}
+            **{
+                f'cached {path.suffix}': (
+                    path,
+                    lambda path: self._cached(
+                        'onnxruntime' if path.suffix == '.onnx' else 'openvino'
+                    ),
+                )
+                for path in cache
+            },
+        }
 
     def _track(self, path, intrinsics=K):
         camera = None if path.name in ('mcap', 'sqlite3') else intrinsics
@@ -109,7 +144,11 @@ class Readers:
             track(images, PlainTracker(), Outputs(str(self.folder / 'o.jsonl')))
 
     def _run(self):
-        return Run(self.folder / 'run', CompactNetwork(TINY).to(memory_format=torch.channels_last), TrainConfig(samples=64, batch=8))
+        return Run(
+            self.folder / 'run',
+            CompactNetwork(TINY).to(memory_format=torch.channels_last),
+            TrainConfig(samples=64, batch=8),
+        )
 
     def _cached(self, engine):
         before = os.environ.get('XDG_CACHE_HOME')
@@ -129,7 +168,7 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
     """
     rng, readers = np.random.default_rng(seed), Readers(folder)
     refused, read, longest_s = Counter(), Counter(), 0.0
-    slow = [kind for kind in readers.all if kind.startswith('cached')]          # converted anew each time
+    slow = [kind for kind in readers.all if kind.startswith('cached')]  # converted anew each time
     kinds = 8 * [kind for kind in readers.all if kind not in slow] + slow
     for number in range(count):
         kind = kinds[number % len(kinds)]
@@ -149,7 +188,7 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
         except BaseException as error:
             raise AssertionError(f'{kind}, file {number} of seed {seed}: {error!r}') from error
         longest_s = max(longest_s, time.perf_counter() - start_s)
-        for file in path.parent.glob('log*.csv'):           # of runs: renamed where last.pt is damaged
+        for file in path.parent.glob('log*.csv'):  # of runs: renamed where last.pt is damaged
             file.unlink() if file != path else None
         path.write_bytes(good)
         if path.name != 'log.csv':
@@ -168,8 +207,14 @@ if __name__ == '__main__':
     for part in range(-(-total // 250)):
         with tempfile.TemporaryDirectory() as name:
             result = fuzz(min(250, total - 250 * part), part, Path(name))
-        all_refused, all_read, longest = all_refused + result[0], all_read + result[1], max(longest, result[2])
+        all_refused, all_read, longest = (
+            all_refused + result[0],
+            all_read + result[1],
+            max(longest, result[2]),
+        )
         print(f'{min(total, 250 * (part + 1))} files, {memory_mb():.0f} MB', flush=True)
     for kind in {**all_refused, **all_read}:
         print(f'{kind:<26} {all_refused[kind]:>4} refused {all_read[kind]:>4} read')
-    print(f'{sum(all_refused.values())} refused, {sum(all_read.values())} read, the longest took {longest:.1f} s')
+    print(
+        f'{sum(all_refused.values())} refused, {sum(all_read.values())} read, the longest took {longest:.1f} s'
+    )

@@ -75,7 +75,7 @@ def test_forty_bags_on_two_nodes_survive_a_killed_worker(tmp_path, cluster, caps
     assert main(command) == 0
     table = capsys.readouterr().out
     print(table)
-    assert killed, "the long recording was done before it could be killed"
+    assert killed, 'the long recording was done before it could be killed'
     assert '40 recordings: 40 tracked' in table and ' 0 failed' in table
     for name in names:
         assert (spread / f'{name}.jsonl').read_text() == (single / f'{name}.jsonl').read_text()

@@ -1,4 +1,5 @@
 """The bench's tables and its smallest real run; what it measures over ROS is tested with the demo."""
+
 import re
 
 import numpy as np
@@ -23,7 +24,10 @@ def test_tables_are_markdown(tmp_path, capsys):
         row('one')
     report.write(tmp_path / 'new' / 'results.md')
     text = (tmp_path / 'new' / 'results.md').read_text()
-    assert text == '# title\n\n## part\n\nhow\n\n| what | ms |\n|---|---|\n| fast | 1.23 |\n| slow | unknown |\n'
+    assert (
+        text
+        == '# title\n\n## part\n\nhow\n\n| what | ms |\n|---|---|\n| fast | 1.23 |\n| slow | unknown |\n'
+    )
     assert re.search(r'^fast +1\.23$', capsys.readouterr().out, re.M)
 
 
@@ -34,8 +38,14 @@ def test_the_median_of_what_was_asked_for():
 
 def test_the_machine_is_described():
     found = dict(describe())
-    torch_version = torch.__version__.partition('+')[0]         # builds for CUDA say +cu130 here and not in their metadata
-    assert 'cores' in found['CPU'] and f'torch {torch_version}' in found['packages'] and 'average' in found['load']
+    torch_version = torch.__version__.partition('+')[
+        0
+    ]  # builds for CUDA say +cu130 here and not in their metadata
+    assert (
+        'cores' in found['CPU']
+        and f'torch {torch_version}' in found['packages']
+        and 'average' in found['load']
+    )
     assert version('no-such-package') == 'not installed'
     assert load_in_words(0.1, 2) == 'idle' and 'NOT idle' in load_in_words(1.0, 2)
 
@@ -44,9 +54,21 @@ def test_the_work_of_a_network_is_counted():
     config = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32)
     flop, moved = work(CompactNetwork(config).eval(), 32)
     # By hand: 2 x 9 x inputs x outputs x pixels of each 3x3 convolution, 2 x inputs x outputs x pixels of each 1x1.
-    convolutions = [(9, 1, 4, 256), (9, 4, 8, 64), *[(9, 8, 8, 64)] * 2, (9, 8, 16, 16), (9, 16, 16, 16), (1, 8, 16, 16),
-                    (1, 16, 8, 16), (1, 8, 8, 64), (9, 8, 8, 64), (1, 8, 84, 64)]
-    expected = sum(2 * np.prod(sizes) for sizes in convolutions) + 2 * 16       # and the hand's linear layer
+    convolutions = [
+        (9, 1, 4, 256),
+        (9, 4, 8, 64),
+        *[(9, 8, 8, 64)] * 2,
+        (9, 8, 16, 16),
+        (9, 16, 16, 16),
+        (1, 8, 16, 16),
+        (1, 16, 8, 16),
+        (1, 8, 8, 64),
+        (9, 8, 8, 64),
+        (1, 8, 84, 64),
+    ]
+    expected = (
+        sum(2 * np.prod(sizes) for sizes in convolutions) + 2 * 16
+    )  # and the hand's linear layer
     assert flop == expected
     assert moved['weights'] == 2 * sum(p.numel() for p in CompactNetwork(config).parameters())
 

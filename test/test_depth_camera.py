@@ -1,4 +1,5 @@
 """From image messages to pinhole depth: compressed images as the transport packs them, lenses against their equations."""
+
 import struct
 import zlib
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ RATIONAL = [0.5, 0.2, 1e-3, -1e-3, 0.01, 0.8, 0.15, 0.02]
 
 # Compressed images, packed here as the transport's codec.cpp does it
 
+
 def compressed(pixels, format='16UC1; compressedDepth png', header=(0, 0.0, 0.0), cut=None):
     done, png = cv2.imencode('.png', pixels)
     assert done
@@ -32,7 +34,10 @@ def inverse_depth(depth_m, depth_max=10.0, quantisation=100.0):
     return compressed(pixels, '32FC1; compressedDepth png', (0, a, b))
 
 
-@pytest.mark.parametrize('format', ['16UC1; compressedDepth png', '16UC1; compressedDepth', '16UC1', 'mono16; compressedDepth '])
+@pytest.mark.parametrize(
+    'format',
+    ['16UC1; compressedDepth png', '16UC1; compressedDepth', '16UC1', 'mono16; compressedDepth '],
+)
 def test_16_bit_depth_comes_back_as_it_was(format):
     pixels = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
     depth = depth_from_compressed(compressed(pixels, format))
@@ -45,16 +50,27 @@ def test_float_depth_comes_back_within_a_step_of_the_quantisation():
     metres[0, :3] = np.nan, np.inf, 11.0
     depth = depth_from_compressed(inverse_depth(metres))
     assert depth.dtype == np.float32 and not depth[0, :3].any()
-    step_mm = 1000 * metres ** 2 / 10100                    # one step of q = 10100 / depth + B
+    step_mm = 1000 * metres**2 / 10100  # one step of q = 10100 / depth + B
     assert (np.abs(depth - 1000 * metres) <= 1.01 * step_mm).ravel()[3:].all()
 
 
 PIXELS = np.full((4, 6), 500, np.uint16)
 UNREADABLE = {
-    'rvl': (dict(format='16UC1; compressedDepth rvl'), "codec 'rvl' is not supported.*format to png"),
-    'colour': (dict(format='rgb8; jpeg compressed bgr8'), "format is 'rgb8; jpeg.*expected one of 16UC1"),
-    'empty': (dict(cut=0), 'has 0 bytes'), 'header only': (dict(cut=12), 'has 12 bytes'), 'cut': (dict(cut=40), 'no PNG'),
-    'quantisation': (dict(format='32FC1; compressedDepth png', header=(0, 0.0, 1.0)), 'A = 0, B = 1'),
+    'rvl': (
+        dict(format='16UC1; compressedDepth rvl'),
+        "codec 'rvl' is not supported.*format to png",
+    ),
+    'colour': (
+        dict(format='rgb8; jpeg compressed bgr8'),
+        "format is 'rgb8; jpeg.*expected one of 16UC1",
+    ),
+    'empty': (dict(cut=0), 'has 0 bytes'),
+    'header only': (dict(cut=12), 'has 12 bytes'),
+    'cut': (dict(cut=40), 'no PNG'),
+    'quantisation': (
+        dict(format='32FC1; compressedDepth png', header=(0, 0.0, 1.0)),
+        'A = 0, B = 1',
+    ),
 }
 
 
@@ -72,16 +88,26 @@ def test_other_pngs_are_refused(pixels):
 
 # A PNG that claims more than it is
 
+
 def png(width=6, height=4, *, bits=16, colour=0, chunks=()):
     """A CompressedImage whose PNG claims a size, with its checksums in order and no pixels."""
+
     def chunk(kind, data):
-        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        return (
+            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        )
+
     data = struct.pack('<iff', 0, 0.0, 0.0) + b'\x89PNG\r\n\x1a\n'
-    data += chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)) + b''.join(chunk(*c) for c in chunks)
+    data += chunk(
+        b'IHDR', struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)
+    ) + b''.join(chunk(*c) for c in chunks)
     return SimpleNamespace(format='16UC1; compressedDepth png', data=data + chunk(b'IEND', b''))
 
 
-@pytest.mark.parametrize('width, height', [(30_000, 30_000), (2**31 - 1, 1), (8192, 8192), (2**32 - 1, 2**32 - 1), (1, 16_385)])
+@pytest.mark.parametrize(
+    'width, height',
+    [(30_000, 30_000), (2**31 - 1, 1), (8192, 8192), (2**32 - 1, 2**32 - 1), (1, 16_385)],
+)
 def test_a_png_that_claims_too_much_is_refused_by_its_header(monkeypatch, width, height):
     monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('it was decoded'))
     with pytest.raises(BadInput, match=f'compressed image is for {width} x {height} pixels'):
@@ -119,16 +145,32 @@ def test_a_damaged_png_is_refused_without_a_word_from_the_library(capfd, damage)
 
 # Lenses
 
+
 def info(model='plumb_bob', d=(0.0,) * 5, **changes):
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
-    fields = dict(width=WIDTH, height=HEIGHT, k=[F, 0, 79.5, 0, F, 59.5, 0, 0, 1], p=[0.0] * 12, d=list(d), distortion_model=model,
-                  binning_x=0, binning_y=0, roi=roi)
+    fields = dict(
+        width=WIDTH,
+        height=HEIGHT,
+        k=[F, 0, 79.5, 0, F, 59.5, 0, 0, 1],
+        p=[0.0] * 12,
+        d=list(d),
+        distortion_model=model,
+        binning_x=0,
+        binning_y=0,
+        roi=roi,
+    )
     return SimpleNamespace(**{**fields, **changes})
 
 
 def image(depth):
-    return SimpleNamespace(encoding='16UC1', width=depth.shape[1], height=depth.shape[0], step=2 * depth.shape[1],
-                           is_bigendian=0, data=depth.tobytes())
+    return SimpleNamespace(
+        encoding='16UC1',
+        width=depth.shape[1],
+        height=depth.shape[0],
+        step=2 * depth.shape[1],
+        is_bigendian=0,
+        data=depth.tobytes(),
+    )
 
 
 def lens(model, d, x, y):
@@ -140,12 +182,18 @@ def lens(model, d, x, y):
         return x * bent / r, y * bent / r
     k1, k2, p1, p2, k3, k4, k5, k6 = (list(d) + [0.0] * 8)[:8]
     r2 = x * x + y * y
-    radial = (1 + k1 * r2 + k2 * r2 ** 2 + k3 * r2 ** 3) / (1 + k4 * r2 + k5 * r2 ** 2 + k6 * r2 ** 3)
-    return (x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y)
+    radial = (1 + k1 * r2 + k2 * r2**2 + k3 * r2**3) / (1 + k4 * r2 + k5 * r2**2 + k6 * r2**3)
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
 
 
-LENSES = {'plumb_bob': ('plumb_bob', [-0.2, 0.05, 1e-3, -2e-3, 0.0]), 'rational_polynomial': ('rational_polynomial', RATIONAL),
-          'equidistant': ('equidistant', [-0.02, 0.01, 0.0, 0.0])}
+LENSES = {
+    'plumb_bob': ('plumb_bob', [-0.2, 0.05, 1e-3, -2e-3, 0.0]),
+    'rational_polynomial': ('rational_polynomial', RATIONAL),
+    'equidistant': ('equidistant', [-0.02, 0.01, 0.0, 0.0]),
+}
 
 
 @pytest.mark.parametrize('model, d', LENSES.values(), ids=LENSES)
@@ -161,32 +209,47 @@ def test_points_seen_through_a_lens_land_where_a_pinhole_would_see_them(model, d
         xd, yd = lens(model, d, x, y)
         column, row = round(k.fx * xd + k.cx), round(k.fy * yd + k.cy)
         moved = max(moved, np.hypot(k.fx * (xd - x), k.fy * (yd - y)))
-        distorted[max(row - 1, 0):row + 2, max(column - 1, 0):column + 2] = 700
-        assert camera.depth_from(image(distorted))[round(k.fy * y + k.cy), round(k.fx * x + k.cx)] == 700
+        distorted[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 700
+        assert (
+            camera.depth_from(image(distorted))[round(k.fy * y + k.cy), round(k.fx * x + k.cx)]
+            == 700
+        )
     assert moved > 2, 'a lens that moves nothing tests nothing'
 
 
 def test_no_depth_is_invented_at_edges():
     depth = np.full((HEIGHT, WIDTH), 400, np.uint16)
-    depth[:, WIDTH // 2:] = 900
+    depth[:, WIDTH // 2 :] = 900
     seen = DepthCamera(info('rational_polynomial', RATIONAL)).depth_from(image(depth))
     assert set(np.unique(seen)) <= {0, 400, 900} and seen.dtype == np.uint16
 
 
 def test_ignored_and_absent_distortion_leave_the_image_alone():
     depth = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)
-    for camera in (DepthCamera(info()), DepthCamera(info('', ())), DepthCamera(info('rational_polynomial', RATIONAL), 'ignore'),
-                   DepthCamera(info('unheard_of', [1.0]), 'ignore')):
+    for camera in (
+        DepthCamera(info()),
+        DepthCamera(info('', ())),
+        DepthCamera(info('rational_polynomial', RATIONAL), 'ignore'),
+        DepthCamera(info('unheard_of', [1.0]), 'ignore'),
+    ):
         np.testing.assert_array_equal(camera.depth_from(image(depth)), depth)
-    assert DepthCamera(info('rational_polynomial', RATIONAL)).lens == 'rational_polynomial, undistort'
+    assert (
+        DepthCamera(info('rational_polynomial', RATIONAL)).lens == 'rational_polynomial, undistort'
+    )
 
 
 def test_a_rectified_image_is_read_with_the_camera_that_it_was_rectified_to():
     p = [96.0, 0, 80.0, 0, 0, 97.0, 61.0, 0, 0, 0, 1, 0]
-    for d, distortion, fx, cy in ((RATIONAL, 'ignore', 96, 61), (RATIONAL, 'undistort', F, 59.5), ([0.0] * 8, 'ignore', F, 59.5)):
+    for d, distortion, fx, cy in (
+        (RATIONAL, 'ignore', 96, 61),
+        (RATIONAL, 'undistort', F, 59.5),
+        ([0.0] * 8, 'ignore', F, 59.5),
+    ):
         k = DepthCamera(info('rational_polynomial', d, p=p), distortion).intrinsics
         assert (k.fx, k.cy) == (fx, cy)
-    assert DepthCamera(info('rational_polynomial', RATIONAL), 'ignore').intrinsics.fx == F      # P is not filled
+    assert (
+        DepthCamera(info('rational_polynomial', RATIONAL), 'ignore').intrinsics.fx == F
+    )  # P is not filled
 
 
 def test_depths_in_another_unit_are_scaled():
@@ -199,11 +262,16 @@ def test_depths_in_another_unit_are_scaled():
 
 
 ABSURD = {
-    'focal length': dict(k=[1e-30, 0, 79.5, 0, 1e-30, 59.5, 0, 0, 1]), 'tele': dict(k=[1e30, 0, 79.5, 0, 1e30, 59.5, 0, 0, 1]),
-    'one axis': dict(k=[F, 0, 79.5, 0, 1e-3, 59.5, 0, 0, 1]), 'principal point': dict(k=[F, 0, 1e6, 0, F, 59.5, 0, 0, 1]),
+    'focal length': dict(k=[1e-30, 0, 79.5, 0, 1e-30, 59.5, 0, 0, 1]),
+    'tele': dict(k=[1e30, 0, 79.5, 0, 1e30, 59.5, 0, 0, 1]),
+    'one axis': dict(k=[F, 0, 79.5, 0, 1e-3, 59.5, 0, 0, 1]),
+    'principal point': dict(k=[F, 0, 1e6, 0, F, 59.5, 0, 0, 1]),
     'roi': dict(roi=SimpleNamespace(x_offset=2**31, y_offset=0, width=0, height=0)),
-    'size': dict(width=2**32 - 1), 'pixels': dict(width=10_000, height=10_000, k=[1e4, 0, 5e3, 0, 1e4, 5e3, 0, 0, 1]),
-    'coefficients': dict(d=[1.0] * 10_000), 'lens': dict(d=[1e300] * 5), 'other lens': dict(d=[1e9, 0, 0, 0], model='equidistant'),
+    'size': dict(width=2**32 - 1),
+    'pixels': dict(width=10_000, height=10_000, k=[1e4, 0, 5e3, 0, 1e4, 5e3, 0, 0, 1]),
+    'coefficients': dict(d=[1.0] * 10_000),
+    'lens': dict(d=[1e300] * 5),
+    'other lens': dict(d=[1e9, 0, 0, 0], model='equidistant'),
 }
 
 
@@ -214,21 +282,44 @@ def test_absurd_but_finite_cameras_are_refused(changes):
         DepthCamera(info(**changes)).depth_from(image(depth))
 
 
-@pytest.mark.parametrize('k', [(2300, 2300, 1024, 768, 2048, 1536), (504, 504, 512, 512, 1024, 1024), (40, 40, 79.5, 59.5, 160, 120),
-                               (475, 475, -400, 200, 64, 64)], ids=['structured light', 'wide', '127 degrees', 'cropped'])
+@pytest.mark.parametrize(
+    'k',
+    [
+        (2300, 2300, 1024, 768, 2048, 1536),
+        (504, 504, 512, 512, 1024, 1024),
+        (40, 40, 79.5, 59.5, 160, 120),
+        (475, 475, -400, 200, 64, 64),
+    ],
+    ids=['structured light', 'wide', '127 degrees', 'cropped'],
+)
 def test_cameras_of_all_kinds_are_taken(k):
     fx, fy, cx, cy, width, height = k
-    assert DepthCamera(info(k=[fx, 0, cx, 0, fy, cy, 0, 0, 1], width=width, height=height)).intrinsics.fx == fx
+    assert (
+        DepthCamera(
+            info(k=[fx, 0, cx, 0, fy, cy, 0, 0, 1], width=width, height=height)
+        ).intrinsics.fx
+        == fx
+    )
 
 
 def test_no_lens_is_said_so():
     assert DepthCamera(info()).lens == 'no distortion'
 
 
-@pytest.mark.parametrize('model, d, distortion, words', [
-    ('rational_polynomial', RATIONAL, 'refuse', 'parameter distortion says to refuse'),
-    ('fov', [0.9], 'undistort', "'fov' with D = \\[0.9\\], expected finite coefficients of one of plumb_bob \\(4 or 5\\)"),
-    ('plumb_bob', [0.1] * 8, 'undistort', 'plumb_bob'), ('plumb_bob', [float('nan')] * 5, 'undistort', 'nan')])
+@pytest.mark.parametrize(
+    'model, d, distortion, words',
+    [
+        ('rational_polynomial', RATIONAL, 'refuse', 'parameter distortion says to refuse'),
+        (
+            'fov',
+            [0.9],
+            'undistort',
+            "'fov' with D = \\[0.9\\], expected finite coefficients of one of plumb_bob \\(4 or 5\\)",
+        ),
+        ('plumb_bob', [0.1] * 8, 'undistort', 'plumb_bob'),
+        ('plumb_bob', [float('nan')] * 5, 'undistort', 'nan'),
+    ],
+)
 def test_lenses_that_cannot_be_undone_are_named(model, d, distortion, words):
     with pytest.raises(BadInput, match=words):
         DepthCamera(info(model, d), distortion)

@@ -1,4 +1,5 @@
 """What the documents refer to exists, and nothing in them is left to be filled in."""
+
 import ast
 import configparser
 import json
@@ -12,20 +13,28 @@ import pytest
 import awr_ros
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = [REPOSITORY / 'README.md', REPOSITORY / 'CHANGELOG.md', *sorted((REPOSITORY / 'docs').glob('*.md'))]
+DOCUMENTS = [
+    REPOSITORY / 'README.md',
+    REPOSITORY / 'CHANGELOG.md',
+    *sorted((REPOSITORY / 'docs').glob('*.md')),
+]
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
 def test_documents_are_complete_and_their_links_lead_somewhere(document):
     text = document.read_text()
     assert not re.findall(r'^[A-Z_]{5,}$', text, re.M)
-    prose = re.sub(r'```.*?```', '', text, flags=re.S)         # a lambda of C++ looks like a link
+    prose = re.sub(r'```.*?```', '', text, flags=re.S)  # a lambda of C++ looks like a link
     links = [link for link in re.findall(r'\]\(([^)#]+)', prose) if '://' not in link]
     assert not [link for link in links if not (document.parent / link).exists()]
 
 
 def test_the_code_in_the_documents_is_python():
-    blocks = [block for document in DOCUMENTS for block in re.findall(r'```python\n(.*?)```', document.read_text(), re.S)]
+    blocks = [
+        block
+        for document in DOCUMENTS
+        for block in re.findall(r'```python\n(.*?)```', document.read_text(), re.S)
+    ]
     assert len(blocks) >= 2
     for block in blocks:
         ast.parse(block)
@@ -34,13 +43,16 @@ def test_the_code_in_the_documents_is_python():
 def test_the_pictures_of_the_joints_are_what_their_script_draws(tmp_path):
     names = ('joints.svg', 'wrist_frames.svg')
     script = REPOSITORY / 'scripts' / 'draw_joints.py'
-    subprocess.run([sys.executable, script, *(tmp_path / name for name in names)], check=True, timeout=100)
+    subprocess.run(
+        [sys.executable, script, *(tmp_path / name for name in names)], check=True, timeout=100
+    )
     for name in names:
         assert (tmp_path / name).read_text() == (REPOSITORY / 'docs' / name).read_text()
 
 
 def test_the_package_has_its_weights():
     from awr_ros.networks.checkpoint import DEFAULT_WEIGHTS, load_checkpoint
+
     assert DEFAULT_WEIGHTS.is_relative_to(Path(awr_ros.__file__).parent)
     assert DEFAULT_WEIGHTS.stat().st_size < 12e6 and DEFAULT_WEIGHTS.with_suffix('.sha256').exists()
     _, about = load_checkpoint()
@@ -49,18 +61,33 @@ def test_the_package_has_its_weights():
 
 def test_the_deployment_examples_are_what_their_tools_can_read():
     import yaml
-    aggregator = yaml.safe_load((REPOSITORY / 'config' / 'diagnostics_aggregator.yaml').read_text())['/**']['ros__parameters']
+
+    aggregator = yaml.safe_load(
+        (REPOSITORY / 'config' / 'diagnostics_aggregator.yaml').read_text()
+    )['/**']['ros__parameters']
     assert 'left/tracker: input'.find(*aggregator['tracker']['contains']) >= 0
     unit = configparser.ConfigParser(strict=False)
     unit.optionxform = str
     unit.read(REPOSITORY / 'examples' / 'systemd' / 'awr_ros.service')
-    assert 'tracker.launch.py' in unit['Service']['ExecStart'] and unit['Service']['KillSignal'] == 'SIGINT'
+    assert (
+        'tracker.launch.py' in unit['Service']['ExecStart']
+        and unit['Service']['KillSignal'] == 'SIGINT'
+    )
     dockerfile = (REPOSITORY / 'examples' / 'docker' / 'Dockerfile').read_text()
-    copied, entry = re.search(r'^COPY \. (\S+)$', dockerfile, re.M), re.search(r'^ENTRYPOINT (\[.*\])$', dockerfile, re.M)
-    assert copied and 'tracker.launch.py' in json.loads(entry[1])[3] and json.loads(entry[1])[-1] == '--'
+    copied, entry = (
+        re.search(r'^COPY \. (\S+)$', dockerfile, re.M),
+        re.search(r'^ENTRYPOINT (\[.*\])$', dockerfile, re.M),
+    )
+    assert (
+        copied
+        and 'tracker.launch.py' in json.loads(entry[1])[3]
+        and json.loads(entry[1])[-1] == '--'
+    )
 
 
 def test_the_documents_say_how_much_shared_memory_a_container_needs_and_how_all_comments_are_shown():
-    deployment, messages = ((REPOSITORY / 'docs' / name).read_text() for name in ('deployment.md', 'messages.md'))
+    deployment, messages = (
+        (REPOSITORY / 'docs' / name).read_text() for name in ('deployment.md', 'messages.md')
+    )
     assert '--shm-size' in deployment and '--ipc=host' in deployment
     assert 'ros2 interface show --all-comments' in messages

@@ -1,4 +1,5 @@
 """From a depth frame and a place to a pose, by a network that answers with the encoded truth."""
+
 import math
 from types import SimpleNamespace
 
@@ -35,12 +36,16 @@ class KnowingNetwork(torch.nn.Module):
         self.asked.append(depth.clone())
         joints = torch.tensor(np.stack(self.answers.pop(0)), dtype=torch.float32)
         assert len(joints) == len(depth)
-        return (encode(joints, depth, self.config.kernel_size, self.config.field_size),
-                torch.full((len(depth),), self.logit))
+        return (
+            encode(joints, depth, self.config.kernel_size, self.config.field_size),
+            torch.full((len(depth),), self.logit),
+        )
 
 
 def uvdn(depth, joints_xyz, centre, mirror=False):
-    joints = crop_hand(depth, K, centre, 280.0, 128).uvdn_from_uvd(K.xyz_to_uvd(joints_xyz.astype(float)))
+    joints = crop_hand(depth, K, centre, 280.0, 128).uvdn_from_uvd(
+        K.xyz_to_uvd(joints_xyz.astype(float))
+    )
     return joints * [-1, 1, 1] if mirror else joints
 
 
@@ -68,20 +73,30 @@ def test_the_network_sees_left_hands_mirrored(camera):
     depth, hands = camera.frame(0.4)
     centre = palm(hands[1])
     network = KnowingNetwork([uvdn(depth, hands[1].joints_xyz, centre)] * 2)
-    HandPoseEstimator(TorchEngine(network)).estimate_batch(depth, K, [Request(centre, 'left'), Request(centre, 'right')])
+    HandPoseEstimator(TorchEngine(network)).estimate_batch(
+        depth, K, [Request(centre, 'left'), Request(centre, 'right')]
+    )
     seen = network.asked[0][:, 0].numpy()
     np.testing.assert_array_equal(seen[1], crop_hand(depth, K, centre, 280.0, 128).depth)
     np.testing.assert_array_equal(seen[0], seen[1][:, ::-1])
 
 
-@pytest.mark.parametrize('config, cut', [(ModelConfig(), crop_hand), (ModelConfig(virtual_crop=False), crop_along_axes),
-                                         (ResNetConfig(cube_mm=280.0, downsample=4), crop_along_axes)])
+@pytest.mark.parametrize(
+    'config, cut',
+    [
+        (ModelConfig(), crop_hand),
+        (ModelConfig(virtual_crop=False), crop_along_axes),
+        (ResNetConfig(cube_mm=280.0, downsample=4), crop_along_axes),
+    ],
+)
 def test_a_network_sees_the_kind_of_crops_it_learnt(camera, config, cut):
     depth, hands = camera.frame(0.4)
     centre = palm(hands[1])
     network = KnowingNetwork([np.zeros((21, 3))], config=config)
     HandPoseEstimator(TorchEngine(network)).estimate_batch(depth, K, [Request(centre, 'right')])
-    np.testing.assert_array_equal(network.asked[0][0, 0].numpy(), cut(depth, K, centre, 280.0, 128).depth)
+    np.testing.assert_array_equal(
+        network.asked[0][0, 0].numpy(), cut(depth, K, centre, 280.0, 128).depth
+    )
 
 
 @pytest.mark.parametrize('degrees', [0, 40, 55])
@@ -89,14 +104,23 @@ def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
     """A hand that points along the image's diagonal, on the bisector, so that the turns about both axes matter."""
     wide = Intrinsics(fx=250.0, fy=262.0, cx=503.0, cy=498.0, width=1000, height=1000)
     angle, way = math.radians(degrees), 0.9
-    centre = 450 * np.array([math.sin(angle) * math.cos(way), math.sin(angle) * math.sin(way), math.cos(angle)])
+    centre = 450 * np.array(
+        [math.sin(angle) * math.cos(way), math.sin(angle) * math.sin(way), math.cos(angle)]
+    )
     joints = np.random.default_rng(0).uniform(-60, 60, (21, 3)) + centre
-    joints[0], joints[[5, 9, 13, 17]] = centre + [-40, 50, 20], centre + [10, -12.5, -5]        # the palm's centre is `centre`
+    joints[0], joints[[5, 9, 13, 17]] = (
+        centre + [-40, 50, 20],
+        centre + [10, -12.5, -5],
+    )  # the palm's centre is `centre`
     rays = wide.uvd_to_xyz(np.stack([*np.indices((1000, 1000))[::-1], np.ones((1000, 1000))], -1))
-    depth = (450 / np.linalg.norm(rays, axis=-1)).astype(np.float32)            # something near every joint, to vote from
+    depth = (450 / np.linalg.norm(rays, axis=-1)).astype(
+        np.float32
+    )  # something near every joint, to vote from
     network = KnowingNetwork(config=ModelConfig(aligned=True))
     estimator = HandPoseEstimator(TorchEngine(network))
-    pose = HandPose(joints.astype(np.float32), wide.xyz_to_uvd(joints), np.ones(21), 1.0, 'right', (0, 0, 1, 1))
+    pose = HandPose(
+        joints.astype(np.float32), wide.xyz_to_uvd(joints), np.ones(21), 1.0, 'right', (0, 0, 1, 1)
+    )
     request = pose.request()
     np.testing.assert_allclose(request.centre_xyz, centre, atol=1e-3)
     crop = crop_hand(depth, wide, request.centre_xyz, 280.0, 128, request.roll)
@@ -112,11 +136,20 @@ def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
 def test_a_batch_keeps_its_order_and_leaves_none_where_nothing_is(camera):
     depth, hands = camera.frame(0.4)
     right, left = hands
-    answers = [uvdn(depth, left.joints_xyz, palm(left), mirror=True), uvdn(depth, right.joints_xyz, palm(right))]
-    requests = [Request(np.array([0., 0., 200.]), 'right'), Request(palm(left), 'left'),
-                Request(np.array([0., 0., 40.]), 'left'),
-                Request(palm(right), 'right'), Request(np.array([5000., 0., 500.]), 'right')]
-    poses = HandPoseEstimator(TorchEngine(KnowingNetwork(answers))).estimate_batch(depth, K, requests)
+    answers = [
+        uvdn(depth, left.joints_xyz, palm(left), mirror=True),
+        uvdn(depth, right.joints_xyz, palm(right)),
+    ]
+    requests = [
+        Request(np.array([0.0, 0.0, 200.0]), 'right'),
+        Request(palm(left), 'left'),
+        Request(np.array([0.0, 0.0, 40.0]), 'left'),
+        Request(palm(right), 'right'),
+        Request(np.array([5000.0, 0.0, 500.0]), 'right'),
+    ]
+    poses = HandPoseEstimator(TorchEngine(KnowingNetwork(answers))).estimate_batch(
+        depth, K, requests
+    )
     assert [pose is None for pose in poses] == [True, False, True, False, True]
     np.testing.assert_allclose(poses[1].joints_xyz, left.joints_xyz, atol=0.1)
     np.testing.assert_allclose(poses[3].joints_xyz, right.joints_xyz, atol=0.1)
@@ -125,35 +158,52 @@ def test_a_batch_keeps_its_order_and_leaves_none_where_nothing_is(camera):
 def test_nothing_to_look_at_gives_none_without_the_network(camera):
     estimator = HandPoseEstimator(TorchEngine(KnowingNetwork()))
     empty = np.zeros((480, 640), np.float32)
-    assert estimator.estimate(empty, K, (0., 0., 500.)) is None
+    assert estimator.estimate(empty, K, (0.0, 0.0, 500.0)) is None
     assert estimator.estimate_batch(empty, K, []) == []
 
 
 def test_a_centre_in_metres_is_named(camera):
     with pytest.raises(ValueError, match=r'centre_xyz must be \(x, y, z\) in mm.*0.45'):
-        HandPoseEstimator(TorchEngine(KnowingNetwork())).estimate(np.zeros((480, 640), np.float32), K, (0., 0.05, 0.45))
+        HandPoseEstimator(TorchEngine(KnowingNetwork())).estimate(
+            np.zeros((480, 640), np.float32), K, (0.0, 0.05, 0.45)
+        )
 
 
 def test_later_passes_look_at_the_palm_that_was_found(camera):
     depth, hands = camera.frame(0.4)
     hand = hands[0]
     off, found = palm(hand) + [30, 20, -15], palm(hand)
-    network = KnowingNetwork([uvdn(depth, hand.joints_xyz, off)], *[[uvdn(depth, hand.joints_xyz, found)]] * 2)
+    network = KnowingNetwork(
+        [uvdn(depth, hand.joints_xyz, off)], *[[uvdn(depth, hand.joints_xyz, found)]] * 2
+    )
     pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off)
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
     assert len(network.asked) == 3
     expected = crop_hand(depth, K, found, 280.0, 128).depth
     for asked in network.asked[1:]:
-        assert (asked[0, 0].numpy() == expected).mean() > 0.9 > (network.asked[0][0, 0].numpy() == expected).mean()
+        assert (
+            (asked[0, 0].numpy() == expected).mean()
+            > 0.9
+            > (network.asked[0][0, 0].numpy() == expected).mean()
+        )
 
 
 @pytest.mark.parametrize('scores, chosen', [((0.9, 0.3, 0.6), 2), ((0.1, 0.5, 0.4), 1)])
 def test_of_the_centred_looks_the_surest_counts(camera, monkeypatch, scores, chosen):
-    poses = [HandPose(np.full((21, 3), 300. + i, np.float32), np.ones((21, 3)), np.full(21, score), 1.0, 'right', (0, 0, 1, 1))
-             for i, score in enumerate(scores)]
+    poses = [
+        HandPose(
+            np.full((21, 3), 300.0 + i, np.float32),
+            np.ones((21, 3)),
+            np.full(21, score),
+            1.0,
+            'right',
+            (0, 0, 1, 1),
+        )
+        for i, score in enumerate(scores)
+    ]
     estimator, left = HandPoseEstimator(TorchEngine(KnowingNetwork())), list(poses)
     monkeypatch.setattr(estimator, 'estimate_batch', lambda *_: [left.pop(0)])
-    assert estimator.estimate(None, K, (0., 0., 400.)) is poses[chosen]
+    assert estimator.estimate(None, K, (0.0, 0.0, 400.0)) is poses[chosen]
 
 
 @pytest.mark.parametrize('direction', [(1, 0, 0), (0, -1, 0), (0, 0, 1), (-0.6, 0.6, -0.53)])
@@ -165,9 +215,13 @@ def test_a_first_look_40_mm_off_is_as_good_as_one_that_is_not(camera, direction)
         for hand in hands:
             off = palm(hand) + 40 * np.array(direction)
             tracker = HandTracker(estimator, TrackerConfig(max_hands=1, finder='external'))
-            tracked, = tracker.update(depth, K, 0.0, [off])
+            (tracked,) = tracker.update(depth, K, 0.0, [off])
             assert tracked.side == hand.side
-            for found in (estimator.estimate(depth, K, palm(hand), hand.side), estimator.estimate(depth, K, off, hand.side), tracked):
+            for found in (
+                estimator.estimate(depth, K, palm(hand), hand.side),
+                estimator.estimate(depth, K, off, hand.side),
+                tracked,
+            ):
                 errors.append(np.linalg.norm(found.joints_xyz - hand.joints_xyz, axis=1).mean())
     given, off, tracked = np.reshape(errors, (-1, 3)).mean(0)
     assert given < 6 and off < 1.25 * given and tracked < 1.25 * given
@@ -177,9 +231,9 @@ def test_misuse_of_the_estimator_is_named(camera):
     estimator = HandPoseEstimator(TorchEngine(KnowingNetwork()))
     depth = np.zeros((480, 640), np.float32)
     with pytest.raises(ValueError, match="got 'up'"):
-        estimator.estimate(depth, K, (0., 0., 500.), side='up')
+        estimator.estimate(depth, K, (0.0, 0.0, 500.0), side='up')
     with pytest.raises(ValueError, match='480, 640'):
-        estimator.estimate(depth[:100], K, (0., 0., 500.))
+        estimator.estimate(depth[:100], K, (0.0, 0.0, 500.0))
     with pytest.raises(ValueError, match="got 'tpu'"):
         HandPoseEstimator.from_pretrained('none.pt', device='tpu')
     with pytest.raises(FileNotFoundError, match='none.pt'):
@@ -189,6 +243,7 @@ def test_misuse_of_the_estimator_is_named(camera):
 @pytest.mark.parametrize('worst', [-0.9, math.nan, math.inf, -1e30])
 def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst):
     """The cube around a centre at 100 mm reaches 40 mm behind the camera."""
+
     class Engine:
         config, description = ModelConfig(), ''
 
@@ -196,7 +251,15 @@ def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst)
             uvdn = np.zeros((len(images), 21, 3), np.float32)
             uvdn[-1, 7, 2] = worst
             n = len(images)
-            return SimpleNamespace(joints_uvdn=uvdn, joint_scores=np.ones((n, 21)), hand_scores=np.ones(n), judgements=np.zeros(n))
+            return SimpleNamespace(
+                joints_uvdn=uvdn,
+                joint_scores=np.ones((n, 21)),
+                hand_scores=np.ones(n),
+                judgements=np.zeros(n),
+            )
+
     depth = np.full((480, 640), 100, np.uint16)
-    good, bad = HandPoseEstimator(Engine()).estimate_batch(depth, K, [Request(np.array([0.0, 0.0, 100.0]), 'right')] * 2)
+    good, bad = HandPoseEstimator(Engine()).estimate_batch(
+        depth, K, [Request(np.array([0.0, 0.0, 100.0]), 'right')] * 2
+    )
     assert bad is None and (good.joints_xyz[:, 2] > 0).all()

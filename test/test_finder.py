@@ -1,4 +1,5 @@
 """Candidates by depth alone."""
+
 import numpy as np
 import pytest
 from test_tracker import K, blob, palm
@@ -9,15 +10,20 @@ from awr_ros.synthetic.camera import SyntheticCamera
 
 
 def test_nothing_in_range_gives_no_candidates():
-    for depth in (np.zeros((480, 640), np.float32), np.full((480, 640), np.nan, np.float32), np.zeros((480, 640), np.uint16),
-                  np.full((480, 640), np.inf, np.float32), blob((0, 0, 2000))):
+    for depth in (
+        np.zeros((480, 640), np.float32),
+        np.full((480, 640), np.nan, np.float32),
+        np.zeros((480, 640), np.uint16),
+        np.full((480, 640), np.inf, np.float32),
+        blob((0, 0, 2000)),
+    ):
         found = find_candidates(depth, K, 150, 1500)
         assert found.shape == (0, 3)
 
 
 def test_specks_are_no_candidates():
     depth = np.zeros((480, 640), np.float32)
-    depth[100:116, 100:116] = 500                           # 17 mm square
+    depth[100:116, 100:116] = 500  # 17 mm square
     assert len(find_candidates(depth, K, 150, 1500)) == 0
 
 
@@ -33,7 +39,9 @@ def test_uint16_frames_and_any_size_work():
     expected = find_candidates(depth, K, 150, 1500)
     np.testing.assert_allclose(find_candidates(depth.astype(np.uint16), K, 150, 1500), expected)
     half = Intrinsics(K.fx / 2, K.fy / 2, (K.cx - 0.5) / 2, (K.cy - 0.5) / 2, 320, 240)
-    assert np.linalg.norm(find_candidates(depth[::2, ::2], half, 150, 1500)[0] - [100, 20, 600]) < 15
+    assert (
+        np.linalg.norm(find_candidates(depth[::2, ::2], half, 150, 1500)[0] - [100, 20, 600]) < 15
+    )
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +56,7 @@ def with_body(depth, centre):
     """The frame with a chest 500 mm wide, 250 mm behind the palm."""
     z = centre[2] + 250
     chest, half = np.zeros(depth.shape, bool), int(250 * K.fx / z)
-    chest[120:, max(320 - half, 0):320 + half] = True
+    chest[120:, max(320 - half, 0) : 320 + half] = True
     return np.where(chest & ((depth == 0) | (depth > z)), z, depth).astype(np.uint16)
 
 

@@ -1,4 +1,5 @@
 """Damaged files of every kind are read or refused in a line; test/fuzz_files.py reads more of them by hand."""
+
 import pytest
 from fuzz_files import fuzz, memory_mb
 
@@ -10,5 +11,5 @@ def test_damaged_files_are_read_or_refused(tmp_path):
     refused, read, longest_s = fuzz(150, 0, tmp_path)
     assert sum(refused.values()) + sum(read.values()) == 150
     assert not {'weights', 'onnx', 'openvino bin'} & set(read)
-    assert not {kind for kind in refused if kind.startswith('cached')}          # converted anew
+    assert not {kind for kind in refused if kind.startswith('cached')}  # converted anew
     assert longest_s < 30 and memory_mb() - before_mb < 500

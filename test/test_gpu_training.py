@@ -1,4 +1,5 @@
 """Training on a GPU, as far as a CPU can tell: where its tensors are, what it waits for, and that its steps are the same."""
+
 from copy import deepcopy
 from dataclasses import replace
 
@@ -25,7 +26,20 @@ CUDA = torch.device('cuda')
 
 
 def config(**change):
-    return TrainConfig(**{**dict(samples=16, batch=8, workers=0, validate_every=16, validation=0, device='cuda', negatives=0), **change})
+    return TrainConfig(
+        **{
+            **dict(
+                samples=16,
+                batch=8,
+                workers=0,
+                validate_every=16,
+                validation=0,
+                device='cuda',
+                negatives=0,
+            ),
+            **change,
+        }
+    )
 
 
 def fill_pools(monkeypatch):
@@ -41,10 +55,19 @@ def test_training_on_a_gpu_has_no_tensor_of_the_cpu_in_its_path(monkeypatch, tmp
     fill_pools(monkeypatch)
     kinds = []
     compute = training.losses
-    monkeypatch.setattr(training, 'losses', lambda field, hand, batch, *rest: (
-        kinds.extend(type(tensor) for tensor in (field, hand, batch.depth, batch.joints_uvdn, batch.hand)),
-        compute(field, hand, batch, *rest))[1])
-    monkeypatch.setattr(training, 'other_things', lambda *_: torch.full((3, 1, 64, 64), 0.25).half())
+    monkeypatch.setattr(
+        training,
+        'losses',
+        lambda field, hand, batch, *rest: (
+            kinds.extend(
+                type(tensor) for tensor in (field, hand, batch.depth, batch.joints_uvdn, batch.hand)
+            ),
+            compute(field, hand, batch, *rest),
+        )[1],
+    )
+    monkeypatch.setattr(
+        training, 'other_things', lambda *_: torch.full((3, 1, 64, 64), 0.25).half()
+    )
     with fake_cuda(monkeypatch):
         train(tmp_path, config())
     assert kinds and set(kinds) == {OnDevice}
@@ -75,7 +98,7 @@ def test_no_step_waits_for_the_gpu(monkeypatch, tmp_path):
             run.step(training.losses(*network(batch.depth), batch, TINY.kernel_size)[0], 8)
         assert gpu.waits == []
         run.average.module.hand.bias.sum().item()
-        assert gpu.waits == ['aten::_local_scalar_dense']           # it would have been noticed
+        assert gpu.waits == ['aten::_local_scalar_dense']  # it would have been noticed
 
 
 def test_a_gpu_works_on_all_crops_at_once(monkeypatch):
@@ -86,8 +109,13 @@ def test_a_gpu_works_on_all_crops_at_once(monkeypatch):
 
 def numbered(first, count):
     """A CropBatch whose cubes are numbered."""
-    return CropBatch(torch.zeros(count, 1, 2, 2), torch.zeros(count, 21, 3), torch.ones(count, dtype=torch.bool),
-                     torch.zeros(count, 3), torch.arange(first, first + count).float())
+    return CropBatch(
+        torch.zeros(count, 1, 2, 2),
+        torch.zeros(count, 21, 3),
+        torch.ones(count, dtype=torch.bool),
+        torch.zeros(count, 3),
+        torch.arange(first, first + count).float(),
+    )
 
 
 def test_a_pool_shows_every_crop_as_often_as_wanted():
@@ -96,23 +124,32 @@ def test_a_pool_shows_every_crop_as_often_as_wanted():
     def fresh():
         drawn.append(numbered(10 * len(drawn), 10))
         return drawn[-1]
+
     pool = Pool(fresh, parts=3, shown=4, generator=torch.Generator().manual_seed(0))
     taken = torch.cat([pool.take(8).cube_mm for _ in range(200)])
-    assert len(drawn) == 3 + 1600 // 40 - 1                         # the first part's showings came with the filling
+    assert len(drawn) == 3 + 1600 // 40 - 1  # the first part's showings came with the filling
     shown = torch.bincount(taken.long(), minlength=10 * len(drawn))
-    middle = shown[30:10 * (len(drawn) - 3)]
+    middle = shown[30 : 10 * (len(drawn) - 3)]
     assert middle.float().mean().item() == pytest.approx(4, rel=0.15) and middle.max() < 16
-    assert taken[-8:].min() >= 10 * (len(drawn) - 3)                # only the newest parts are left
+    assert taken[-8:].min() >= 10 * (len(drawn) - 3)  # only the newest parts are left
 
 
 def test_the_share_of_simulated_stereo_is_kept(monkeypatch):
     fill_pools(monkeypatch)
     made = []
-    monkeypatch.setattr(streams, 'Pool', lambda fresh, parts, shown, generator: made.append((parts, shown)) or Pool(
-        lambda: numbered(1000 if shown == SIZES.shown else 0, 16), parts, shown, generator))
+    monkeypatch.setattr(
+        streams,
+        'Pool',
+        lambda fresh, parts, shown, generator: (
+            made.append((parts, shown))
+            or Pool(
+                lambda: numbered(1000 if shown == SIZES.shown else 0, 16), parts, shown, generator
+            )
+        ),
+    )
     crops = DeviceCrops(config(batch=16), 0, None, 0, torch.device('cpu'))
     assert made == [(2, 1), (1, 4)]
-    assert (next(crops)[-1] >= 1000).sum() == 6                     # 37.5 % of 16
+    assert (next(crops)[-1] >= 1000).sum() == 6  # 37.5 % of 16
     with pytest.raises(ValueError, match='stereo must be a multiple of 64, got 65'):
         PoolSizes(stereo=65)
 
@@ -138,12 +175,15 @@ def runs(folder, make_capture=None, steps=8):
     torch.manual_seed(0)
     network = CompactNetwork(TINY).to(memory_format=torch.channels_last)
     run, sums = Run(folder, network, config(samples=64, device='cpu')), []
-    batches = [torch.randn(8, 1, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(steps)]
+    batches = [
+        torch.randn(8, 1, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(steps)
+    ]
 
     def learn(depth):
         loss = network(depth)[0].square().mean()
         run.learn(loss)
         return {'loss': loss.detach()}
+
     step = GraphedStep(learn, make_capture) if make_capture else learn
     for depth in batches:
         run.set_learning_rate()
@@ -157,7 +197,7 @@ def test_a_captured_step_learns_what_the_step_itself_does(tmp_path):
     sums, weights, _ = runs(tmp_path / 'captured', lambda: recorder)
     expected_sums, expected, _ = runs(tmp_path / 'plain')
     assert recorder.calls == ['warm-up'] * WARM_UPS + ['capture'] + ['replay'] * (8 - WARM_UPS)
-    assert sums == expected_sums and len(set(sums)) == 8            # of other batches every time
+    assert sums == expected_sums and len(set(sums)) == 8  # of other batches every time
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
@@ -165,20 +205,29 @@ def test_a_step_that_cannot_be_captured_runs_as_it_is_and_says_so(tmp_path, caps
     class Refuses(Recorder):
         def capture(self, step):
             raise RuntimeError('operation not permitted when stream is capturing\nmany more lines')
+
     sums, _, _ = runs(tmp_path / 'refused', Refuses)
     assert sums == runs(tmp_path / 'plain')[0]
     said = capsys.readouterr().err
-    assert said.count('No CUDA graph') == 1 and 'stream is capturing)' in said and 'many more' not in said
+    assert (
+        said.count('No CUDA graph') == 1
+        and 'stream is capturing)' in said
+        and 'many more' not in said
+    )
 
 
 def test_the_average_is_torchs(tmp_path):
     _, _, run = runs(tmp_path / 'one', steps=1)
-    assert all(torch.equal(a, b) for a, b in zip(run.average.module.state_dict().values(), run.network.state_dict().values()))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(run.average.module.state_dict().values(), run.network.state_dict().values())
+    )
 
     def multi(averages, values, steps):
         keep = min(0.999, (1 + float(steps)) / (10 + float(steps)))
         for average, value in zip(averages, values):
             average.lerp_(value, 1 - keep) if average.is_floating_point() else average.copy_(value)
+
     theirs = torch.optim.swa_utils.AveragedModel(run.network, multi_avg_fn=multi, use_buffers=True)
     theirs.update_parameters(run.network)
     for i in range(3):
@@ -217,11 +266,19 @@ def test_the_optimiser_of_a_gpu_steps_like_torchs():
     teach(stacked, optimizer, 1)
     for (name, mine), its in zip(stacked.named_parameters(), plain.parameters()):
         step, expected = mine - start[name], its - start[name]
-        assert (step - expected).norm() <= 0.02 * expected.norm() + 1e-7, name          # bfloat16 in between
+        assert (step - expected).norm() <= 0.02 * expected.norm() + 1e-7, (
+            name
+        )  # bfloat16 in between
 
 
-@pytest.mark.parametrize('first, then', [(MuonAdamW, CapturableMuonAdamW), (CapturableMuonAdamW, MuonAdamW),
-                                         (CapturableMuonAdamW, CapturableMuonAdamW)])
+@pytest.mark.parametrize(
+    'first, then',
+    [
+        (MuonAdamW, CapturableMuonAdamW),
+        (CapturableMuonAdamW, MuonAdamW),
+        (CapturableMuonAdamW, CapturableMuonAdamW),
+    ],
+)
 def test_a_run_goes_on_on_the_other_device(first, then):
     one = network()
     optimizer = first(one, 1e-2, 1e-2)

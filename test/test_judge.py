@@ -1,4 +1,5 @@
 """The judge of sides: what it learns, how it goes along with a network, and that the tracker listens to it."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,10 @@ def readings(count, seed, bend):
     generator = torch.Generator().manual_seed(seed)
     joints = 0.3 * torch.randn(count, 21, 3, generator=generator)
     joints[:, -4:, 2] += bend
-    scores, logit = 0.8 + 0.05 * torch.randn(count, 21, generator=generator), 3 * torch.randn(count, generator=generator)
+    scores, logit = (
+        0.8 + 0.05 * torch.randn(count, 21, generator=generator),
+        3 * torch.randn(count, generator=generator),
+    )
     return joints, scores, logit, torch.rand(count, 8, generator=generator)
 
 
@@ -41,7 +45,9 @@ def test_of_two_alike_it_says_nothing():
 
 def test_where_the_hand_is_in_the_crop_does_not_matter():
     judge, (joints, *others) = Judge(21, 8, 16).eval(), readings(5, 3, 0.1)
-    torch.testing.assert_close(judge(joints + 0.2, *others), judge(joints, *others), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        judge(joints + 0.2, *others), judge(joints, *others), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_it_heeds_the_summary_of_the_crop():
@@ -58,16 +64,29 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     save_checkpoint(tmp_path / 'without.pt', network, 77, {'mean_mm': 9.0}, {'by': 'a test'})
     right, _ = train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=0)
     judged, about = load_checkpoint(tmp_path / 'with.pt')
-    assert 0 <= right <= 1 and judged.config == replace(TINY, judge=128, calibration=judged.config.calibration)
+    assert 0 <= right <= 1 and judged.config == replace(
+        TINY, judge=128, calibration=judged.config.calibration
+    )
     assert len(judged.config.calibration) == 2
-    assert (about['step'], about['recipe'], about['metrics']) == (77, {'by': 'a test'}, {'mean_mm': 9.0, 'side_right': right})
+    assert (about['step'], about['recipe'], about['metrics']) == (
+        77,
+        {'by': 'a test'},
+        {'mean_mm': 9.0, 'side_right': right},
+    )
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
-    before, after = TorchEngine(load_checkpoint(tmp_path / 'without.pt')[0]).read(crops), TorchEngine(judged).read(crops)
+    before, after = (
+        TorchEngine(load_checkpoint(tmp_path / 'without.pt')[0]).read(crops),
+        TorchEngine(judged).read(crops),
+    )
     np.testing.assert_array_equal(before.joints_uvdn, after.joints_uvdn)
     slope, middle = judged.config.calibration
-    np.testing.assert_allclose(after.joint_scores, 1 / (1 + np.exp(-slope * (before.joint_scores - middle))), rtol=1e-4)
+    np.testing.assert_allclose(
+        after.joint_scores, 1 / (1 + np.exp(-slope * (before.joint_scores - middle))), rtol=1e-4
+    )
     assert np.isnan(before.judgements).all() and np.isfinite(after.judgements).all()
-    train_judge(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, scenes=0)         # a judge is replaced
+    train_judge(
+        tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, scenes=0
+    )  # a judge is replaced
     again = load_checkpoint(tmp_path / 'again.pt')[0].config
     assert replace(again, calibration=judged.config.calibration) == judged.config
 
@@ -86,17 +105,27 @@ def test_other_networks_and_negative_sizes_are_refused(tmp_path):
 
 def test_the_weights_of_the_start_score_go_into_the_checkpoint(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY), 1, {})
-    monkeypatch.setattr(awr_ros.training.handedness, 'learn_start', lambda estimator, scenes, config, progress: (1.0, 2.0, 3.0, scenes))
+    monkeypatch.setattr(
+        awr_ros.training.handedness,
+        'learn_start',
+        lambda estimator, scenes, config, progress: (1.0, 2.0, 3.0, scenes),
+    )
     train_judge(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=7)
-    assert HandPoseEstimator.from_pretrained(tmp_path / 'with.pt', 'cpu', engine='torch').config.start == (1, 2, 3, 7)
+    assert HandPoseEstimator.from_pretrained(
+        tmp_path / 'with.pt', 'cpu', engine='torch'
+    ).config.start == (1, 2, 3, 7)
 
 
 def pose(side, judgement, score):
     joints = np.zeros((21, 3), np.float32)
-    return HandPose(joints, joints, np.full(21, score, np.float32), 1.0, side, (0, 0, 1, 1), judgement)
+    return HandPose(
+        joints, joints, np.full(21, score, np.float32), 1.0, side, (0, 0, 1, 1), judgement
+    )
 
 
 def test_the_tracker_believes_the_judge_and_without_one_the_closeness():
     assert _right_odds({'right': pose('right', 1.0, 0.7), 'left': pose('left', -0.5, 0.8)}) == 1.5
-    assert _right_odds({'right': pose('right', np.nan, 0.71), 'left': pose('left', np.nan, 0.7)}) == pytest.approx(0.8, abs=1e-4)
+    assert _right_odds(
+        {'right': pose('right', np.nan, 0.71), 'left': pose('left', np.nan, 0.7)}
+    ) == pytest.approx(0.8, abs=1e-4)
     assert _right_odds({'left': pose('left', 3.0, 0.7)}) == 0

@@ -1,4 +1,5 @@
 """Layers point one way, and nothing but awr_ros.ros needs ROS."""
+
 import ast
 import subprocess
 import sys
@@ -10,12 +11,28 @@ import awr_ros
 
 ROOT = Path(awr_ros.__file__).parent
 # A module imports its own layer and those before it.
-LAYERS = (('camera', 'files', 'interrupts', 'skeleton', 'stamps', 'weight_files'),
-          ('crop', 'offset_field', 'draw', 'smoothing', 'derived'), ('messages', 'finders'), ('networks', 'runtime'), ('estimator',),
-          ('tracker_config', 'tracker'), ('synthetic',), ('training', 'evaluation', 'datasets', 'bench', 'offline', 'viewer'),
-          ('ros', '__main__'))
+LAYERS = (
+    ('camera', 'files', 'interrupts', 'skeleton', 'stamps', 'weight_files'),
+    ('crop', 'offset_field', 'draw', 'smoothing', 'derived'),
+    ('messages', 'finders'),
+    ('networks', 'runtime'),
+    ('estimator',),
+    ('tracker_config', 'tracker'),
+    ('synthetic',),
+    ('training', 'evaluation', 'datasets', 'bench', 'offline', 'viewer'),
+    ('ros', '__main__'),
+)
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-ROS = ('rclpy', 'rcl_interfaces', 'builtin_interfaces', 'cv_bridge', 'message_filters', 'launch', 'launch_ros', 'tf2_ros')
+ROS = (
+    'rclpy',
+    'rcl_interfaces',
+    'builtin_interfaces',
+    'cv_bridge',
+    'message_filters',
+    'launch',
+    'launch_ros',
+    'tf2_ros',
+)
 
 
 def modules():
@@ -65,8 +82,10 @@ def test_only_the_ros_layer_names_ros(name):
 
 
 def test_everything_else_imports_without_ros():
-    names = [f'awr_ros.{name}' for name in MODULES if name.split('.')[0] != 'ros' and name != '__main__']
-    program = f'''
+    names = [
+        f'awr_ros.{name}' for name in MODULES if name.split('.')[0] != 'ros' and name != '__main__'
+    ]
+    program = f"""
 import importlib, sys
 class NoRos:
     def find_spec(self, name, path=None, target=None):
@@ -76,6 +95,8 @@ class NoRos:
 sys.meta_path.insert(0, NoRos())
 for name in {names}:
     importlib.import_module(name)
-'''
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 """The learned finder: what it is shown, what its answers mean, its training, and the one that comes with the package."""
+
 import csv
 from dataclasses import replace
 
@@ -10,13 +11,29 @@ from torch import nn
 import awr_ros.training.palm_detector as training
 from awr_ros.camera import Intrinsics
 from awr_ros.networks.compact import CompactNetwork, ModelConfig
-from awr_ros.finders.palm_detector import BELOW_SKIN_MM, CELL, COLUMNS, ROWS, LearnedFinder, coarse_frame, palm_depth
+from awr_ros.finders.palm_detector import (
+    BELOW_SKIN_MM,
+    CELL,
+    COLUMNS,
+    ROWS,
+    LearnedFinder,
+    coarse_frame,
+    palm_depth,
+)
 from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.config import FinderTrainConfig
 from awr_ros.networks.palm_detector import write_finder
-from awr_ros.training.palm_detector_scenes import ASKED, HIDDEN, NONE, FinderScenes, as_rendered, render_finder_scenes, varied
+from awr_ros.training.palm_detector_scenes import (
+    ASKED,
+    HIDDEN,
+    NONE,
+    FinderScenes,
+    as_rendered,
+    render_finder_scenes,
+    varied,
+)
 
 VGA = Intrinsics(fx=600.0, fy=600.0, cx=320.0, cy=240.0, width=640, height=480)
 
@@ -28,15 +45,27 @@ def scenes():
 
 # What it is shown
 
-@pytest.mark.parametrize('width, height, columns, rows', [(640, 480, 160, 120), (848, 480, 160, 90), (512, 424, 154, 128),
-                                                          (160, 128, 160, 128), (480, 640, 96, 128), (80, 60, 160, 120)])
+
+@pytest.mark.parametrize(
+    'width, height, columns, rows',
+    [
+        (640, 480, 160, 120),
+        (848, 480, 160, 90),
+        (512, 424, 154, 128),
+        (160, 128, 160, 128),
+        (480, 640, 96, 128),
+        (80, 60, 160, 120),
+    ],
+)
 def test_frames_of_any_shape_fit_into_the_corner(width, height, columns, rows):
     camera = Intrinsics(fx=500.0, fy=500.0, cx=width / 2, cy=height / 2, width=width, height=height)
     frame, step = coarse_frame(np.full((height, width), 800, np.uint16), camera)
     assert frame.shape == (3, ROWS, COLUMNS)
     assert frame[1].sum() == columns * rows and (frame[1, :rows, :columns] == 1).all()
     np.testing.assert_allclose(frame[0, :rows, :columns], 0.8)
-    np.testing.assert_allclose(frame[2, :rows, :columns], 80 * step / 500, rtol=1e-6)       # [cm] of a pixel
+    np.testing.assert_allclose(
+        frame[2, :rows, :columns], 80 * step / 500, rtol=1e-6
+    )  # [cm] of a pixel
 
 
 def test_what_is_invalid_or_far_is_not_shown():
@@ -52,10 +81,15 @@ def test_a_mark_lies_in_the_frame_where_the_camera_saw_it():
     frame, step = coarse_frame(depth, VGA)
     rows, columns = np.nonzero(frame[0] == np.float32(0.5))
     assert step == 4
-    np.testing.assert_allclose([(columns.mean() + 0.5) * step - 0.5, (rows.mean() + 0.5) * step - 0.5], [405.5, 205.5], atol=2)
+    np.testing.assert_allclose(
+        [(columns.mean() + 0.5) * step - 0.5, (rows.mean() + 0.5) * step - 0.5],
+        [405.5, 205.5],
+        atol=2,
+    )
 
 
 # What its answers mean
+
 
 class Says(nn.Module):
     """A network that says the same of every frame, but depends on it for the exporter's sake."""
@@ -76,7 +110,7 @@ def finder(tmp_path, *palms):
         column, row = ((x + 0.5) / (4 * CELL) - 0.5 for x in (u, v))
         at = round(row), round(column)
         said[:, at[0], at[1]] = logit, column - at[1], row - at[0], depth / 1000
-        said[0, at[0], at[1] + 1] = logit - 1               # the flank of the peak
+        said[0, at[0], at[1] + 1] = logit - 1  # the flank of the peak
     write_finder(Says(said), tmp_path / 'finder.onnx')
     return LearnedFinder(tmp_path / 'finder.onnx')
 
@@ -93,23 +127,34 @@ def with_palms(*palms, background=0):
 
 def test_palms_come_back_where_they_are_the_likeliest_first(tmp_path):
     depth = with_palms((150, 90, 640), (433, 301, 523))
-    found = finder(tmp_path, (150.0, 90.0, 612, 1.0), (433.0, 301.0, 534, 3.0)).find(depth, VGA, 150, 1500)
+    found = finder(tmp_path, (150.0, 90.0, 612, 1.0), (433.0, 301.0, 534, 3.0)).find(
+        depth, VGA, 150, 1500
+    )
     assert len(found) == 2
     for candidate, (u, v, z, logit) in zip(found, [(433, 301, 523, 3), (150, 90, 640, 1)]):
-        np.testing.assert_allclose(candidate.centre_xyz, [(u - 320) * z / 600, (v - 240) * z / 600, z], atol=0.02)
+        np.testing.assert_allclose(
+            candidate.centre_xyz, [(u - 320) * z / 600, (v - 240) * z / 600, z], atol=0.02
+        )
         assert candidate.score == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
 def test_other_depths_unlikely_places_and_the_second_of_two_neighbours_are_left_out(tmp_path):
-    palms = (100.0, 100.0, 1600, 2.0), (300.0, 100.0, 600, -5.0), (500.0, 300.0, 600, 2.0), (530.0, 330.0, 600, 1.0)
+    palms = (
+        (100.0, 100.0, 1600, 2.0),
+        (300.0, 100.0, 600, -5.0),
+        (500.0, 300.0, 600, 2.0),
+        (530.0, 330.0, 600, 1.0),
+    )
     found = finder(tmp_path, *palms).find(with_palms(*(palm[:3] for palm in palms)), VGA, 150, 1500)
-    assert [round(c.centre_xyz[2]) for c in found] == [600] and found[0].score == pytest.approx(1 / (1 + np.exp(-2)))
+    assert [round(c.centre_xyz[2]) for c in found] == [600] and found[0].score == pytest.approx(
+        1 / (1 + np.exp(-2))
+    )
 
 
 def test_far_palms_are_as_deep_as_the_frame_says_where_the_network_cannot_know(tmp_path):
     """Right pixels, but depths that end where training ended."""
     depth = with_palms((200, 200, 1700), background=2300)
-    candidate, = finder(tmp_path, (200.0, 200.0, 1120, 1.0)).find(depth, VGA, 150, 2000)
+    (candidate,) = finder(tmp_path, (200.0, 200.0, 1120, 1.0)).find(depth, VGA, 150, 2000)
     assert candidate.centre_xyz[2] == pytest.approx(1700, abs=1)
 
 
@@ -117,29 +162,33 @@ def palm_at(depth, regressed=800):
     return palm_depth(depth, VGA, 320.0, 240.0, regressed)
 
 
-@pytest.mark.parametrize('true, regressed', [(300, 310), (800, 800), (1500, 1150), (1900, 1150), (500, 900)])
+@pytest.mark.parametrize(
+    'true, regressed', [(300, 310), (800, 800), (1500, 1150), (1900, 1150), (500, 900)]
+)
 def test_palm_depth_stands_noise_holes_strays_and_what_is_behind(true, regressed):
     rng = np.random.default_rng(0)
     surface = with_palms((320, 240, true), background=true + 250)
-    noisy = surface + rng.normal(0, 1 + 6e-6 * true ** 2, surface.shape).astype(np.float32)
-    noisy[rng.random(surface.shape) < 0.5] = 0                      # half of it is lost
-    noisy[rng.random(surface.shape) < 0.05] = true - 150            # strays
+    noisy = surface + rng.normal(0, 1 + 6e-6 * true**2, surface.shape).astype(np.float32)
+    noisy[rng.random(surface.shape) < 0.5] = 0  # half of it is lost
+    noisy[rng.random(surface.shape) < 0.05] = true - 150  # strays
     noisy[240:, :300] = np.nan
     assert palm_at(noisy, regressed) == pytest.approx(true, abs=15)
 
 
 def test_an_arm_before_the_palm_and_a_wall_close_behind_are_told_from_it():
     depth = with_palms((320, 240, 800), background=850)
-    depth[:, :322] = 620                                            # more than half of it hidden
+    depth[:, :322] = 620  # more than half of it hidden
     assert palm_at(depth) == pytest.approx(800, abs=5)
-    assert palm_at(depth, regressed=1500) == pytest.approx(620 + BELOW_SKIN_MM, abs=5)     # nobody knows better
+    assert palm_at(depth, regressed=1500) == pytest.approx(
+        620 + BELOW_SKIN_MM, abs=5
+    )  # nobody knows better
 
 
 def test_where_the_frame_has_nothing_the_network_s_depth_stays():
     depth = with_palms((320, 240, 800), background=850)
-    depth[180:300, 260:380] = 0                                     # a hole of the whole palm
+    depth[180:300, 260:380] = 0  # a hole of the whole palm
     assert palm_at(depth, 777.0) == 777.0
-    assert palm_depth(depth, VGA, 5000.0, -900.0, 640.0) == 640.0   # out of the image
+    assert palm_depth(depth, VGA, 5000.0, -900.0, 640.0) == 640.0  # out of the image
 
 
 def test_palm_depth_of_rendered_hands():
@@ -170,13 +219,23 @@ def test_another_network_is_refused_at_once(tmp_path):
     class Other(nn.Module):
         def forward(self, frame):
             return nn.functional.avg_pool2d(frame, 8)
+
     write_finder(Other(), tmp_path / 'other.onnx')
-    with pytest.raises(ValueError, match=r'other.onnx is another network: it must return \(4, 32, 40\) values a frame, got \(3, 16, 20\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'other.onnx is another network: it must return \(4, 32, 40\) values a frame, got \(3, 16, 20\)',
+    ):
         LearnedFinder(tmp_path / 'other.onnx')
-    write_onnx(CompactNetwork(ModelConfig(stem=(4, 8), widths=(8,), blocks=(1,), crop_size=32)).eval(), '', tmp_path / 'hand.onnx')
+    write_onnx(
+        CompactNetwork(ModelConfig(stem=(4, 8), widths=(8,), blocks=(1,), crop_size=32)).eval(),
+        '',
+        tmp_path / 'hand.onnx',
+    )
     with pytest.raises(ValueError, match='hand.onnx is another network'):
         LearnedFinder(tmp_path / 'hand.onnx')
-    write_finder(Says(np.full((4, ROWS // CELL, COLUMNS // CELL), np.nan, np.float32)), tmp_path / 'nan.onnx')
+    write_finder(
+        Says(np.full((4, ROWS // CELL, COLUMNS // CELL), np.nan, np.float32)), tmp_path / 'nan.onnx'
+    )
     with pytest.raises(ValueError, match='nan.onnx returns values that are not finite'):
         LearnedFinder(tmp_path / 'nan.onnx')
 
@@ -185,7 +244,9 @@ def test_a_flipped_bit_is_noticed_and_so_is_a_web_page(tmp_path):
     finder(tmp_path, (100.0, 100.0, 600, 2.0))
     whole, rng = (tmp_path / 'finder.onnx').read_bytes(), np.random.default_rng(0)
     for at in rng.integers(0, len(whole), 20):
-        (tmp_path / 'copy.onnx').write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1:])
+        (tmp_path / 'copy.onnx').write_bytes(
+            whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1 :]
+        )
         with pytest.raises(ValueError, match='copy.onnx'):
             LearnedFinder(tmp_path / 'copy.onnx')
     (tmp_path / 'page.onnx').write_text('<!DOCTYPE html>')
@@ -195,8 +256,11 @@ def test_a_flipped_bit_is_noticed_and_so_is_a_web_page(tmp_path):
 
 # Its scenes
 
+
 def test_scenes_are_kept_with_their_hands(scenes, tmp_path):
-    assert scenes.depth.shape == (16, ROWS, COLUMNS) and {NONE, ASKED} <= set(scenes.kind.unique().tolist())
+    assert scenes.depth.shape == (16, ROWS, COLUMNS) and {NONE, ASKED} <= set(
+        scenes.kind.unique().tolist()
+    )
     scenes.save(tmp_path / 'scenes.pt')
     again = FinderScenes.join([FinderScenes.load(tmp_path / 'scenes.pt')] * 2)
     assert len(again) == 32 and torch.equal(again.palms[16:], scenes.palms)
@@ -208,7 +272,7 @@ def skin_above(batch):
     depth = 1000 * batch.frame[:, 0]
     for i, j in (batch.kind == ASKED).nonzero().tolist():
         u, v, z = batch.palms[i, j].tolist()
-        patch = depth[i, max(0, round(v) - 2):round(v) + 3, max(0, round(u) - 2):round(u) + 3]
+        patch = depth[i, max(0, round(v) - 2) : round(v) + 3, max(0, round(u) - 2) : round(u) + 3]
         if (patch > 0).any():
             near.append(z - patch[patch > 0].median().item())
     return np.array(near)
@@ -218,16 +282,26 @@ def test_palms_lie_under_skin_as_rendered_and_as_varied(scenes):
     before = skin_above(as_rendered(scenes, torch.arange(16)))
     assert len(before) >= 8 and -10 < np.median(before) < 40
     generator = torch.Generator().manual_seed(0)
-    after = np.concatenate([skin_above(varied(scenes, torch.arange(16), generator)) for _ in range(6)])
-    assert len(after) > 20 and -10 < np.median(after) < 40 and np.mean((after > -30) & (after < 80)) > 0.75
+    after = np.concatenate(
+        [skin_above(varied(scenes, torch.arange(16), generator)) for _ in range(6)]
+    )
+    assert (
+        len(after) > 20
+        and -10 < np.median(after) < 40
+        and np.mean((after > -30) & (after < 80)) > 0.75
+    )
 
 
 def test_varied_scenes_reach_farther_with_things_of_their_size():
     """What is moved away is seen by a longer lens: 40 px of the palm's depth stay as many millimetres, but for 8 %."""
     depth = torch.zeros(400, ROWS, COLUMNS, dtype=torch.uint16)
     depth[:, 44:84, 60:100] = 1600
-    scenes = FinderScenes(depth, torch.full((400,), 150.0), torch.tensor([79.5, 63.5, 1600.0]).expand(400, 2, 3),
-                          torch.full((400, 2), ASKED, dtype=torch.uint8))
+    scenes = FinderScenes(
+        depth,
+        torch.full((400,), 150.0),
+        torch.tensor([79.5, 63.5, 1600.0]).expand(400, 2, 3),
+        torch.full((400, 2), ASKED, dtype=torch.uint8),
+    )
     batch = varied(scenes, torch.arange(400), torch.Generator().manual_seed(0))
     palm = batch.palms[:, 0, 2]
     assert palm.min() < 1300 and palm.max() > 2000
@@ -235,15 +309,24 @@ def test_varied_scenes_reach_farther_with_things_of_their_size():
     columns = [torch.nonzero(frame.any(0))[:, 0] for frame in batch.frame[:, 1]]
     width = torch.tensor([float(c.max() - c.min() + 1) for c in columns]) * palm / batch.focal
     assert whole.sum() > 200 and (width[whole] / (40 * 1600 / 150) - 1).abs().quantile(0.98) < 0.12
-    assert (batch.kind[:, 0][palm > 2000] != ASKED).all() and (batch.kind[:, 0][palm < 1900] == ASKED).float().mean() > 0.9
+    assert (batch.kind[:, 0][palm > 2000] != ASKED).all() and (
+        batch.kind[:, 0][palm < 1900] == ASKED
+    ).float().mean() > 0.9
 
 
 # What it is to say
 
+
 def test_targets_point_to_palms_and_hidden_hands_are_not_asked_for():
-    scenes = FinderScenes(torch.full((1, ROWS, COLUMNS), 700, dtype=torch.uint16), torch.tensor([150.0]),
-                          torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]), torch.tensor([[ASKED, HIDDEN]], dtype=torch.uint8))
-    closeness, asked, values, nearness = (t[0] for t in training.targets(as_rendered(scenes, torch.arange(1))))
+    scenes = FinderScenes(
+        torch.full((1, ROWS, COLUMNS), 700, dtype=torch.uint16),
+        torch.tensor([150.0]),
+        torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]),
+        torch.tensor([[ASKED, HIDDEN]], dtype=torch.uint8),
+    )
+    closeness, asked, values, nearness = (
+        t[0] for t in training.targets(as_rendered(scenes, torch.arange(1)))
+    )
     row, column = divmod(closeness[0].argmax().item(), COLUMNS // CELL)
     du, dv, depth = values[:, row, column].tolist()
     assert closeness[0, row, column] == 1 == (closeness == 1).sum() and depth == pytest.approx(0.6)
@@ -266,9 +349,16 @@ def test_the_loss_is_least_for_who_says_the_truth(scenes):
 
 # Its training
 
+
 def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, 'SCENES_A_FILE', 750)         # half of what a file holds: one for validation, two to learn from
-    monkeypatch.setattr(training, 'render_finder_scenes', lambda count, seed, progress: render_finder_scenes(6, seed, progress))
+    monkeypatch.setattr(
+        training, 'SCENES_A_FILE', 750
+    )  # half of what a file holds: one for validation, two to learn from
+    monkeypatch.setattr(
+        training,
+        'render_finder_scenes',
+        lambda count, seed, progress: render_finder_scenes(6, seed, progress),
+    )
     config = FinderTrainConfig(scenes=1500, samples=8, batch=4, validate_every=8)
     training.train_finder(tmp_path, config)
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob('scenes_*.pt')}
@@ -276,18 +366,28 @@ def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
     training.train_finder(tmp_path, replace(config, samples=16))
     assert files == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob('scenes_*.pt')}
     rows = list(csv.DictReader((tmp_path / 'log.csv').open()))
-    assert [row['seen'] for row in rows] == ['8', '16'] and all(float(row['loss']) > 0 for row in rows)
-    assert LearnedFinder(tmp_path / 'finder.onnx').find(np.zeros((480, 640), np.uint16), VGA, 150, 1500) == []
+    assert [row['seen'] for row in rows] == ['8', '16'] and all(
+        float(row['loss']) > 0 for row in rows
+    )
+    assert (
+        LearnedFinder(tmp_path / 'finder.onnx').find(
+            np.zeros((480, 640), np.uint16), VGA, 150, 1500
+        )
+        == []
+    )
 
 
 def test_the_folder_of_another_run_is_named(tmp_path):
     torch.save({'network': nn.Linear(2, 2).state_dict()}, tmp_path / 'last.pt')
     with pytest.raises(ValueError, match='last.pt is of another network'):
         training.train_finder(tmp_path, FinderTrainConfig(scenes=1500))
-    assert not list(tmp_path.glob('scenes_*.pt'))           # before anything was rendered
+    assert not list(tmp_path.glob('scenes_*.pt'))  # before anything was rendered
 
 
-@pytest.mark.parametrize('change, words', [({'scenes': 3}, 'at least 1500, got 3'), ({'batch': 0}, 'batch'), ({'ema': 1.0}, 'ema')])
+@pytest.mark.parametrize(
+    'change, words',
+    [({'scenes': 3}, 'at least 1500, got 3'), ({'batch': 0}, 'batch'), ({'ema': 1.0}, 'ema')],
+)
 def test_wrong_settings_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         FinderTrainConfig(**change)

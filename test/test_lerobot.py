@@ -24,7 +24,8 @@ from awr_ros.tracker import HandTracker
 
 RATE = 10
 needs_lerobot = pytest.mark.skipif(
-    importlib.util.find_spec('lerobot') is None, reason="lerobot is missing: pip install '.[lerobot]'"
+    importlib.util.find_spec('lerobot') is None,
+    reason="lerobot is missing: pip install '.[lerobot]'",
 )
 
 
@@ -38,9 +39,7 @@ class TwoHands(PlainTracker):
         if depth_mm[0, 0] > 600 and hands:
             left = hands[0]
             hands.append(
-                type(left)(
-                    '8', 'right', 0.9, 'ok', 0.5, left.joints_xyz + 1, *_rest(left)
-                )
+                type(left)('8', 'right', 0.9, 'ok', 0.5, left.joints_xyz + 1, *_rest(left))
             )
         return hands
 
@@ -175,8 +174,9 @@ def test_what_is_missing_is_named_with_the_command(tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr(lerobot_writer, 'import_module', missing)
     assert main(['track', str(tmp_path / 'b'), '-o', f'lerobot:{tmp_path}/d']) == 1
-    assert "No module named 'lerobot'; in the package's source folder: pip install '.[lerobot]'" in (
-        capsys.readouterr().err
+    assert (
+        "No module named 'lerobot'; in the package's source folder: pip install '.[lerobot]'"
+        in (capsys.readouterr().err)
     )
     assert main(['track', str(tmp_path / 'b'), '-o', 'o.csv', '--feature', '/x']) == 1
     assert '--feature is for a LeRobotDataset' in capsys.readouterr().err
@@ -201,7 +201,9 @@ def test_a_dataset_loads_and_says_the_same_as_csv(tmp_path, monkeypatch):
     info = json.loads((tmp_path / 'd' / 'meta' / 'info.json').read_text())
     assert (info['codebase_version'], info['fps'], info['total_episodes']) == ('v3.0', RATE, 1)
     joints = info['features']['observation.hands.left.joints']
-    assert joints['names'][:3] == ['wrist_x', 'wrist_y', 'wrist_z'] and joints['info']['unit'] == 'm'
+    assert (
+        joints['names'][:3] == ['wrist_x', 'wrist_y', 'wrist_z'] and joints['info']['unit'] == 'm'
+    )
     assert len(dataset) == 5 and dataset[0]['task'] == 'wave'
     rows = {}
     for row in csv.DictReader((tmp_path / 'o.csv').open(newline='')):

@@ -1,4 +1,5 @@
 """One command from random weights to a checkpoint, killed in every stage that takes long, and resumed."""
+
 import json
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from awr_ros.training.make_weights import for_minutes, make_weights, model_card
 from awr_ros.training.weights_config import WeightsConfig, differences
 
 # Kills itself after a certain note, if one is given.
-PROGRAM = '''
+PROGRAM = """
 import os, signal, sys
 import torch
 import awr_ros.training.crop_stream as streams
@@ -44,27 +45,56 @@ config = WeightsConfig(samples=16, batch=8, validate_every=8, validation=0, nega
                        evaluated_scenes=0, evaluated_sequences=0, evaluated_seconds=0.0, workers=0, device='cpu')
 torch.set_num_threads(1)
 making.make_weights(folder, config)
-'''
+"""
 
 
-@pytest.mark.timeout(300)           # four short processes
+@pytest.mark.timeout(300)  # four short processes
 def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_path):
     folder = tmp_path / 'run'
     folder.mkdir()
     for kill_at in ('network 8', 'read 128', 'fitted 3', ''):
-        done = subprocess.run([sys.executable, '-c', PROGRAM, str(folder), kill_at], capture_output=True, text=True, timeout=140)
-        assert done.returncode == (-signal.SIGKILL if kill_at else 0), (kill_at, done.stderr[-3000:])
+        done = subprocess.run(
+            [sys.executable, '-c', PROGRAM, str(folder), kill_at],
+            capture_output=True,
+            text=True,
+            timeout=140,
+        )
+        assert done.returncode == (-signal.SIGKILL if kill_at else 0), (
+            kill_at,
+            done.stderr[-3000:],
+        )
     assert (folder / 'events').read_text().split('\n')[:-1] == [
-        'network 8', 'network 16', 'read 64', 'read 128', 'read 192', 'read 256', *(f'fitted {i}' for i in range(1, 7))]
+        'network 8',
+        'network 16',
+        'read 64',
+        'read 128',
+        'read 192',
+        'read 256',
+        *(f'fitted {i}' for i in range(1, 7)),
+    ]
     assert not (folder / 'refiner').exists()
     estimator = HandPoseEstimator.from_pretrained(folder / 'weights.pt', 'cpu', engine='torch')
     assert estimator.config.crop_size == 64
     network, about = load_checkpoint(folder / 'weights.pt')
-    assert network.refiner and network.judge and about['step'] == 16 and {'refined_mm', 'side_right'} <= set(about['metrics'])
+    assert (
+        network.refiner
+        and network.judge
+        and about['step'] == 16
+        and {'refined_mm', 'side_right'} <= set(about['metrics'])
+    )
     card = (folder / 'model-card.md').read_text()
-    assert '| Command | `python -m awr_ros make-weights OUT --samples 16 --batch 8' in card and '16 training samples' in card
+    assert (
+        '| Command | `python -m awr_ros make-weights OUT --samples 16 --batch 8' in card
+        and '16 training samples' in card
+    )
     assert set(json.loads((folder / 'progress.json').read_text())['seconds']) == {
-        'finder', 'network', 'refiner', 'handedness', 'detection score', 'evaluation'}
+        'finder',
+        'network',
+        'refiner',
+        'handedness',
+        'detection score',
+        'evaluation',
+    }
 
 
 @pytest.fixture
@@ -73,7 +103,10 @@ def stages(monkeypatch):
     ran = []
 
     def fake(folder, config):
-        return {name: lambda name=name: ran.append(name) for name in ('finder', 'network', 'evaluation')}
+        return {
+            name: lambda name=name: ran.append(name) for name in ('finder', 'network', 'evaluation')
+        }
+
     monkeypatch.setattr(making, '_stages', fake)
     monkeypatch.setattr(making, 'model_card', lambda *_: 'card')
     return ran
@@ -98,21 +131,40 @@ def test_minutes_become_samples_once(monkeypatch, tmp_path):
     def timed(folder, config):
         assert config.samples == 2 * config.validate_every and config.negatives == 0
         (folder / 'log.csv').write_text('seen,crops_per_s\n1,10.0\n2,100.0\n')
+
     monkeypatch.setattr(making, 'train', timed)
     config = for_minutes(tmp_path, WeightsConfig(), 10)
-    assert (config.samples, config.scenes) == (36_000, 36)           # 60 % of 600 s at 100 crops/s
+    assert (config.samples, config.scenes) == (36_000, 36)  # 60 % of 600 s at 100 crops/s
     making.Progress(tmp_path, config)
-    assert for_minutes(tmp_path, WeightsConfig(), 99) == config      # a run goes on with what it began with
+    assert (
+        for_minutes(tmp_path, WeightsConfig(), 99) == config
+    )  # a run goes on with what it began with
     monkeypatch.setenv('RANK', '0')
     with pytest.raises(ValueError, match='give samples'):
         for_minutes(tmp_path / 'other', WeightsConfig(), 10)
 
 
 def test_the_command_line_has_every_setting(stages, tmp_path, capsys):
-    assert main(['make-weights', str(tmp_path), '--samples', '7', '--size', 'm', '--refiner-share', '0.5']) == 0
+    assert (
+        main(
+            [
+                'make-weights',
+                str(tmp_path),
+                '--samples',
+                '7',
+                '--size',
+                'm',
+                '--refiner-share',
+                '0.5',
+            ]
+        )
+        == 0
+    )
     kept = making.Progress.kept_config(tmp_path)
     assert kept == WeightsConfig(samples=7, size='m', refiner_share=0.5)
-    assert differences(kept, WeightsConfig(samples=7, size='s', refiner_share=0.5, compiled=True)) == ['size']
+    assert differences(
+        kept, WeightsConfig(samples=7, size='s', refiner_share=0.5, compiled=True)
+    ) == ['size']
     assert main(['make-weights', str(tmp_path), '--samples', '0']) == 1
     assert 'samples must be at least 1, got 0' in capsys.readouterr().err
 
@@ -122,7 +174,11 @@ def test_the_model_card_says_what_made_the_weights(tmp_path):
     save_checkpoint(tmp_path / 'weights.pt', network, 1234567, {'refined_mm': 6.54321})
     (tmp_path / 'evaluation.txt').write_text('joint error mean 6.45 mm\n')
     card = model_card(tmp_path, WeightsConfig(samples=1234567, compiled=True), {'network': 90.0})
-    for line in ('| Command | `python -m awr_ros make-weights OUT --samples 1234567 --compiled` |',
-                 '| Crops the network learnt from | 1,234,567 |', '| Time, network | 1.5 min |', '| refined_mm | 6.543 |'):
+    for line in (
+        '| Command | `python -m awr_ros make-weights OUT --samples 1234567 --compiled` |',
+        '| Crops the network learnt from | 1,234,567 |',
+        '| Time, network | 1.5 min |',
+        '| refined_mm | 6.543 |',
+    ):
         assert line in card
     assert 'joint error mean 6.45 mm\n```' in card

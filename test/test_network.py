@@ -1,4 +1,5 @@
 """The network's shapes and sizes, and checkpoints that describe themselves and say what is wrong with them."""
+
 import os
 import resource
 from dataclasses import replace
@@ -7,13 +8,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from awr_ros.networks.checkpoint import (COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig, checksum, load_checkpoint,
-                             save_checkpoint)
+from awr_ros.networks.checkpoint import (
+    COMPACT_M,
+    COMPACT_S,
+    CompactNetwork,
+    ModelConfig,
+    checksum,
+    load_checkpoint,
+    save_checkpoint,
+)
 from awr_ros.offset_field import decode, vote
 from awr_ros.networks.refiner import PATCH, REACH, STEP, Refiner, around, claims
 from awr_ros.skeleton import JOINT_NAMES
 
-TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
+TINY = ModelConfig(
+    stem=(4, 8),
+    widths=(8, 16),
+    blocks=(1, 1),
+    decoder_width=8,
+    crop_size=32,
+    cube_mm=250.0,
+    kernel_size=0.7,
+)
 
 
 @pytest.fixture
@@ -21,16 +37,28 @@ def tiny():
     torch.manual_seed(0)
     network = CompactNetwork(TINY)
     network.train()
-    network(torch.rand(4, 1, 32, 32))                       # batch statistics that are not the initial ones
+    network(torch.rand(4, 1, 32, 32))  # batch statistics that are not the initial ones
     return network.eval()
 
 
-@pytest.mark.parametrize('config, shape', [
-    (COMPACT_S, (84, 32, 32)), (TINY, (84, 8, 8)),
-    (ModelConfig(widths=(8, 16, 24), blocks=(1, 2, 1), joint_names=JOINT_NAMES[:14], crop_size=96), (56, 24, 24))])
+@pytest.mark.parametrize(
+    'config, shape',
+    [
+        (COMPACT_S, (84, 32, 32)),
+        (TINY, (84, 8, 8)),
+        (
+            ModelConfig(
+                widths=(8, 16, 24), blocks=(1, 2, 1), joint_names=JOINT_NAMES[:14], crop_size=96
+            ),
+            (56, 24, 24),
+        ),
+    ],
+)
 def test_field_and_logit_have_the_documented_shapes(config, shape):
     with torch.no_grad():
-        field, logit = CompactNetwork(config).eval()(torch.rand(2, 1, config.crop_size, config.crop_size))
+        field, logit = CompactNetwork(config).eval()(
+            torch.rand(2, 1, config.crop_size, config.crop_size)
+        )
     assert field.shape == (2, *shape) and logit.shape == (2,)
     assert config.field_size == shape[-1]
 
@@ -48,10 +76,19 @@ def test_every_stage_reaches_the_field():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'widths': (8, 16, 32)}, 'widths and blocks'), ({'crop_size': 36}, 'multiple of 8, got 36'),
-    ({'crop_size': 0}, 'multiple of 8, got 0'), ({'crop_size': -8}, 'got -8'), ({'cube_mm': 0.0}, 'cube_mm'),
-    ({'kernel_size': -0.1}, 'kernel_size'), ({'refiner': -1}, 'refiner must be at least 0'), ({'kernel_size': float('nan')}, 'kernel_size')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'widths': (8, 16, 32)}, 'widths and blocks'),
+        ({'crop_size': 36}, 'multiple of 8, got 36'),
+        ({'crop_size': 0}, 'multiple of 8, got 0'),
+        ({'crop_size': -8}, 'got -8'),
+        ({'cube_mm': 0.0}, 'cube_mm'),
+        ({'kernel_size': -0.1}, 'kernel_size'),
+        ({'refiner': -1}, 'refiner must be at least 0'),
+        ({'kernel_size': float('nan')}, 'kernel_size'),
+    ],
+)
 def test_impossible_configurations_are_refused(change, message):
     fields = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
     with pytest.raises(ValueError, match=message):
@@ -59,7 +96,10 @@ def test_impossible_configurations_are_refused(change, message):
 
 
 def test_configurations_from_lists_equal_those_from_tuples():
-    assert ModelConfig(widths=[32, 64, 128, 256], stem=[16, 32], joint_names=list(JOINT_NAMES)) == COMPACT_S
+    assert (
+        ModelConfig(widths=[32, 64, 128, 256], stem=[16, 32], joint_names=list(JOINT_NAMES))
+        == COMPACT_S
+    )
     assert hash(ModelConfig(blocks=[1, 1, 1, 1])) == hash(COMPACT_S)
 
 
@@ -68,13 +108,17 @@ def test_a_checkpoint_comes_back_as_it_was_up_to_half_precision(tiny, tmp_path):
     save_checkpoint(path, tiny, 1234, {'mean_mm': 9.5})
     network, about = load_checkpoint(path)
     assert network.config == TINY and not network.training
-    assert about['step'] == 1234 and about['metrics'] == {'mean_mm': 9.5} and 'state_dict' not in about
-    assert tuple(about['config']['joint_names']) == JOINT_NAMES and about['config']['cube_mm'] == 250.0
+    assert (
+        about['step'] == 1234 and about['metrics'] == {'mean_mm': 9.5} and 'state_dict' not in about
+    )
+    assert (
+        tuple(about['config']['joint_names']) == JOINT_NAMES and about['config']['cube_mm'] == 250.0
+    )
     before, after = tiny.state_dict(), network.state_dict()
     assert before.keys() == after.keys()
     for name, value in before.items():
         assert after[name].dtype == value.dtype
-        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-6)        # 11 bits of mantissa
+        torch.testing.assert_close(after[name], value, rtol=1e-3, atol=1e-6)  # 11 bits of mantissa
     crop = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
         for one, two in zip(tiny(crop), network(crop)):
@@ -87,7 +131,7 @@ def test_the_checksum_lies_beside_and_covers_the_file(tiny, tmp_path):
     assert (tmp_path / 'weights.sha256').read_text() == f'{checksum(path)}  weights.pt\n'
     load_checkpoint(path)
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1                               # one bit of the weights
+    data[len(data) // 2] ^= 1  # one bit of the weights
     path.write_bytes(data)
     with pytest.raises(ValueError, match='SHA-256') as error:
         load_checkpoint(path)
@@ -113,20 +157,41 @@ class Opener:
         return exec, ('raise SystemExit("code of the checkpoint ran")',)
 
 
-@pytest.mark.parametrize('write, reason', [
-    (lambda path, good: path.write_bytes(b''), 'cannot be read'),
-    (lambda path, good: path.write_bytes(b'no checkpoint at all'), 'cannot be read'),
-    (lambda path, good: path.write_bytes(good.read_bytes()[:2000]), 'cannot be read'),
-    (lambda path, good: torch.save({'format': 'awr_ros checkpoint 1', 'x': Opener()}, path), 'cannot be read'),
-    (lambda path, good: torch.save([1, 2, 3], path), 'no checkpoint of this package'),
-    (lambda path, good: torch.save({'model': {}}, path), 'no checkpoint of this package'),
-    (lambda path, good: resave(path, good, format='awr_ros checkpoint 0'), 'no checkpoint of this package'),
-    (lambda path, good: resave(path, good, state_dict={}), 'do not fit'),
-    (lambda path, good: resave(path, good, config={'colour': 'red'}), 'do not fit'),
-    (lambda path, good: resave(path, good, config={'widths': (8, 16)}), 'do not fit'),
-    (lambda path, good: resave(path, good, config={'stem': (4, 8), 'widths': (8, 32), 'blocks': (1, 1),
-                                                   'decoder_width': 8, 'crop_size': 32}), 'do not fit'),
-])
+@pytest.mark.parametrize(
+    'write, reason',
+    [
+        (lambda path, good: path.write_bytes(b''), 'cannot be read'),
+        (lambda path, good: path.write_bytes(b'no checkpoint at all'), 'cannot be read'),
+        (lambda path, good: path.write_bytes(good.read_bytes()[:2000]), 'cannot be read'),
+        (
+            lambda path, good: torch.save({'format': 'awr_ros checkpoint 1', 'x': Opener()}, path),
+            'cannot be read',
+        ),
+        (lambda path, good: torch.save([1, 2, 3], path), 'no checkpoint of this package'),
+        (lambda path, good: torch.save({'model': {}}, path), 'no checkpoint of this package'),
+        (
+            lambda path, good: resave(path, good, format='awr_ros checkpoint 0'),
+            'no checkpoint of this package',
+        ),
+        (lambda path, good: resave(path, good, state_dict={}), 'do not fit'),
+        (lambda path, good: resave(path, good, config={'colour': 'red'}), 'do not fit'),
+        (lambda path, good: resave(path, good, config={'widths': (8, 16)}), 'do not fit'),
+        (
+            lambda path, good: resave(
+                path,
+                good,
+                config={
+                    'stem': (4, 8),
+                    'widths': (8, 32),
+                    'blocks': (1, 1),
+                    'decoder_width': 8,
+                    'crop_size': 32,
+                },
+            ),
+            'do not fit',
+        ),
+    ],
+)
 def test_damaged_or_foreign_files_name_path_and_reason(tiny, tmp_path, write, reason):
     good, path = tmp_path / 'good.pt', tmp_path / 'bad.pt'
     save_checkpoint(good, tiny, 1, {})
@@ -136,12 +201,32 @@ def test_damaged_or_foreign_files_name_path_and_reason(tiny, tmp_path, write, re
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize('change', [
-    {'recipe': None}, {'step': '7'}, {'step': None}, {'metrics': []}, {'network': ['compact']}, {'network': 'tree'}, {'config': None},
-    {'config': {'crop_size': '32'}}, {'config': {'crop_size': 32.0}}, {'config': {'crop_size': 33}}, {'config': {'crop_size': 2**40}},
-    {'config': {'widths': 8}}, {'config': {'widths': (8, 'x')}}, {'config': {'blocks': (10**9, 1)}}, {'config': {'cube_mm': None}},
-    {'config': {'kernel_size': float('inf')}}, {'config': {'joint_names': (1, 2)}}, {'config': {3: 4}}, {'state_dict': None},
-    {'state_dict': {'a': 1}}, {'state_dict': [1]}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'recipe': None},
+        {'step': '7'},
+        {'step': None},
+        {'metrics': []},
+        {'network': ['compact']},
+        {'network': 'tree'},
+        {'config': None},
+        {'config': {'crop_size': '32'}},
+        {'config': {'crop_size': 32.0}},
+        {'config': {'crop_size': 33}},
+        {'config': {'crop_size': 2**40}},
+        {'config': {'widths': 8}},
+        {'config': {'widths': (8, 'x')}},
+        {'config': {'blocks': (10**9, 1)}},
+        {'config': {'cube_mm': None}},
+        {'config': {'kernel_size': float('inf')}},
+        {'config': {'joint_names': (1, 2)}},
+        {'config': {3: 4}},
+        {'state_dict': None},
+        {'state_dict': {'a': 1}},
+        {'state_dict': [1]},
+    ],
+)
 def test_a_hostile_description_is_a_value_error(tiny, tmp_path, change):
     good, path = tmp_path / 'good.pt', tmp_path / 'bad.pt'
     save_checkpoint(good, tiny, 1, {})
@@ -175,8 +260,16 @@ def test_a_save_that_is_killed_leaves_the_old_or_the_new_file(tiny, tmp_path, mo
             if next(calls) == moment:
                 raise Killed
             return call(*arguments, **options)
+
         return wrapped
-    for owner, name in ((torch, 'save'), (os, 'fsync'), (Path, 'replace'), (Path, 'write_bytes'), (Path, 'read_bytes')):
+
+    for owner, name in (
+        (torch, 'save'),
+        (os, 'fsync'),
+        (Path, 'replace'),
+        (Path, 'write_bytes'),
+        (Path, 'read_bytes'),
+    ):
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     try:
         save_checkpoint(path, tiny, 2, {})
@@ -185,7 +278,10 @@ def test_a_save_that_is_killed_leaves_the_old_or_the_new_file(tiny, tmp_path, mo
     monkeypatch.undo()
     assert load_checkpoint(path)[1]['step'] in (1, 2) and not list(tmp_path.glob('.*'))
     save_checkpoint(path, tiny, 3, {})
-    assert load_checkpoint(path)[1]['step'] == 3 and len((tmp_path / 'weights.sha256').read_text().splitlines()) == 1
+    assert (
+        load_checkpoint(path)[1]['step'] == 3
+        and len((tmp_path / 'weights.sha256').read_text().splitlines()) == 1
+    )
 
 
 def test_a_full_disk_leaves_the_old_file(tiny, tmp_path):
@@ -207,6 +303,7 @@ def resave(path, good, **change):
 
 # ---- the refiner -----------------------------------------------------------------------------------------------------
 
+
 def test_an_untrained_refiner_moves_no_joint():
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
     depth = torch.rand(3, 1, 32, 32)
@@ -214,7 +311,12 @@ def test_an_untrained_refiner_moves_no_joint():
         field, _, summary = network.look(depth)
         joints, scores, voted, closeness = network.read_out(field, depth, summary)
         expected, confidence = decode(field, depth, TINY.kernel_size)
-    for got, want in ((joints, expected), (voted, expected), (closeness, confidence), (scores, torch.full((3, 21), 0.5))):
+    for got, want in (
+        (joints, expected),
+        (voted, expected),
+        (closeness, confidence),
+        (scores, torch.full((3, 21), 0.5)),
+    ):
         torch.testing.assert_close(got, want)
 
 
@@ -223,13 +325,17 @@ def test_a_stray_pixel_does_not_outvote_the_hand():
     depth, summary = torch.ones(1, 1, 32, 32), torch.zeros(1, TINY.widths[-1])
     depth[:, :, 8:20, 8:20] = 0.1
     field = torch.rand(1, 84, 8, 8)
-    field[:, 63:, 7, 7] = 5                                 # it claims more than any pixel of the hand
+    field[:, 63:, 7, 7] = 5  # it claims more than any pixel of the hand
     stray = depth.clone()
     stray[:, :, 28, 28] = 0.9
     with torch.no_grad():
-        for got, want in zip(network.read_out(field, stray, summary), network.read_out(field, depth, summary)):
+        for got, want in zip(
+            network.read_out(field, stray, summary), network.read_out(field, depth, summary)
+        ):
             torch.testing.assert_close(got, want)
-        assert (vote(field, stray, TINY.kernel_size)[0] - vote(field, depth, TINY.kernel_size)[0]).abs().max() > 0.1
+        assert (
+            vote(field, stray, TINY.kernel_size)[0] - vote(field, depth, TINY.kernel_size)[0]
+        ).abs().max() > 0.1
 
 
 def test_claims_are_what_the_voters_of_each_joint_say_on_average():
@@ -245,12 +351,18 @@ def test_around_a_joint_depth_is_seen_relative_to_it():
     """A ramp across the crop, and a joint whose window leaves it."""
     column = (torch.arange(128) + 0.5) / 64 - 1
     depth = 0.2 * column.expand(2, 1, 128, 128)
-    joints = torch.tensor([[[0.0, 0.0, 0.05], [0.99, -0.99, 0.2]], [[0.2, 0.1, -5.0], [0.0, 0.0, 5.0]]])
+    joints = torch.tensor(
+        [[[0.0, 0.0, 0.05], [0.99, -0.99, 0.2]], [[0.2, 0.1, -5.0], [0.0, 0.0, 5.0]]]
+    )
     seen = around(depth, joints)
     assert seen.shape == (2, 2, PATCH, PATCH)
     offsets = STEP * (torch.arange(PATCH) - (PATCH - 1) / 2)
-    torch.testing.assert_close(seen[0, 0], (0.2 * offsets - 0.05).expand(PATCH, PATCH), atol=0.2 / 128 + 1e-6, rtol=0)
-    torch.testing.assert_close(seen[0, 1, :, -1], torch.full((PATCH,), 0.2 * column[-1].item() - 0.2))      # the border's
+    torch.testing.assert_close(
+        seen[0, 0], (0.2 * offsets - 0.05).expand(PATCH, PATCH), atol=0.2 / 128 + 1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        seen[0, 1, :, -1], torch.full((PATCH,), 0.2 * column[-1].item() - 0.2)
+    )  # the border's
     assert (seen[1, 0] == REACH).all() and (seen[1, 1] == -REACH).all()
     upright = around(depth.transpose(2, 3).contiguous(), joints[..., [1, 0, 2]])
     torch.testing.assert_close(upright, seen.transpose(2, 3))
@@ -267,9 +379,15 @@ def test_a_refiner_learns_where_a_joint_is_from_the_others():
 
     def error(some):
         count = len(told[some])
-        joints, _ = refiner(told[some], torch.ones(count, 5), torch.zeros(count, 5, 20), torch.zeros(count, 4),
-                            torch.ones(count, 1, 32, 32))
+        joints, _ = refiner(
+            told[some],
+            torch.ones(count, 5),
+            torch.zeros(count, 5, 20),
+            torch.zeros(count, 4),
+            torch.ones(count, 1, 32, 32),
+        )
         return (joints - truth[some]).abs().mean()
+
     trained, held_out = slice(0, 192), slice(192, 256)
     before = error(held_out).item()
     for _ in range(200):
@@ -285,10 +403,16 @@ def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     for stage in refiner.stages:
         for layer in (*stage.spread, stage.last):
             torch.nn.init.normal_(layer.weight)
-    given = [torch.rand(2, 5, 3), torch.rand(2, 5), torch.rand(2, 5, 20), torch.rand(2, 4), 0.2 * torch.rand(2, 1, 32, 32)]
+    given = [
+        torch.rand(2, 5, 3),
+        torch.rand(2, 5),
+        torch.rand(2, 5, 20),
+        torch.rand(2, 4),
+        0.2 * torch.rand(2, 1, 32, 32),
+    ]
     for part in given:
         part.requires_grad_()
     for said in refiner(*given):
-        assert said.is_contiguous()                         # as messages and files want them
+        assert said.is_contiguous()  # as messages and files want them
         heard = torch.autograd.grad(said.sum(), given, retain_graph=True)
         assert all(part.abs().sum() > 0 for part in heard)

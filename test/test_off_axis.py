@@ -1,4 +1,5 @@
 """Wherever in the image a hand is, it is read alike."""
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_a_hand_is_read_alike_to_55_degrees_off_the_axis():
     errors = off_axis_errors(estimator, 12, (0, 35, 55))
     assert errors.shape == (12, 3, 21) and errors[:, 0].mean() < 6
     of_angles = errors.mean((0, 2))
-    np.testing.assert_allclose(of_angles, of_angles.mean(), rtol=0.1)   # of 100 hands, within 2 %
+    np.testing.assert_allclose(of_angles, of_angles.mean(), rtol=0.1)  # of 100 hands, within 2 %
 
 
 def test_the_table_is_printed_by_the_command(capsys):

@@ -1,4 +1,5 @@
 """The dense field: against a reference written as loops from the paper, and what it promises."""
+
 import math
 
 import numpy as np
@@ -16,7 +17,11 @@ KERNEL = 0.8
 def slow_point(depth, row, col, size):
     """Field pixel (row, col): the crop pixel that plain nearest picks, at the centre of the field pixel, over F."""
     step = depth.shape[0] // size
-    return (2 * (col + 0.5) / size - 1, 2 * (row + 0.5) / size - 1, float(depth[row * step, col * step]))
+    return (
+        2 * (col + 0.5) / size - 1,
+        2 * (row + 0.5) / size - 1,
+        float(depth[row * step, col * step]),
+    )
 
 
 def slow_encode(joints, depth, kernel, size):
@@ -50,7 +55,7 @@ def slow_decode(field, depth, kernel):
                 point = slow_point(depth, row, col, size)
                 votes = point[2] < 0.99
                 closeness = float(field[3 * count + j, row, col]) if votes else 0.0
-                weight = math.exp(30 * closeness)               # the background takes part, with closeness 0
+                weight = math.exp(30 * closeness)  # the background takes part, with closeness 0
                 distance = kernel - kernel * closeness
                 for axis in range(3):
                     direction = float(field[3 * j + axis, row, col]) if votes else 0.0
@@ -73,7 +78,10 @@ def older_decode(field, depth, kernel):
     for j in range(count):
         closeness = field[3 * count + j]
         weight = np.exp(30 * closeness)
-        joints.append(((field[3 * j:3 * j + 3] * kernel * (1 - closeness) + points) * weight).sum(1) / weight.sum())
+        joints.append(
+            ((field[3 * j : 3 * j + 3] * kernel * (1 - closeness) + points) * weight).sum(1)
+            / weight.sum()
+        )
     return np.array(joints)
 
 
@@ -85,9 +93,9 @@ def hands():
     frames, joints = forward_kinematics(shapes, random_poses(4, generator))
     pose = torch.eye(4).repeat(4, 1, 1)
     pose[:, :3, :3] = random_rotations(4, generator, 'cpu')
-    pose[:, :3, 3] = torch.tensor([30., -20., 500.])
+    pose[:, :3, 3] = torch.tensor([30.0, -20.0, 500.0])
     joints = joints @ pose[:, :3, :3].transpose(1, 2) + pose[:, None, :3, 3]
-    centre, cube = joints.mean(1), torch.full((4,), 280.)
+    centre, cube = joints.mean(1), torch.full((4,), 280.0)
     depth = splat_crops(procedural_skin(2.5).posed(shapes, frames, pose), centre, cube, 128)
     return depth, xyz_to_uvdn(joints, centre, cube)
 
@@ -96,7 +104,7 @@ def some_field(batch, joints, size, seed=0):
     """A field no encoder would write, so that every mask and factor shows."""
     generator = torch.Generator().manual_seed(seed)
     field = 0.4 * torch.randn(batch, 4 * joints, size, size, generator=generator)
-    field[:, 3 * joints::2] *= 0.05                         # nobody is near these: the background's weight shows
+    field[:, 3 * joints :: 2] *= 0.05  # nobody is near these: the background's weight shows
     return field
 
 
@@ -105,7 +113,9 @@ def test_encode_equals_the_loops(hands, kernel):
     depth, joints = hands
     field = encode(joints[:2], depth[:2], kernel, 16)
     for b in range(2):
-        np.testing.assert_allclose(field[b], slow_encode(joints[b], depth[b, 0].numpy(), kernel, 16), atol=1e-5)
+        np.testing.assert_allclose(
+            field[b], slow_encode(joints[b], depth[b, 0].numpy(), kernel, 16), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize('size', [16, 32])
@@ -132,7 +142,7 @@ def test_encode_then_decode_recovers_joints_below_a_millimetre(hands, size):
     depth, joints = hands
     pred, confidence = decode(encode(joints, depth, KERNEL, size), depth, KERNEL)
     error_mm = (pred - joints).norm(dim=-1) * 140
-    visible = confidence > 0.8                              # some skin within 22 mm of the joint
+    visible = confidence > 0.8  # some skin within 22 mm of the joint
     assert visible.sum() > 0.6 * visible.numel()
     assert error_mm[visible].mean() < 0.1
     assert error_mm[visible].max() < 1
@@ -140,14 +150,14 @@ def test_encode_then_decode_recovers_joints_below_a_millimetre(hands, size):
 
 def test_older_grid_is_off_by_2_4_mm_at_the_centre_and_4_8_mm_at_the_edge():
     depth = torch.full((1, 1, 128, 128), 0.02)
-    joints = torch.tensor([[[0., 0., 0.], [1., 0., 0.], [0., 1., 0.], [-1., -1., 0.]]])
+    joints = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [-1.0, -1.0, 0.0]]])
     field = encode(joints, depth, KERNEL, 64)
     older = older_decode(field[0].numpy().astype(float), depth[0, 0].numpy(), KERNEL)
-    off_mm = (older - joints[0].numpy()) * 150                          # 300 mm cube; the last pixel is half one inside
-    np.testing.assert_allclose(off_mm[0, :2], [2.4, 2.4], atol=0.1)     # centre
-    np.testing.assert_allclose(off_mm[1, :2], [4.8, 2.4], atol=0.15)    # right edge
-    np.testing.assert_allclose(off_mm[2, :2], [2.4, 4.8], atol=0.15)    # bottom edge
-    np.testing.assert_allclose(off_mm[3, :2], [0.0, 0.0], atol=0.1)     # top left corner
+    off_mm = (older - joints[0].numpy()) * 150  # 300 mm cube; the last pixel is half one inside
+    np.testing.assert_allclose(off_mm[0, :2], [2.4, 2.4], atol=0.1)  # centre
+    np.testing.assert_allclose(off_mm[1, :2], [4.8, 2.4], atol=0.15)  # right edge
+    np.testing.assert_allclose(off_mm[2, :2], [2.4, 4.8], atol=0.15)  # bottom edge
+    np.testing.assert_allclose(off_mm[3, :2], [0.0, 0.0], atol=0.1)  # top left corner
     ours = decode(field, depth, KERNEL)[0]
     assert (ours - joints).abs().max() * 150 < 0.05
 
@@ -180,15 +190,17 @@ def test_encode_is_zero_on_the_background_and_beyond_the_radius(hands):
     assert not closeness[background].any() and closeness.min() >= 0 and closeness.max() <= 1
     length = directions.norm(dim=2)
     assert not length[closeness == 0].any()
-    torch.testing.assert_close(length[closeness > 0], torch.ones(int((closeness > 0).sum())), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        length[closeness > 0], torch.ones(int((closeness > 0).sum())), atol=1e-3, rtol=0
+    )
 
 
 def test_confidence_is_the_highest_closeness_on_the_foreground():
     depth = torch.ones(1, 1, 8, 8)
-    depth[..., 2:4, 2:4] = 0.0                                          # field pixel (1, 1) alone is foreground
+    depth[..., 2:4, 2:4] = 0.0  # field pixel (1, 1) alone is foreground
     field = torch.zeros(1, 16, 4, 4)
-    field[0, 12, 1, 1], field[0, 12, 3, 3] = 0.4, 0.9                   # the higher claim is on the background
-    field[0, 13, 1, 1], field[0, 14, 1, 1] = 1.7, -0.6                  # out of range
+    field[0, 12, 1, 1], field[0, 12, 3, 3] = 0.4, 0.9  # the higher claim is on the background
+    field[0, 13, 1, 1], field[0, 14, 1, 1] = 1.7, -0.6  # out of range
     np.testing.assert_allclose(decode(field, depth, KERNEL)[1][0], [0.4, 1, 0, 0])
 
 
@@ -213,14 +225,41 @@ def test_hands_of_a_batch_do_not_mix(hands):
             torch.testing.assert_close(one, all_[alone], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize('call, expected, got', [
-    (lambda: encode(torch.zeros(21, 3), torch.ones(1, 1, 8, 8)), 'joints_uvdn must be (B,J,3)', '(21, 3)'),
-    (lambda: encode(torch.zeros(1, 21, 2), torch.ones(1, 1, 8, 8)), 'joints_uvdn must be (B,J,3)', '(1, 21, 2)'),
-    (lambda: encode(torch.zeros(1, 21, 3), torch.ones(1, 8, 8)), 'depth must be (B,1,S,S)', '(1, 8, 8)'),
-    (lambda: decode(torch.zeros(1, 7, 4, 4), torch.ones(1, 1, 8, 8)), 'field must be (B,4J,F,F)', '(1, 7, 4, 4)'),
-    (lambda: decode(torch.zeros(1, 8, 4, 5), torch.ones(1, 1, 8, 8)), 'field must be (B,4J,F,F)', '(1, 8, 4, 5)'),
-    (lambda: decode(torch.zeros(1, 8, 4, 4), torch.ones(2, 1, 8, 8)), 'depth must be (B,1,S,S)', '(2, 1, 8, 8)'),
-])
+@pytest.mark.parametrize(
+    'call, expected, got',
+    [
+        (
+            lambda: encode(torch.zeros(21, 3), torch.ones(1, 1, 8, 8)),
+            'joints_uvdn must be (B,J,3)',
+            '(21, 3)',
+        ),
+        (
+            lambda: encode(torch.zeros(1, 21, 2), torch.ones(1, 1, 8, 8)),
+            'joints_uvdn must be (B,J,3)',
+            '(1, 21, 2)',
+        ),
+        (
+            lambda: encode(torch.zeros(1, 21, 3), torch.ones(1, 8, 8)),
+            'depth must be (B,1,S,S)',
+            '(1, 8, 8)',
+        ),
+        (
+            lambda: decode(torch.zeros(1, 7, 4, 4), torch.ones(1, 1, 8, 8)),
+            'field must be (B,4J,F,F)',
+            '(1, 7, 4, 4)',
+        ),
+        (
+            lambda: decode(torch.zeros(1, 8, 4, 5), torch.ones(1, 1, 8, 8)),
+            'field must be (B,4J,F,F)',
+            '(1, 8, 4, 5)',
+        ),
+        (
+            lambda: decode(torch.zeros(1, 8, 4, 4), torch.ones(2, 1, 8, 8)),
+            'depth must be (B,1,S,S)',
+            '(2, 1, 8, 8)',
+        ),
+    ],
+)
 def test_wrong_shapes_are_named(call, expected, got):
     with pytest.raises(ValueError) as error:
         call()
@@ -229,8 +268,8 @@ def test_wrong_shapes_are_named(call, expected, got):
 
 def test_strays_become_background_and_thin_fingers_stay():
     depth = torch.ones(1, 1, 64, 64)
-    depth[:, :, 10:50, 20:23] = 0.1                         # a finger three pixels wide
-    depth[:, :, :, 62:] = 0.1                               # cut off by the border
+    depth[:, :, 10:50, 20:23] = 0.1  # a finger three pixels wide
+    depth[:, :, :, 62:] = 0.1  # cut off by the border
     strays = depth.clone()
     for v, u in ((60, 4), (60, 7), (57, 5), (40, 40)):
         strays[:, :, v, u] = 0.5

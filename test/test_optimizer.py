@@ -1,4 +1,5 @@
 """The trainers' optimiser: steps of both parts, on the network's own memory, and states that go on."""
+
 from copy import deepcopy
 
 import pytest
@@ -10,8 +11,14 @@ from awr_ros.training.optimizer import MuonAdamW
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)
-                         ).to(memory_format=torch.channels_last)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 2, 1),
+    ).to(memory_format=torch.channels_last)
 
 
 def teach(net, optimizer, steps):
@@ -49,7 +56,9 @@ def test_a_run_goes_on_from_its_state():
     teach(one, optimizer, 5)
     two.load_state_dict(one.state_dict())
     other = MuonAdamW(two, 1e-2, 1e-2)
-    other.load_state_dict(deepcopy(optimizer.state_dict()))         # which shares its tensors with the optimiser
+    other.load_state_dict(
+        deepcopy(optimizer.state_dict())
+    )  # which shares its tensors with the optimiser
     assert teach(one, optimizer, 3) == pytest.approx(teach(two, other, 3), rel=1e-4)
     for mine, its in zip(one.parameters(), two.parameters()):
         torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-4)
@@ -57,6 +66,8 @@ def test_a_run_goes_on_from_its_state():
 
 def test_other_states_and_memory_formats_are_refused():
     with pytest.raises(ValueError, match="got \\['param_groups', 'state'\\]"):
-        MuonAdamW(network(), 1e-2, 0.0).load_state_dict(torch.optim.AdamW(network().parameters()).state_dict())
+        MuonAdamW(network(), 1e-2, 0.0).load_state_dict(
+            torch.optim.AdamW(network().parameters()).state_dict()
+        )
     with pytest.raises(ValueError, match='channels_last'):
         MuonAdamW(network().to(memory_format=torch.contiguous_format), 1e-2, 0.0)

@@ -1,4 +1,5 @@
 """What a refiner learns, and how it goes along with a network."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,9 @@ from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.training.refiner import fit_refiner, read_crops, train_refiner
 
-TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64, judge=8)
+TINY = ModelConfig(
+    stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64, judge=8
+)
 
 
 @pytest.fixture
@@ -27,14 +30,21 @@ def readings(count=1000):
     middle = 0.5 * torch.randn(count, 1, 3, generator=generator)
     true = middle + 0.2 * torch.randn(1, 5, 3, generator=generator)
     voted = torch.cat([true[:, :4], torch.zeros(count, 1, 3)], 1)
-    told = [voted, torch.ones(count, 5), torch.zeros(count, 5, 20).half(), torch.zeros(count, 16).half()]
+    told = [
+        voted,
+        torch.ones(count, 5),
+        torch.zeros(count, 5, 20).half(),
+        torch.zeros(count, 16).half(),
+    ]
     nothing = torch.full((count, 1, 32, 32), 255, dtype=torch.uint8)
     return [*told, nothing, true, torch.full((count,), 280.0), torch.ones(count, dtype=torch.bool)]
 
 
 def refine(refiner, given):
     with torch.no_grad():
-        return refiner(*(tensor.float() for tensor in given[:4]), given[4].float() * training.DEPTH_STEP - 1)
+        return refiner(
+            *(tensor.float() for tensor in given[:4]), given[4].float() * training.DEPTH_STEP - 1
+        )
 
 
 def test_it_learns_from_readings_and_says_how_well(small_batches):
@@ -44,7 +54,9 @@ def test_it_learns_from_readings_and_says_how_well(small_batches):
     held_out = [tensor[980:] for tensor in given]
     off = (refine(refiner, held_out)[0] - held_out[5]).norm(dim=-1) * 140
     assert after == pytest.approx(off.mean().item(), rel=0.02) and not refiner.training
-    assert before == pytest.approx((held_out[0] - held_out[5]).norm(dim=-1).mean().item() * 140, rel=1e-4)
+    assert before == pytest.approx(
+        (held_out[0] - held_out[5]).norm(dim=-1).mean().item() * 140, rel=1e-4
+    )
     assert after < 0.5 * before
 
 
@@ -68,7 +80,9 @@ def test_it_learns_from_the_depth_around_a_joint(small_batches):
     torch.manual_seed(0)
     refiner, given = Refiner(5, 16, 32), readings()
     place = 0.3 * torch.rand(1000, 1, 1) - 0.15
-    wall = torch.where((torch.arange(32) + 0.5) / 16 - 1 < place[..., None], 0.0, 0.2).expand(1000, 1, 32, 32)
+    wall = torch.where((torch.arange(32) + 0.5) / 16 - 1 < place[..., None], 0.0, 0.2).expand(
+        1000, 1, 32, 32
+    )
     true = torch.cat([place, torch.zeros(1000, 1, 2)], -1).expand(1000, 5, 3)
     given[0], given[4], given[5] = torch.zeros(1000, 5, 3), training.as_bytes(wall), true
     before, after = fit_refiner(refiner, given, epochs=12)
@@ -79,10 +93,18 @@ def test_readings_are_what_the_network_says_of_crops():
     torch.manual_seed(0)
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
     given = read_crops(network, 100, seed=3, workers=0)
-    assert [tuple(tensor.shape) for tensor in given] == [(100, 21, 3), (100, 21), (100, 21, 84), (100, 16), (100, 1, 64, 64),
-                                                    (100, 21, 3), (100,), (100,)]
+    assert [tuple(tensor.shape) for tensor in given] == [
+        (100, 21, 3),
+        (100, 21),
+        (100, 21, 84),
+        (100, 16),
+        (100, 1, 64, 64),
+        (100, 21, 3),
+        (100,),
+        (100,),
+    ]
     assert all(torch.isfinite(tensor.float()).all() for tensor in given)
-    assert not torch.equal(given[5][:36], given[5][64:])            # of other crops
+    assert not torch.equal(given[5][:36], given[5][64:])  # of other crops
     again = read_crops(network, 100, seed=4, workers=0)
     assert not torch.equal(given[5], again[5])
 
@@ -90,18 +112,31 @@ def test_readings_are_what_the_network_says_of_crops():
 def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'NEGATIVES', 2)
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / 'without.pt', CompactNetwork(TINY).eval(), 77, {'mean_mm': 9.0}, {'by': 'a test'})
-    before, after = train_refiner(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=256, workers=0)
+    save_checkpoint(
+        tmp_path / 'without.pt', CompactNetwork(TINY).eval(), 77, {'mean_mm': 9.0}, {'by': 'a test'}
+    )
+    before, after = train_refiner(
+        tmp_path / 'without.pt', tmp_path / 'with.pt', crops=256, workers=0
+    )
     refined, about = load_checkpoint(tmp_path / 'with.pt')
-    assert refined.config == replace(TINY, refiner=training.HIDDEN) and after < before      # a network that knows nothing
+    assert (
+        refined.config == replace(TINY, refiner=training.HIDDEN) and after < before
+    )  # a network that knows nothing
     assert (about['step'], about['recipe']) == (77, {'by': 'a test'})
     assert about['metrics'] == {'mean_mm': 9.0, 'refined_mm': after}
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
-    old, new = (TorchEngine(load_checkpoint(tmp_path / name)[0]).read(crops) for name in ('without.pt', 'with.pt'))
+    old, new = (
+        TorchEngine(load_checkpoint(tmp_path / name)[0]).read(crops)
+        for name in ('without.pt', 'with.pt')
+    )
     for name in ('hand_scores', 'judgements'):
         np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
-    assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01 and not np.array_equal(old.joint_scores, new.joint_scores)
-    train_refiner(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0)         # a refiner is replaced
+    assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01 and not np.array_equal(
+        old.joint_scores, new.joint_scores
+    )
+    train_refiner(
+        tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0
+    )  # a refiner is replaced
     assert load_checkpoint(tmp_path / 'again.pt')[0].config == refined.config
 
 
@@ -113,11 +148,23 @@ def test_a_refiner_goes_on_from_another(tmp_path, monkeypatch):
     torch.nn.init.ones_(network.refiner.stages[0].last.bias)
     save_checkpoint(tmp_path / 'old.pt', network, 1, {})
     save_checkpoint(tmp_path / 'new.pt', CompactNetwork(TINY).eval(), 1, {})
-    train_refiner(tmp_path / 'new.pt', tmp_path / 'refined.pt', crops=128, workers=0, bfloat16=True, init=tmp_path / 'old.pt')
-    given, taken = network.refiner.state_dict(), load_checkpoint(tmp_path / 'refined.pt')[0].refiner.state_dict()
+    train_refiner(
+        tmp_path / 'new.pt',
+        tmp_path / 'refined.pt',
+        crops=128,
+        workers=0,
+        bfloat16=True,
+        init=tmp_path / 'old.pt',
+    )
+    given, taken = (
+        network.refiner.state_dict(),
+        load_checkpoint(tmp_path / 'refined.pt')[0].refiner.state_dict(),
+    )
     assert all(torch.allclose(given[name], taken[name], atol=1e-3) for name in given)
     with pytest.raises(ValueError, match='new.pt holds no refiner'):
-        train_refiner(tmp_path / 'new.pt', tmp_path / 'out.pt', crops=64, workers=0, init=tmp_path / 'new.pt')
+        train_refiner(
+            tmp_path / 'new.pt', tmp_path / 'out.pt', crops=64, workers=0, init=tmp_path / 'new.pt'
+        )
 
 
 def test_other_networks_are_refused(tmp_path):

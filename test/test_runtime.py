@@ -1,4 +1,5 @@
 """Every engine says what torch says; the choice among them says why; what is missing or damaged is named."""
+
 import gc
 import json
 import os
@@ -16,7 +17,13 @@ from awr_ros.crop import crop_hand
 from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.runtime.export import export
-from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, ResNet, ResNetConfig, save_checkpoint
+from awr_ros.networks.checkpoint import (
+    CompactNetwork,
+    ModelConfig,
+    ResNet,
+    ResNetConfig,
+    save_checkpoint,
+)
 from awr_ros.runtime import cache, cuda_engine, onnx_engine, select
 from awr_ros.runtime.onnx_engine import OnnxEngine, first_that_starts, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, fastest_precision, write_openvino
@@ -25,7 +32,15 @@ from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import NYU_14, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 
-TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32, cube_mm=250.0, kernel_size=0.7)
+TINY = ModelConfig(
+    stem=(4, 8),
+    widths=(8, 16),
+    blocks=(1, 1),
+    decoder_width=8,
+    crop_size=32,
+    cube_mm=250.0,
+    kernel_size=0.7,
+)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -48,14 +63,16 @@ def crops(reference):
     for t_s in np.linspace(0, 12, 11):
         depth, (hand,) = camera.frame(float(t_s))
         centre = palm_centre(hand.joints_xyz) + rng.normal(0, 10, 3)
-        cut.append(crop_hand(depth, camera.intrinsics, centre, config.cube_mm, config.crop_size).depth)
+        cut.append(
+            crop_hand(depth, camera.intrinsics, centre, config.cube_mm, config.crop_size).depth
+        )
     return np.stack(cut)[:, None]
 
 
 def tiny_checkpoint(folder, seed=0):
     torch.manual_seed(seed)
     network = CompactNetwork(TINY)
-    network(torch.rand(4, 1, 32, 32))                       # batch statistics that are not the initial ones
+    network(torch.rand(4, 1, 32, 32))  # batch statistics that are not the initial ones
     save_checkpoint(folder / 'tiny.pt', network.eval(), 64, {})
     return folder / 'tiny.pt'
 
@@ -68,10 +85,13 @@ def test_an_exported_graph_does_not_reckon_with_shapes(tmp_path):
     onnx = pytest.importorskip('onnx')
     write_onnx(CompactNetwork(ModelConfig(refiner=8, judge=8)).eval(), '', tmp_path / 'net.onnx')
     kinds = [node.op_type for node in onnx.load(str(tmp_path / 'net.onnx')).graph.node]
-    assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, kinds      # the depth's resize asks for its batch
+    assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, (
+        kinds
+    )  # the depth's resize asks for its batch
 
 
 # ---- parity ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
 def test_single_precision_engines_agree_with_torch(engine, reference, crops):
@@ -99,7 +119,10 @@ def test_votes_by_openvino_in_bfloat16_agree_with_torch(crops, tmp_path):
     network, _ = select.load_network(DEFAULT_WEIGHTS)
     network.refiner = None
     write_openvino(network, '', tmp_path / 'votes.xml')
-    got, expected = OpenVinoEngine(tmp_path / 'votes.xml', precision='bf16').read(crops), TorchEngine(network).read(crops)
+    got, expected = (
+        OpenVinoEngine(tmp_path / 'votes.xml', precision='bf16').read(crops),
+        TorchEngine(network).read(crops),
+    )
     assert mean_difference_mm(expected, got, network.config) <= 0.5
 
 
@@ -112,14 +135,23 @@ def test_cuda_graphs_agree_with_torch(half, limit_mm, reference, crops):
         assert mean_difference_mm(expected, got, reference.config) <= limit_mm
 
 
-@pytest.mark.parametrize('write, make, suffix', [(write_openvino, OpenVinoEngine, '.xml'), (write_onnx, OnnxEngine, '.onnx')])
+@pytest.mark.parametrize(
+    'write, make, suffix',
+    [(write_openvino, OpenVinoEngine, '.xml'), (write_onnx, OnnxEngine, '.onnx')],
+)
 def test_networks_of_the_paper_run_on_every_engine(write, make, suffix, tmp_path):
     """14 joints, another cube, no logit for the hand: NaN in, NaN out."""
     torch.manual_seed(0)
-    network = ResNet(ResNetConfig(joint_names=NYU_14, crop_size=64, side='left', authors_crop=True)).eval()
+    network = ResNet(
+        ResNetConfig(joint_names=NYU_14, crop_size=64, side='left', authors_crop=True)
+    ).eval()
     write(network, 'imported', tmp_path / ('net' + suffix))
     engine, expected = make(tmp_path / ('net' + suffix), 1), TorchEngine(network, 'imported')
-    assert engine.config == expected.config == EngineConfig(NYU_14, 64, 300.0, 'left', True, origin='imported')
+    assert (
+        engine.config
+        == expected.config
+        == EngineConfig(NYU_14, 64, 300.0, 'left', True, origin='imported')
+    )
     depth = np.random.default_rng(0).uniform(-1, 1.2, (3, 1, 64, 64)).clip(-1, 1).astype(np.float32)
     if 'bf16' not in engine.description:
         assert mean_difference_mm(expected.read(depth), engine.read(depth), engine.config) <= 0.2
@@ -138,17 +170,21 @@ def test_left_half_precision_weights_read_out_in_single(reference, crops):
 
 # ---- passes ----------------------------------------------------------------------------------------------------------
 
+
 def test_long_lists_take_several_passes_and_keep_their_order(reference, crops):
     counts = []
 
     def read(some):
         counts.append(len(some))
         return [some[:, 0, 0, :1], some[:, 0, 0, 1:2], some[:, 0, 0, 2], some[:, 0, 0, 3]]
+
     together = read_in_passes(read, crops)
     assert counts == [MAX_BATCH, len(crops) - MAX_BATCH]
     np.testing.assert_array_equal(together.hand_scores, crops[:, 0, 0, 2])
     np.testing.assert_array_equal(together.judgements, crops[:, 0, 0, 3])
-    expected = np.concatenate([reference.read(crops[i:i + 1]).joints_uvdn for i in range(len(crops))])
+    expected = np.concatenate(
+        [reference.read(crops[i : i + 1]).joints_uvdn for i in range(len(crops))]
+    )
     np.testing.assert_allclose(reference.read(crops).joints_uvdn, expected, atol=1e-4)
 
 
@@ -161,14 +197,23 @@ def test_results_are_not_overwritten_by_the_next_pass(tmp_path):
     np.testing.assert_array_equal(first.joints_uvdn, kept)
 
 
-@pytest.mark.parametrize('bad', [np.zeros((1, 1, 64, 64), np.float32), np.zeros((1, 1, 128, 128)), np.zeros((128, 128), np.float32),
-                                 np.zeros((0, 1, 128, 128), np.float32)])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        np.zeros((1, 1, 64, 64), np.float32),
+        np.zeros((1, 1, 128, 128)),
+        np.zeros((128, 128), np.float32),
+        np.zeros((0, 1, 128, 128), np.float32),
+    ],
+)
 def test_wrong_crops_are_named(bad, reference):
     with pytest.raises(ValueError, match=r'crops must be \(B,1,128,128\) float32'):
         reference.read(bad)
 
 
-@pytest.mark.parametrize('count, size', [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)])
+@pytest.mark.parametrize(
+    'count, size', [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)]
+)
 def test_the_smallest_graph_that_is_large_enough(count, size):
     assert cuda_engine.graph_batch(count) == size
 
@@ -180,41 +225,73 @@ def test_too_large_batches_have_no_graph():
 
 # ---- the choice ------------------------------------------------------------------------------------------------------
 
-def choose(engine='auto', device='auto', weights=None, cuda=False, installed=('openvino', 'onnxruntime', 'onnx'), precision='f32'):
-    return select.choose(engine, device, weights, lambda: cuda, lambda name: name in installed, lambda: precision,
-                         lambda: cuda)
+
+def choose(
+    engine='auto',
+    device='auto',
+    weights=None,
+    cuda=False,
+    installed=('openvino', 'onnxruntime', 'onnx'),
+    precision='f32',
+):
+    return select.choose(
+        engine,
+        device,
+        weights,
+        lambda: cuda,
+        lambda name: name in installed,
+        lambda: precision,
+        lambda: cuda,
+    )
 
 
-@pytest.mark.parametrize('asked, expected, reason', [
-    (dict(cuda=True), ('torch', 'cuda'), 'GPU'),
-    (dict(cuda=True, device='cpu'), ('onnxruntime', 'cpu'), 'without AMX'),
-    (dict(), ('onnxruntime', 'cpu'), 'without AMX'),
-    (dict(precision='bf16'), ('openvino', 'cpu'), 'with AMX'),
-    (dict(precision='bf16', installed=('onnxruntime', 'onnx')), ('onnxruntime', 'cpu'), 'openvino is not'),
-    (dict(installed=('openvino',)), ('openvino', 'cpu'), 'onnxruntime and onnx are not'),
-    (dict(installed=('openvino', 'onnxruntime')), ('openvino', 'cpu'), 'onnx are not'),
-    (dict(installed=()), ('torch', 'cpu'), 'pip install onnxruntime onnx'),
-    (dict(engine='torch'), ('torch', 'cpu'), 'asked for'),
-    (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'asked for'),
-    (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'asked for'),
-    (dict(weights='net.xml', cuda=True), ('openvino', 'cpu'), 'net.xml is a file for it'),
-    (dict(weights='net.onnx', device='cpu'), ('onnxruntime', 'cpu'), 'net.onnx is a file for it'),
-])
+@pytest.mark.parametrize(
+    'asked, expected, reason',
+    [
+        (dict(cuda=True), ('torch', 'cuda'), 'GPU'),
+        (dict(cuda=True, device='cpu'), ('onnxruntime', 'cpu'), 'without AMX'),
+        (dict(), ('onnxruntime', 'cpu'), 'without AMX'),
+        (dict(precision='bf16'), ('openvino', 'cpu'), 'with AMX'),
+        (
+            dict(precision='bf16', installed=('onnxruntime', 'onnx')),
+            ('onnxruntime', 'cpu'),
+            'openvino is not',
+        ),
+        (dict(installed=('openvino',)), ('openvino', 'cpu'), 'onnxruntime and onnx are not'),
+        (dict(installed=('openvino', 'onnxruntime')), ('openvino', 'cpu'), 'onnx are not'),
+        (dict(installed=()), ('torch', 'cpu'), 'pip install onnxruntime onnx'),
+        (dict(engine='torch'), ('torch', 'cpu'), 'asked for'),
+        (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'asked for'),
+        (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'asked for'),
+        (dict(weights='net.xml', cuda=True), ('openvino', 'cpu'), 'net.xml is a file for it'),
+        (
+            dict(weights='net.onnx', device='cpu'),
+            ('onnxruntime', 'cpu'),
+            'net.onnx is a file for it',
+        ),
+    ],
+)
 def test_the_choice_and_its_reason(asked, expected, reason):
     choice = choose(**asked)
     assert (choice.engine, choice.device) == expected and reason in choice.reason
 
 
-@pytest.mark.parametrize('asked, words', [
-    (dict(engine='tensorflow'), "engine must be one of auto, torch, openvino, onnxruntime, got 'tensorflow'"),
-    (dict(device='tpu'), "got 'tpu'"),
-    (dict(device='cuda'), 'torch finds no CUDA device'),
-    (dict(engine='torch', device='cuda'), 'torch finds no CUDA device'),
-    (dict(engine='openvino', installed=()), 'pip install openvino'),
-    (dict(engine='onnxruntime', installed=()), 'pip install onnxruntime'),
-    (dict(engine='openvino', device='cuda', cuda=True), "no device 'cuda'"),
-    (dict(engine='torch', weights='net.onnx'), "net.onnx is a file for 'onnxruntime'"),
-])
+@pytest.mark.parametrize(
+    'asked, words',
+    [
+        (
+            dict(engine='tensorflow'),
+            "engine must be one of auto, torch, openvino, onnxruntime, got 'tensorflow'",
+        ),
+        (dict(device='tpu'), "got 'tpu'"),
+        (dict(device='cuda'), 'torch finds no CUDA device'),
+        (dict(engine='torch', device='cuda'), 'torch finds no CUDA device'),
+        (dict(engine='openvino', installed=()), 'pip install openvino'),
+        (dict(engine='onnxruntime', installed=()), 'pip install onnxruntime'),
+        (dict(engine='openvino', device='cuda', cuda=True), "no device 'cuda'"),
+        (dict(engine='torch', weights='net.onnx'), "net.onnx is a file for 'onnxruntime'"),
+    ],
+)
 def test_what_is_missing_or_does_not_fit_is_named(asked, words):
     with pytest.raises(ValueError, match=words):
         choose(**asked)
@@ -223,15 +300,27 @@ def test_what_is_missing_or_does_not_fit_is_named(asked, words):
 def test_onnxruntime_takes_a_gpu_only_where_there_is_one(monkeypatch):
     """It lists the providers that it was built with, wherever it runs."""
     monkeypatch.setattr(onnx_engine, 'cuda_providers', lambda: onnx_engine.CUDA_PROVIDERS)
-    assert choose(weights='net.onnx').device == choose('onnxruntime', 'cpu', cuda=True).device == 'cpu'
-    assert choose(weights='net.onnx', cuda=True).device == choose('onnxruntime', 'cuda').device == 'cuda'
+    assert (
+        choose(weights='net.onnx').device == choose('onnxruntime', 'cpu', cuda=True).device == 'cpu'
+    )
+    assert (
+        choose(weights='net.onnx', cuda=True).device
+        == choose('onnxruntime', 'cuda').device
+        == 'cuda'
+    )
 
 
 @pytest.mark.filterwarnings('ignore:Specified provider')
 def test_the_first_provider_that_starts_is_taken(tmp_path):
     file = export(None, tmp_path / 'default', 'onnx')[0]
-    said = first_that_starts(file, 1, (*onnx_engine.CUDA_PROVIDERS, 'CPUExecutionProvider')).description
-    assert 'on the CPU' in said and 'TensorrtExecutionProvider cannot be started, CUDAExecutionProvider cannot be started' in said
+    said = first_that_starts(
+        file, 1, (*onnx_engine.CUDA_PROVIDERS, 'CPUExecutionProvider')
+    ).description
+    assert (
+        'on the CPU' in said
+        and 'TensorrtExecutionProvider cannot be started, CUDAExecutionProvider cannot be started'
+        in said
+    )
     assert 'cannot' not in first_that_starts(file, 1, ('CPUExecutionProvider',)).description
     with pytest.raises(ValueError, match='CUDAExecutionProvider'):
         first_that_starts(file, 1, onnx_engine.CUDA_PROVIDERS)
@@ -255,26 +344,37 @@ def test_cuda_that_is_not_there_is_an_error():
     with pytest.raises(ValueError, match='no CUDA'):
         cuda_engine.CudaEngine(CompactNetwork(TINY))
     with pytest.raises(ValueError, match='CUDAExecutionProvider'):
-        OnnxEngine(export(None, cache.cache_folder() / 'for_cuda', 'onnx')[0], provider='CUDAExecutionProvider')
+        OnnxEngine(
+            export(None, cache.cache_folder() / 'for_cuda', 'onnx')[0],
+            provider='CUDAExecutionProvider',
+        )
 
 
-@pytest.mark.parametrize('flags, precision', [(('avx512f', 'avx512_bf16'), 'f32'), (('avx512_bf16', 'amx_bf16'), 'bf16'), ((), 'f32')])
+@pytest.mark.parametrize(
+    'flags, precision',
+    [(('avx512f', 'avx512_bf16'), 'f32'), (('avx512_bf16', 'amx_bf16'), 'bf16'), ((), 'f32')],
+)
 def test_bfloat16_only_where_the_cpu_multiplies_matrices_of_it(flags, precision):
     assert fastest_precision(flags) == precision
 
 
 def test_a_core_is_left_to_the_robot(monkeypatch):
     for cores, threads in ((1, 1), (2, 1), (4, 3), (16, 4)):
-        monkeypatch.setattr(select.os, 'sched_getaffinity', lambda _, cores=cores: set(range(cores)))
+        monkeypatch.setattr(
+            select.os, 'sched_getaffinity', lambda _, cores=cores: set(range(cores))
+        )
         assert select.default_threads() == threads
 
 
 # ---- cache and files -------------------------------------------------------------------------------------------------
 
+
 def test_only_the_first_start_converts(tmp_path, monkeypatch):
     weights = tiny_checkpoint(tmp_path)
     first = select.load_engine(weights, 'openvino')
-    monkeypatch.setattr('awr_ros.runtime.openvino_engine.trace', lambda _: pytest.fail('converted again'))
+    monkeypatch.setattr(
+        'awr_ros.runtime.openvino_engine.trace', lambda _: pytest.fail('converted again')
+    )
     again = select.load_engine(weights, 'openvino')
     depth = np.full((1, 1, 32, 32), 0.3, np.float32)
     np.testing.assert_array_equal(first.read(depth).joints_uvdn, again.read(depth).joints_uvdn)
@@ -283,8 +383,11 @@ def test_only_the_first_start_converts(tmp_path, monkeypatch):
 
 def test_other_weights_or_converters_are_other_entries(tmp_path):
     (tmp_path / 'a').mkdir()
-    keys = {cache.entry_key(tiny_checkpoint(tmp_path, 0), 'x 1'), cache.entry_key(tiny_checkpoint(tmp_path / 'a', 1), 'x 1'),
-            cache.entry_key(tmp_path / 'tiny.pt', 'x 2')}
+    keys = {
+        cache.entry_key(tiny_checkpoint(tmp_path, 0), 'x 1'),
+        cache.entry_key(tiny_checkpoint(tmp_path / 'a', 1), 'x 1'),
+        cache.entry_key(tmp_path / 'tiny.pt', 'x 2'),
+    }
     assert len(keys) == 3 and cache.entry_key(tmp_path / 'tiny.pt', 'x 1') in keys
 
 
@@ -297,9 +400,10 @@ def test_a_conversion_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 
     def fail():
         raise RuntimeError('no')
+
     with pytest.raises(RuntimeError):
         kept(fail)
-    monkeypatch.setattr(cache, 'sync', lambda path: fail())         # killed while it writes
+    monkeypatch.setattr(cache, 'sync', lambda path: fail())  # killed while it writes
     with pytest.raises(RuntimeError):
         kept(lambda: {'.x': b'1'})
     assert list((tmp_path / 'awr_ros').iterdir()) == []
@@ -311,14 +415,15 @@ def test_where_two_convert_at_once_there_is_one_entry(tmp_path, monkeypatch):
     def slow():
         assert kept(lambda: {'.x': b'1'}) == ({'.x': b'1'}, '')
         return {'.x': b'1'}
+
     assert kept(slow) == ({'.x': b'1'}, '')
-    entry, = (tmp_path / 'awr_ros').iterdir()
+    (entry,) = (tmp_path / 'awr_ros').iterdir()
     assert [path.name for path in entry.iterdir()] == ['network.x']
     assert kept(lambda: pytest.fail('converted again')) == ({'.x': b'1'}, '')
 
 
 def entry_files(cached):
-    entry, = (cached / 'awr_ros').iterdir()
+    (entry,) = (cached / 'awr_ros').iterdir()
     return sorted(entry.iterdir(), key=lambda path: path.stat().st_size)
 
 
@@ -335,26 +440,45 @@ def test_a_damaged_entry_is_converted_anew(engine, damage, tmp_path, monkeypatch
             file.mkdir()
         elif damage != 'gone':
             middle = len(whole) // 2
-            file.write_bytes({'cut': whole[:middle], 'empty': b'', 'flipped': whole[:middle] + bytes([whole[middle] ^ 4])
-                              + whole[middle + 1:]}[damage])
+            file.write_bytes(
+                {
+                    'cut': whole[:middle],
+                    'empty': b'',
+                    'flipped': whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :],
+                }[damage]
+            )
         engine_again = select.load_engine(weights, engine)
-        np.testing.assert_array_equal(engine_again.read(np.full((1, 1, 32, 32), 0.3, np.float32)).joints_uvdn, expected.joints_uvdn)
+        np.testing.assert_array_equal(
+            engine_again.read(np.full((1, 1, 32, 32), 0.3, np.float32)).joints_uvdn,
+            expected.joints_uvdn,
+        )
         assert 'anew' not in engine_again.description
-        assert abs(file.stat().st_size - len(whole)) < 99 and len(list((tmp_path / 'cache' / 'awr_ros').iterdir())) == 1
+        assert (
+            abs(file.stat().st_size - len(whole)) < 99
+            and len(list((tmp_path / 'cache' / 'awr_ros').iterdir())) == 1
+        )
 
 
 def test_what_a_killed_conversion_left_is_removed_and_what_runs_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    program = ('import os, sys; from pathlib import Path; from awr_ros.files import work_folder\n'
-               'with work_folder(Path(sys.argv[1]), "unfinished-") as f: print(f, flush=True); sys.stdin.read(); os.kill(os.getpid(), 9)')
-    process = subprocess.Popen([sys.executable, '-c', program, tmp_path / 'awr_ros'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True)
+    program = (
+        'import os, sys; from pathlib import Path; from awr_ros.files import work_folder\n'
+        'with work_folder(Path(sys.argv[1]), "unfinished-") as f: print(f, flush=True); sys.stdin.read(); os.kill(os.getpid(), 9)'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', program, tmp_path / 'awr_ros'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     left = Path(process.stdout.readline().strip())
     kept(lambda: {'.x': b'1'})
-    assert left.is_dir()                # another process is at work in it
+    assert left.is_dir()  # another process is at work in it
     process.communicate()
     assert process.returncode == -9 and left.is_dir()
-    kept(lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y'])      # damaged: written again
+    kept(
+        lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y']
+    )  # damaged: written again
     assert not left.exists() and len(list((tmp_path / 'awr_ros').iterdir())) == 1
 
 
@@ -377,54 +501,97 @@ def test_others_cannot_write_into_the_cache(tmp_path, monkeypatch):
 def test_a_user_without_a_home_has_a_cache(monkeypatch):
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.delenv('HOME')
-    monkeypatch.setattr(cache.Path, 'home', lambda: (_ for _ in ()).throw(RuntimeError('Could not determine home directory.')))
+    monkeypatch.setattr(
+        cache.Path,
+        'home',
+        lambda: (_ for _ in ()).throw(RuntimeError('Could not determine home directory.')),
+    )
     assert cache.cache_folder().name == f'awr_ros-{os.getuid()}'
 
 
 def test_a_full_disk_means_converting_each_time(tmp_path, monkeypatch):
     def full(path):
         raise OSError(28, 'No space left on device')
+
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.setattr(cache, 'sync', full)
     for engine in ('openvino', 'onnxruntime'):
         loaded = select.load_engine(tiny_checkpoint(tmp_path), engine)
-        assert 'anew at every start' in loaded.description and 'No space left on device' in loaded.description
+        assert (
+            'anew at every start' in loaded.description
+            and 'No space left on device' in loaded.description
+        )
         assert list((tmp_path / 'cache' / 'awr_ros').iterdir()) == []
 
 
 @pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
 def test_a_first_start_leaves_pytorch_to_another_process(engine, tmp_path):
-    program = f'''
+    program = f"""
 import sys
 from awr_ros.runtime.select import load_engine
 print(load_engine({str(tiny_checkpoint(tmp_path))!r}, {engine!r}, 'cpu').description, 'torch' in sys.modules)
-'''
+"""
     environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path)}
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100, env=environment)
-    assert done.stdout.strip().endswith('64 training samples False') and 'anew' not in done.stdout, done
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=environment,
+    )
+    assert (
+        done.stdout.strip().endswith('64 training samples False') and 'anew' not in done.stdout
+    ), done
     (tmp_path / 'tiny.pt').write_bytes(b'no checkpoint')
     (tmp_path / 'tiny.sha256').unlink()
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100, env=environment)
-    assert done.stderr.strip().splitlines()[-1].endswith("tiny.pt cannot be read: it is text that begins 'no checkpoint'"), done
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=environment,
+    )
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith("tiny.pt cannot be read: it is text that begins 'no checkpoint'")
+    ), done
 
 
 def test_engines_tell_nobody_and_leave_no_id(tmp_path):
     """ONNX Runtime from 1.29 on looks up its makers' collector; OpenVINO has a package for it. With strace: no lookups."""
-    program = '''
+    program = """
 import sys, time
 from awr_ros.runtime.select import load_engine
 for engine in ('onnxruntime', 'openvino'):
     load_engine(engine=engine, device='cpu')
 import onnxruntime, openvino
 time.sleep(2)
-'''
+"""
     command, trace = [sys.executable, '-c', program], tmp_path / 'trace'
     if shutil.which('strace'):
-        command = ['strace', '-f', '--seccomp-bpf', '-e', 'trace=socket,connect,sendto,sendmmsg', '-o', str(trace), *command]
-    environment = {**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache'), 'HOME': str(tmp_path / 'home')}
+        command = [
+            'strace',
+            '-f',
+            '--seccomp-bpf',
+            '-e',
+            'trace=socket,connect,sendto,sendmmsg',
+            '-o',
+            str(trace),
+            *command,
+        ]
+    environment = {
+        **os.environ,
+        'XDG_CACHE_HOME': str(tmp_path / 'cache'),
+        'HOME': str(tmp_path / 'home'),
+    }
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert done.returncode == 0, done.stderr
-    written = [path.relative_to(tmp_path) for path in tmp_path.rglob('*') if path.is_file() and path != trace]
+    written = [
+        path.relative_to(tmp_path)
+        for path in tmp_path.rglob('*')
+        if path.is_file() and path != trace
+    ]
     assert {path.parts[:2] for path in written} == {('cache', 'awr_ros')}, written
     if trace.exists():
         assert 'AF_INET' not in trace.read_text()
@@ -432,7 +599,7 @@ time.sleep(2)
 
 def test_a_cache_that_cannot_be_written_is_said_and_lived_with(tmp_path, monkeypatch):
     (tmp_path / 'file').write_text('')
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))        # no folder can be made in a file
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))  # no folder can be made in a file
     engine = select.load_engine(tiny_checkpoint(tmp_path), 'openvino')
     assert 'cannot be written' in engine.description
     assert engine.read(np.zeros((1, 1, 32, 32), np.float32)).joints_uvdn.shape == (1, 21, 3)
@@ -444,32 +611,44 @@ def test_exported_files_are_weights(file_format, suffix, tmp_path):
     path, _ = export(checkpoint, tmp_path / 'out' / 'net', file_format)
     assert path == tmp_path / 'out' / ('net' + suffix)
     estimator = HandPoseEstimator.from_pretrained(path)
-    assert estimator.config == EngineConfig.of(TINY, '64 training samples') and str(path) in estimator.description
+    assert (
+        estimator.config == EngineConfig.of(TINY, '64 training samples')
+        and str(path) in estimator.description
+    )
     depth = np.linspace(-1, 1, 1024, dtype=np.float32).reshape(1, 1, 32, 32)
     expected = select.load_engine(checkpoint, 'torch').read(depth)
-    assert mean_difference_mm(expected, estimator.engine.read(depth), TINY) <= (0.5 if 'bf16' in estimator.description else 0.2)
+    assert mean_difference_mm(expected, estimator.engine.read(depth), TINY) <= (
+        0.5 if 'bf16' in estimator.description else 0.2
+    )
 
 
 def test_foreign_and_damaged_files_are_named(tmp_path):
     import openvino as ov
+
     for name in ('bad.onnx', 'bad.xml'):
         (tmp_path / name).write_bytes(b'no model')
         with pytest.raises(ValueError, match=name):
             select.load_engine(tmp_path / name)
     parameter = ov.opset13.parameter([1], np.float32)
-    ov.save_model(ov.Model([ov.opset13.relu(parameter)], [parameter]), str(tmp_path / 'foreign.xml'))
+    ov.save_model(
+        ov.Model([ov.opset13.relu(parameter)], [parameter]), str(tmp_path / 'foreign.xml')
+    )
     with pytest.raises(ValueError, match='foreign.xml was not exported by this package'):
         select.load_engine(tmp_path / 'foreign.xml')
     with pytest.raises(FileNotFoundError, match='none.onnx'):
         select.load_engine(tmp_path / 'none.onnx')
-    with pytest.raises(ValueError, match='net.xml was not exported by this package: expected format'):
+    with pytest.raises(
+        ValueError, match='net.xml was not exported by this package: expected format'
+    ):
         EngineConfig.from_json('{"format": "other"}', 'net.xml')
     with pytest.raises(ValueError, match='net.xml was not exported by this package'):
         EngineConfig.from_json('[]', 'net.xml')
 
 
 @pytest.mark.parametrize('aligned', [False, True])
-def test_exported_files_that_know_of_no_virtual_crop_get_it_where_they_are_of_rendered_hands(aligned):
+def test_exported_files_that_know_of_no_virtual_crop_get_it_where_they_are_of_rendered_hands(
+    aligned,
+):
     values = json.loads(EngineConfig(NYU_14, 64, 300.0, aligned=aligned).to_json())
     del values['virtual_crop']
     assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop == aligned
@@ -480,11 +659,13 @@ def test_exported_files_that_know_of_no_virtual_crop_get_it_where_they_are_of_re
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.bin'])
 def test_a_flipped_bit_of_an_exported_file_is_noticed(suffix, tmp_path):
     """Without a file beside it: the checksum is in the file."""
-    path, engine = export(tiny_checkpoint(tmp_path), tmp_path / 'net', 'onnx' if suffix == '.onnx' else 'openvino')
+    path, engine = export(
+        tiny_checkpoint(tmp_path), tmp_path / 'net', 'onnx' if suffix == '.onnx' else 'openvino'
+    )
     file, rng = path.with_suffix(suffix), np.random.default_rng(0)
     whole = file.read_bytes()
     for at in rng.integers(0, len(whole), 20):
-        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1:])
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1 :])
         with pytest.raises(ValueError, match=path.name):
             type(engine)(path)
     file.write_bytes(whole)
@@ -502,12 +683,27 @@ def test_a_file_of_another_network_is_refused_at_once(make, suffix, tmp_path):
         make(tmp_path / ('nan' + suffix))
     network.config = ModelConfig(**{**network.config.__dict__, 'joint_names': ('wrist',)})
     write(network, '', tmp_path / ('other' + suffix))
-    with pytest.raises(ValueError, match=rf'other{suffix} is another network than it says: .*\(1, 21, 3\)'):
+    with pytest.raises(
+        ValueError, match=rf'other{suffix} is another network than it says: .*\(1, 21, 3\)'
+    ):
         make(tmp_path / ('other' + suffix))
 
 
-@pytest.mark.parametrize('change', [{'crop_size': '128'}, {'crop_size': True}, {'crop_size': 10**9}, {'cube_mm': 0}, {'side': 'up'},
-                                    {'joint_names': []}, {'joint_names': [3]}, {'start': [1, 2]}, {'start': None}, {'colour': 1}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'crop_size': '128'},
+        {'crop_size': True},
+        {'crop_size': 10**9},
+        {'cube_mm': 0},
+        {'side': 'up'},
+        {'joint_names': []},
+        {'joint_names': [3]},
+        {'start': [1, 2]},
+        {'start': None},
+        {'colour': 1},
+    ],
+)
 def test_a_description_that_no_network_has_is_refused(change):
     values = {**json.loads(EngineConfig.of(TINY).to_json()), **change}
     with pytest.raises(ValueError, match='net.onnx was not exported by this package'):
@@ -515,8 +711,15 @@ def test_a_description_that_no_network_has_is_refused(change):
 
 
 @pytest.mark.parametrize('name', ['w.onnx', 'w.xml', 'w.pt'])
-@pytest.mark.parametrize('content, words', [(b'<!DOCTYPE html><html>', 'a web page'), (b'', 'empty'), (bytes(999), 'all zeros'),
-                                            (b'version https://git-lfs.github.com/spec/v1', 'a Git LFS pointer')])
+@pytest.mark.parametrize(
+    'content, words',
+    [
+        (b'<!DOCTYPE html><html>', 'a web page'),
+        (b'', 'empty'),
+        (bytes(999), 'all zeros'),
+        (b'version https://git-lfs.github.com/spec/v1', 'a Git LFS pointer'),
+    ],
+)
 def test_what_a_file_of_weights_is_instead(name, content, words, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=f'{name} .*{words}') as error:
@@ -528,7 +731,9 @@ def test_what_a_file_of_weights_is_instead(name, content, words, tmp_path):
 def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    monkeypatch.setattr(CompactNetwork, 'look', lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ')))
+    monkeypatch.setattr(
+        CompactNetwork, 'look', lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ'))
+    )
     with pytest.raises(ValueError, match='tiny.pt .*sizes differ'):
         select.load_engine(checkpoint, engine)
 
@@ -545,7 +750,7 @@ def test_a_checkpoint_without_pytorch_says_what_to_install(engine, tmp_path, mon
 def test_a_start_from_the_cache_needs_no_torch_and_tells_nobody(engine):
     """Tracking, once converted, without PyTorch's seconds and memory, and without OpenVINO's telemetry."""
     select.load_engine(engine=engine)
-    program = f'''
+    program = f"""
 import sys
 sys.modules['torch'] = None
 import numpy as np
@@ -554,6 +759,8 @@ from awr_ros.tracker import HandTracker
 tracker = HandTracker.from_pretrained(engine={engine!r}, device='cpu')
 assert tracker.update(np.full((480, 640), 1000, np.uint16), Intrinsics(475, 475, 320, 240, 640, 480), 0.0) == []
 assert sys.modules.get('openvino_telemetry') is None
-'''
-    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr

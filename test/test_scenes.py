@@ -1,4 +1,5 @@
 """Rendered scenes: what they call true must be seen in them; and the evaluation that counts on them."""
+
 import cv2
 import numpy as np
 import pytest
@@ -19,7 +20,13 @@ from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.evaluation.curves import draw_reliability
 from awr_ros.evaluation.scenes import SceneFigures, reliability
-from awr_ros.training.negatives import CLEAR_MM, LIMB_CLEAR_MM, cached_negatives, limb_centres, render_negatives
+from awr_ros.training.negatives import (
+    CLEAR_MM,
+    LIMB_CLEAR_MM,
+    cached_negatives,
+    limb_centres,
+    render_negatives,
+)
 from awr_ros.evaluation.contact_sheet import scene_sheet
 
 COARSE = ((320, 240),)
@@ -39,8 +46,13 @@ def test_a_seed_fixes_a_scene(scenes):
 
 def test_frames_are_what_a_camera_gives(scenes):
     for scene in scenes:
-        assert scene.depth_mm.dtype == np.uint16 and scene.depth_mm.shape == (scene.intrinsics.height, scene.intrinsics.width)
-        assert len(scene.visible) == len(scene.hands) and all(0 <= share <= 1 for share in scene.visible)
+        assert scene.depth_mm.dtype == np.uint16 and scene.depth_mm.shape == (
+            scene.intrinsics.height,
+            scene.intrinsics.width,
+        )
+        assert len(scene.visible) == len(scene.hands) and all(
+            0 <= share <= 1 for share in scene.visible
+        )
 
 
 def test_visible_hands_are_where_the_truth_says(scenes):
@@ -52,10 +64,17 @@ def test_visible_hands_are_where_the_truth_says(scenes):
                 continue
             for u, v, d in hand.joints_uvd:
                 col, row = round(u), round(v)
-                if 0 <= col < scene.intrinsics.width and 0 <= row < scene.intrinsics.height and scene.depth_mm[row, col]:
+                if (
+                    0 <= col < scene.intrinsics.width
+                    and 0 <= row < scene.intrinsics.height
+                    and scene.depth_mm[row, col]
+                ):
                     before.append(d - scene.depth_mm[row, col])
     assert len(before) > 100
-    assert np.mean((np.array(before) > -6) & (np.array(before) < 100)) > 0.9 and 3 < np.median(before) < 25
+    assert (
+        np.mean((np.array(before) > -6) & (np.array(before) < 100)) > 0.9
+        and 3 < np.median(before) < 25
+    )
 
 
 def test_hidden_hands_do_not_count_as_visible_by_their_arms():
@@ -63,13 +82,19 @@ def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     the camera hides its own.)"""
     source, hidden = SceneSource(6, COARSE), []
     for layout in (source._layout(2, None) for _ in range(60)):
-        depth, hands, shares = source._render(layout, layout.groups)        # as no camera spoils it
+        depth, hands, shares = source._render(layout, layout.groups)  # as no camera spoils it
         depth = np.nan_to_num(depth.numpy(), posinf=0)
         width, height = layout.intrinsics.width - 2, layout.intrinsics.height - 2
         for hand, visible in zip(hands, shares):
-            u, v, d = hand.joints_uvd[((hand.joints_uvd[:, :2] > 1) & (hand.joints_uvd[:, :2] < (width, height))).all(1)].T
+            u, v, d = hand.joints_uvd[
+                ((hand.joints_uvd[:, :2] > 1) & (hand.joints_uvd[:, :2] < (width, height))).all(1)
+            ].T
             seen = depth[np.rint(v).astype(int), np.rint(u).astype(int)]
-            if (seen > 0).sum() > 15 and np.ptp(d) < 90 and np.mean(d[seen > 0] - seen[seen > 0] < 45) < 0.2:
+            if (
+                (seen > 0).sum() > 15
+                and np.ptp(d) < 90
+                and np.mean(d[seen > 0] - seen[seen > 0] < 45) < 0.2
+            ):
                 hidden.append(visible)
     assert hidden and max(hidden) < 0.5
 
@@ -82,10 +107,13 @@ def test_heads_lose_hair_and_patches_and_bodies_nothing(monkeypatch):
         draw(self, depth, rays)
         gone = depth != before
         assert (depth[gone] == torch.inf).all() and torch.isfinite(before[gone]).all()
-        points = torch.stack([rays.x.expand_as(before), rays.y.expand_as(before), torch.ones_like(before)], -1)[gone]
+        points = torch.stack(
+            [rays.x.expand_as(before), rays.y.expand_as(before), torch.ones_like(before)], -1
+        )[gone]
         points = points * before[gone][:, None]
         assert ((points - self.head.centre).norm(dim=-1) < 1.7 * self.head.extent.max()).all()
         lost.append(int(gone.sum()))
+
     monkeypatch.setattr(LostHead, 'draw', watched)
     source = SceneSource(8, COARSE)
     for _ in range(40):
@@ -101,7 +129,12 @@ def test_arms_without_hands_enter_from_all_borders_at_all_distances():
             seen, uv = layout.sees(arm), layout.project(arm)
             if seen.any() and not seen.all():
                 distances.append(float(arm[seen, 2].min()))
-                for name, past in (('left', uv[:, 0] < 0), ('right', uv[:, 0] >= 320), ('top', uv[:, 1] < 0), ('bottom', uv[:, 1] >= 240)):
+                for name, past in (
+                    ('left', uv[:, 0] < 0),
+                    ('right', uv[:, 0] >= 320),
+                    ('top', uv[:, 1] < 0),
+                    ('bottom', uv[:, 1] >= 240),
+                ):
                     borders |= {name} if past.any() else set()
     assert borders == {'left', 'right', 'top', 'bottom'}
     assert len(distances) > 25 and min(distances) < 500 and max(distances) > 1200
@@ -112,12 +145,16 @@ def test_what_the_camera_sees_of_an_arm_lies_where_its_axis_is():
     for scene in (source.draw(0, arms=2) for _ in range(25)):
         for limb in scene.limbs:
             uvd = scene.intrinsics.xyz_to_uvd(limb.astype(np.float64))
-            inside = ((uvd[:, :2] > 1) & (uvd[:, :2] < (318, 238))).all(1) & (uvd[:, 2] > 200) & (uvd[:, 2] < 2000)
+            inside = (
+                ((uvd[:, :2] > 1) & (uvd[:, :2] < (318, 238))).all(1)
+                & (uvd[:, 2] > 200)
+                & (uvd[:, 2] < 2000)
+            )
             u, v = np.rint(uvd[inside, :2]).astype(int).T
             seen = scene.depth_mm[v, u].astype(float)
             before += list((uvd[inside, 2] - seen)[seen > 0])
     assert len(before) > 100
-    before = np.array(before)[np.array(before) < 150]               # nothing stands before it
+    before = np.array(before)[np.array(before) < 150]  # nothing stands before it
     assert np.mean(before > 5) > 0.8 and 20 < np.median(before) < 90
 
 
@@ -127,7 +164,7 @@ def test_hands_reach_from_near_to_far_and_cameras_from_narrow_to_wide():
     z = [palm_centre(hand.joints_xyz)[2] for scene in scenes for hand in scene.hands]
     assert len(z) > 60 and 195 < min(z) < 300 and 1400 < max(z) < 1805
     focal = [scene.intrinsics.fx / scene.intrinsics.width for scene in scenes]
-    assert min(focal) < 0.4 and max(focal) > 0.9                    # up to about 60 degrees off the axis
+    assert min(focal) < 0.4 and max(focal) > 0.9  # up to about 60 degrees off the axis
     assert {scene.kind for scene in scenes} == set(KIND_SHARES)
 
 
@@ -136,7 +173,9 @@ def test_a_forearm_leads_from_the_hand_into_its_arm():
     source, gaps = SceneSource(10, COARSE), []
     for scene in (source.draw(1, arms=0) for _ in range(40)):
         for hand, visible in zip(scene.hands, scene.visible):
-            arm = min(scene.limbs, key=lambda limb: np.linalg.norm(limb[-1] - hand.joints_xyz[0]))[6:]
+            arm = min(scene.limbs, key=lambda limb: np.linalg.norm(limb[-1] - hand.joints_xyz[0]))[
+                6:
+            ]
             uvd = scene.intrinsics.xyz_to_uvd(arm.astype(np.float64))
             inside = ((uvd[:, :2] > 1) & (uvd[:, :2] < (318, 238))).all(1) & (uvd[:, 2] > 200)
             u, v = np.rint(uvd[inside, :2]).astype(int).T
@@ -162,12 +201,19 @@ def test_a_sequence_moves_a_scene_a_little_from_frame_to_frame():
     for _ in range(6):
         sequence = source.sequence(1, frames=6)
         assert len(sequence) == 6 and all(len(scene.frames) == 1 for scene in sequence)
-        assert len({scene.kind for scene in sequence}) == len({scene.intrinsics for scene in sequence}) == 1
+        assert (
+            len({scene.kind for scene in sequence})
+            == len({scene.intrinsics for scene in sequence})
+            == 1
+        )
         if sequence[0].hands:
             palms = np.array([palm_centre(scene.hands[0].joints_xyz) for scene in sequence])
             moved.append(np.linalg.norm(np.diff(palms, axis=0), axis=1))
-            bones = [np.linalg.norm(np.diff(scene.hands[0].joints_xyz, axis=0), axis=1) for scene in sequence]
-            np.testing.assert_allclose(bones, np.tile(bones[0], (6, 1)), rtol=1e-3)         # rigidly
+            bones = [
+                np.linalg.norm(np.diff(scene.hands[0].joints_xyz, axis=0), axis=1)
+                for scene in sequence
+            ]
+            np.testing.assert_allclose(bones, np.tile(bones[0], (6, 1)), rtol=1e-3)  # rigidly
     moved = np.concatenate(moved)
     assert moved.max() < 80 and np.median(moved) > 0.5
 
@@ -178,7 +224,9 @@ def test_truth_follows_a_sequence():
     for sequence in (source.sequence(1, frames=5) for _ in range(8)):
         for scene in sequence[1:]:
             for hand, visible in zip(scene.hands, scene.visible):
-                u, v, z = scene.intrinsics.xyz_to_uvd(palm_centre(hand.joints_xyz).astype(np.float64))
+                u, v, z = scene.intrinsics.xyz_to_uvd(
+                    palm_centre(hand.joints_xyz).astype(np.float64)
+                )
                 if visible > 0.8 and (seen := scene.depth_mm[int(round(v)), int(round(u))]):
                     before.append(z - seen)
     assert len(before) > 12 and np.mean((np.array(before) > -15) & (np.array(before) < 90)) > 0.85
@@ -190,6 +238,7 @@ def test_wrists_whose_hands_are_out_of_the_image_stay_out_of_it():
             stumps = [group.stump for group in groups if group.stump is not None]
             seen.extend(layout.sees(torch.stack(stumps)).tolist() if stumps else [])
             return super()._render(layout, groups)
+
     seen, source = [], Watched(14, COARSE)
     assert not any(scene.hands for _ in range(8) for scene in source.sequence(0, frames=4, arms=2))
     assert len(seen) > 40 and not any(seen)
@@ -198,7 +247,7 @@ def test_wrists_whose_hands_are_out_of_the_image_stay_out_of_it():
 def test_hands_that_leave_the_image_stay_true_but_are_not_visible():
     source = SceneSource(15, COARSE)
     layout = source._layout(1, 0)
-    away = [group.moved(torch.eye(3), torch.tensor([9000., 0., 0.])) for group in layout.groups]
+    away = [group.moved(torch.eye(3), torch.tensor([9000.0, 0.0, 0.0])) for group in layout.groups]
     _, (hand,), (visible,) = source._render(layout, away)
     assert hand.joints_xyz[:, 0].min() > 5000 and visible == 0
 
@@ -207,8 +256,10 @@ def test_left_hands_are_mirrored_right_ones(scenes):
     """The thumb's side, seen along the fingers from the back of the hand, by the order of the palm's joints."""
     for hand in (hand for scene in scenes for hand in scene.hands):
         wrist, thumb, index, pinky = (hand.joints_xyz[i].astype(np.float64) for i in (0, 1, 5, 17))
-        palm = np.cross(index - wrist, pinky - wrist) * (1 if hand.side == 'right' else -1)     # out of a palm
-        assert (thumb - wrist) @ palm > -12         # the thumb's root lies before the palm
+        palm = np.cross(index - wrist, pinky - wrist) * (
+            1 if hand.side == 'right' else -1
+        )  # out of a palm
+        assert (thumb - wrist) @ palm > -12  # the thumb's root lies before the palm
 
 
 def test_scenes_without_hands_have_none():
@@ -222,7 +273,9 @@ def test_negatives_are_crops_that_the_finder_offers_away_from_hands(tmp_path):
     assert negatives.min() >= -1 and negatives.max() <= 1 and CLEAR_MM > 100
     assert ((negatives < 0.99).float().mean((1, 2, 3)) > 0.01).all()
     first = cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0)
-    assert torch.equal(cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0, progress=None), first)     # not rendered again
+    assert torch.equal(
+        cached_negatives(tmp_path / 'n.pt', 3, 32, 280.0, progress=None), first
+    )  # not rendered again
 
 
 def test_limb_centres_lie_under_seen_surfaces_away_from_hands_and_often_at_borders():
@@ -233,7 +286,10 @@ def test_limb_centres_lie_under_seen_surfaces_away_from_hands_and_often_at_borde
         for centre in centres:
             u, v, z = scene.intrinsics.xyz_to_uvd(centre)
             assert z - scene.depth_mm[round(v), round(u)] == pytest.approx(BELOW_SKIN_MM, abs=0.51)
-            assert all(np.linalg.norm(palm_centre(hand.joints_xyz) - centre) > LIMB_CLEAR_MM for hand in scene.hands)
+            assert all(
+                np.linalg.norm(palm_centre(hand.joints_xyz) - centre) > LIMB_CLEAR_MM
+                for hand in scene.hands
+            )
             near_border += min(u, 319 - u, v, 239 - v) < 24
         total += len(centres)
     assert total > 25 and 0.15 < near_border / total < 0.9
@@ -244,6 +300,7 @@ def test_negatives_are_of_limbs_as_often_as_wanted(monkeypatch):
         centres = limb_centres(scene, rng)
         of_limbs.append(len(centres))
         return centres
+
     monkeypatch.setattr(negatives_module, 'limb_centres', counted)
     for limbs, low, high in ((0.0, 0, 0), (1.0, 24, 30)):
         of_limbs = []
@@ -253,26 +310,40 @@ def test_negatives_are_of_limbs_as_often_as_wanted(monkeypatch):
 
 class Oracle:
     """Says the truth of the scene at hand where a hand is near, and nothing elsewhere."""
+
     description, config = 'oracle', EngineConfig(JOINT_NAMES, 128, 280.0)
 
     def __init__(self, sources, wrong_side=False, ghost=False):
         self.sources, self.wrong_side, self.ghost = sources, wrong_side, ghost
 
     def estimate_batch(self, depth, _intrinsics, requests):
-        for scene in getattr(self.sources[-1], 'frames', ()):           # of a sequence
+        for scene in getattr(self.sources[-1], 'frames', ()):  # of a sequence
             if scene.depth_mm is depth:
                 self.sources[-1].scene = scene
         return [self._pose(request) for request in requests]
 
     def estimate(self, _depth, _intrinsics, centre_xyz, side):
-        return self.estimate_batch(None, None, [type('', (), {'centre_xyz': centre_xyz, 'side': side})])[0]
+        return self.estimate_batch(
+            None, None, [type('', (), {'centre_xyz': centre_xyz, 'side': side})]
+        )[0]
 
     def _pose(self, request):
         scene = self.sources[-1].scene
-        near = [hand for hand in scene.hands if np.linalg.norm(palm_centre(hand.joints_xyz) - request.centre_xyz) < 100]
+        near = [
+            hand
+            for hand in scene.hands
+            if np.linalg.norm(palm_centre(hand.joints_xyz) - request.centre_xyz) < 100
+        ]
         if near:
             like = (near[0].side == request.side) != self.wrong_side
-            return HandPose(near[0].joints_xyz, near[0].joints_uvd, np.full(21, 0.95 if like else 0.8), 1.0, request.side, (0, 0, 1, 1))
+            return HandPose(
+                near[0].joints_xyz,
+                near[0].joints_uvd,
+                np.full(21, 0.95 if like else 0.8),
+                1.0,
+                request.side,
+                (0, 0, 1, 1),
+            )
         if self.ghost:
             joints = (request.centre_xyz + 0.1 * np.arange(63).reshape(21, 3)).astype(np.float32)
             return HandPose(joints, joints, np.full(21, 0.9), 0.99, request.side, (0, 0, 1, 1))
@@ -295,15 +366,22 @@ def sources(monkeypatch):
         def sequence(self, num_hands, frames, arms=None):
             self.frames = super().sequence(num_hands, 7, arms)
             return self.frames
+
     monkeypatch.setattr(evaluation, 'SceneSource', Recorded)
     return made
 
 
 def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, capsys):
-    figures = evaluation.scene_figures(Oracle(sources), 20, seed=3, config=TrackerConfig(max_depth_mm=2000))
+    figures = evaluation.scene_figures(
+        Oracle(sources), 20, seed=3, config=TrackerConfig(max_depth_mm=2000)
+    )
     assert len(figures.errors) > 5 and np.max(figures.errors) == 0
-    assert np.mean(figures.found) > 0.6 and all(figures.side_right)         # as far as the finder finds them
-    assert figures.false_in_empty and not any(figures.false_in_empty) and not any(figures.false_beside)
+    assert np.mean(figures.found) > 0.6 and all(
+        figures.side_right
+    )  # as far as the finder finds them
+    assert (
+        figures.false_in_empty and not any(figures.false_in_empty) and not any(figures.false_beside)
+    )
     evaluation.print_scenes(figures)
     assert 'joints mean  0.00 mm' in capsys.readouterr().out
 
@@ -323,17 +401,26 @@ def test_hands_are_asked_for_where_the_tracker_looks_and_enough_of_them_shows():
     joints = np.tile(np.float32([0, 0, 1600]), (21, 1))
     hand = TrueHand('left', joints, camera.xyz_to_uvd(joints))
     near, far = TrackerConfig(max_depth_mm=1500), TrackerConfig(max_depth_mm=2000)
-    assert evaluation.is_asked(hand, 0.9, camera, far) and not evaluation.is_asked(hand, 0.9, camera, near)
+    assert evaluation.is_asked(hand, 0.9, camera, far) and not evaluation.is_asked(
+        hand, 0.9, camera, near
+    )
     assert not evaluation.is_asked(hand, 0.5, camera, far)
     aside = TrueHand('left', joints, hand.joints_uvd + np.float32([200, 0, 0]))
     assert not evaluation.is_asked(aside, 0.9, camera, far)
 
 
 def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
-    figures = evaluation.sequence_figures(Oracle(sources), 10, seed=4, config=TrackerConfig(max_depth_mm=2000))
+    figures = evaluation.sequence_figures(
+        Oracle(sources), 10, seed=4, config=TrackerConfig(max_depth_mm=2000)
+    )
     assert figures.sequences == 10 and figures.empty_sequences >= 5
-    assert len(figures.empty) + len(figures.beside) == 70 and not any(false for _, false in figures.empty + figures.beside)
-    assert all(right for _, _, found, right in figures.asked if found) and sum(found for _, _, found, _ in figures.asked) > 5
+    assert len(figures.empty) + len(figures.beside) == 70 and not any(
+        false for _, false in figures.empty + figures.beside
+    )
+    assert (
+        all(right for _, _, found, right in figures.asked if found)
+        and sum(found for _, _, found, _ in figures.asked) > 5
+    )
     evaluation.print_sequences(figures)
     printed = capsys.readouterr().out.splitlines()
     assert 'asked for to 2 m' in printed[0] and len(printed) >= 4 and '0.0% of' in printed[-1]
@@ -341,7 +428,9 @@ def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
 
 def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):
     figures = evaluation.sequence_figures(Oracle(sources, wrong_side=True, ghost=True), 6, seed=4)
-    assert any(false for _, false in figures.empty) and not any(right for *_, right in figures.asked)
+    assert any(false for _, false in figures.empty) and not any(
+        right for *_, right in figures.asked
+    )
     evaluation.print_sequences(evaluation.SequenceFigures())
     assert capsys.readouterr().out.splitlines()[-1].split() == ['all', *'-----']
 
@@ -355,9 +444,16 @@ def test_a_sheet_shows_as_many_scenes_as_asked_for(tmp_path):
 def test_reliability_is_drawn_of_what_there_is(tmp_path):
     random = np.random.default_rng(0)
     score = random.uniform(size=500)
-    draw_reliability(tmp_path / 'new' / 'scores.png', {'chances': (score, random.uniform(size=500) < score),
-                                                       'too few': (score[:9], score[:9] > 0.5)})
+    draw_reliability(
+        tmp_path / 'new' / 'scores.png',
+        {
+            'chances': (score, random.uniform(size=500) < score),
+            'too few': (score[:9], score[:9] > 0.5),
+        },
+    )
     assert (tmp_path / 'new' / 'scores.png').read_bytes()[:4] == b'\x89PNG'
     assert reliability(SceneFigures()) == {}
-    (label, (scores, true)), = reliability(SceneFigures(scores=[(np.full(21, 0.7), np.linspace(0, 20, 21))])).items()
+    ((label, (scores, true)),) = reliability(
+        SceneFigures(scores=[(np.full(21, 0.7), np.linspace(0, 20, 21))])
+    ).items()
     assert '10 mm' in label and scores.shape == true.shape == (21,) and true.sum() == 11

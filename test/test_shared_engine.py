@@ -1,4 +1,5 @@
 """One engine for several callers: who is read with whom, who waits for whom, and whose error is whose."""
+
 import gc
 import threading
 import weakref
@@ -16,12 +17,13 @@ from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker
 
 SIZE, PATIENCE_S = 4, 20
-BAD = -9.0              # a crop of these makes the engine raise
+BAD = -9.0  # a crop of these makes the engine raise
 
 
 class GatedEngine:
     """Says of a crop what its first pixel is, and raises over BAD. `gate` holds passes up while it is cleared; `passes` are
     the first pixels of each pass."""
+
     description, max_batch = 'gated', 8
     config = EngineConfig(JOINT_NAMES, SIZE, 280.0)
 
@@ -45,7 +47,9 @@ class GatedEngine:
 
 
 def crops(*values):
-    return np.broadcast_to(np.float32(values)[:, None, None, None], (len(values), 1, SIZE, SIZE)).copy()
+    return np.broadcast_to(
+        np.float32(values)[:, None, None, None], (len(values), 1, SIZE, SIZE)
+    ).copy()
 
 
 class Callers:
@@ -91,9 +95,19 @@ def said(future):
     return future.result(PATIENCE_S).hand_scores.tolist()
 
 
-@pytest.mark.parametrize('wanted, most, shares', [
-    ([3], 8, [3]), ([16], 8, [8]), ([1, 1, 1], 8, [1, 1, 1]), ([16, 1, 2], 8, [5, 1, 2]), ([5, 5], 8, [4, 4]),
-    ([5, 5, 5], 8, [3, 3, 2]), ([1] * 10, 8, [1] * 8 + [0, 0]), ([], 8, [])])
+@pytest.mark.parametrize(
+    'wanted, most, shares',
+    [
+        ([3], 8, [3]),
+        ([16], 8, [8]),
+        ([1, 1, 1], 8, [1, 1, 1]),
+        ([16, 1, 2], 8, [5, 1, 2]),
+        ([5, 5], 8, [4, 4]),
+        ([5, 5, 5], 8, [3, 3, 2]),
+        ([1] * 10, 8, [1] * 8 + [0, 0]),
+        ([], 8, []),
+    ],
+)
 def test_shares_are_fair(wanted, most, shares):
     assert fair_shares(wanted, most) == shares
 
@@ -118,7 +132,16 @@ def test_a_long_search_does_not_delay_a_single_hand(callers):
     callers.hold(1)
     search, single = callers.read(*range(10, 26)), callers.read(2)
     callers.go_on()
-    assert callers.engine.passes[1] == [10, 11, 12, 13, 14, 15, 16, 2]      # the next pass has it, the rest of the search follows
+    assert callers.engine.passes[1] == [
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        2,
+    ]  # the next pass has it, the rest of the search follows
     assert callers.engine.passes[2:] == [[17, 18, 19, 20, 21, 22, 23, 24], [25]]
     assert said(search) == list(range(10, 26)) and said(single) == [2]
 
@@ -139,7 +162,9 @@ def test_an_error_reaches_only_the_caller_whose_crops_raise_it(callers):
     assert said(good) == [2] and said(other) == [4]
     with pytest.raises(RuntimeError, match='bad crop'):
         bad.result(PATIENCE_S)
-    assert callers.batched.read(crops(5)).hand_scores.tolist() == [5]       # and nothing is left over of it
+    assert callers.batched.read(crops(5)).hand_scores.tolist() == [
+        5
+    ]  # and nothing is left over of it
 
 
 def test_wrong_crops_are_refused_before_they_wait(callers):
@@ -154,18 +179,22 @@ def test_wrong_crops_are_refused_before_they_wait(callers):
 def test_a_caller_that_is_interrupted_leaves_the_others_to_the_next(callers):
     class Interrupted(BaseException):
         pass
+
     usual, begun = callers.engine.read, callers.hold(1)
     waiting = [callers.read(2), callers.read(3)]
 
     def interrupted(read):
         callers.engine.read = usual
         raise Interrupted
-    callers.engine.read = interrupted                       # of the pass after the one that runs
+
+    callers.engine.read = interrupted  # of the pass after the one that runs
     callers.go_on()
     assert said(begun) == [1]
     ended = [future.exception(PATIENCE_S) for future in waiting]
     assert sorted(type(error).__name__ for error in ended) == ['Interrupted', 'NoneType']
-    assert callers.batched._waiting == [] and callers.batched.read(crops(7)).hand_scores.tolist() == [7]
+    assert callers.batched._waiting == [] and callers.batched.read(
+        crops(7)
+    ).hand_scores.tolist() == [7]
 
 
 def test_many_threads_get_what_they_asked_for():
@@ -174,7 +203,10 @@ def test_many_threads_get_what_they_asked_for():
     wanted = [[rng.integers(1, 1000, rng.integers(1, 13)) for _ in range(40)] for _ in range(6)]
 
     def camera(reads):
-        return all(batched.read(crops(*values)).hand_scores.tolist() == values.tolist() for values in reads)
+        return all(
+            batched.read(crops(*values)).hand_scores.tolist() == values.tolist() for values in reads
+        )
+
     with ThreadPoolExecutor(6) as threads:
         assert all(threads.map(camera, wanted))
     assert engine.most_inside == 1 and max(map(len, engine.passes)) <= 8
@@ -189,6 +221,7 @@ def test_trackers_that_share_an_engine_track_as_alone():
     def track(used, camera, depths):
         tracker = HandTracker(HandPoseEstimator(used))
         return [tracker.update(depth, camera.intrinsics, i / 30) for i, depth in enumerate(depths)]
+
     alone = [track(engine, camera, depths) for camera, depths in zip(cameras, frames)]
     shared = BatchedEngine(engine)
     with ThreadPoolExecutor(2) as threads:
@@ -206,15 +239,16 @@ def test_a_crop_without_a_number_spoils_nobody_elses():
     estimator, camera = HandPoseEstimator(batched), SyntheticCamera(num_hands=1)
     depth, (hand,) = camera.frame(0.0)
     request = Request(palm_centre(hand.joints_xyz), hand.side)
-    expected, = estimator.estimate_batch(depth, camera.intrinsics, [request])
+    (expected,) = estimator.estimate_batch(depth, camera.intrinsics, [request])
     nan = np.full((1, 1, 128, 128), np.nan, np.float32)
     usual, mixed = batched._engine.read, []
 
     def with_nan(crops):
         mixed.append(len(crops))
         return usual(np.concatenate([nan, crops]))[1:]
+
     batched._engine.read = with_nan
-    got, = estimator.estimate_batch(depth, camera.intrinsics, [request])
+    (got,) = estimator.estimate_batch(depth, camera.intrinsics, [request])
     assert mixed == [1]
     np.testing.assert_allclose(got.joints_xyz, expected.joints_xyz, atol=0.05)
 
@@ -225,13 +259,18 @@ def test_an_engine_is_shared_by_those_that_want_the_same_and_freed_with_the_last
     def load(*wanted):
         loaded.append(wanted)
         return GatedEngine()
+
     engines, weights = SharedEngines(load), tmp_path / 'weights.pt'
     weights.write_bytes(b'old')
     one, same = engines.load(weights, device='cpu'), engines.load(str(weights), device='cpu')
     other = engines.load(None, device='cpu')
-    assert one is same and one is not other and loaded == [(weights, 'auto', 'cpu', None), (None, 'auto', 'cpu', None)]
+    assert (
+        one is same
+        and one is not other
+        and loaded == [(weights, 'auto', 'cpu', None), (None, 'auto', 'cpu', None)]
+    )
     weights.write_bytes(b'newer')
-    assert engines.load(weights, device='cpu') is not one                   # the file is another one
+    assert engines.load(weights, device='cpu') is not one  # the file is another one
     gone = weakref.ref(one._engine)
     del one
     assert gone() is not None
@@ -245,6 +284,7 @@ def test_an_engine_is_shared_by_those_that_want_the_same_and_freed_with_the_last
 def test_a_load_that_fails_is_tried_again_by_the_next(tmp_path):
     def load(*_):
         raise FileNotFoundError('no weights at')
+
     engines = SharedEngines(load)
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match='no weights'):
@@ -261,6 +301,7 @@ def test_a_slow_load_delays_nobody_who_wants_another_engine():
             begun.set()
             assert gate.wait(PATIENCE_S)
         return GatedEngine()
+
     engines = SharedEngines(load)
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(engines.load, 'slow')

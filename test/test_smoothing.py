@@ -1,4 +1,5 @@
 """One Euro: as the authors' package along an axis, the same however the camera is turned, steady at rest, quick in motion."""
+
 import cv2
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ def filtered(points, stamps, min_cutoff_hz=1.0, beta=0.01):
 
 def walk(n=200, joints=21, seed=0):
     rng = np.random.default_rng(seed)
-    return 500 + np.cumsum(rng.normal(0, 8, (n, joints, 3)), 0), np.cumsum(rng.uniform(0.02, 0.06, n)) + 1000
+    return 500 + np.cumsum(rng.normal(0, 8, (n, joints, 3)), 0), np.cumsum(
+        rng.uniform(0.02, 0.06, n)
+    ) + 1000
 
 
 def test_along_one_axis_it_is_the_authors_filter():
@@ -29,7 +32,9 @@ def test_along_one_axis_it_is_the_authors_filter():
 def test_a_turned_camera_gives_the_turned_answer():
     points, stamps = walk()
     rotation = cv2.Rodrigues(np.array([0.3, -1.0, 0.5]))[0]
-    np.testing.assert_allclose(filtered(points @ rotation.T, stamps), filtered(points, stamps) @ rotation.T, atol=1e-8)
+    np.testing.assert_allclose(
+        filtered(points @ rotation.T, stamps), filtered(points, stamps) @ rotation.T, atol=1e-8
+    )
 
 
 def test_a_hand_at_rest_is_steadier_and_one_in_motion_hardly_late():
@@ -37,7 +42,7 @@ def test_a_hand_at_rest_is_steadier_and_one_in_motion_hardly_late():
     noise = np.random.default_rng(0).normal(0, 2, (300, 21, 3))
     still = filtered(500 + noise, t)
     assert np.diff(still[30:], axis=0).std() < 0.35 * np.diff(noise[30:], axis=0).std()
-    moving = 500 + np.stack([400 * t, 0 * t, 0 * t], -1)[:, None].repeat(21, 1)         # 0.4 m/s
+    moving = 500 + np.stack([400 * t, 0 * t, 0 * t], -1)[:, None].repeat(21, 1)  # 0.4 m/s
     late_s = (moving - filtered(moving + noise, t))[100:, :, 0].mean() / 400
     assert 0 < late_s < 1.2 / RATE
 
@@ -57,4 +62,6 @@ def test_unknown_joints_stay_unknown_and_disturb_no_other():
     got = filtered(points, stamps)
     known = np.delete(np.arange(21), [3, 7])
     np.testing.assert_array_equal(got[:, known], expected[:, known])
-    assert np.isnan(got[:, 3]).all() and np.isnan(got[:50, 7]).all() and np.isfinite(got[50:, 7]).all()
+    assert (
+        np.isnan(got[:, 3]).all() and np.isnan(got[:50, 7]).all() and np.isfinite(got[50:, 7]).all()
+    )

@@ -1,4 +1,5 @@
 """Late images and jumps of time, by their stamps alone."""
+
 import math
 
 import pytest
@@ -11,13 +12,19 @@ def orders(*stamps):
     return [order.add(stamp) for stamp in stamps]
 
 
-@pytest.mark.parametrize('stamps, late', [
-    ((0.0, 0.1, 0.3, 0.2, 0.4), {3}),                           # one overtook another
-    ((0.0, 0.1, 0.099, 0.2), {2}),                              # one stamp 1 ms early
-    ((0.0, 0.5, 0.1, 0.2, 0.3, 0.4, 0.6), {2, 3, 4, 5}),        # one overtook four
-    ((0.0, 0.1, 0.1, 0.2), set()),                              # the same again is not older
-    ([t for i in range(20) for t in (i * 0.066 + 1, i * 0.066 + 0.95)], set(range(1, 40, 2))),      # two clocks 50 ms apart
-])
+@pytest.mark.parametrize(
+    'stamps, late',
+    [
+        ((0.0, 0.1, 0.3, 0.2, 0.4), {3}),  # one overtook another
+        ((0.0, 0.1, 0.099, 0.2), {2}),  # one stamp 1 ms early
+        ((0.0, 0.5, 0.1, 0.2, 0.3, 0.4, 0.6), {2, 3, 4, 5}),  # one overtook four
+        ((0.0, 0.1, 0.1, 0.2), set()),  # the same again is not older
+        (
+            [t for i in range(20) for t in (i * 0.066 + 1, i * 0.066 + 0.95)],
+            set(range(1, 40, 2)),
+        ),  # two clocks 50 ms apart
+    ],
+)
 def test_late_images_are_told_from_those_in_order(stamps, late):
     assert orders(*stamps) == [LATE if index in late else IN_ORDER for index in range(len(stamps))]
 

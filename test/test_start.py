@@ -1,4 +1,5 @@
 """The start score and its fit: which candidates are hands."""
+
 import numpy as np
 import pytest
 
@@ -15,8 +16,10 @@ def estimator():
 def test_the_fit_finds_the_odds_that_made_the_labels():
     random = np.random.default_rng(0)
     told = np.column_stack([random.uniform(0, 1, (6000, 2)), random.uniform(0.4, 0.9, 6000)])
-    hand = np.where(random.uniform(size=6000) < start_score((0.6, 0.4, 15.0, -10.0), *told.T), 5, -1)
-    hand[:500] = -2                                         # these do not count, whatever they are
+    hand = np.where(
+        random.uniform(size=6000) < start_score((0.6, 0.4, 15.0, -10.0), *told.T), 5, -1
+    )
+    hand[:500] = -2  # these do not count, whatever they are
     told[:500, 2] += 3
     assert fit_start(told, hand) == pytest.approx((0.6, 0.4, 15.0, -10.0), rel=0.15)
 

@@ -1,4 +1,5 @@
 """Simulated block matching: what it must get right, and what it must get wrong."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -6,14 +7,37 @@ import pytest
 
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.synthetic.frame_sensor import KIND_SHARES, FrameSensor
-from awr_ros.synthetic.stereo import StereoCamera, colour_aligned_cracks, random_stereo_camera, stereo_depth
+from awr_ros.synthetic.stereo import (
+    StereoCamera,
+    colour_aligned_cracks,
+    random_stereo_camera,
+    stereo_depth,
+)
 
-GOOD = StereoCamera(focal_px=400, baseline_mm=50, projector=0.4, dot_px=0.8, contrast=0.6, noise=0.005, patchiness=0.1,
-                    overexposed=0.0, block_px=7, smoothness=1.0, uniqueness=5, speckle_px=50, steps=16)
+GOOD = StereoCamera(
+    focal_px=400,
+    baseline_mm=50,
+    projector=0.4,
+    dot_px=0.8,
+    contrast=0.6,
+    noise=0.005,
+    patchiness=0.1,
+    overexposed=0.0,
+    block_px=7,
+    smoothness=1.0,
+    uniqueness=5,
+    speckle_px=50,
+    steps=16,
+)
 
 
 def measure(depth, camera=GOOD, surface=0, noise=1):
-    return stereo_depth(depth.astype(np.float32), camera, np.random.default_rng(surface), np.random.default_rng(noise))
+    return stereo_depth(
+        depth.astype(np.float32),
+        camera,
+        np.random.default_rng(surface),
+        np.random.default_rng(noise),
+    )
 
 
 def wall_with_box(box_mm=500.0, wall_mm=800.0):
@@ -32,6 +56,7 @@ def test_noise_grows_with_the_square_of_the_distance():
     def spread(z):
         measured = measure(np.full((160, 200), z), replace(GOOD, noise=0.02))
         return measured[measured > 0].std()
+
     assert spread(1500.0) > 4 * spread(500.0)
 
 
@@ -43,7 +68,7 @@ def test_what_only_the_left_camera_sees_is_lost_on_one_side():
 
 def test_narrow_gaps_between_near_surfaces_close():
     depth = np.full((160, 200), 900.0)
-    depth[40:120, 60:75] = depth[40:120, 79:94] = 500.0             # two fingers, four pixels apart
+    depth[40:120, 60:75] = depth[40:120, 79:94] = 500.0  # two fingers, four pixels apart
     measured = measure(depth, replace(GOOD, block_px=11))
     gap = measured[50:110, 75:79]
     assert ((gap > 0) & (gap < 600)).mean() > 0.3
@@ -58,7 +83,9 @@ def test_what_reflects_nothing_leaves_islands_only():
 
 def test_surfaces_stay_and_noise_is_new():
     dim = replace(GOOD, patchiness=1.2, contrast=0.08, noise=0.02)
-    first, second, other = (measure(wall_with_box(), dim, surface, noise) for surface, noise in ((0, 1), (0, 2), (5, 3)))
+    first, second, other = (
+        measure(wall_with_box(), dim, surface, noise) for surface, noise in ((0, 1), (0, 2), (5, 3))
+    )
     assert (first != second).mean() > 0.2
     assert ((first == 0) == (second == 0)).mean() > ((first == 0) == (other == 0)).mean()
 
@@ -71,25 +98,30 @@ def test_cracks_run_along_steps_of_depth_only():
 
 
 def test_cameras_and_training_crops_repeat_for_a_seed():
-    assert random_stereo_camera(np.random.default_rng(3), 400.0) == random_stereo_camera(np.random.default_rng(3), 400.0)
+    assert random_stereo_camera(np.random.default_rng(3), 400.0) == random_stereo_camera(
+        np.random.default_rng(3), 400.0
+    )
     first, second = (CropSource(4, replace(TRAINING, stereo=1.0)).draw(8) for _ in range(2))
     assert (first.depth == second.depth).all() and (first.joints_uvdn == second.joints_uvdn).all()
 
 
 def test_joints_of_stereo_crops_lie_on_or_behind_the_measured_hand():
-    batch = CropSource(5, replace(TRAINING, stereo=1.0, cut=0.0, no_hand=0.0, clutter=False)).draw(48)
+    batch = CropSource(5, replace(TRAINING, stereo=1.0, cut=0.0, no_hand=0.0, clutter=False)).draw(
+        48
+    )
     palm = batch.joints_uvdn[:, 9]
     behind = []
     for depth, (u, v, d) in zip(batch.depth[:, 0], palm):
         column, row = (int((x + 1) / 2 * depth.shape[0]) for x in (u, v))
         if 0 <= column < 128 and 0 <= row < 128 and depth[row, column] < 0.99:
             behind.append(float(d - depth[row, column]) * 140)
-    assert len(behind) > 30 and 0 < np.median(behind) < 30                  # [mm] a knuckle's middle under its skin
+    assert len(behind) > 30 and 0 < np.median(behind) < 30  # [mm] a knuckle's middle under its skin
 
 
 @pytest.mark.parametrize('kind', KIND_SHARES)
 def test_frames_of_every_kind_measure_a_wall_behind_a_box(kind):
     import torch
+
     generator, later = torch.Generator().manual_seed(7), torch.Generator().manual_seed(8)
     depth = torch.from_numpy(wall_with_box().astype(np.float32))
     sensor = FrameSensor(tuple(depth.shape), 400.0, 2450.0, generator, later, kind)

@@ -1,4 +1,5 @@
 """Rendered crops and frames: the same picture in training as at run time, spoilt as sensors do."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,14 +13,24 @@ from awr_ros.synthetic.clutter import boxes, ellipsoids, random_clutter, random_
 from awr_ros.synthetic.crops import BEHIND_ARM, CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
-from awr_ros.synthetic.render import _close_padded, close_pinholes, looking_at, pad_by_one, splat_crops, splat_image, uvdn_to_xyz, window3, xyz_to_uvdn
+from awr_ros.synthetic.render import (
+    _close_padded,
+    close_pinholes,
+    looking_at,
+    pad_by_one,
+    splat_crops,
+    splat_image,
+    uvdn_to_xyz,
+    window3,
+    xyz_to_uvdn,
+)
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 WIDE = Intrinsics(fx=350.0, fy=350.0, cx=799.5, cy=599.5, width=1600, height=1200)
 
 
-def placed(z, seed=0, aside=(50., -30.)):
+def placed(z, seed=0, aside=(50.0, -30.0)):
     """A random hand at a distance: skin (3,N) of the camera's dense cloud, joints (21,3), camera frame."""
     generator = torch.Generator().manual_seed(seed)
     shapes = random_shapes(1, generator)
@@ -27,32 +38,56 @@ def placed(z, seed=0, aside=(50., -30.)):
     pose = torch.eye(4)[None]
     pose[0, :3, :3] = random_rotations(1, generator, 'cpu')[0]
     pose[0, :3, 3] = torch.tensor([*aside, z])
-    return (procedural_skin(1.5, 260.0).posed(shapes, frames, pose)[0],
-            joints[0] @ pose[0, :3, :3].T + pose[0, :3, 3])
+    return (
+        procedural_skin(1.5, 260.0).posed(shapes, frames, pose)[0],
+        joints[0] @ pose[0, :3, :3].T + pose[0, :3, 3],
+    )
 
 
-@pytest.mark.parametrize('z, seed, aside, camera', [
-    (450., 1, (50., -30.), VGA), (520., 2, (50., -30.), VGA), (600., 3, (50., -30.), VGA), (600., 4, (50., -30.), VGA),
-    (400., 5, (340., 170.), WIDE), (300., 7, (-330., 250.), WIDE)])       # 44 and 54 degrees off the axis
+@pytest.mark.parametrize(
+    'z, seed, aside, camera',
+    [
+        (450.0, 1, (50.0, -30.0), VGA),
+        (520.0, 2, (50.0, -30.0), VGA),
+        (600.0, 3, (50.0, -30.0), VGA),
+        (600.0, 4, (50.0, -30.0), VGA),
+        (400.0, 5, (340.0, 170.0), WIDE),
+        (300.0, 7, (-330.0, 250.0), WIDE),
+    ],
+)  # 44 and 54 degrees off the axis
 def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed, aside, camera):
     """splat_crops against crop_hand of splat_image: the same points, so the same silhouette and depth."""
     points, joints = placed(z, seed, aside)
     centre = palm_centre(joints)
-    trained = splat_crops(points[None], centre[None], torch.tensor([280.]), 128)[0, 0].numpy()
+    trained = splat_crops(points[None], centre[None], torch.tensor([280.0]), 128)[0, 0].numpy()
     crop = crop_hand(splat_image(points, camera, 2.25).numpy(), camera, centre.numpy(), 280.0, 128)
     one, two = trained < 0.99, crop.depth < 0.99
     assert one.mean() > 0.1
     assert (one & two).sum() > 0.93 * (one | two).sum()
     off_mm = np.abs(trained - crop.depth)[one & two] * 140
-    assert np.median(off_mm) < 1 and (off_mm < 5).mean() > 0.93         # the rest is at outlines between fingers
-    joints_uvdn = xyz_to_uvdn(joints[None], centre[None], torch.tensor([280.]))[0].numpy()
-    np.testing.assert_allclose(crop.uvdn_from_uvd(camera.xyz_to_uvd(joints.double().numpy())), joints_uvdn, atol=1e-5)
+    assert (
+        np.median(off_mm) < 1 and (off_mm < 5).mean() > 0.93
+    )  # the rest is at outlines between fingers
+    joints_uvdn = xyz_to_uvdn(joints[None], centre[None], torch.tensor([280.0]))[0].numpy()
+    np.testing.assert_allclose(
+        crop.uvdn_from_uvd(camera.xyz_to_uvd(joints.double().numpy())), joints_uvdn, atol=1e-5
+    )
 
 
 def test_xyz_to_uvdn_of_the_cube():
-    centre, cube = torch.tensor([[0., 0., 400.]]), torch.tensor([200.])
+    centre, cube = torch.tensor([[0.0, 0.0, 400.0]]), torch.tensor([200.0])
     # At the centre's own depth the window is the cube; farther things shrink towards the optical axis.
-    xyz = torch.tensor([[[0., 0., 400.], [100., 0., 400.], [0., -100., 400.], [60., -40., 500.], [-60., 40., 380.]]])
+    xyz = torch.tensor(
+        [
+            [
+                [0.0, 0.0, 400.0],
+                [100.0, 0.0, 400.0],
+                [0.0, -100.0, 400.0],
+                [60.0, -40.0, 500.0],
+                [-60.0, 40.0, 380.0],
+            ]
+        ]
+    )
     expected = [[0, 0, 0], [1, 0, 0], [0, -1, 0], [0.48, -0.32, 1], [-0.6 / 0.95, 0.4 / 0.95, -0.2]]
     uvdn = xyz_to_uvdn(xyz, centre, cube)
     np.testing.assert_allclose(uvdn[0], expected, atol=1e-6)
@@ -60,26 +95,33 @@ def test_xyz_to_uvdn_of_the_cube():
 
 
 def test_cameras_that_look_at_many_centres_are_those_that_look_at_each():
-    centres = torch.tensor([[0., 0., 300.], [200., -100., 500.], [-700., 300., 250.]])
+    centres = torch.tensor([[0.0, 0.0, 300.0], [200.0, -100.0, 500.0], [-700.0, 300.0, 250.0]])
     rotations, distances = looking_at(centres)
     for centre, rotation, distance in zip(centres.numpy(), rotations, distances):
         np.testing.assert_allclose(rotation, pinhole.looking_at(centre), atol=1e-6)
         assert distance == pytest.approx(np.linalg.norm(centre))
     xyz = centres[:, None] + 80 * torch.randn(3, 21, 3, generator=torch.Generator().manual_seed(0))
-    cube = torch.tensor([280., 250., 310.])
-    np.testing.assert_allclose(uvdn_to_xyz(xyz_to_uvdn(xyz, centres, cube), centres, cube), xyz, atol=1e-3)
+    cube = torch.tensor([280.0, 250.0, 310.0])
+    np.testing.assert_allclose(
+        uvdn_to_xyz(xyz_to_uvdn(xyz, centres, cube), centres, cube), xyz, atol=1e-3
+    )
 
 
 def test_splats_keep_the_nearest_point_clamp_in_front_and_drop_behind():
-    centre, cube = torch.tensor([[0., 0., 500.]]), torch.tensor([200.])
-    patch = torch.cartesian_prod(torch.arange(-9., 9.5, 1), torch.arange(-9., 9.5, 1)).T
+    centre, cube = torch.tensor([[0.0, 0.0, 500.0]]), torch.tensor([200.0])
+    patch = torch.cartesian_prod(torch.arange(-9.0, 9.5, 1), torch.arange(-9.0, 9.5, 1)).T
 
     def sheet(x, z):
-        return torch.cat([patch + torch.tensor([[x], [0.]]), torch.full((1, patch.shape[1]), z)])
-    points = torch.cat([sheet(-60., 520.), sheet(-60., 450.), sheet(0., 390.), sheet(60., 601.)], 1)[None]
+        return torch.cat([patch + torch.tensor([[x], [0.0]]), torch.full((1, patch.shape[1]), z)])
+
+    points = torch.cat(
+        [sheet(-60.0, 520.0), sheet(-60.0, 450.0), sheet(0.0, 390.0), sheet(60.0, 601.0)], 1
+    )[None]
     depth = splat_crops(points, centre, cube, 64)[0, 0]
     middle = depth[30:34]
-    assert middle[:, 10].tolist() == pytest.approx([-0.5] * 4)          # 450, at u = 32 - 60/100*32*500/450 = 10.7
+    assert middle[:, 10].tolist() == pytest.approx(
+        [-0.5] * 4
+    )  # 450, at u = 32 - 60/100*32*500/450 = 10.7
     assert middle[:, 32].tolist() == [-1] * 4
     assert (middle[:, 46:] == 1).all()
 
@@ -101,25 +143,30 @@ def test_crops_and_images_are_closed_alike():
     torch.testing.assert_close(close_pinholes(image.clone()), _close_padded(padded)[0, 0])
 
 
-@pytest.mark.parametrize('z, reach', [(300., 100), (900., 34)])
+@pytest.mark.parametrize('z, reach', [(300.0, 100), (900.0, 34)])
 def test_surfaces_have_no_holes_however_near_they_are(z, reach):
     generator = torch.Generator().manual_seed(0)
-    grid = torch.arange(-40, 40, 2.)
+    grid = torch.arange(-40, 40, 2.0)
     corners = torch.cartesian_prod(grid, grid) + 0.8 * torch.rand(1600, 2, generator=generator)
-    sharp = Intrinsics(fx=900., fy=900., cx=319.5, cy=239.5, width=640, height=480)
+    sharp = Intrinsics(fx=900.0, fy=900.0, cx=319.5, cy=239.5, width=640, height=480)
     depth = splat_image(torch.cat([corners, torch.full((1600, 1), z)], 1).t(), sharp, 2.0)
-    assert (depth[240 - reach:240 + reach, 320 - reach:320 + reach] == z).all()
+    assert (depth[240 - reach : 240 + reach, 320 - reach : 320 + reach] == z).all()
     assert torch.isinf(depth[:, :180]).all()
 
 
 def test_windows_are_poolings():
     image = torch.rand(3, 1, 9, 7, generator=torch.Generator().manual_seed(0))
     padded = pad_by_one(image)
-    torch.testing.assert_close(window3(padded, torch.maximum), torch.nn.functional.max_pool2d(image, 3, 1, 1))
-    torch.testing.assert_close(window3(padded, torch.minimum), -torch.nn.functional.max_pool2d(-image, 3, 1, 1))
+    torch.testing.assert_close(
+        window3(padded, torch.maximum), torch.nn.functional.max_pool2d(image, 3, 1, 1)
+    )
+    torch.testing.assert_close(
+        window3(padded, torch.minimum), -torch.nn.functional.max_pool2d(-image, 3, 1, 1)
+    )
 
 
 # Surroundings and sensors
+
 
 def test_solids_lie_where_geometry_says():
     """A ball, and a box turned by 45 degrees about the vertical, which shows its edge."""
@@ -131,17 +178,22 @@ def test_solids_lie_where_geometry_says():
     hit = height > 1e-4
     torch.testing.assert_close(ball[hit], 0.3 - height[hit].sqrt(), atol=1e-4, rtol=0)
     assert ball[height < -1e-4].isinf().all()
-    turn = torch.tensor([[[0.5 ** 0.5, 0, 0.5 ** 0.5], [0, 1, 0], [-(0.5 ** 0.5), 0, 0.5 ** 0.5]]])
-    box = boxes(size, torch.tensor([[0., 0., 0.1]]), torch.tensor([[0.4, 0.3, 0.4]]), turn)[0]
-    reach = 0.4 * 2 ** 0.5
+    turn = torch.tensor([[[0.5**0.5, 0, 0.5**0.5], [0, 1, 0], [-(0.5**0.5), 0, 0.5**0.5]]])
+    box = boxes(size, torch.tensor([[0.0, 0.0, 0.1]]), torch.tensor([[0.4, 0.3, 0.4]]), turn)[0]
+    reach = 0.4 * 2**0.5
     inside = (y.abs() < 0.3) & (x.abs() < reach - 1e-3)
     torch.testing.assert_close(box[inside], (0.1 - reach + x.abs())[inside], atol=1e-5, rtol=0)
     assert box[(y.abs() > 0.3) | (x.abs() > reach)].isinf().all()
 
 
 def test_heads_fill_crops_without_covering_all_of_them():
-    depth = random_heads(torch.full((16,), 280.), 64, torch.Generator().manual_seed(0))
-    assert depth.shape == (16, 1, 64, 64) and torch.isfinite(depth).all() and depth.min() >= -1 and depth.max() <= 1
+    depth = random_heads(torch.full((16,), 280.0), 64, torch.Generator().manual_seed(0))
+    assert (
+        depth.shape == (16, 1, 64, 64)
+        and torch.isfinite(depth).all()
+        and depth.min() >= -1
+        and depth.max() <= 1
+    )
     seen = (depth < 0.99).flatten(1).float().mean(1)
     assert seen.mean() > 0.15 and (seen < 0.99).all()
 
@@ -156,15 +208,24 @@ def clean():
     pose[:, :3, :3] = random_rotations(48, generator, 'cpu')
     pose[:, 2, 3] = torch.linspace(300, 900, 48)
     joints = joints @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
-    centre, cube = palm_centre(joints), torch.full((48,), 280.)
-    return splat_crops(procedural_skin(2.5).posed(shapes, frames, pose), centre, cube, 128), centre[:, 2], cube
+    centre, cube = palm_centre(joints), torch.full((48,), 280.0)
+    return (
+        splat_crops(procedural_skin(2.5).posed(shapes, frames, pose), centre, cube, 128),
+        centre[:, 2],
+        cube,
+    )
 
 
 def test_sensor_noise_keeps_most_of_the_hand_and_its_depth(clean):
     depth, z, cube = clean
     generator = torch.Generator().manual_seed(0)
     noisy = random_sensor(depth, z, cube, generator, NoiseBank(128, generator, images=64))
-    assert noisy.shape == depth.shape and torch.isfinite(noisy).all() and noisy.min() >= -1 and noisy.max() <= 1
+    assert (
+        noisy.shape == depth.shape
+        and torch.isfinite(noisy).all()
+        and noisy.min() >= -1
+        and noisy.max() <= 1
+    )
     before, after = depth < 0.99, noisy < 0.99
     kept = (before & after).sum((1, 2, 3)) / before.sum((1, 2, 3))
     assert kept.mean() > 0.8 and kept.min() > 0.25
@@ -172,7 +233,7 @@ def test_sensor_noise_keeps_most_of_the_hand_and_its_depth(clean):
     assert grown.mean() < 0.2
     off_mm = (noisy - depth)[before & after] * 140
     assert off_mm.median().abs() < 1 and 0.3 < off_mm.abs().median() < 6
-    assert not (after & ~before).all(-1).any()              # nothing appears where no hand is near
+    assert not (after & ~before).all(-1).any()  # nothing appears where no hand is near
     assert (noisy != depth).flatten(1).any(1).all()
 
 
@@ -185,12 +246,17 @@ def test_clutter_hides_at_most_a_quarter_of_a_hand(clean):
     share = ((seen < depth - 0.01) & hand).sum((1, 2, 3)) / hand.sum((1, 2, 3))
     assert share.max() <= 0.25 and share.max() > 0
     changed = (seen != depth).flatten(1).any(1).float().mean()
-    assert 0.2 < changed < 0.9                              # some have surroundings, some have none
+    assert 0.2 < changed < 0.9  # some have surroundings, some have none
 
 
 def test_things_without_a_hand_are_finite_and_not_empty():
     depth = random_things(32, 64, torch.Generator().manual_seed(0))
-    assert depth.shape == (32, 1, 64, 64) and torch.isfinite(depth).all() and depth.min() >= -1 and depth.max() <= 1
+    assert (
+        depth.shape == (32, 1, 64, 64)
+        and torch.isfinite(depth).all()
+        and depth.min() >= -1
+        and depth.max() <= 1
+    )
     assert ((depth < 0.99).flatten(1).any(1)).float().mean() > 0.8
 
 
@@ -222,9 +288,11 @@ def test_no_joint_is_nearer_than_a_camera_sees_and_no_hand_right_behind_its_arm(
     batch = source.draw(256)
     joints = uvdn_to_xyz(batch.joints_uvdn, batch.centre_xyz, batch.cube_mm)
     nearest = joints[..., 2].amin(1)
-    assert nearest.min() > 129.9 and (nearest < 130.1).float().mean() > 0.2         # some would have been
-    frames, _ = forward_kinematics(random_shapes(512, source.generator), random_poses(512, source.generator))
-    elbow = source._views(512, frames, 200., 1200.)[:, :3, :3] @ frames[:, FOREARM, :3, :1]
+    assert nearest.min() > 129.9 and (nearest < 130.1).float().mean() > 0.2  # some would have been
+    frames, _ = forward_kinematics(
+        random_shapes(512, source.generator), random_poses(512, source.generator)
+    )
+    elbow = source._views(512, frames, 200.0, 1200.0)[:, :3, :3] @ frames[:, FOREARM, :3, :1]
     assert elbow[:, 2].min() >= BEHIND_ARM and elbow[:, 2].max() > 0.95
 
 
@@ -235,7 +303,7 @@ def test_crop_source_gives_finite_crops_with_joints_on_the_hand():
     assert 0.81 * 280 < batch.cube_mm.min() and batch.cube_mm.max() < 1.19 * 280
     assert 0.07 < 1 - batch.hand.float().mean() < 0.22
     posed = batch.hand
-    assert palm_centre(batch.joints_uvdn)[posed].abs().max() < 0.8       # centred to within 60 mm
+    assert palm_centre(batch.joints_uvdn)[posed].abs().max() < 0.8  # centred to within 60 mm
     # Under most joints' own pixel there is a surface, and it is not behind them.
     joints, depth = batch.joints_uvdn[posed], batch.depth[posed, 0]
     at = ((joints[..., :2] + 1) * 32).long()
@@ -251,11 +319,14 @@ def test_crops_without_a_hand_are_as_many_as_asked_for():
     assert CropSource(0, CropConfig(size=64, no_hand=0.0)).draw(64).hand.all()
     none = CropSource(0, CropConfig(size=64, no_hand=1.0)).draw(64)
     assert not none.hand.any()
-    off = palm_centre(uvdn_to_xyz(none.joints_uvdn, none.centre_xyz, none.cube_mm)) - none.centre_xyz
-    assert off.norm(dim=-1).min() > 60                         # whatever hand is near is not in the middle
+    off = (
+        palm_centre(uvdn_to_xyz(none.joints_uvdn, none.centre_xyz, none.cube_mm)) - none.centre_xyz
+    )
+    assert off.norm(dim=-1).min() > 60  # whatever hand is near is not in the middle
 
 
 # The camera
+
 
 @pytest.fixture(scope='module')
 def camera():
@@ -267,23 +338,34 @@ def test_camera_repeats_for_a_seed_and_time(camera):
     again, hands_again = SyntheticCamera(num_hands=2, seed=1).frame(1.234)
     np.testing.assert_array_equal(depth, again)
     assert all((a.joints_xyz == b.joints_xyz).all() for a, b in zip(hands, hands_again))
-    assert (camera.frame(1.3)[0] != depth).any() and (SyntheticCamera(num_hands=2, seed=2).frame(1.234)[0] != depth).any()
+    assert (camera.frame(1.3)[0] != depth).any() and (
+        SyntheticCamera(num_hands=2, seed=2).frame(1.234)[0] != depth
+    ).any()
 
 
 def test_camera_gives_millimetres_and_the_sides_it_says(camera):
     for t in (0.0, 2.0, 7.7):
         depth, hands = camera.frame(t)
-        assert depth.dtype == np.uint16 and depth.shape == (480, 640) and 250 < depth[depth > 0].min() < 700
+        assert (
+            depth.dtype == np.uint16
+            and depth.shape == (480, 640)
+            and 250 < depth[depth > 0].min() < 700
+        )
         assert [hand.side for hand in hands] == ['right', 'left']
-        assert np.linalg.norm(palm_centre(hands[0].joints_xyz) - palm_centre(hands[1].joints_xyz)) > 100
+        assert (
+            np.linalg.norm(palm_centre(hands[0].joints_xyz) - palm_centre(hands[1].joints_xyz))
+            > 100
+        )
     assert [hand.side for hand in SyntheticCamera(num_hands=1).frame(0.0)[1]] == ['right']
     with pytest.raises(ValueError, match='got 3'):
         SyntheticCamera(num_hands=3)
 
 
 def test_camera_moves_without_jumps(camera):
-    track = np.stack([np.stack([hand.joints_xyz for hand in camera.frame(10 + i / 30)[1]]) for i in range(8)])
-    assert np.linalg.norm(np.diff(track, axis=0), axis=-1).max() < 60       # 1.8 m/s at a fingertip
+    track = np.stack(
+        [np.stack([hand.joints_xyz for hand in camera.frame(10 + i / 30)[1]]) for i in range(8)]
+    )
+    assert np.linalg.norm(np.diff(track, axis=0), axis=-1).max() < 60  # 1.8 m/s at a fingertip
     assert np.linalg.norm(track[-1] - track[0], axis=-1).max() > 2
 
 
@@ -298,17 +380,21 @@ def test_true_joints_lie_under_the_surface_the_camera_sees(camera):
     for t in np.arange(0, 12, 2.0):
         depth, hands = camera.frame(t)
         for hand in hands:
-            np.testing.assert_allclose(hand.joints_uvd, camera.intrinsics.xyz_to_uvd(hand.joints_xyz), atol=1e-2)
+            np.testing.assert_allclose(
+                hand.joints_uvd, camera.intrinsics.xyz_to_uvd(hand.joints_xyz), atol=1e-2
+            )
             u, v = np.rint(hand.joints_uvd[:, :2]).astype(int).T
-            inside = (u >= 0) & (u < 640) & (v >= 0) & (v < 480)       # fingers of a second hand may leave the image
+            inside = (
+                (u >= 0) & (u < 640) & (v >= 0) & (v < 480)
+            )  # fingers of a second hand may leave the image
             surface = depth[v[inside], u[inside]].astype(float)
-            hit = (surface > 0) & (surface < 1300)          # neither lost nor the wall
+            hit = (surface > 0) & (surface < 1300)  # neither lost nor the wall
             behind.append((hand.joints_xyz[inside, 2] - surface)[hit])
             seen += hit.mean()
     behind = np.concatenate(behind)
     assert seen / 12 > 0.9
-    assert (behind > -3).mean() > 0.99                      # joints are in the flesh, not before it
-    assert 4 < np.median(behind) < 25                       # and not deep behind it, but where fingers hide one another
+    assert (behind > -3).mean() > 0.99  # joints are in the flesh, not before it
+    assert 4 < np.median(behind) < 25  # and not deep behind it, but where fingers hide one another
     assert (behind < 40).mean() > 0.75
 
 
@@ -317,4 +403,5 @@ def test_aligned_crops_have_the_hand_point_about_up():
         batch = CropSource(4, CropConfig(aligned=aligned, no_hand=0.0)).draw(64)
         towards = batch.joints_uvdn[:, [5, 9, 13, 17], :2].mean(1) - batch.joints_uvdn[:, 0, :2]
         return torch.atan2(towards[:, 0], -towards[:, 1]).abs()
+
     assert rolls(1.0).median() < 0.2 < 1.0 < rolls(0.0).median()

@@ -1,4 +1,5 @@
 """From frames to identified hands, by an estimator that knows a scene."""
+
 import math
 from dataclasses import replace
 
@@ -30,7 +31,12 @@ class Scene:
 
     def __init__(self, monkeypatch, *palms):
         self.palms = [np.array(p, float) for p in palms]
-        self.sides, self.scores, self.hidden, self.requests = ['right'] * len(palms), [0.99] * len(palms), set(), []
+        self.sides, self.scores, self.hidden, self.requests = (
+            ['right'] * len(palms),
+            [0.99] * len(palms),
+            set(),
+            [],
+        )
         self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
         self.description, self.config = 'a scene', EngineConfig(JOINT_NAMES, 128, 280.0)
         monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda path='': self)
@@ -46,14 +52,26 @@ class Scene:
         return [self.look(r) for r in requests]
 
     def look(self, request):
-        near = [(np.linalg.norm(p - request.centre_xyz), i) for i, p in enumerate(self.palms) if i not in self.hidden]
+        near = [
+            (np.linalg.norm(p - request.centre_xyz), i)
+            for i, p in enumerate(self.palms)
+            if i not in self.hidden
+        ]
         distance, i = min(near, default=(1e9, None))
         if distance > 100:
             return None
         joints = SHAPE + self.palms[i]
-        sure = np.full(21, self.joint_score - self.lead * (request.side != self.sides[i]), np.float32)
-        return HandPose(joints.astype(np.float32), K.xyz_to_uvd(joints).astype(np.float32), sure, self.scores[i],
-                        request.side, (0, 0, 10, 10))
+        sure = np.full(
+            21, self.joint_score - self.lead * (request.side != self.sides[i]), np.float32
+        )
+        return HandPose(
+            joints.astype(np.float32),
+            K.xyz_to_uvd(joints).astype(np.float32),
+            sure,
+            self.scores[i],
+            request.side,
+            (0, 0, 10, 10),
+        )
 
 
 def run(tracker, steps, start=0.0, each=lambda i: None):
@@ -74,14 +92,19 @@ def test_hands_keep_their_ids_while_they_move(monkeypatch):
     tracker = HandTracker(scene)
 
     def move(i):
-        scene.palms[0] += [6, 1, 2]                         # 0.2 m/s
+        scene.palms[0] += [6, 1, 2]  # 0.2 m/s
         scene.palms[1] += [0, -8, 3]
+
     frames = run(tracker, 20, each=move)
     assert ids(frames) == [['0', '1']] * 20
-    assert [hand.state for hand in frames[0]] == ['new', 'new'] and all(hand.state == 'ok' for hand in frames[1])
+    assert [hand.state for hand in frames[0]] == ['new', 'new'] and all(
+        hand.state == 'ok' for hand in frames[1]
+    )
     for hand, expected in zip(frames[-1], scene.palms):
         np.testing.assert_allclose(palm(hand), expected, atol=0.01)
-    assert len({hand.id for hand in frames[-1]}) == 2 and frames[-1][0].score == pytest.approx(0.99 * 0.8)
+    assert len({hand.id for hand in frames[-1]}) == 2 and frames[-1][0].score == pytest.approx(
+        0.99 * 0.8
+    )
 
 
 def test_a_fast_hand_is_looked_for_where_it_is_going(monkeypatch):
@@ -89,7 +112,8 @@ def test_a_fast_hand_is_looked_for_where_it_is_going(monkeypatch):
     tracker = HandTracker(scene)
 
     def move(i):
-        scene.palms[0] += [min(i, 4) * 20., 0, 0]           # up to 80 mm a frame: 2.4 m/s
+        scene.palms[0] += [min(i, 4) * 20.0, 0, 0]  # up to 80 mm a frame: 2.4 m/s
+
     frames = run(tracker, 10, each=move)
     assert ids(frames) == [['0']] * 10
     followed = [r[0].centre_xyz for r in scene.requests if len(r) == 1][-1]
@@ -102,7 +126,7 @@ def test_a_hidden_hand_coasts_and_then_is_lost(monkeypatch):
     frames = run(tracker, 15, each=lambda i: scene.hidden.add(0) if i == 5 else None)
     states = [[hand.state for hand in hands] for hands in frames]
     assert states[:5] == [['new'], *[['ok']] * 4]
-    assert states[5:10] == [['coasting']] * 5               # last seen at 4/30 s
+    assert states[5:10] == [['coasting']] * 5  # last seen at 4/30 s
     np.testing.assert_array_equal(frames[9][0].joints_xyz, frames[4][0].joints_xyz)
     assert states[11:] == [[]] * 4
 
@@ -113,6 +137,7 @@ def test_a_hand_that_comes_back_in_time_keeps_its_id_and_later_gets_a_new_one(mo
 
     def blink(i):
         scene.hidden = {0} if i in (5, 6, 7) or 12 <= i < 25 else set()
+
     frames = run(tracker, 30, each=blink)
     assert ids(frames[:12]) == [['0']] * 12 and frames[8][0].state == 'ok'
     assert ids(frames[26:]) == [['1']] * 4
@@ -122,7 +147,7 @@ def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene)
     assert run(tracker, 1, start=1.0)[0][0].state == 'new'
-    scene.scores[0] = 0.4                                   # above the 0.3 that ends it
+    scene.scores[0] = 0.4  # above the 0.3 that ends it
     assert run(tracker, 1, start=1.1)[0][0].state == 'ok'
     scene.scores[0] = 0.2
     assert run(tracker, 1, start=1.2)[0][0].state == 'coasting'
@@ -131,11 +156,14 @@ def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
 def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
     scene.scores = [0.99, 0.4]
-    config = TrackerConfig(score_threshold=0.5, beside_threshold=float(start_score(START_OF_CLOSENESS, 0.9, 0.7, scene.joint_score)))
+    config = TrackerConfig(
+        score_threshold=0.5,
+        beside_threshold=float(start_score(START_OF_CLOSENESS, 0.9, 0.7, scene.joint_score)),
+    )
     tracker = HandTracker(scene, config)
     assert ids(run(tracker, 12))[-1] == ['0']
     scene.hidden = {0}
-    assert ids(run(tracker, 12, start=1.0))[-1] == ['1']             # alone it will do
+    assert ids(run(tracker, 12, start=1.0))[-1] == ['1']  # alone it will do
     scene.hidden = set()
     assert ids(run(HandTracker(scene, TrackerConfig(beside_threshold=0.5)), 12))[-1] == ['0', '1']
 
@@ -146,7 +174,8 @@ def test_two_tracks_on_one_hand_become_the_older_one(monkeypatch):
     assert ids(run(tracker, 2)) == [['0', '1']] * 2
 
     def meet(i):
-        scene.palms[1] = scene.palms[0] + [max(200 - 25 * i, 20.), 0, 0]
+        scene.palms[1] = scene.palms[0] + [max(200 - 25 * i, 20.0), 0, 0]
+
     assert ids(run(tracker, 18, start=0.1, each=meet))[-1] == ['0']
 
 
@@ -156,17 +185,25 @@ def test_a_hand_that_passes_before_a_hidden_one_keeps_its_id(monkeypatch):
     assert ids(run(tracker, 2)) == [['0', '1']] * 2
 
     def pass_by(i):
-        scene.palms[1] = np.array([-210 + 14. * i, 0, 460])
+        scene.palms[1] = np.array([-210 + 14.0 * i, 0, 460])
         scene.hidden = {0} if abs(scene.palms[1][0]) < 70 else set()
+
     frames = run(tracker, 30, start=0.1, each=pass_by)
-    moving = [min(hands, key=lambda hand: np.linalg.norm(palm(hand) - [-210 + 14 * i, 0, 460])).id
-              for i, hands in enumerate(frames)]
+    moving = [
+        min(hands, key=lambda hand: np.linalg.norm(palm(hand) - [-210 + 14 * i, 0, 460])).id
+        for i, hands in enumerate(frames)
+    ]
     assert moving == ['1'] * 30
 
 
 def test_candidates_on_a_known_hand_start_no_second_track(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
-    scene.candidates = [(0, 0, 500), (30, 0, 500), (0, -45, 510), (95, 0, 500)]     # the last is seen as the same hand
+    scene.candidates = [
+        (0, 0, 500),
+        (30, 0, 500),
+        (0, -45, 510),
+        (95, 0, 500),
+    ]  # the last is seen as the same hand
     tracker = HandTracker(scene, TrackerConfig(search_every=1))
     assert ids(run(tracker, 10)) == [['0']] * 10
 
@@ -176,13 +213,16 @@ def test_no_more_hands_than_asked_for_and_the_likeliest_first(monkeypatch):
     scene = Scene(monkeypatch, *palms)
     scene.scores = [0.985, 0.995, 0.99]
     hands = run(HandTracker(scene), 12)[-1]
-    assert [round(hand.score / 0.8, 3) for hand in hands] == [0.995, 0.99]       # times the mean joint score
+    assert [round(hand.score / 0.8, 3) for hand in hands] == [
+        0.995,
+        0.99,
+    ]  # times the mean joint score
     hands = run(HandTracker(scene, TrackerConfig(max_hands=1)), 12)[-1]
     assert [round(hand.score / 0.8, 3) for hand in hands] == [0.995]
-    assert len(scene.requests[-1]) == 1                     # nor are more followed in secret
+    assert len(scene.requests[-1]) == 1  # nor are more followed in secret
     tracker = HandTracker(scene, TrackerConfig(max_hands=5))
     assert len(run(tracker, 12)[-1]) == 3
-    tracker.config = TrackerConfig(max_hands=1)             # the parameter is live
+    tracker.config = TrackerConfig(max_hands=1)  # the parameter is live
     assert len(run(tracker, 12, start=12 / 30)[-1]) == 1 and len(scene.requests[-1]) == 1
 
 
@@ -204,7 +244,7 @@ def test_what_the_network_calls_a_hand_without_finding_its_joints_starts_no_trac
     scene.joint_score = 0.8
     tracker = HandTracker(scene)
     run(tracker, 2)
-    scene.joint_score = 0.5                                 # once known, a hand may be hard to read
+    scene.joint_score = 0.5  # once known, a hand may be hard to read
     assert ids(run(tracker, 5, start=0.1))[-1] == ['0']
 
 
@@ -215,27 +255,36 @@ def test_a_track_ends_that_stops_looking_like_a_hand(monkeypatch):
     assert ids(run(tracker, 5))[-1] == ['0']
     scene.joint_score = 0.3
     frames = ids(run(tracker, 30, start=0.2))
-    assert frames[2] == ['0'] and frames[-1] == []          # a few bad frames are forgiven
+    assert frames[2] == ['0'] and frames[-1] == []  # a few bad frames are forgiven
     scene.joint_score = 0.8
     assert ids(run(tracker, 5, start=1.3))[-1] == ['1']
 
 
 def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
-    scene.lead, off, look = 0.001, np.array([20.0, 0, 0]), scene.look      # close calls: both sides are read all the time
+    scene.lead, off, look = (
+        0.001,
+        np.array([20.0, 0, 0]),
+        scene.look,
+    )  # close calls: both sides are read all the time
 
     def beside(request):
         pose = look(request)
-        return pose and replace(pose, joints_xyz=pose.joints_xyz + (off * (request.side == 'left')).astype(np.float32))
+        return pose and replace(
+            pose, joints_xyz=pose.joints_xyz + (off * (request.side == 'left')).astype(np.float32)
+        )
+
     scene.look = beside
     tracker = HandTracker(scene)
     run(tracker, 1)
-    once_more = {request.side: request.centre_xyz for request in scene.requests[-1]}        # the search's last look
+    once_more = {
+        request.side: request.centre_xyz for request in scene.requests[-1]
+    }  # the search's last look
     np.testing.assert_allclose(once_more['left'] - once_more['right'], off, atol=1e-3)
     run(tracker, 1, start=0.1)
     followed = {request.side: request.centre_xyz for request in scene.requests[-1]}
     np.testing.assert_allclose(followed['left'] - followed['right'], off, atol=1e-3)
-    off *= 5                                                # no longer the same hand
+    off *= 5  # no longer the same hand
     run(tracker, 1, start=0.2)
     run(tracker, 1, start=0.3)
     followed = {request.side: request.centre_xyz for request in scene.requests[-1]}
@@ -245,11 +294,17 @@ def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
 def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
     scores = np.array([0.1, 0.5, 0.9])
     for weights in (START_OF_CLOSENESS, load_checkpoint()[0].config.start):
+
         def start(*scores):
             return start_score(weights, *scores)
+
         for rising in (start(scores, 0.5, 0.65), start(0.5, scores, 0.65), start(0.5, 0.5, scores)):
             assert (np.diff(rising) > 0.01).all() and ((0 < rising) & (rising < 1)).all()
-        assert start(0.9, 1.0, 0.8) > 0.95 and start(0.1, 0.1, 0.3) < 0.3 and start(0.1, 0.1, 0.1) < 0.1
+        assert (
+            start(0.9, 1.0, 0.8) > 0.95
+            and start(0.1, 0.1, 0.3) < 0.3
+            and start(0.1, 0.1, 0.1) < 0.1
+        )
         assert np.isfinite(start(0.0, 0.0, 0.0)) and np.isfinite(start(1.0, 1.0, 1.0))
 
 
@@ -264,7 +319,10 @@ def test_the_side_is_the_one_the_network_is_surer_of(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
     scene.sides = ['left', 'right']
     hands = run(HandTracker(scene), 10)[-1]
-    assert {hand.side: round(float(palm(hand)[0])) for hand in hands} == {'left': -150, 'right': 150}
+    assert {hand.side: round(float(palm(hand)[0])) for hand in hands} == {
+        'left': -150,
+        'right': 150,
+    }
     assert all(hand.side_score > 0.95 for hand in hands)
 
 
@@ -273,14 +331,15 @@ def test_a_side_flips_only_after_evidence(monkeypatch):
     tracker = HandTracker(scene)
     run(tracker, 20)
 
-    def doubt(i):                                           # one frame in three looks wrong
+    def doubt(i):  # one frame in three looks wrong
         scene.sides = ['left' if i % 3 == 2 else 'right']
+
     frames = run(tracker, 30, start=20 / 30, each=doubt)
     assert all(hands[0].side == 'right' for hands in frames)
     scene.sides = ['left']
     sides = [hands[0].side for hands in run(tracker, 60, start=50 / 30)]
     assert sides[0] == 'right' and sides[-1] == 'left'
-    assert sum(a != b for a, b in zip(sides, sides[1:])) == 1           # and stays
+    assert sum(a != b for a, b in zip(sides, sides[1:])) == 1  # and stays
     assert ids(run(tracker, 1, start=110 / 30)) == [['0']]
 
 
@@ -288,7 +347,7 @@ def test_the_side_is_not_judged_while_the_hand_is_not_seen(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene, TrackerConfig(coast_s=1.0))
     before = run(tracker, 10)[-1][0].side_score
-    scene.sides, scene.scores = ['left'], [0.1]             # what is there now is no hand
+    scene.sides, scene.scores = ['left'], [0.1]  # what is there now is no hand
     coasting = run(tracker, 20, start=10 / 30)[-1][0]
     assert (coasting.state, coasting.side, coasting.side_score) == ('coasting', 'right', before)
 
@@ -304,7 +363,9 @@ def test_a_side_fixed_while_tracking_holds_from_the_next_frame(monkeypatch):
 
 def test_nearer_things_do_not_keep_a_second_hand_from_being_found(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500), (300, 0, 700))
-    scene.candidates = [(0, 0, 500)] + [(-300 + 20 * i, 200, 400) for i in range(6)] + [(300, 0, 700)]
+    scene.candidates = (
+        [(0, 0, 500)] + [(-300 + 20 * i, 200, 400) for i in range(6)] + [(300, 0, 700)]
+    )
     tracker = HandTracker(scene, TrackerConfig(search_every=2))
     assert ids(run(tracker, 12))[-1] == ['0', '1']
 
@@ -345,7 +406,9 @@ def test_equal_stamps_are_one_moment(monkeypatch):
         assert [hand.id for hand in hands] == ['0'] and np.isfinite(hands[0].joints_xyz).all()
 
 
-@pytest.mark.parametrize('stamps', [(0.0, 1 / 30, 3 / 30, 2 / 30, 4 / 30), (0.0, 1 / 30, 2 / 30, 2 / 30 - 1e-3, 3 / 30)])
+@pytest.mark.parametrize(
+    'stamps', [(0.0, 1 / 30, 3 / 30, 2 / 30, 4 / 30), (0.0, 1 / 30, 2 / 30, 2 / 30 - 1e-3, 3 / 30)]
+)
 def test_a_late_image_ends_nothing_and_is_counted(monkeypatch, stamps):
     """One that was overtaken, and one whose stamp is 1 ms early."""
     scene = Scene(monkeypatch, (0, 0, 500))
@@ -363,9 +426,22 @@ def test_reset_forgets_hands_but_goes_on_counting(monkeypatch):
     assert [(hand.id, hand.state) for hand in tracker.update(None, K, 0.2)] == [('1', 'new')]
 
 
-@pytest.mark.parametrize('change', [
-    {'max_hands': 0}, {'side': 'both'}, {'finder': 'magic'}, {'score_threshold': 1.2}, {'lose_threshold': -0.1}, {'beside_threshold': 1.1},
-    {'min_depth_mm': 0.0}, {'max_depth_mm': 100.0}, {'coast_s': -0.1}, {'search_every': 0}, {'score_threshold': math.nan}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'max_hands': 0},
+        {'side': 'both'},
+        {'finder': 'magic'},
+        {'score_threshold': 1.2},
+        {'lose_threshold': -0.1},
+        {'beside_threshold': 1.1},
+        {'min_depth_mm': 0.0},
+        {'max_depth_mm': 100.0},
+        {'coast_s': -0.1},
+        {'search_every': 0},
+        {'score_threshold': math.nan},
+    ],
+)
 def test_impossible_configurations_are_refused_by_name(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         TrackerConfig(**change)
@@ -384,8 +460,15 @@ def blob(*palms, value=0.0):
 def test_the_tracker_searches_between_its_depths_only(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (200, 0, 1600))
     depth = blob((-150, 0, 500), (200, 0, 1600))
-    for limits, expected in ((150, 1500), [-150]), ((150, 2000), [-150, 200]), ((600, 2000), [200]), ((510, 1500), []):
-        tracker = HandTracker(scene, TrackerConfig(finder='nearest', min_depth_mm=limits[0], max_depth_mm=limits[1]))
+    for limits, expected in (
+        ((150, 1500), [-150]),
+        ((150, 2000), [-150, 200]),
+        ((600, 2000), [200]),
+        ((510, 1500), []),
+    ):
+        tracker = HandTracker(
+            scene, TrackerConfig(finder='nearest', min_depth_mm=limits[0], max_depth_mm=limits[1])
+        )
         hands = [tracker.update(depth, K, i / 30) for i in range(6)][-1]
         assert sorted(round(float(palm(hand)[0])) for hand in hands) == expected
 
@@ -398,4 +481,6 @@ def test_two_people_far_apart_in_depth_do_not_mix(monkeypatch):
     run(tracker, 1)
     scene.requests = []
     run(tracker, 1, start=1 / 30)
-    assert [[tuple(r.centre_xyz) for r in requests] for requests in scene.requests[1:]] == [[(0, 0, 900)]]
+    assert [[tuple(r.centre_xyz) for r in requests] for requests in scene.requests[1:]] == [
+        [(0, 0, 900)]
+    ]

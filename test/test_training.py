@@ -1,4 +1,5 @@
 """Training: losses that know the truth, runs that go on where they stopped, and a network that learns."""
+
 import csv
 import json
 import math
@@ -12,7 +13,12 @@ import torch
 
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
-from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import (
+    CompactNetwork,
+    ModelConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
 from awr_ros.offset_field import encode
 from awr_ros.synthetic.crops import CropConfig, CropSource
 from awr_ros.training.crop_stream import RenderedCrops
@@ -21,7 +27,9 @@ from awr_ros.training.run import Run, log, schedule
 from awr_ros.training.train import TrainConfig, train
 
 KERNEL = 0.8
-TINY = ModelConfig(stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64)
+TINY = ModelConfig(
+    stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64
+)
 SMALL = CropConfig(size=64, no_hand=0.25)
 
 
@@ -46,7 +54,9 @@ def with_skin_at_all_joints(batch):
 
 def test_the_encoded_truth_has_no_loss():
     batch = CropSource(2, SMALL).draw(64)
-    seen = (batch.joints_uvdn.abs().amax((1, 2)) < 1) & with_skin_at_all_joints(batch)      # every joint inside the crop
+    seen = (batch.joints_uvdn.abs().amax((1, 2)) < 1) & with_skin_at_all_joints(
+        batch
+    )  # every joint inside the crop
     batch = batch[seen]
     assert batch.hand.sum() > 3
     total, terms = losses(truth(batch), sure(batch), batch, KERNEL)
@@ -55,26 +65,30 @@ def test_the_encoded_truth_has_no_loss():
 
 
 def test_losses_are_finite_and_their_sum_is_weighted(batch):
-    field = torch.randn(32, 84, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    field = torch.randn(
+        32, 84, 16, 16, generator=torch.Generator().manual_seed(0), requires_grad=True
+    )
     logit = torch.zeros(32, requires_grad=True)
     total, terms = losses(field, logit, batch, KERNEL, LossConfig(joint=2.0, dense=3.0, hand=5.0))
     expected = 2 * terms['joint'] + 3 * terms['dense'] + 5 * terms['hand']
     torch.testing.assert_close(total, expected)
     assert terms['hand'].item() == pytest.approx(math.log(2))
     total.backward()
-    assert torch.isfinite(field.grad).all() and field.grad.abs().sum() > 0 and (logit.grad != 0).all()
+    assert (
+        torch.isfinite(field.grad).all() and field.grad.abs().sum() > 0 and (logit.grad != 0).all()
+    )
 
 
 def test_the_dense_loss_is_a_mean_of_smooth_l1_over_foreground_of_posed_hands(batch):
     field = truth(batch) + 0.25
     _, terms = losses(field, sure(batch), batch, KERNEL)
-    assert terms['dense'].item() == pytest.approx(0.25 - 0.005, rel=1e-4)       # |e| - beta / 2
+    assert terms['dense'].item() == pytest.approx(0.25 - 0.005, rel=1e-4)  # |e| - beta / 2
 
 
 def test_background_and_crops_without_a_hand_teach_no_field(batch):
     field = torch.zeros(32, 84, 16, 16, requires_grad=True)
     losses(field, sure(batch), batch, KERNEL)[0].backward()
-    touched = field.grad.abs().sum(1) > 0                               # (B,16,16)
+    touched = field.grad.abs().sum(1) > 0  # (B,16,16)
     assert 0 < batch.hand.sum() < 32
     assert not touched[~batch.hand].any() and touched[batch.hand].flatten(1).any(1).all()
     background = batch.depth[:, 0, ::4, ::4] >= 0.99
@@ -92,17 +106,27 @@ def test_validation_figures_are_millimetres_in_space(batch):
     batch = batch[inside]
     figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
     assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_told'] == 1
-    moved = batch.joints_uvdn + torch.tensor([0.3, 0., 0.])
+    moved = batch.joints_uvdn + torch.tensor([0.3, 0.0, 0.0])
     # What is 0.3 of half a cube at the centre's depth is less for joints nearer to the camera, and more for those behind.
-    expected = 0.15 * batch.cube_mm[:, None] * (1 + batch.joints_uvdn[..., 2] * batch.cube_mm[:, None] / 2 / batch.centre_xyz[:, 2:])
-    figures = validation_figures(truth(batch), -sure(batch), replace(batch, joints_uvdn=moved), KERNEL)
+    expected = (
+        0.15
+        * batch.cube_mm[:, None]
+        * (1 + batch.joints_uvdn[..., 2] * batch.cube_mm[:, None] / 2 / batch.centre_xyz[:, 2:])
+    )
+    figures = validation_figures(
+        truth(batch), -sure(batch), replace(batch, joints_uvdn=moved), KERNEL
+    )
     assert figures['mean_mm'] == pytest.approx(expected[batch.hand].mean().item(), abs=0.2)
     assert figures['max_below_20mm'] == figures['hand_told'] == 0
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero():
     rates = [schedule(seen, 1_000_000) for seen in range(0, 1_000_001, 10_000)]
-    assert rates[0] < 1e-4 and max(rates) == rates[2] > 0.99 and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert (
+        rates[0] < 1e-4
+        and max(rates) == rates[2] > 0.99
+        and rates[-1] == pytest.approx(0, abs=1e-9)
+    )
     assert all(a >= b for a, b in zip(rates[2:], rates[3:]))
 
 
@@ -111,11 +135,27 @@ def tiny_run(monkeypatch):
     """Runs of seconds: a tiny network on small crops, four a step."""
     monkeypatch.setitem(training.NETWORKS, 's', TINY)
     for module in (training, streams):
-        monkeypatch.setattr(module, 'CropSource', lambda seed, config=SMALL, **other: CropSource(seed, SMALL, **other))
-    monkeypatch.setattr(training, 'keep_memory', lambda: None)          # it would outlive the test
+        monkeypatch.setattr(
+            module,
+            'CropSource',
+            lambda seed, config=SMALL, **other: CropSource(seed, SMALL, **other),
+        )
+    monkeypatch.setattr(training, 'keep_memory', lambda: None)  # it would outlive the test
     threads = torch.get_num_threads()
-    yield lambda **change: TrainConfig(**{**dict(samples=8, batch=4, workers=0, validate_every=4, validation=128,
-                                                 device='cpu', negatives=0), **change})
+    yield lambda **change: TrainConfig(
+        **{
+            **dict(
+                samples=8,
+                batch=4,
+                workers=0,
+                validate_every=4,
+                validation=128,
+                device='cpu',
+                negatives=0,
+            ),
+            **change,
+        }
+    )
     torch.set_num_threads(threads)
 
 
@@ -127,7 +167,13 @@ def rows(folder):
 def test_a_run_of_two_steps_leaves_all_its_files(tiny_run, tmp_path):
     train(tmp_path / 'run', tiny_run())
     assert {path.name for path in (tmp_path / 'run').iterdir()} == {
-        'last.pt', 'weights.pt', 'weights.sha256', 'log.csv', 'config.json', 'sheet.png'}
+        'last.pt',
+        'weights.pt',
+        'weights.sha256',
+        'log.csv',
+        'config.json',
+        'sheet.png',
+    }
     log = rows(tmp_path / 'run')
     assert [row['seen'] for row in log] == ['4', '8']
     assert all(math.isfinite(float(value)) for row in log for value in row.values())
@@ -144,9 +190,15 @@ def test_a_run_goes_on_where_it_stopped(tiny_run, tmp_path):
     train(tmp_path, tiny_run(samples=12, validation=0))
     after = torch.load(tmp_path / 'last.pt', weights_only=True)
     assert (before['seen'], after['seen']) == (8, 12)
-    steps = [{int(s['step']) for s in state['optimizer']['adamw']['state'].values()} for state in (before, after)]
-    assert steps == [{2}, {3}]                              # one step more, from the optimiser's own state
-    assert before['network']['stem.0.1.num_batches_tracked'] + 1 == after['network']['stem.0.1.num_batches_tracked']
+    steps = [
+        {int(s['step']) for s in state['optimizer']['adamw']['state'].values()}
+        for state in (before, after)
+    ]
+    assert steps == [{2}, {3}]  # one step more, from the optimiser's own state
+    assert (
+        before['network']['stem.0.1.num_batches_tracked'] + 1
+        == after['network']['stem.0.1.num_batches_tracked']
+    )
     assert [row['seen'] for row in rows(tmp_path)] == ['4', '8', '12']
 
 
@@ -163,13 +215,17 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
     save_checkpoint(tmp_path / 'start.pt', network, 5, {}, dtype=torch.float32)
     config = tiny_run(init=str(tmp_path / 'start.pt'))
     started = []
-    with pytest.MonkeyPatch.context() as patch:             # the run as `train` makes it, before it learns
+    with pytest.MonkeyPatch.context() as patch:  # the run as `train` makes it, before it learns
         patch.setattr(training.Run, 'step', lambda run, *_: started.append(run) or sys.exit())
         with pytest.raises(SystemExit):
             train(tmp_path / 'run', config)
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), started[0].network.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.parameters(), started[0].network.parameters())
+    )
     assert started[0].seen == 0
-    save_checkpoint(tmp_path / 'finished.pt', CompactNetwork(replace(TINY, refiner=8, judge=8)), 5, {})
+    save_checkpoint(
+        tmp_path / 'finished.pt', CompactNetwork(replace(TINY, refiner=8, judge=8)), 5, {}
+    )
     config = replace(config, init=str(tmp_path / 'finished.pt'))
     assert training.start_network(config)[0].config == TINY
     train(tmp_path / 'further', config)
@@ -181,7 +237,7 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
 
 def test_two_processes_learn_the_same_from_other_crops(tmp_path):
     """As torchrun starts them: both end with the same weights, and one of them writes."""
-    program = f'''
+    program = f"""
 import torch
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
@@ -196,18 +252,31 @@ training.train({str(tmp_path / 'run')!r}, training.TrainConfig(samples=16, batch
 losses, run = [loss for loss, _ in steps], steps[0][1]
 import os
 torch.save((losses, run.network.state_dict()), {str(tmp_path)!r} + '/rank' + os.environ['RANK'] + '.pt')
-'''
+"""
     (tmp_path / 'program.py').write_text(program)
-    started = subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2',
-                                tmp_path / 'program.py'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    started = subprocess.Popen(
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc-per-node=2',
+            tmp_path / 'program.py',
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         said, _ = started.communicate(timeout=100)
     finally:
-        started.terminate()                                                 # and it ends the two
+        started.terminate()  # and it ends the two
         started.wait(15)
     assert started.returncode == 0, said
-    (losses, first), (other_losses, second) = (torch.load(tmp_path / f'rank{i}.pt', weights_only=True) for i in (0, 1))
-    assert len(losses) == 2 and losses != other_losses                      # 16 crops: two steps of four a process
+    (losses, first), (other_losses, second) = (
+        torch.load(tmp_path / f'rank{i}.pt', weights_only=True) for i in (0, 1)
+    )
+    assert len(losses) == 2 and losses != other_losses  # 16 crops: two steps of four a process
     trained = [name for name in first if 'running' not in name and 'tracked' not in name]
     assert trained and all(torch.equal(first[name], second[name]) for name in trained)
     assert [row['seen'] for row in rows(tmp_path / 'run')] == ['16']
@@ -225,6 +294,7 @@ def test_every_start_draws_other_crops_and_repeats_them(tiny_run):
 
     def first(start, **change):
         return next(iter(RenderedCrops(tiny_run(**change), start)))[0]
+
     assert torch.equal(first(0), next(iter(RenderedCrops(config, 0)))[0])
     assert not torch.equal(first(0), first(8)) and not torch.equal(first(0), first(0, seed=1))
 
@@ -249,9 +319,14 @@ def test_eight_crops_are_learnt_by_heart():
 
 # ---- runs that were killed, and files that are not theirs --------------------------------------------------------------
 
+
 def run_in(folder):
     torch.manual_seed(0)
-    return Run(folder, CompactNetwork(TINY).to(memory_format=torch.channels_last), TrainConfig(samples=64, batch=8, validate_every=16))
+    return Run(
+        folder,
+        CompactNetwork(TINY).to(memory_format=torch.channels_last),
+        TrainConfig(samples=64, batch=8, validate_every=16),
+    )
 
 
 def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
@@ -260,27 +335,47 @@ def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
         run.seen = seen
         log(tmp_path / 'log.csv', {'seen': seen, 'loss': 1.5})
         run.save()
-    log(tmp_path / 'log.csv', {'seen': 48, 'loss': 1.5})                # killed before last.pt was written
+    log(tmp_path / 'log.csv', {'seen': 48, 'loss': 1.5})  # killed before last.pt was written
     with open(tmp_path / 'log.csv', 'a') as file:
-        file.write('64,1')                                              # and in the middle of a row
+        file.write('64,1')  # and in the middle of a row
     assert run_in(tmp_path).seen == 32
     with open(tmp_path / 'log.csv') as file:
         assert [row['seen'] for row in csv.DictReader(file)] == ['16', '32']
     (tmp_path / 'last.pt').unlink()
     run_in(tmp_path)
-    kept, = tmp_path.glob('log-before-*.csv')                           # of a run that cannot go on: kept
+    (kept,) = tmp_path.glob('log-before-*.csv')  # of a run that cannot go on: kept
     assert len(kept.read_text().splitlines()) == 3 and not (tmp_path / 'log.csv').exists()
 
 
-@pytest.mark.parametrize('change', [b'', b'<!DOCTYPE html>', b'PK\x03\x04 torn', {'seen': 'many'}, {'seen': -1}, {'seen': None},
-                                    {'optimizer': None}, {'optimizer': {'state': 3}}, {'average': []}, {'network': None}, [1, 2], None])
+@pytest.mark.parametrize(
+    'change',
+    [
+        b'',
+        b'<!DOCTYPE html>',
+        b'PK\x03\x04 torn',
+        {'seen': 'many'},
+        {'seen': -1},
+        {'seen': None},
+        {'optimizer': None},
+        {'optimizer': {'state': 3}},
+        {'average': []},
+        {'network': None},
+        [1, 2],
+        None,
+    ],
+)
 def test_a_hostile_last_pt_is_a_value_error(tmp_path, change):
     run_in(tmp_path).save()
     last = tmp_path / 'last.pt'
     if isinstance(change, bytes):
         last.write_bytes(change)
     else:
-        torch.save({**torch.load(last, weights_only=True), **change} if isinstance(change, dict) else change, last)
+        torch.save(
+            {**torch.load(last, weights_only=True), **change}
+            if isinstance(change, dict)
+            else change,
+            last,
+        )
     with pytest.raises(ValueError, match='last.pt'):
         run_in(tmp_path)
 
@@ -291,7 +386,9 @@ def test_a_save_that_is_killed_leaves_the_old_last_pt(tmp_path, monkeypatch):
     run.save()
     run.seen = 32
     save = torch.save
-    monkeypatch.setattr(torch, 'save', lambda state, path: (save([1], path), exec('raise KeyboardInterrupt')))
+    monkeypatch.setattr(
+        torch, 'save', lambda state, path: (save([1], path), exec('raise KeyboardInterrupt'))
+    )
     with pytest.raises(KeyboardInterrupt):
         run.save()
     monkeypatch.undo()

@@ -1,4 +1,5 @@
 """The verb `bench`."""
+
 import tempfile
 from pathlib import Path
 
@@ -10,10 +11,29 @@ PARTS = ('networks', 'frame', 'start', 'ros', 'training', 'gpu')
 def add_bench(verbs, messages):
     """The verb, on argparse's subparsers. messages(report, seconds): measures over ROS, or None where there is none."""
     parser = verbs.add_parser('bench', help='how fast everything is on this machine')
-    parser.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
-    parser.add_argument('--repeats', type=int, default=100, help='runs of each stage; medians are shown (default: %(default)s)')
-    parser.add_argument('--seconds', type=float, default=10.0, help='of each measurement over ROS (default: %(default)s)')
-    parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS, metavar='PART', help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        '--weights', type=Path, help='checkpoint (default: the weights of the package)'
+    )
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=100,
+        help='runs of each stage; medians are shown (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=10.0,
+        help='of each measurement over ROS (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        choices=PARTS,
+        default=PARTS,
+        metavar='PART',
+        help=f'of {", ".join(PARTS)}',
+    )
     parser.add_argument('--output', type=Path, help='write the tables here too, as Markdown')
     parser.set_defaults(run=lambda arguments: bench(arguments, messages))
 
@@ -21,6 +41,7 @@ def add_bench(verbs, messages):
 def bench(arguments, messages):
     """Measure what was asked for. Machines that do other things as well give worse figures: the report says so."""
     from awr_ros.bench import frame, gpu, machine, network
+
     report = Report('awr_ros on this machine')
     row = report.table(('machine', ''))
     for what, value in machine.describe():

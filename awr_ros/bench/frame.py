@@ -1,4 +1,5 @@
 """One frame in this process: its stages, the tracker, the way from nothing to the first joints; and what training needs."""
+
 import shutil
 import subprocess
 import sys
@@ -19,14 +20,14 @@ from awr_ros.tracker import HandTracker, TrackerConfig
 from awr_ros.training.losses import losses
 from awr_ros.training.run import keep_memory
 
-COLD_START = '''
+COLD_START = """
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS as K
 from awr_ros.tracker import HandTracker
 import numpy as np, sys
 depth = np.load(sys.argv[1])
 tracker = HandTracker.from_pretrained(sys.argv[2] or None)
 assert any(tracker.update(depth, K, 0.1 * i) for i in range(5)), 'no hand'
-'''
+"""
 
 
 def bench_frame(report, weights, repeats):
@@ -39,60 +40,98 @@ def bench_frame(report, weights, repeats):
     requests = [Request(palm_centre(hand.joints_xyz), hand.side) for hand in hands]
     cut = estimator.config
     row = report.table(('stage', 'ms'))
-    row('crop of one hand', median_ms(lambda: crop_hand(depth_mm, camera.intrinsics, requests[0].centre_xyz, cut.cube_mm,
-                                                        cut.crop_size), repeats))
+    row(
+        'crop of one hand',
+        median_ms(
+            lambda: crop_hand(
+                depth_mm, camera.intrinsics, requests[0].centre_xyz, cut.cube_mm, cut.crop_size
+            ),
+            repeats,
+        ),
+    )
     for count in (1, 2):
-        row(f'crops, network, read-out, back to the camera: {count} hand{"s" * (count - 1)}',
-            median_ms(lambda n=count: estimator.estimate_batch(depth_mm, camera.intrinsics, requests[:n]), repeats))
+        row(
+            f'crops, network, read-out, back to the camera: {count} hand{"s" * (count - 1)}',
+            median_ms(
+                lambda n=count: estimator.estimate_batch(depth_mm, camera.intrinsics, requests[:n]),
+                repeats,
+            ),
+        )
     learned = LearnedFinder()
-    row('finder: learned', median_ms(lambda: learned.find(depth_mm, camera.intrinsics, 150, 1500), repeats))
-    row('finder: nearest', median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats))
+    row(
+        'finder: learned',
+        median_ms(lambda: learned.find(depth_mm, camera.intrinsics, 150, 1500), repeats),
+    )
+    row(
+        'finder: nearest',
+        median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats),
+    )
     for count in (1, 2):
         tracker = HandTracker(estimator, TrackerConfig(max_hands=count))
-        stamps = iter(range(10 ** 9))
+        stamps = iter(range(10**9))
 
         def step():
             i = next(stamps)
             tracker.update(frames[i % 30][0], camera.intrinsics, i / 30)
+
         row(f'tracker: a frame, up to {count} hand{"s" * (count - 1)}', median_ms(step, repeats))
 
 
 def bench_cold_start(report, weights, folder):
     """A new Python process from its start to the first joints, with the converted network in the cache."""
     import numpy as np
+
     camera = SyntheticCamera(num_hands=1)
     np.save(folder / 'frame.npy', camera.frame(0.0)[0])
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        subprocess.run([sys.executable, '-c', COLD_START, str(folder / 'frame.npy'), str(weights or '')], check=True)
+        subprocess.run(
+            [sys.executable, '-c', COLD_START, str(folder / 'frame.npy'), str(weights or '')],
+            check=True,
+        )
         times.append(time.perf_counter() - start)
-    report.section('Cold start', 'A new process from its start to the first joints, without ROS, the network converted before.')
+    report.section(
+        'Cold start',
+        'A new process from its start to the first joints, without ROS, the network converted before.',
+    )
     report.remark(f'{sorted(times)[1]:.2f} s (median of 3).')
 
 
 def bench_training(report, repeats):
     """Crops a second: rendering on one thread, and the network's steps on all threads."""
-    report.section('Training', 'Rendering on one thread, as each worker does it, with everything: poses, clutter, heads, full sensor '
-                   'noise; optimising on all threads, compact S, batches of 16, without the fusing of --compiled.')
+    report.section(
+        'Training',
+        'Rendering on one thread, as each worker does it, with everything: poses, clutter, heads, full sensor '
+        'noise; optimising on all threads, compact S, batches of 16, without the fusing of --compiled.',
+    )
     keep_memory()
     row = report.table(('what', 'crops/s'))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     source = CropSource(0)
-    row('rendering with noise and clutter', f'{64e3 / median_ms(lambda: source.draw(64), max(10, repeats // 5)):.0f}')
+    row(
+        'rendering with noise and clutter',
+        f'{64e3 / median_ms(lambda: source.draw(64), max(10, repeats // 5)):.0f}',
+    )
     if shutil.which('c++'):
         fused = CropSource(0, compiled=True)
         # Batches are of several sizes and kinds, and code is compiled when one is met first: warm-ups meet them all.
-        row('the same, fused as in training --compiled',
-            f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5), warm_ups=24):.0f}')
+        row(
+            'the same, fused as in training --compiled',
+            f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5), warm_ups=24):.0f}',
+        )
     torch.set_num_threads(torch.multiprocessing.cpu_count())
-    batch, network = source.draw(16), CompactNetwork(COMPACT_S).to(memory_format=torch.channels_last).train()
+    batch, network = (
+        source.draw(16),
+        CompactNetwork(COMPACT_S).to(memory_format=torch.channels_last).train(),
+    )
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         losses(*network(batch.depth), batch, network.config.kernel_size)[0].backward()
         optimizer.step()
+
     row('optimising', f'{16e3 / median_ms(step, repeats // 5):.0f}')
     torch.set_num_threads(threads)

@@ -1,11 +1,21 @@
 """The machine that figures were taken on, and how busy it was with other things."""
+
 import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
 PACKAGES = ('torch', 'openvino', 'onnxruntime', 'numpy', 'opencv-python-headless')
-FLAGS = ('avx2', 'avx512f', 'avx_vnni', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimd')    # that matter here
+FLAGS = (
+    'avx2',
+    'avx512f',
+    'avx_vnni',
+    'avx512_vnni',
+    'avx512_bf16',
+    'amx_bf16',
+    'amx_int8',
+    'asimd',
+)  # that matter here
 
 
 def describe():
@@ -14,12 +24,21 @@ def describe():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     flags = (info.get('flags') or info.get('Features') or '').split()
     memory_gb = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9
-    return [('CPU', f"{info.get('model name', platform.processor() or platform.machine())}, {cores} cores, "
-                    f"{' '.join(flag for flag in FLAGS if flag in flags) or 'unknown extensions'}"),
-            ('memory', f'{memory_gb:.0f} GB'), ('GPU', gpu()),
-            ('system', f'{platform.system()} {platform.release()}, Python {platform.python_version()}'),
-            ('packages', ', '.join(f'{name} {version(name)}' for name in PACKAGES)),
-            ('load', f'{os.getloadavg()[0]:.2f} on average over the minute before: {load_in_words(os.getloadavg()[0], cores)}')]
+    return [
+        (
+            'CPU',
+            f'{info.get("model name", platform.processor() or platform.machine())}, {cores} cores, '
+            f'{" ".join(flag for flag in FLAGS if flag in flags) or "unknown extensions"}',
+        ),
+        ('memory', f'{memory_gb:.0f} GB'),
+        ('GPU', gpu()),
+        ('system', f'{platform.system()} {platform.release()}, Python {platform.python_version()}'),
+        ('packages', ', '.join(f'{name} {version(name)}' for name in PACKAGES)),
+        (
+            'load',
+            f'{os.getloadavg()[0]:.2f} on average over the minute before: {load_in_words(os.getloadavg()[0], cores)}',
+        ),
+    ]
 
 
 def load_in_words(load, cores):
@@ -30,6 +49,7 @@ def load_in_words(load, cores):
 def gpu():
     """Name of the CUDA device, or that there is none."""
     import torch
+
     return torch.cuda.get_device_name() if torch.cuda.is_available() else 'none here'
 
 
@@ -45,4 +65,7 @@ def _cpuinfo():
     """The first processor of /proc/cpuinfo, {} where there is none."""
     path = Path('/proc/cpuinfo')
     text = path.read_text().split('\n\n')[0] if path.exists() else ''
-    return {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in text.splitlines())}
+    return {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(':') for line in text.splitlines())
+    }

@@ -1,4 +1,5 @@
 """Crops to joints: every engine on every network, beside torch in eager mode as most research code runs."""
+
 import tempfile
 from pathlib import Path
 
@@ -7,7 +8,14 @@ import torch
 
 from awr_ros.bench.timing import median_ms
 from awr_ros.weight_files import DEFAULT_WEIGHTS
-from awr_ros.networks.checkpoint import COMPACT_M, CompactNetwork, HourglassConfig, ResNet, ResNetConfig, StackedHourglass
+from awr_ros.networks.checkpoint import (
+    COMPACT_M,
+    CompactNetwork,
+    HourglassConfig,
+    ResNet,
+    ResNetConfig,
+    StackedHourglass,
+)
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
 from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
 from awr_ros.runtime.select import default_threads, installed, load_network
@@ -20,8 +28,14 @@ TORCH = 'torch eager'
 def networks(weights):
     """{name: network}: the default or given one, and others of the paper, untrained, which takes as long."""
     torch.manual_seed(0)
-    made = {'compact S (default weights)' if weights is None else f'{weights}': load_network(weights or DEFAULT_WEIGHTS)[0],
-            'compact M': CompactNetwork(COMPACT_M), BASELINE: ResNet(ResNetConfig()), 'Hourglass-1': StackedHourglass(HourglassConfig())}
+    made = {
+        'compact S (default weights)' if weights is None else f'{weights}': load_network(
+            weights or DEFAULT_WEIGHTS
+        )[0],
+        'compact M': CompactNetwork(COMPACT_M),
+        BASELINE: ResNet(ResNetConfig()),
+        'Hourglass-1': StackedHourglass(HourglassConfig()),
+    }
     return {name: network.eval() for name, network in made.items()}
 
 
@@ -41,15 +55,22 @@ def engines(network, folder, threads):
 def bench_networks(report, weights, repeats):
     """One table: milliseconds a pass, and how many times faster than the eager ResNet-18."""
     threads = default_threads()
-    report.section('Crops to joints', f'Network and read-out, crops of 128 x 128, {threads} threads, medians of up to {repeats} '
-                   f'passes. "times" is against {BASELINE} in torch eager in this run, one crop.')
+    report.section(
+        'Crops to joints',
+        f'Network and read-out, crops of 128 x 128, {threads} threads, medians of up to {repeats} '
+        f'passes. "times" is against {BASELINE} in torch eager in this run, one crop.',
+    )
     rows, baseline = [], float('nan')
     rng = np.random.default_rng(0)
-    crops = np.where(rng.random((2, 1, 128, 128)) < 0.5, rng.uniform(-1, 1, (2, 1, 128, 128)), 1).astype(np.float32)
+    crops = np.where(
+        rng.random((2, 1, 128, 128)) < 0.5, rng.uniform(-1, 1, (2, 1, 128, 128)), 1
+    ).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         for name, network in networks(weights).items():
             for engine_name, engine in engines(network, Path(folder), threads).items():
-                one, two = (median_ms(lambda b=batch: engine.read(crops[:b]), repeats) for batch in (1, 2))
+                one, two = (
+                    median_ms(lambda b=batch: engine.read(crops[:b]), repeats) for batch in (1, 2)
+                )
                 rows.append((name, engine_name, one, two))
                 print(f'  {name}, {engine_name}: {one:.2f} ms', flush=True)
                 if (name, engine_name) == (BASELINE, TORCH):

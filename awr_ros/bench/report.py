@@ -1,4 +1,5 @@
 """What the bench found, on the terminal while it measures and as a Markdown file at the end."""
+
 from awr_ros.files import write_text
 
 
@@ -25,8 +26,13 @@ class Report:
         widths = [max(len(name), 34 if i == 0 else 9) for i, name in enumerate(header)]
 
         def show(cells):
-            print('  '.join(f'{cell:<{width}}' if i == 0 else f'{cell:>{width}}' for i, (cell, width) in
-                            enumerate(zip(cells, widths))).rstrip(), flush=True)
+            print(
+                '  '.join(
+                    f'{cell:<{width}}' if i == 0 else f'{cell:>{width}}'
+                    for i, (cell, width) in enumerate(zip(cells, widths))
+                ).rstrip(),
+                flush=True,
+            )
 
         def row(*cells):
             if len(cells) != len(header):
@@ -34,6 +40,7 @@ class Report:
             cells = [f'{cell:.2f}' if isinstance(cell, float) else str(cell) for cell in cells]
             self._lines.append('| ' + ' | '.join(cells) + ' |')
             show(cells)
+
         show(header)
         return row
 

@@ -1,8 +1,9 @@
 """Medians after a warm-up."""
+
 import statistics
 import time
 
-MOST_S = 4.0                # [s] on one figure; slow things are repeated less often
+MOST_S = 4.0  # [s] on one figure; slow things are repeated less often
 
 
 def median_ms(run, repeats, warm_ups=3):

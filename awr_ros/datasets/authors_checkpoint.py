@@ -1,14 +1,21 @@
 """Import of the authors' checkpoints: {'model', 'optimizer', 'best_records'}, or a bare state_dict with the same names."""
+
 import re
 from pathlib import Path
 
 import torch
 
 from awr_ros.weight_files import reason_unreadable
-from awr_ros.networks.checkpoint import HourglassConfig, ResNet, ResNetConfig, StackedHourglass, save_checkpoint
+from awr_ros.networks.checkpoint import (
+    HourglassConfig,
+    ResNet,
+    ResNetConfig,
+    StackedHourglass,
+    save_checkpoint,
+)
 from awr_ros.datasets.specs import benchmark
 
-DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}         # transposed convolutions: downsample
+DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}  # transposed convolutions: downsample
 # As their configuration has it for the hourglass. For ResNets it says 1, the authors' words say 0.8: hence an option.
 KERNEL_SIZE = {'hourglass': 0.4, 'resnet': 1.0}
 
@@ -24,29 +31,56 @@ def import_official(path, name, output, kernel_size=None, subject=0, authors_cro
     state, records = read_official(path)
     conventions = benchmark(name)
     count = len(conventions.joint_names)
-    if not 0 <= subject < max(1, len(conventions.test_subjects) if len(conventions.cube_mm) > 1 else 1):
-        raise ValueError(f'subject must be one of the {len(conventions.cube_mm)} with a cube of their own, got {subject}')
-    common = dict(joint_names=conventions.joint_names, cube_mm=conventions.cube_mm[subject], side=conventions.side,
-                  authors_crop=authors_crop)
-    stacks, deconvolutions = _count(r'outs_1\.(\d+)\.weight', state), _count(r'deconv_layers\.(\d+)\.weight', state, 4)
+    if (
+        not 0
+        <= subject
+        < max(1, len(conventions.test_subjects) if len(conventions.cube_mm) > 1 else 1)
+    ):
+        raise ValueError(
+            f'subject must be one of the {len(conventions.cube_mm)} with a cube of their own, got {subject}'
+        )
+    common = dict(
+        joint_names=conventions.joint_names,
+        cube_mm=conventions.cube_mm[subject],
+        side=conventions.side,
+        authors_crop=authors_crop,
+    )
+    stacks, deconvolutions = (
+        _count(r'outs_1\.(\d+)\.weight', state),
+        _count(r'deconv_layers\.(\d+)\.weight', state, 4),
+    )
     if stacks:
-        network = StackedHourglass(HourglassConfig(stacks, kernel_size=kernel_size or KERNEL_SIZE['hourglass'], **common))
+        network = StackedHourglass(
+            HourglassConfig(stacks, kernel_size=kernel_size or KERNEL_SIZE['hourglass'], **common)
+        )
         joints = state['outs_2.0.weight'].shape[0]
     elif deconvolutions in DECONVOLUTIONS and 'final2.weight' in state:
-        network = ResNet(ResNetConfig(50 if 'layer1.0.conv3.weight' in state else 18, DECONVOLUTIONS[deconvolutions],
-                                      kernel_size=kernel_size or KERNEL_SIZE['resnet'], **common))
+        network = ResNet(
+            ResNetConfig(
+                50 if 'layer1.0.conv3.weight' in state else 18,
+                DECONVOLUTIONS[deconvolutions],
+                kernel_size=kernel_size or KERNEL_SIZE['resnet'],
+                **common,
+            )
+        )
         joints = state['final2.weight'].shape[0]
     else:
-        raise ValueError(f'{path} is neither a ResNet nor an hourglass of the authors: it has neither outs_1.0.weight nor '
-                         f'final2.weight with 2 to 4 deconv_layers, among {len(state)} keys')
+        raise ValueError(
+            f'{path} is neither a ResNet nor an hourglass of the authors: it has neither outs_1.0.weight nor '
+            f'final2.weight with 2 to 4 deconv_layers, among {len(state)} keys'
+        )
     if joints != count:
         raise ValueError(f'{path} predicts {joints} joints, but {name} has {count}')
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise ValueError(f'{path} does not fit the network that its keys tell: {" ".join(str(error).split())[:500]}') from error
+        raise ValueError(
+            f'{path} does not fit the network that its keys tell: {" ".join(str(error).split())[:500]}'
+        ) from error
     recipe = {'imported_from': f'imported from {Path(path).name}', 'dataset': name}
-    metrics = {f'authors_{key}': float(value) for key, value in records.items() if _is_number(value)}
+    metrics = {
+        f'authors_{key}': float(value) for key, value in records.items() if _is_number(value)
+    }
     save_checkpoint(output, network, 0, metrics, recipe, torch.float32)
     return network.config
 
@@ -58,24 +92,39 @@ def read_official(path):
         raise FileNotFoundError(f'no checkpoint at {path}')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as first:                          # torch raises many types for a file that is no checkpoint
+    except Exception as first:  # torch raises many types for a file that is no checkpoint
         content = _read_with_numpy(path, first)
     state = content.get('model', content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{path} is no checkpoint of the authors: expected a dict with 'model', a state_dict")
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
+        raise ValueError(
+            f"{path} is no checkpoint of the authors: expected a dict with 'model', a state_dict"
+        )
     records = content.get('best_records')
     # Some were saved from DataParallel.
-    return {key.removeprefix('module.'): value for key, value in state.items()}, records if isinstance(records, dict) else {}
+    return {
+        key.removeprefix('module.'): value for key, value in state.items()
+    }, records if isinstance(records, dict) else {}
 
 
 def _read_with_numpy(path, first):
     """Again, with NumPy's numbers allowed: best_records hold the errors as such."""
     import numpy as np
+
     try:
         from numpy._core.multiarray import scalar
-    except ImportError:                                 # NumPy 1
+    except ImportError:  # NumPy 1
         from numpy.core.multiarray import scalar
-    allowed = [(scalar, 'numpy.core.multiarray.scalar'), scalar, np.dtype, type(np.dtype('f4')), type(np.dtype('f8'))]
+    allowed = [
+        (scalar, 'numpy.core.multiarray.scalar'),
+        scalar,
+        np.dtype,
+        type(np.dtype('f4')),
+        type(np.dtype('f8')),
+    ]
     try:
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -89,4 +138,7 @@ def _is_number(value):
 
 def _count(pattern, state, dimensions=0):
     """How many keys match. dimensions: of the tensors that count, 0: any."""
-    return sum(re.fullmatch(pattern, key) is not None and dimensions in (0, value.ndim) for key, value in state.items())
+    return sum(
+        re.fullmatch(pattern, key) is not None and dimensions in (0, value.ndim)
+        for key, value in state.items()
+    )

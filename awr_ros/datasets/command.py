@@ -1,4 +1,5 @@
 """The verbs about the public data sets: import, and the --dataset forms of train and evaluate."""
+
 import dataclasses
 from pathlib import Path
 
@@ -7,67 +8,145 @@ from awr_ros.datasets.specs import BENCHMARKS
 
 def add_import(verbs):
     """`awr import CKPT --dataset nyu`"""
-    verb = verbs.add_parser('import', help="turn a checkpoint of AWR's authors into one of this package")
+    verb = verbs.add_parser(
+        'import', help="turn a checkpoint of AWR's authors into one of this package"
+    )
     verb.add_argument('checkpoint', type=Path, help="the authors' .pth file")
-    verb.add_argument('--dataset', required=True, choices=tuple(BENCHMARKS), help='what it was trained on')
-    verb.add_argument('--output', type=Path, help='file to write (default: the name of the checkpoint with .pt, here)')
-    verb.add_argument('--kernel-size', type=float, help='radius of closeness (default: 0.4 for hourglasses, 1 for ResNets, as in '
-                      "the authors' configuration; their words for ResNets are 0.8)")
-    verb.add_argument('--subject', type=int, default=0, help='MSRA: the subject left out, whose cube crops have (default: 0)')
-    verb.add_argument('--our-crop', action='store_true', help="it was trained on this package's crops, not on the authors'")
+    verb.add_argument(
+        '--dataset', required=True, choices=tuple(BENCHMARKS), help='what it was trained on'
+    )
+    verb.add_argument(
+        '--output',
+        type=Path,
+        help='file to write (default: the name of the checkpoint with .pt, here)',
+    )
+    verb.add_argument(
+        '--kernel-size',
+        type=float,
+        help='radius of closeness (default: 0.4 for hourglasses, 1 for ResNets, as in '
+        "the authors' configuration; their words for ResNets are 0.8)",
+    )
+    verb.add_argument(
+        '--subject',
+        type=int,
+        default=0,
+        help='MSRA: the subject left out, whose cube crops have (default: 0)',
+    )
+    verb.add_argument(
+        '--our-crop',
+        action='store_true',
+        help="it was trained on this package's crops, not on the authors'",
+    )
     verb.set_defaults(run=_import)
 
 
 def _import(arguments):
     from awr_ros.datasets.authors_checkpoint import import_official
+
     output = arguments.output or Path(arguments.checkpoint.stem + '.pt')
     if output.exists() and output.samefile(arguments.checkpoint):
         raise ValueError(f'{output} is the checkpoint itself: give another --output')
-    config = import_official(arguments.checkpoint, arguments.dataset, output, arguments.kernel_size, arguments.subject,
-                             not arguments.our_crop)
-    print(f'wrote {output}: {type(config).__name__.removesuffix("Config")}, {len(config.joint_names)} joints, kernel size '
-          f'{config.kernel_size:g}, cube {config.cube_mm:g} mm')
+    config = import_official(
+        arguments.checkpoint,
+        arguments.dataset,
+        output,
+        arguments.kernel_size,
+        arguments.subject,
+        not arguments.our_crop,
+    )
+    print(
+        f'wrote {output}: {type(config).__name__.removesuffix("Config")}, {len(config.joint_names)} joints, kernel size '
+        f'{config.kernel_size:g}, cube {config.cube_mm:g} mm'
+    )
 
 
 def extend_evaluate(verb):
     """The options of `awr evaluate --dataset`."""
-    group = verb.add_argument_group('public data sets', "the papers' protocol, for files of predictions or for weights")
-    group.add_argument('predictions', type=Path, nargs='*', help='text files, one line a frame: u v d of each joint [px, px, mm]')
+    group = verb.add_argument_group(
+        'public data sets', "the papers' protocol, for files of predictions or for weights"
+    )
+    group.add_argument(
+        'predictions',
+        type=Path,
+        nargs='*',
+        help='text files, one line a frame: u v d of each joint [px, px, mm]',
+    )
     group.add_argument('--dataset', choices=tuple(BENCHMARKS), help='whose conventions count')
-    group.add_argument('--truth', type=Path, help='labels in the same format, with or without file names; NYU: or joint_data.mat')
-    group.add_argument('--xyz', action='store_true', help='both are x y z [mm], y down, instead of u v d')
-    group.add_argument('--plots', type=Path, help='folder of the plots (default: here; without --dataset none)')
+    group.add_argument(
+        '--truth',
+        type=Path,
+        help='labels in the same format, with or without file names; NYU: or joint_data.mat',
+    )
+    group.add_argument(
+        '--xyz', action='store_true', help='both are x y z [mm], y down, instead of u v d'
+    )
+    group.add_argument(
+        '--plots', type=Path, help='folder of the plots (default: here; without --dataset none)'
+    )
     _add_source(group)
-    group.add_argument('--output', type=Path, help='with --root: write the predictions of --weights here, and their truth beside')
+    group.add_argument(
+        '--output',
+        type=Path,
+        help='with --root: write the predictions of --weights here, and their truth beside',
+    )
 
 
 def _add_source(group):
     group.add_argument('--root', type=Path, help='folder of the data set')
-    group.add_argument('--subject', type=int, default=0, help='MSRA: the subject that is tested on (default: %(default)s)')
-    group.add_argument('--oracle-cube', action='store_true', help="NYU: the new subject's test crops are 5/6 as large. "
-                       'The published figures use it, but it tells the network who is before the camera')
+    group.add_argument(
+        '--subject',
+        type=int,
+        default=0,
+        help='MSRA: the subject that is tested on (default: %(default)s)',
+    )
+    group.add_argument(
+        '--oracle-cube',
+        action='store_true',
+        help="NYU: the new subject's test crops are 5/6 as large. "
+        'The published figures use it, but it tells the network who is before the camera',
+    )
 
 
 def evaluate_dataset(arguments):
     """`awr evaluate --dataset NAME`, either with files of predictions or with --root and --weights."""
     from awr_ros.datasets.metrics import compare
+
     arguments.plots = arguments.plots or Path('.')
     if arguments.predictions:
         if arguments.truth is None:
             raise ValueError('predictions are compared with a truth: give --truth')
-        compare(arguments.dataset, arguments.predictions, arguments.truth, arguments.plots, arguments.xyz)
+        compare(
+            arguments.dataset,
+            arguments.predictions,
+            arguments.truth,
+            arguments.plots,
+            arguments.xyz,
+        )
         return
     if arguments.root is None or arguments.weights is None:
-        raise ValueError('give files of predictions and --truth, or --root with the data set and --weights')
+        raise ValueError(
+            'give files of predictions and --truth, or --root with the data set and --weights'
+        )
     from awr_ros.datasets.evaluate import evaluate_weights
-    evaluate_weights(arguments.weights, arguments.dataset, arguments.root, arguments.plots, arguments.output,
-                     subject=arguments.subject, oracle_cube=arguments.oracle_cube)
+
+    evaluate_weights(
+        arguments.weights,
+        arguments.dataset,
+        arguments.root,
+        arguments.plots,
+        arguments.output,
+        subject=arguments.subject,
+        oracle_cube=arguments.oracle_cube,
+    )
 
 
 def extend_train(verb):
     """The options of `awr train RUN --dataset NAME`."""
     from awr_ros.datasets.config import HELP, RecipeConfig
-    verb.add_argument('--dataset', required=True, choices=tuple(BENCHMARKS), help='public data set to train on')
+
+    verb.add_argument(
+        '--dataset', required=True, choices=tuple(BENCHMARKS), help='public data set to train on'
+    )
     verb.add_argument('--root', required=True, type=Path, help='its folder')
     for field in dataclasses.fields(RecipeConfig):
         if field.name == 'dataset':
@@ -76,13 +155,23 @@ def extend_train(verb):
         if isinstance(field.default, bool):
             verb.add_argument(option, action='store_true', help=HELP[field.name])
         else:
-            verb.add_argument(option, type=type(field.default), default=field.default,
-                              help=f'{HELP[field.name]} (default: {field.default!r})')
+            verb.add_argument(
+                option,
+                type=type(field.default),
+                default=field.default,
+                help=f'{HELP[field.name]} (default: {field.default!r})',
+            )
     verb.set_defaults(run=_train)
 
 
 def _train(arguments):
     from awr_ros.datasets.train import train_on_dataset
     from awr_ros.datasets.config import RecipeConfig
-    train_on_dataset(arguments.folder, arguments.root,
-                     RecipeConfig(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(RecipeConfig)}))
+
+    train_on_dataset(
+        arguments.folder,
+        arguments.root,
+        RecipeConfig(
+            **{f.name: getattr(arguments, f.name) for f in dataclasses.fields(RecipeConfig)}
+        ),
+    )

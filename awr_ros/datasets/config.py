@@ -1,4 +1,5 @@
 """Settings of a training run on a public data set. Apart from the trainer, so that the command line needs no PyTorch."""
+
 from dataclasses import dataclass
 
 from awr_ros.datasets.specs import benchmark
@@ -10,27 +11,30 @@ RECIPES = ('two_stage', 'joint')
 @dataclass(frozen=True)
 class RecipeConfig:
     """One run. A 0 stands for what the papers use on this data set with this network."""
+
     dataset: str = 'nyu'
     network: str = 'resnet_18'
-    recipe: str = 'two_stage'       # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
-    epochs: int = 0                 # of each stage
-    step_epochs: int = 0            # the learning rate falls to a tenth every so many epochs
-    batch: int = 32                 # crops a step
+    recipe: str = 'two_stage'  # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
+    epochs: int = 0  # of each stage
+    step_epochs: int = 0  # the learning rate falls to a tenth every so many epochs
+    batch: int = 32  # crops a step
     learning_rate: float = 1e-3
-    kernel_size: float = 0.0        # radius of closeness, uvdn units
-    crop_size: int = 128            # side of the input [px]
-    width: int = 256                # channels of an hourglass; the paper's is 256
-    downsample: int = 2             # of a ResNet: crop side over field side
-    translate_mm: float = 10.0      # [mm] standard deviation of the augmentation's shift, an axis
-    scale: float = 0.1              # standard deviation of the cube's scale
-    rotate_deg: float = 180.0       # [deg] most the crop is turned
-    augment: float = 1.0            # share of samples that draw one of the four augmentations
-    subject: int = 0                # MSRA: the subject that is left out and tested on
-    oracle_cube: bool = False       # NYU: the new subject's test crops are 5/6 as large
-    authors_crop: bool = False      # crops as the authors' code cuts them (crop.crop_as_authors)
-    workers: int = 4                # loading processes; 0 loads between steps
-    validate_every: int = 1         # [epochs] between tests on the test set; checkpoints are written every epoch
-    max_steps: int = 0              # stop after so many steps in all, 0: after the epochs
+    kernel_size: float = 0.0  # radius of closeness, uvdn units
+    crop_size: int = 128  # side of the input [px]
+    width: int = 256  # channels of an hourglass; the paper's is 256
+    downsample: int = 2  # of a ResNet: crop side over field side
+    translate_mm: float = 10.0  # [mm] standard deviation of the augmentation's shift, an axis
+    scale: float = 0.1  # standard deviation of the cube's scale
+    rotate_deg: float = 180.0  # [deg] most the crop is turned
+    augment: float = 1.0  # share of samples that draw one of the four augmentations
+    subject: int = 0  # MSRA: the subject that is left out and tested on
+    oracle_cube: bool = False  # NYU: the new subject's test crops are 5/6 as large
+    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
+    workers: int = 4  # loading processes; 0 loads between steps
+    validate_every: int = (
+        1  # [epochs] between tests on the test set; checkpoints are written every epoch
+    )
+    max_steps: int = 0  # stop after so many steps in all, 0: after the epochs
     seed: int = 0
     device: str = 'auto'
 
@@ -40,16 +44,29 @@ class RecipeConfig:
             raise ValueError(f'network must be one of {", ".join(NETWORKS)}, got {self.network!r}')
         if self.recipe not in RECIPES:
             raise ValueError(f'recipe must be one of {", ".join(RECIPES)}, got {self.recipe!r}')
-        for name in ('epochs', 'step_epochs', 'kernel_size', 'translate_mm', 'scale', 'rotate_deg', 'workers', 'max_steps'):
+        for name in (
+            'epochs',
+            'step_epochs',
+            'kernel_size',
+            'translate_mm',
+            'scale',
+            'rotate_deg',
+            'workers',
+            'max_steps',
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must not be negative, got {getattr(self, name)}')
         for name in ('batch', 'validate_every', 'crop_size'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
         if not self.learning_rate > 0 or not 0 <= self.augment <= 1:
-            raise ValueError(f'learning_rate > 0 and 0 <= augment <= 1 must hold, got {self.learning_rate} and {self.augment}')
+            raise ValueError(
+                f'learning_rate > 0 and 0 <= augment <= 1 must hold, got {self.learning_rate} and {self.augment}'
+            )
         if not 0 <= self.subject < len(conventions.cube_mm):
-            raise ValueError(f'subject must be below {len(conventions.cube_mm)} on {self.dataset}, got {self.subject}')
+            raise ValueError(
+                f'subject must be below {len(conventions.cube_mm)} on {self.dataset}, got {self.subject}'
+            )
         if self.oracle_cube and self.dataset != 'nyu':
             raise ValueError(f'oracle_cube is for nyu only, got {self.dataset!r}')
 
@@ -70,18 +87,32 @@ class RecipeConfig:
         joint recipe."""
         if self.kernel_size:
             return self.kernel_size
-        return 0.8 if self.recipe == 'joint' else 0.4 if self.network.startswith('hourglass') else 1.0
+        return (
+            0.8 if self.recipe == 'joint' else 0.4 if self.network.startswith('hourglass') else 1.0
+        )
 
 
 HELP = {
-    'network': 'one of ' + ', '.join(NETWORKS), 'recipe': "two_stage as in the paper, or joint as in the group's later work",
-    'epochs': "of each stage, 0: the paper's", 'step_epochs': "epochs between tenfold falls of the learning rate, 0: the paper's",
-    'batch': 'crops a step', 'learning_rate': 'at the start', 'kernel_size': "radius of closeness, 0: the authors'",
-    'crop_size': 'side of the input [px]', 'width': 'channels of an hourglass', 'downsample': 'of a ResNet: 1, 2 or 4',
-    'translate_mm': 'augmentation: shift of an axis, standard deviation', 'scale': "augmentation: cube's scale, standard deviation",
-    'rotate_deg': 'augmentation: turns up to this', 'augment': 'share of samples that are augmented at all',
+    'network': 'one of ' + ', '.join(NETWORKS),
+    'recipe': "two_stage as in the paper, or joint as in the group's later work",
+    'epochs': "of each stage, 0: the paper's",
+    'step_epochs': "epochs between tenfold falls of the learning rate, 0: the paper's",
+    'batch': 'crops a step',
+    'learning_rate': 'at the start',
+    'kernel_size': "radius of closeness, 0: the authors'",
+    'crop_size': 'side of the input [px]',
+    'width': 'channels of an hourglass',
+    'downsample': 'of a ResNet: 1, 2 or 4',
+    'translate_mm': 'augmentation: shift of an axis, standard deviation',
+    'scale': "augmentation: cube's scale, standard deviation",
+    'rotate_deg': 'augmentation: turns up to this',
+    'augment': 'share of samples that are augmented at all',
     'subject': 'MSRA: left out and tested on',
     'oracle_cube': "NYU: 5/6 of the cube for the new subject's test frames, which tells the network who it is",
-    'authors_crop': "crops as the authors' code cuts them, to go on from their checkpoints", 'workers': 'loading processes, 0: none',
-    'validate_every': 'epochs between tests', 'max_steps': 'stop after so many steps, 0: never', 'seed': 'of everything',
-    'device': 'auto, cpu or cuda'}
+    'authors_crop': "crops as the authors' code cuts them, to go on from their checkpoints",
+    'workers': 'loading processes, 0: none',
+    'validate_every': 'epochs between tests',
+    'max_steps': 'stop after so many steps, 0: never',
+    'seed': 'of everything',
+    'device': 'auto, cpu or cuda',
+}

@@ -1,4 +1,5 @@
 """A network on the test frames of a public data set, in full-image coordinates, measured by the papers' protocol."""
+
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ def predict(network, frames, device='cpu'):
     joints = []
     for first in range(0, len(frames), BATCH):
         crops = [samples.crop(i) for i in range(first, min(first + BATCH, len(frames)))]
-        depth = torch.from_numpy(np.stack([crop.depth for crop in crops]))[:, None].to(device)      # (B,1,S,S)
+        depth = torch.from_numpy(np.stack([crop.depth for crop in crops]))[:, None].to(
+            device
+        )  # (B,1,S,S)
         uvdn, _ = decode(network(depth)[0].float(), depth, network.config.kernel_size)
         joints += [crop.uvd_from_uvdn(one) for crop, one in zip(crops, uvdn.cpu().numpy())]
     return np.stack(joints)
@@ -41,8 +44,12 @@ def evaluate_weights(weights, name, root, plots='.', output=None, subject=0, ora
     conventions = frames.conventions
     errors = joint_errors(joints_uvd, truth_uvd, conventions.intrinsics)
     label = Path(weights).stem
-    print_report(label, report(errors, () if name == 'msra' else conventions.test_subjects), len(errors),
-                 conventions.joint_names)
+    print_report(
+        label,
+        report(errors, () if name == 'msra' else conventions.test_subjects),
+        len(errors),
+        conventions.joint_names,
+    )
     if output:
         truth = Path(output).with_suffix('.truth.txt')
         write_predictions(output, joints_uvd), write_predictions(truth, truth_uvd)

@@ -1,4 +1,5 @@
 """Frames of a public data set, whatever its files are: depth, true joints, where to crop and how large."""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -12,20 +13,26 @@ from awr_ros.datasets.specs import Benchmark
 @dataclass(frozen=True)
 class Frames:
     """N labelled frames of one data set."""
+
     conventions: Benchmark
-    paths: tuple                # N files of depth
-    read: Callable              # path -> (H,W) float32 [mm], 0 invalid; ValueError that names the file
-    joints_xyz: np.ndarray      # (N,J,3) float64 [mm] camera optical frame
-    centres_xyz: np.ndarray     # (N,3) float64 [mm] camera optical frame: middle of the crop
-    cubes_mm: np.ndarray        # (N,) float64 [mm] side of the crop
+    paths: tuple  # N files of depth
+    read: Callable  # path -> (H,W) float32 [mm], 0 invalid; ValueError that names the file
+    joints_xyz: np.ndarray  # (N,J,3) float64 [mm] camera optical frame
+    centres_xyz: np.ndarray  # (N,3) float64 [mm] camera optical frame: middle of the crop
+    cubes_mm: np.ndarray  # (N,) float64 [mm] side of the crop
 
     def __post_init__(self):
         count = len(self.paths)
-        for name, shape in (('joints_xyz', (count, len(self.conventions.joint_names), 3)), ('centres_xyz', (count, 3)),
-                            ('cubes_mm', (count,))):
+        for name, shape in (
+            ('joints_xyz', (count, len(self.conventions.joint_names), 3)),
+            ('centres_xyz', (count, 3)),
+            ('cubes_mm', (count,)),
+        ):
             if getattr(self, name).shape != shape:
-                raise ValueError(f'{self.conventions.name}: {name} must be {shape} for {count} frames, got '
-                                 f'{getattr(self, name).shape}')
+                raise ValueError(
+                    f'{self.conventions.name}: {name} must be {shape} for {count} frames, got '
+                    f'{getattr(self, name).shape}'
+                )
 
     def __len__(self):
         return len(self.paths)
@@ -35,7 +42,9 @@ class Frames:
         depth = self.read(self.paths[index])
         expected = self.conventions.intrinsics.height, self.conventions.intrinsics.width
         if depth.shape != expected:
-            raise ValueError(f'{self.paths[index]} must be {expected[1]} x {expected[0]}, got {depth.shape[1]} x {depth.shape[0]}')
+            raise ValueError(
+                f'{self.paths[index]} must be {expected[1]} x {expected[0]}, got {depth.shape[1]} x {depth.shape[0]}'
+            )
         return depth
 
     def joints_uvd(self):
@@ -47,13 +56,15 @@ def read_png16(path):
     """Depth in a 16 bit PNG [mm]: ICVL, HANDS17. Returns (H,W) float32."""
     image = _read_image(path, cv2.IMREAD_UNCHANGED)
     if image.ndim != 2 or image.dtype != np.uint16:
-        raise ValueError(f'{path} must be a 16 bit grey image, got {image.dtype} of shape {image.shape}')
+        raise ValueError(
+            f'{path} must be a 16 bit grey image, got {image.dtype} of shape {image.shape}'
+        )
     return image.astype(np.float32)
 
 
 def read_png_rgb(path):
     """Depth in the channels of a PNG [mm], its low byte blue, its high byte green: NYU. Returns (H,W) float32."""
-    image = _read_image(path, cv2.IMREAD_COLOR).astype(np.int32)        # bytes times 256 would overflow
+    image = _read_image(path, cv2.IMREAD_COLOR).astype(np.int32)  # bytes times 256 would overflow
     return (image[..., 0] + 256 * image[..., 1]).astype(np.float32)
 
 

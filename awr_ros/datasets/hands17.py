@@ -2,6 +2,7 @@
 
 The labels of its test frames were never published, so errors are measured on every tenth training frame, held out.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of, read_png16
 from awr_ros.datasets.text_files import read_table
 
-HOLD_OUT_BLOCK = 1000       # frames of a video follow one another: whole blocks are held out
+HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are held out
 
 
 def load_hands17(root, split):
@@ -26,11 +27,20 @@ def load_hands17(root, split):
     held_out = np.arange(len(rows)) // HOLD_OUT_BLOCK % 10 == 9
     keep = np.flatnonzero(held_out == (split == 'test'))
     if not len(keep):
-        raise ValueError(f'{root}: {len(rows)} frames have none to {split} on, as the last of ten blocks of {HOLD_OUT_BLOCK} '
-                         'is held out')
+        raise ValueError(
+            f'{root}: {len(rows)} frames have none to {split} on, as the last of ten blocks of {HOLD_OUT_BLOCK} '
+            'is held out'
+        )
     joints = rows.reshape(-1, 21, 3)[keep]
     paths = tuple(root / 'training' / 'images' / names[i] for i in keep)
-    return Frames(conventions, paths, read_png16, joints, centres_of(joints), np.full(len(keep), conventions.cube_mm[0]))
+    return Frames(
+        conventions,
+        paths,
+        read_png16,
+        joints,
+        centres_of(joints),
+        np.full(len(keep), conventions.cube_mm[0]),
+    )
 
 
 def read_boxes(path):
@@ -39,5 +49,7 @@ def read_boxes(path):
     boxes, names = read_table(path, 4, names='first')
     bad = np.flatnonzero((boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1]))
     if len(bad):
-        raise ValueError(f'{path}, frame {names[bad[0]]}: right must exceed left and bottom top, got {boxes[bad[0]].tolist()}')
+        raise ValueError(
+            f'{path}, frame {names[bad[0]]}: right must exceed left and bottom top, got {boxes[bad[0]].tolist()}'
+        )
     return boxes, names

@@ -2,6 +2,7 @@
 
 Training/labels.txt names files in Training/Depth, Testing/test_seq_1.txt and test_seq_2.txt files in Testing/Depth.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of, read_png16
 from awr_ros.datasets.text_files import read_table
 
-LABELS = {'train': ('Training', ('labels.txt',)), 'test': ('Testing', ('test_seq_1.txt', 'test_seq_2.txt'))}
+LABELS = {
+    'train': ('Training', ('labels.txt',)),
+    'test': ('Testing', ('test_seq_1.txt', 'test_seq_2.txt')),
+}
 
 
 def load_icvl(root, split, whole=False):
@@ -33,8 +37,19 @@ def load_icvl(root, split, whole=False):
     centre_file = root / f'center_{split}_refined.txt'
     centres = read_table(centre_file, 3)[0] if centre_file.is_file() else centres_of(joints)
     if len(centres) != len(joints):
-        raise ValueError(f'{centre_file} has {len(centres)} lines, but there are {len(joints)} frames')
+        raise ValueError(
+            f'{centre_file} has {len(centres)} lines, but there are {len(joints)} frames'
+        )
     # Turned copies lie in folders named by their angle, the originals in those named by a date alone: 201403121135/image_0.png.
-    keep = [i for i, name in enumerate(names) if split == 'test' or whole or len(Path(name).parts) == 2]
+    keep = [
+        i for i, name in enumerate(names) if split == 'test' or whole or len(Path(name).parts) == 2
+    ]
     paths = tuple(root / part / 'Depth' / names[i] for i in keep)
-    return Frames(conventions, paths, read_png16, joints[keep], centres[keep], np.full(len(keep), conventions.cube_mm[0]))
+    return Frames(
+        conventions,
+        paths,
+        read_png16,
+        joints[keep],
+        centres[keep],
+        np.full(len(keep), conventions.cube_mm[0]),
+    )

@@ -1,4 +1,5 @@
 """Which loader a data set has."""
+
 from awr_ros.datasets.hands17 import load_hands17
 from awr_ros.datasets.icvl import load_icvl
 from awr_ros.datasets.msra import load_msra

@@ -1,4 +1,5 @@
 """The papers' protocol: predictions in the standard text format against the truth, in millimetres."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,25 +8,28 @@ import numpy as np
 from awr_ros.datasets.specs import benchmark
 from awr_ros.datasets.text_files import read_table
 
-NYU_IDS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)      # the 14 that are evaluated, of 36
+NYU_IDS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)  # the 14 that are evaluated, of 36
 FRAME_LIMITS_MM = tuple(range(10, 81, 10))
-AUC_LIMITS_MM = np.linspace(0, 50, 100)                             # as the authors' code samples the curve
+AUC_LIMITS_MM = np.linspace(0, 50, 100)  # as the authors' code samples the curve
 
 
 @dataclass(frozen=True)
 class Report:
     """What papers state of one method."""
-    mean_mm: float                  # over frames and joints
-    median_mm: float                # over frames and joints
-    joint_mm: np.ndarray            # (J,) mean of each joint
-    subject_mm: dict                # {name: mean} of each subject of the test set
-    auc: float                      # [0,1] area under the share of joints within 0 to 50 mm
-    frames_within: np.ndarray       # (8,) share of frames whose worst joint is within 10, 20, ... 80 mm
+
+    mean_mm: float  # over frames and joints
+    median_mm: float  # over frames and joints
+    joint_mm: np.ndarray  # (J,) mean of each joint
+    subject_mm: dict  # {name: mean} of each subject of the test set
+    auc: float  # [0,1] area under the share of joints within 0 to 50 mm
+    frames_within: np.ndarray  # (8,) share of frames whose worst joint is within 10, 20, ... 80 mm
 
 
 def joint_errors(joints_uvd, truth_uvd, intrinsics):
     """Euclidean distances in space. joints_uvd, truth_uvd: (N,J,3) [px, px, mm]. Returns (N,J) [mm]."""
-    return np.linalg.norm(intrinsics.uvd_to_xyz(joints_uvd) - intrinsics.uvd_to_xyz(truth_uvd), axis=-1)
+    return np.linalg.norm(
+        intrinsics.uvd_to_xyz(joints_uvd) - intrinsics.uvd_to_xyz(truth_uvd), axis=-1
+    )
 
 
 def report(errors_mm, subjects=()):
@@ -33,10 +37,18 @@ def report(errors_mm, subjects=()):
     only those within the N frames are reported. Returns Report."""
     share = np.array([(errors_mm <= limit).mean() for limit in AUC_LIMITS_MM])
     worst = errors_mm.max(1)
-    return Report(float(errors_mm.mean()), float(np.median(errors_mm)), errors_mm.mean(0),
-                  {name: float(errors_mm[first:last].mean()) for name, first, last in subjects if last <= len(errors_mm)},
-                  float(((share[1:] + share[:-1]) / 2).mean()),
-                  np.array([(worst <= limit).mean() for limit in FRAME_LIMITS_MM]))
+    return Report(
+        float(errors_mm.mean()),
+        float(np.median(errors_mm)),
+        errors_mm.mean(0),
+        {
+            name: float(errors_mm[first:last].mean())
+            for name, first, last in subjects
+            if last <= len(errors_mm)
+        },
+        float(((share[1:] + share[:-1]) / 2).mean()),
+        np.array([(worst <= limit).mean() for limit in FRAME_LIMITS_MM]),
+    )
 
 
 def read_joints(path, name, xyz=False):
@@ -54,14 +66,16 @@ def read_joints(path, name, xyz=False):
     joints = read_table(path, 3 * count, names='maybe')[0].reshape(-1, count, 3)
     bad = np.flatnonzero((joints[..., 2] <= 0).any(1))
     if len(bad):
-        raise ValueError(f'{path}, frame {bad[0]} (counted from 0): every depth must be positive, got '
-                         f'{joints[bad[0], :, 2].min():g} mm')
+        raise ValueError(
+            f'{path}, frame {bad[0]} (counted from 0): every depth must be positive, got '
+            f'{joints[bad[0], :, 2].min():g} mm'
+        )
     return conventions.intrinsics.xyz_to_uvd(joints) if xyz else joints
 
 
 def read_joint_data(path, key):
     """View 1 of NYU's joint_data.mat. key: 'joint_uvd' or 'joint_xyz' (as in the file: y up). Returns (N,36,3) float64."""
-    import scipy.io             # of the training extras
+    import scipy.io  # of the training extras
 
     path = Path(path)
     if not path.is_file():
@@ -69,7 +83,9 @@ def read_joint_data(path, key):
     try:
         joints = np.asarray(scipy.io.loadmat(path)[key], np.float64)[0]
     except (KeyError, ValueError, TypeError, NotImplementedError, OSError, IndexError) as error:
-        raise ValueError(f'{path} cannot be read as NYU labels with {key}: {type(error).__name__} {error}') from error
+        raise ValueError(
+            f'{path} cannot be read as NYU labels with {key}: {type(error).__name__} {error}'
+        ) from error
     if joints.ndim != 3 or joints.shape[1:] != (36, 3):
         raise ValueError(f'{path}: {key} of a view must be (N, 36, 3), got {joints.shape}')
     return joints
@@ -88,11 +104,19 @@ def compare(name, predictions, truth, plots='.', xyz=False):
     for label, path in zip(names, predictions):
         joints_uvd = read_joints(path, name, xyz)
         if joints_uvd.shape != truth_uvd.shape:
-            raise ValueError(f'{path} has {len(joints_uvd)} frames, but {truth} has {len(truth_uvd)}')
+            raise ValueError(
+                f'{path} has {len(joints_uvd)} frames, but {truth} has {len(truth_uvd)}'
+            )
         methods[label] = joint_errors(joints_uvd, truth_uvd, conventions.intrinsics)
     for label, errors in methods.items():
-        print_report(label, report(errors, conventions.test_subjects), errors.shape[0], conventions.joint_names)
+        print_report(
+            label,
+            report(errors, conventions.test_subjects),
+            errors.shape[0],
+            conventions.joint_names,
+        )
     from awr_ros.evaluation.curves import draw_curves
+
     for path in draw_curves(plots, name, methods, conventions.joint_names):
         print(f'wrote {path}')
 
@@ -116,5 +140,7 @@ def _labels(paths):
     stems = [path.stem for path in paths]
     labels = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths)]
     if len(set(labels)) < len(labels):
-        raise ValueError(f'every file of predictions must be given once, got {", ".join(map(str, paths))}')
+        raise ValueError(
+            f'every file of predictions must be given once, got {", ".join(map(str, paths))}'
+        )
     return labels

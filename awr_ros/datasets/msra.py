@@ -3,6 +3,7 @@
 A .bin holds six int32 (image width, height, box left, top, right, bottom) and the box's depth as float32 [mm]; joint.txt
 the number of frames, then x y z [mm] of 21 joints a line, with y up and z backwards.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,26 @@ from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of
 from awr_ros.datasets.text_files import read_table
 
-GESTURES = ('1', '2', '3', '4', '5', '6', '7', '8', '9', 'I', 'IP', 'L', 'MP', 'RP', 'T', 'TIP', 'Y')
-FROM_FILE = np.array([1.0, -1.0, -1.0])     # y down, z forward
+GESTURES = (
+    '1',
+    '2',
+    '3',
+    '4',
+    '5',
+    '6',
+    '7',
+    '8',
+    '9',
+    'I',
+    'IP',
+    'L',
+    'MP',
+    'RP',
+    'T',
+    'TIP',
+    'Y',
+)
+FROM_FILE = np.array([1.0, -1.0, -1.0])  # y down, z forward
 HEADER_BYTES = 24
 
 
@@ -41,7 +60,9 @@ def load_msra(root, split, subject=0):
             joints.append(labels)
             cubes += [conventions.cube_mm[person]] * len(labels)
     if not joints:
-        raise FileNotFoundError(f'no gesture of a subject to {split} on in {root}: expected folders like P{subject}/1')
+        raise FileNotFoundError(
+            f'no gesture of a subject to {split} on in {root}: expected folders like P{subject}/1'
+        )
     joints = np.concatenate(joints)
     return Frames(conventions, tuple(paths), read_bin, joints, centres_of(joints), np.array(cubes))
 
@@ -54,7 +75,9 @@ def read_joint_file(path):
     with open(path) as file:
         first = file.readline().split()
     if len(first) != 1 or not first[0].isdigit():
-        raise ValueError(f'{path}, line 1: expected the number of frames, got {" ".join(first)[:40]!r}')
+        raise ValueError(
+            f'{path}, line 1: expected the number of frames, got {" ".join(first)[:40]!r}'
+        )
     rows = read_table(path, 63, skip=1)[0]
     if len(rows) != int(first[0]):
         raise ValueError(f'{path}, line 1: says {first[0]} frames, but {len(rows)} follow')
@@ -71,11 +94,17 @@ def read_bin(path):
         raise ValueError(f'{path} must have a header of {HEADER_BYTES} bytes, got {len(data)}')
     width, height, left, top, right, bottom = map(int, np.frombuffer(data, '<i4', 6))
     if not (0 <= left < right <= width <= 4096 and 0 <= top < bottom <= height <= 4096):
-        raise ValueError(f'{path}: the box left {left}, top {top}, right {right}, bottom {bottom} must be within the image of '
-                         f'{width} x {height}')
+        raise ValueError(
+            f'{path}: the box left {left}, top {top}, right {right}, bottom {bottom} must be within the image of '
+            f'{width} x {height}'
+        )
     expected = HEADER_BYTES + 4 * (right - left) * (bottom - top)
     if len(data) != expected:
-        raise ValueError(f'{path} must have {expected} bytes for a box of {right - left} x {bottom - top}, got {len(data)}')
+        raise ValueError(
+            f'{path} must have {expected} bytes for a box of {right - left} x {bottom - top}, got {len(data)}'
+        )
     depth = np.zeros((height, width), np.float32)
-    depth[top:bottom, left:right] = np.frombuffer(data, '<f4', offset=HEADER_BYTES).reshape(bottom - top, right - left)
+    depth[top:bottom, left:right] = np.frombuffer(data, '<f4', offset=HEADER_BYTES).reshape(
+        bottom - top, right - left
+    )
     return depth

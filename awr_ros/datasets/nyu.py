@@ -2,6 +2,7 @@
 
 Depth is blue + 256 green of an RGB PNG; labels and centres are xyz [mm] with y up. View 1 only, as in the papers.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from awr_ros.datasets.metrics import NYU_IDS, read_joint_data
 from awr_ros.datasets.text_files import read_table
 
 Y_DOWN = np.array([1.0, -1.0, 1.0])
-SECOND_SUBJECT = 2440                       # first test frame of the person that training has not seen
+SECOND_SUBJECT = 2440  # first test frame of the person that training has not seen
 ORACLE_SHARE = 5 / 6
 
 
@@ -31,13 +32,17 @@ def load_nyu(root, split, oracle_cube=False):
     paths = tuple(folder / f'depth_1_{i + 1:07d}.png' for i in range(len(joints)))
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise FileNotFoundError(f'no image {missing[0]}: {folder / "joint_data.mat"} has labels of {len(paths)} frames, '
-                                f'{len(missing)} of them without an image')
+        raise FileNotFoundError(
+            f'no image {missing[0]}: {folder / "joint_data.mat"} has labels of {len(paths)} frames, '
+            f'{len(missing)} of them without an image'
+        )
     centre_file = root / f'center_{split}_refined.txt'
     if centre_file.is_file():
         centres = read_table(centre_file, 3)[0] * Y_DOWN
         if len(centres) != len(joints):
-            raise ValueError(f'{centre_file} has {len(centres)} lines, but there are {len(joints)} frames')
+            raise ValueError(
+                f'{centre_file} has {len(centres)} lines, but there are {len(joints)} frames'
+            )
     else:
         print(f'no {centre_file}: crops are centred on the true joints')
         centres = centres_of(joints)

@@ -1,4 +1,5 @@
 """Rendered hands in the file formats of NYU and MSRA: the learning code is proved on them where the data sets are not owned."""
+
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,9 @@ from awr_ros.datasets.msra import FROM_FILE
 from awr_ros.datasets.nyu import Y_DOWN
 from awr_ros.datasets.metrics import NYU_IDS
 
-SKIN_MM = 1.5               # between points of the skin
-NOISE_MM = 1.5              # standard deviation of the depth
-TURN_DEG = 45.0             # hands face the camera up to about this
+SKIN_MM = 1.5  # between points of the skin
+NOISE_MM = 1.5  # standard deviation of the depth
+TURN_DEG = 45.0  # hands face the camera up to about this
 
 
 class HandFrames:
@@ -34,16 +35,22 @@ class HandFrames:
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
         pose = torch.eye(4)[None].clone()
         pose[0, :3, :3] = torch.from_numpy(self._facing()).float()
-        pose[0, :3, 3] = torch.from_numpy(self.random.uniform((-80, -60, 450), (80, 60, 750))).float()
-        points = self.skin.posed(shape, frames, pose)[0]                                     # (3,N)
+        pose[0, :3, 3] = torch.from_numpy(
+            self.random.uniform((-80, -60, 450), (80, 60, 750))
+        ).float()
+        points = self.skin.posed(shape, frames, pose)[0]  # (3,N)
         joints = joints[0] @ pose[0, :3, :3].T + pose[0, :3, 3]
         depth = splat_image(points, self.intrinsics, SKIN_MM).numpy()
-        depth = np.where(np.isfinite(depth), depth + self.random.normal(0, NOISE_MM, depth.shape), 0)
+        depth = np.where(
+            np.isfinite(depth), depth + self.random.normal(0, NOISE_MM, depth.shape), 0
+        )
         return np.round(depth).astype(np.uint16), joints.numpy().astype(np.float64)
 
     def _facing(self):
         """camera_from_hand (3,3): fingers up, palm to the camera, then turned a little about a random axis."""
-        upright = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])    # of the hand's x: fingers, y: thumb, z: back
+        upright = np.array(
+            [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+        )  # of the hand's x: fingers, y: thumb, z: back
         turn, _ = cv2.Rodrigues(np.radians(self.random.uniform(-TURN_DEG, TURN_DEG, 3)))
         return turn @ upright
 
@@ -64,7 +71,9 @@ def write_nyu(root, train, test, seed=0):
             uvd[0, i, NYU_IDS] = source.intrinsics.xyz_to_uvd(fourteen)
             centres.append(fourteen.mean(0) * Y_DOWN)
             image = np.stack([depth & 255, depth >> 8, np.zeros_like(depth)], -1).astype(np.uint8)
-            (folder / f'depth_1_{i + 1:07d}.png').write_bytes(cv2.imencode('.png', image)[1].tobytes())
+            (folder / f'depth_1_{i + 1:07d}.png').write_bytes(
+                cv2.imencode('.png', image)[1].tobytes()
+            )
         scipy.io.savemat(folder / 'joint_data.mat', {'joint_xyz': xyz, 'joint_uvd': uvd})
         np.savetxt(Path(root) / f'center_{split}_refined.txt', centres, fmt='%.6f')
 
@@ -73,7 +82,10 @@ def as_nyu_14(joints_xyz):
     """NYU's 14 evaluated joints of a rendered hand. joints_xyz: (21,3). Returns (14,3)."""
     at = dict(zip(JOINT_NAMES, joints_xyz))
     across = at['index_mcp'] - at['pinky_mcp']
-    wrist, side = at['wrist'], across / np.linalg.norm(across) * 16         # NYU's two are 30 to 35 mm apart
+    wrist, side = (
+        at['wrist'],
+        across / np.linalg.norm(across) * 16,
+    )  # NYU's two are 30 to 35 mm apart
     palm = (at['wrist'] + at['index_mcp'] + at['middle_mcp'] + at['ring_mcp'] + at['pinky_mcp']) / 5
     at |= {'wrist_pinky_side': wrist - side, 'wrist_thumb_side': wrist + side, 'palm': palm}
     return np.stack([at[name] for name in BENCHMARKS['nyu'].joint_names])
@@ -91,13 +103,17 @@ def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
             for i in range(frames):
                 depth, joints = source.draw()
                 write_bin(folder / f'{i:06d}_depth.bin', depth)
-                lines.append(' '.join(f'{value:.4f}' for value in (joints[order] * FROM_FILE).ravel()))
+                lines.append(
+                    ' '.join(f'{value:.4f}' for value in (joints[order] * FROM_FILE).ravel())
+                )
             (folder / 'joint.txt').write_text('\n'.join(lines) + '\n')
 
 
 def write_bin(path, depth):
     """One frame as MSRA's .bin: only the box around what is valid. depth: (H,W) [mm]."""
     rows, cols = np.nonzero(depth)
-    top, bottom, left, right = (rows.min(), rows.max() + 1, cols.min(), cols.max() + 1) if len(rows) else (0, 1, 0, 1)
+    top, bottom, left, right = (
+        (rows.min(), rows.max() + 1, cols.min(), cols.max() + 1) if len(rows) else (0, 1, 0, 1)
+    )
     header = np.array([depth.shape[1], depth.shape[0], left, top, right, bottom], '<i4')
     Path(path).write_bytes(header.tobytes() + depth[top:bottom, left:right].astype('<f4').tobytes())

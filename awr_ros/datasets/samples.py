@@ -1,4 +1,5 @@
 """Training samples of a public data set: the crop, its joints, and the paper's augmentation, drawn anew every epoch."""
+
 from dataclasses import dataclass
 
 import cv2
@@ -14,10 +15,11 @@ KINDS = ('none', 'translate', 'scale', 'rotate')
 @dataclass(frozen=True)
 class Augmentation:
     """Exactly one of translating, scaling, turning and nothing, each as likely."""
-    translate_mm: float = 10.0      # [mm] standard deviation of the centre, an axis
-    scale: float = 0.1              # standard deviation of the cube's factor around 1
-    rotate_deg: float = 180.0       # [deg] turns are uniform within this to both sides
-    share: float = 1.0              # of samples that draw at all; the others stay as they are
+
+    translate_mm: float = 10.0  # [mm] standard deviation of the centre, an axis
+    scale: float = 0.1  # standard deviation of the cube's factor around 1
+    rotate_deg: float = 180.0  # [deg] turns are uniform within this to both sides
+    share: float = 1.0  # of samples that draw at all; the others stay as they are
 
 
 class CropSamples(Dataset):
@@ -29,9 +31,17 @@ class CropSamples(Dataset):
 
     def __init__(self, frames, config, augmentation=None, seed=0):
         if frames.conventions.joint_names != config.joint_names:
-            raise ValueError(f'the network must predict the joints of {frames.conventions.name}, '
-                             f'{frames.conventions.joint_names}, got {config.joint_names}')
-        self.frames, self.config, self.augmentation, self.seed, self.epoch = frames, config, augmentation, seed, 0
+            raise ValueError(
+                f'the network must predict the joints of {frames.conventions.name}, '
+                f'{frames.conventions.joint_names}, got {config.joint_names}'
+            )
+        self.frames, self.config, self.augmentation, self.seed, self.epoch = (
+            frames,
+            config,
+            augmentation,
+            seed,
+            0,
+        )
 
     def __len__(self):
         return len(self.frames)
@@ -39,17 +49,31 @@ class CropSamples(Dataset):
     def crop(self, index, shift_mm=0.0, factor=1.0):
         """The frame's Crop, its centre moved [mm] and its cube scaled."""
         cut = crop_as_authors if self.config.authors_crop else crop_along_axes
-        return cut(self.frames.depth_mm(index), self.frames.conventions.intrinsics, self.frames.centres_xyz[index] + shift_mm,
-                   self.frames.cubes_mm[index] * factor, self.config.crop_size)
+        return cut(
+            self.frames.depth_mm(index),
+            self.frames.conventions.intrinsics,
+            self.frames.centres_xyz[index] + shift_mm,
+            self.frames.cubes_mm[index] * factor,
+            self.config.crop_size,
+        )
 
     def __getitem__(self, index):
         kind, shift, factor, degrees = self._draw(index)
         # Translated and scaled by cutting anew, so nothing is interpolated and what comes into view is really there.
-        crop = self.crop(index, shift if kind == 'translate' else 0.0, factor if kind == 'scale' else 1.0)
-        depth, joints = crop.depth, crop.uvdn_from_uvd(self.frames.conventions.intrinsics.xyz_to_uvd(self.frames.joints_xyz[index]))
+        crop = self.crop(
+            index, shift if kind == 'translate' else 0.0, factor if kind == 'scale' else 1.0
+        )
+        depth, joints = (
+            crop.depth,
+            crop.uvdn_from_uvd(
+                self.frames.conventions.intrinsics.xyz_to_uvd(self.frames.joints_xyz[index])
+            ),
+        )
         if kind == 'rotate':
             depth, joints = rotate(depth, joints, degrees, self.config.authors_crop)
-        return torch.from_numpy(np.ascontiguousarray(depth))[None], torch.from_numpy(joints.astype(np.float32))
+        return torch.from_numpy(np.ascontiguousarray(depth))[None], torch.from_numpy(
+            joints.astype(np.float32)
+        )
 
     def _draw(self, index):
         """Kind of augmentation, shift (3,) [mm], factor of the cube, angle [deg]."""
@@ -57,9 +81,15 @@ class CropSamples(Dataset):
         if augmentation is None:
             return 'none', 0.0, 1.0, 0.0
         random = np.random.default_rng((self.seed, self.epoch, index))
-        kind = KINDS[random.integers(len(KINDS))] if random.random() < augmentation.share else 'none'
-        return (kind, random.normal(0, augmentation.translate_mm, 3), abs(random.normal(1, augmentation.scale)) or 1.0,
-                random.uniform(-augmentation.rotate_deg, augmentation.rotate_deg))
+        kind = (
+            KINDS[random.integers(len(KINDS))] if random.random() < augmentation.share else 'none'
+        )
+        return (
+            kind,
+            random.normal(0, augmentation.translate_mm, 3),
+            abs(random.normal(1, augmentation.scale)) or 1.0,
+            random.uniform(-augmentation.rotate_deg, augmentation.rotate_deg),
+        )
 
 
 def rotate(depth, joints_uvdn, degrees, authors_crop=False):
@@ -70,10 +100,16 @@ def rotate(depth, joints_uvdn, degrees, authors_crop=False):
     """
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cos, -sin], [sin, cos]])
-    middle = len(depth) / 2 - (0 if authors_crop else 0.5)          # pixel centres lie on whole numbers
+    middle = len(depth) / 2 - (0 if authors_crop else 0.5)  # pixel centres lie on whole numbers
     matrix = np.concatenate([turn, (np.full(2, middle) - turn @ np.full(2, middle))[:, None]], 1)
-    turned = cv2.warpAffine(depth, matrix, depth.shape[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT,
-                            borderValue=BACKGROUND)
+    turned = cv2.warpAffine(
+        depth,
+        matrix,
+        depth.shape[::-1],
+        flags=cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=BACKGROUND,
+    )
     joints = np.array(joints_uvdn)
     joints[:, :2] = joints[:, :2] @ turn.T
     return turned, joints

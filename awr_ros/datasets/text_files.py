@@ -1,4 +1,5 @@
 """Text files of numbers, one frame a line: labels, predictions, centres. What is wrong names the file and the line."""
+
 import math
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def read_table(path, columns, names='none', skip=0):
             named = names == 'first' or (names == 'maybe' and len(words) == columns + 1)
             found.append(words.pop(0) if named else '')
             if len(words) != columns:
-                raise ValueError(f'{path}, line {number}: expected {columns} numbers{" after a name" * named}, got {len(words)}')
+                raise ValueError(
+                    f'{path}, line {number}: expected {columns} numbers{" after a name" * named}, got {len(words)}'
+                )
             rows.append(_numbers(words, path, number))
     if not rows:
         raise ValueError(f'{path} has no frames: expected lines of {columns} numbers')
@@ -40,7 +43,9 @@ def _numbers(words, path, line):
     except ValueError:
         values = np.array([_float(word) for word in words])
     if not np.isfinite(values).all():
-        raise ValueError(f'{path}, line {line}: expected finite numbers, got {words[np.isfinite(values).argmin()]!r}')
+        raise ValueError(
+            f'{path}, line {line}: expected finite numbers, got {words[np.isfinite(values).argmin()]!r}'
+        )
     return values
 
 

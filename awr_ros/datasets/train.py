@@ -2,6 +2,7 @@
 
 Or the group's later recipe: both losses from the start, the joints' a hundred times as heavy, AdamW.
 """
+
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -13,7 +14,13 @@ import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader
 
 from awr_ros.files import write_text
-from awr_ros.networks.checkpoint import HourglassConfig, ResNet, ResNetConfig, StackedHourglass, save_checkpoint
+from awr_ros.networks.checkpoint import (
+    HourglassConfig,
+    ResNet,
+    ResNetConfig,
+    StackedHourglass,
+    save_checkpoint,
+)
 from awr_ros.offset_field import decode, encode
 from awr_ros.datasets.specs import benchmark
 from awr_ros.datasets.loaders import load_frames
@@ -23,17 +30,21 @@ from awr_ros.datasets.config import RecipeConfig
 from awr_ros.training.run import checked_count, load_network_of, log, save_whole, state_of, trim_log
 from awr_ros.datasets.samples import Augmentation, CropSamples
 
-BETA = 0.01         # the smooth L1's parabola ends here, uvdn units
+BETA = 0.01  # the smooth L1's parabola ends here, uvdn units
 
 
 @dataclass(frozen=True)
 class StageLoss:
     """Weights of a stage's two terms."""
+
     joint: float
     dense: float
 
 
-STAGES = {'two_stage': (StageLoss(0.0, 1.0), StageLoss(1.0, 1.0)), 'joint': (StageLoss(100.0, 1.0),)}
+STAGES = {
+    'two_stage': (StageLoss(0.0, 1.0), StageLoss(1.0, 1.0)),
+    'joint': (StageLoss(100.0, 1.0),),
+}
 
 
 def smooth_l1(pred, target):
@@ -61,8 +72,14 @@ def build_network(config: RecipeConfig):
     """The network of a run, with the data set's joints and cube."""
     conventions = benchmark(config.dataset)
     kind, number = config.network.split('_')
-    common = dict(joint_names=conventions.joint_names, crop_size=config.crop_size, cube_mm=conventions.cube_mm[config.subject],
-                  kernel_size=config.kernel, side=conventions.side, authors_crop=config.authors_crop)
+    common = dict(
+        joint_names=conventions.joint_names,
+        crop_size=config.crop_size,
+        cube_mm=conventions.cube_mm[config.subject],
+        kernel_size=config.kernel,
+        side=conventions.side,
+        authors_crop=config.authors_crop,
+    )
     if kind == 'resnet':
         return ResNet(ResNetConfig(int(number), config.downsample, **common))
     return StackedHourglass(HourglassConfig(int(number), config.width, **common))
@@ -76,7 +93,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.network = build_network(config).to(device, memory_format=torch.channels_last)
-        self.stage = self.epoch = self.step = self.seen = self.steps = 0     # epoch and step: within stage and epoch
+        self.stage = self.epoch = self.step = self.seen = self.steps = (
+            0  # epoch and step: within stage and epoch
+        )
         self.optimizer = self._new_optimizer()
         last = self.folder / 'last.pt'
         if last.exists():
@@ -87,10 +106,23 @@ class Run:
 
     def _go_on(self, last, state):
         """Take up a state. Raises ValueError where it was made with other settings."""
-        for name in ('dataset', 'network', 'recipe', 'kernel', 'crop_size', 'width', 'downsample', 'subject', 'batch', 'seed',
-                     'authors_crop'):
+        for name in (
+            'dataset',
+            'network',
+            'recipe',
+            'kernel',
+            'crop_size',
+            'width',
+            'downsample',
+            'subject',
+            'batch',
+            'seed',
+            'authors_crop',
+        ):
             if state['made_with'][name] != getattr(self.config, name):
-                raise ValueError(f'{last} was made with {name} {state["made_with"][name]!r}, got {getattr(self.config, name)!r}')
+                raise ValueError(
+                    f'{last} was made with {name} {state["made_with"][name]!r}, got {getattr(self.config, name)!r}'
+                )
         load_network_of(last, self.network, state)
         self.stage, self.epoch, self.step, self.seen, self.steps = map(checked_count, state['at'])
         self.optimizer.load_state_dict(state['optimizer'])
@@ -106,62 +138,125 @@ class Run:
             self.stage, self.epoch, self.optimizer = self.stage + 1, 0, self._new_optimizer()
 
     def finished(self):
-        return self.stage == len(self.config.stage_epochs) or 0 < self.config.max_steps <= self.steps
+        return (
+            self.stage == len(self.config.stage_epochs) or 0 < self.config.max_steps <= self.steps
+        )
 
     def save(self, metrics):
         """metrics: {name: float} of these weights on the test frames, empty when they were not tested."""
         made_with = {**asdict(self.config), 'kernel': self.config.kernel}
-        save_whole({'network': self.network.state_dict(), 'optimizer': self.optimizer.state_dict(), 'made_with': made_with,
-                    'at': (self.stage, self.epoch, self.step, self.seen, self.steps)}, self.folder / 'last.pt')
+        save_whole(
+            {
+                'network': self.network.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'made_with': made_with,
+                'at': (self.stage, self.epoch, self.step, self.seen, self.steps),
+            },
+            self.folder / 'last.pt',
+        )
         save_checkpoint(self.folder / 'weights.pt', self.network, self.seen, metrics, made_with)
 
 
 def train_on_dataset(folder, root, config: RecipeConfig):
     """Train a network of the paper, going on from folder/last.pt where there is one. root: folder of the data set."""
-    device = torch.device(config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
+    device = torch.device(
+        config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
+    )
     frames = load_frames(config.dataset, root, 'train', config.subject)
     test = load_frames(config.dataset, root, 'test', config.subject, config.oracle_cube)
     run = Run(folder, config, device)
-    samples = CropSamples(frames, run.network.config,
-                          Augmentation(config.translate_mm, config.scale, config.rotate_deg, config.augment), config.seed)
+    samples = CropSamples(
+        frames,
+        run.network.config,
+        Augmentation(config.translate_mm, config.scale, config.rotate_deg, config.augment),
+        config.seed,
+    )
     if len(samples) < config.batch:
-        raise ValueError(f'batch must be at most the {len(samples)} training frames, got {config.batch}')
-    print(f'{config.network} on {config.dataset}: {len(frames)} frames to train on, {len(test)} to test on, {device}', flush=True)
+        raise ValueError(
+            f'batch must be at most the {len(samples)} training frames, got {config.batch}'
+        )
+    print(
+        f'{config.network} on {config.dataset}: {len(frames)} frames to train on, {len(test)} to test on, {device}',
+        flush=True,
+    )
     while not run.finished():
         began, first = time.monotonic(), run.steps
         terms = _one_epoch(run, samples)
         over = run.step == len(samples) // config.batch
         rate = (run.steps - first) * config.batch / max(time.monotonic() - began, 1e-9)
-        row = {'stage': run.stage + 1, 'epoch': run.epoch + over, 'steps': run.steps, 'seen': run.seen,
-               'lr': run.optimizer.param_groups[0]['lr'], **terms, 'crops_per_s': round(rate, 1)}
+        row = {
+            'stage': run.stage + 1,
+            'epoch': run.epoch + over,
+            'steps': run.steps,
+            'seen': run.seen,
+            'lr': run.optimizer.param_groups[0]['lr'],
+            **terms,
+            'crops_per_s': round(rate, 1),
+        }
         if over:
             run.next_epoch()
         tested = run.finished() or (over and run.epoch % config.validate_every == 0)
         run.network.eval()
-        mean_mm = float(joint_errors(predict(run.network, test, device), test.joints_uvd(),
-                                     test.conventions.intrinsics).mean()) if tested else float('nan')
+        mean_mm = (
+            float(
+                joint_errors(
+                    predict(run.network, test, device),
+                    test.joints_uvd(),
+                    test.conventions.intrinsics,
+                ).mean()
+            )
+            if tested
+            else float('nan')
+        )
         run.save({'mean_mm': mean_mm} if tested else {})
         log(run.folder / 'log.csv', {**row, 'test_mean_mm': mean_mm})
-        print(' '.join(f'{name}={value:.4g}' for name, value in {**row, 'test_mean_mm': mean_mm}.items()), flush=True)
+        print(
+            ' '.join(
+                f'{name}={value:.4g}' for name, value in {**row, 'test_mean_mm': mean_mm}.items()
+            ),
+            flush=True,
+        )
 
 
 def _one_epoch(run, samples):
     """Train to the end of the epoch, or of the run. Returns the mean of each term."""
-    config, samples.epoch = run.config, sum(run.config.stage_epochs[:run.stage]) + run.epoch
-    order = np.random.default_rng((config.seed, samples.epoch)).permutation(len(samples))[run.step * config.batch:]
-    loader = DataLoader(samples, config.batch, sampler=order.tolist(), num_workers=config.workers, drop_last=True,
-                        pin_memory=run.device.type == 'cuda')
+    config, samples.epoch = run.config, sum(run.config.stage_epochs[: run.stage]) + run.epoch
+    order = np.random.default_rng((config.seed, samples.epoch)).permutation(len(samples))[
+        run.step * config.batch :
+    ]
+    loader = DataLoader(
+        samples,
+        config.batch,
+        sampler=order.tolist(),
+        num_workers=config.workers,
+        drop_last=True,
+        pin_memory=run.device.type == 'cuda',
+    )
     for group in run.optimizer.param_groups:
         group['lr'] = config.learning_rate * 0.1 ** (run.epoch // config.step_after)
     run.network.train()
     sums, count = {}, 0
     for depth, joints in loader:
-        depth, joints = depth.to(run.device, non_blocking=True), joints.to(run.device, non_blocking=True)
-        loss, terms = stage_losses(run.network.fields(depth), depth, joints, config.kernel, STAGES[config.recipe][run.stage])
+        depth, joints = (
+            depth.to(run.device, non_blocking=True),
+            joints.to(run.device, non_blocking=True),
+        )
+        loss, terms = stage_losses(
+            run.network.fields(depth),
+            depth,
+            joints,
+            config.kernel,
+            STAGES[config.recipe][run.stage],
+        )
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         run.optimizer.step()
-        run.step, run.steps, run.seen, count = run.step + 1, run.steps + 1, run.seen + len(depth), count + 1
+        run.step, run.steps, run.seen, count = (
+            run.step + 1,
+            run.steps + 1,
+            run.seen + len(depth),
+            count + 1,
+        )
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.item()
         if run.finished():

@@ -1,10 +1,11 @@
 """Contact sheets: crops as the network sees them and whole scenes, with true and predicted joints."""
+
 import cv2
 import numpy as np
 
 from awr_ros.draw import TRUTH_COLOUR, grey, skeleton, write_picture
 
-TILE = 192          # [px]
+TILE = 192  # [px]
 SCENE_TILE = 320, 240
 
 
@@ -24,7 +25,16 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
                 skeleton(image, _pixels(batch.joints_uvdn[i]), (TRUTH_COLOUR,) * 5, 1)
                 skeleton(image, _pixels(joints_pred[i]), thickness=1)
         if notes:
-            cv2.putText(image, notes[i], (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (80, 255, 255), 1, cv2.LINE_AA)
+            cv2.putText(
+                image,
+                notes[i],
+                (4, 14),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.42,
+                (80, 255, 255),
+                1,
+                cv2.LINE_AA,
+            )
         tiles.append(image)
     _write(path, tiles, columns)
 
@@ -34,7 +44,7 @@ def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
 
     tracker: awr_ros.tracker.HandTracker, forgotten before every scene.
     """
-    from awr_ros.synthetic.scenes import SceneSource        # here: crops need none of it
+    from awr_ros.synthetic.scenes import SceneSource  # here: crops need none of it
 
     source, tiles = SceneSource(seed), []
     while len(tiles) < count:
@@ -52,8 +62,8 @@ def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
         for hand in hands:
             skeleton(image, hand.joints_uvd[:, :2] * scale, thickness=1)
         tile = np.zeros((SCENE_TILE[1], SCENE_TILE[0], 3), np.uint8)
-        image = image[:SCENE_TILE[1]]
-        tile[:len(image)] = image
+        image = image[: SCENE_TILE[1]]
+        tile[: len(image)] = image
         tiles.append(tile)
     _write(path, tiles, columns)
 
@@ -61,7 +71,7 @@ def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
 def _write(path, tiles, columns):
     while len(tiles) % columns:
         tiles.append(np.zeros_like(tiles[0]))
-    sheet = np.vstack([np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)])
+    sheet = np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
     write_picture(path, sheet)
 
 

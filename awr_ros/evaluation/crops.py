@@ -1,4 +1,5 @@
 """Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that training never uses."""
+
 from dataclasses import replace
 from functools import partial
 
@@ -15,8 +16,14 @@ from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.evaluation.curves import draw_curves, draw_reliability
 from awr_ros.evaluation.off_axis import off_axis_errors, print_off_axis
-from awr_ros.evaluation.scenes import (print_scenes, print_sequence, print_sequences, reliability, scene_figures,
-                                              sequence_figures)
+from awr_ros.evaluation.scenes import (
+    print_scenes,
+    print_sequence,
+    print_sequences,
+    reliability,
+    scene_figures,
+    sequence_figures,
+)
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.evaluation.contact_sheet import crop_sheet
 from awr_ros.training.train import VALIDATION_SEED
@@ -25,7 +32,9 @@ BATCH = 128
 DEFAULTS = TrackerConfig()
 
 
-def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS, sequences=0):
+def evaluate(
+    weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS, sequences=0
+):
     """Print the tables of a checkpoint.
 
     weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds: of the synthetic camera;
@@ -34,14 +43,16 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, trac
     """
     keep_memory()
     network, about = _load(weights)
-    print(f"{about['step']} training samples")
+    print(f'{about["step"]} training samples')
     hand_scores = evaluate_crops(network, crops, sheet) if crops else {}
     estimator = HandPoseEstimator(TorchEngine(network))
     if scenes:
         figures = scene_figures(estimator, scenes, config=tracker)
         print_scenes(figures)
         if plots is not None:
-            paths = draw_curves(plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES)
+            paths = draw_curves(
+                plots, 'scenes', {'centre given': np.array(figures.errors)}, JOINT_NAMES
+            )
             draw_reliability(plots / 'scores.png', {**hand_scores, **reliability(figures)})
             print('wrote', *paths, plots / 'scores.png')
     if sequences:
@@ -53,7 +64,9 @@ def evaluate(weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, trac
 def evaluate_off_axis(weights, hands):
     """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`; hands: how many."""
     network, _ = _load(weights)
-    errors = off_axis_errors(HandPoseEstimator(TorchEngine(network)), hands, progress=partial(progress_bar, unit='hand'))
+    errors = off_axis_errors(
+        HandPoseEstimator(TorchEngine(network)), hands, progress=partial(progress_bar, unit='hand')
+    )
     print_off_axis(errors)
 
 
@@ -61,8 +74,10 @@ def _load(weights):
     """Network and description of a checkpoint; ValueError for one with other joints than rendered hands have."""
     network, about = load_checkpoint(weights)
     if network.config.joint_names != JOINT_NAMES:
-        raise ValueError(f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
-                         f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset')
+        raise ValueError(
+            f'rendered hands have the 21 joints of awr_ros.skeleton, but {weights} knows '
+            f'{len(network.config.joint_names)} others; its data set is evaluated with --dataset'
+        )
     return network, about
 
 
@@ -72,19 +87,31 @@ def evaluate_crops(network, crops, sheet=None):
     centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}."""
     hand_scores = {}
     turned = CropConfig(aligned=1.0, far_off=0.0)
-    for kind, config, count in (('turned as when followed', turned, crops),
-                                ('as at first sight', CropConfig(aligned=0.0), crops // 4),
-                                ('turned, nothing beside the hand', replace(turned, clutter=False), crops // 4),
-                                ('turned, stereo by block matching', replace(turned, stereo=1.0), crops // 4),
-                                ('turned, structured light', replace(turned, sensor='structured light'), crops // 4),
-                                ('turned, time of flight', replace(turned, sensor='time of flight', bridges=True), crops // 4)):
-        figures = crop_figures(network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH))
+    for kind, config, count in (
+        ('turned as when followed', turned, crops),
+        ('as at first sight', CropConfig(aligned=0.0), crops // 4),
+        ('turned, nothing beside the hand', replace(turned, clutter=False), crops // 4),
+        ('turned, stereo by block matching', replace(turned, stereo=1.0), crops // 4),
+        ('turned, structured light', replace(turned, sensor='structured light'), crops // 4),
+        (
+            'turned, time of flight',
+            replace(turned, sensor='time of flight', bridges=True),
+            crops // 4,
+        ),
+    ):
+        figures = crop_figures(
+            network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH)
+        )
         print_crops(kind, *figures[:5], getattr(network.config, 'start', ()) or START_OF_CLOSENESS)
         hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
         if sheet:
             worst = figures[5]
-            crop_sheet(sheet, _many([entry[1] for entry in worst]), torch.stack([entry[2] for entry in worst]),
-                       [f'{entry[0]:.0f} mm' for entry in worst])
+            crop_sheet(
+                sheet,
+                _many([entry[1] for entry in worst]),
+                torch.stack([entry[2] for entry in worst]),
+                [f'{entry[0]:.0f} mm' for entry in worst],
+            )
             print(f'wrote the worst {len(worst)} crops to {sheet}')
             sheet = None
     return hand_scores
@@ -99,8 +126,10 @@ def crop_figures(network, source, batches):
         batch = source.draw(BATCH)
         pred, confidence, hand_score, judged = read(batch.depth)
         _, other_confidence, _, other_judged = read(batch.depth.flip(-1))
-        lead = judged - other_judged if read.judge else confidence.mean(1) - other_confidence.mean(1)
-        error = batch.errors_mm(pred)                                                       # (B,21)
+        lead = (
+            judged - other_judged if read.judge else confidence.mean(1) - other_confidence.mean(1)
+        )
+        error = batch.errors_mm(pred)  # (B,21)
         errors.append(error[batch.hand])
         leads.append(lead[batch.hand])
         sure.append(confidence.mean(1)), is_hand.append(batch.hand), found.append(hand_score)
@@ -113,16 +142,39 @@ def print_crops(kind, error, lead, sure, is_hand, found, start_weights):
     """The table of `crop_figures`. start_weights: of tracker.start_score."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
-    print(f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm')
-    print('max error         ' + '   '.join(f'<= {limit} mm {(error.amax(1) <= limit).float().mean():6.1%}' for limit in (10, 20, 30, 40)))
+    print(
+        f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm'
+    )
+    print(
+        'max error         '
+        + '   '.join(
+            f'<= {limit} mm {(error.amax(1) <= limit).float().mean():6.1%}'
+            for limit in (10, 20, 30, 40)
+        )
+    )
     print(f'side right        {(lead > 0).float().mean():6.1%}')
     for threshold in (0.3, 0.6, 0.9):
-        print(f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
-              f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one')
-    start = torch.from_numpy(start_score(start_weights, UNKNOWN, found.numpy(), sure.numpy())) >= DEFAULTS.score_threshold
-    print(f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops')
-    print('joint [mm]        ' + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0))))
+        print(
+            f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
+            f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one'
+        )
+    start = (
+        torch.from_numpy(start_score(start_weights, UNKNOWN, found.numpy(), sure.numpy()))
+        >= DEFAULTS.score_threshold
+    )
+    print(
+        f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops'
+    )
+    print(
+        'joint [mm]        '
+        + '  '.join(f'{name} {value:.1f}' for name, value in zip(JOINT_NAMES, error.mean(0)))
+    )
 
 
 def _many(crops):
-    return CropBatch(*(torch.stack([getattr(crop, name) for crop in crops]) for name in CropBatch.__dataclass_fields__))
+    return CropBatch(
+        *(
+            torch.stack([getattr(crop, name) for crop in crops])
+            for name in CropBatch.__dataclass_fields__
+        )
+    )

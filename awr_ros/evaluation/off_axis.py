@@ -1,4 +1,5 @@
 """Joint errors by the angle between hand and optical axis: the same hands, the camera panned."""
+
 import numpy as np
 import torch
 
@@ -8,15 +9,15 @@ from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin,
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
 
-OFF_AXIS_SEED = 1_700_000_003       # nothing else draws hands from it
+OFF_AXIS_SEED = 1_700_000_003  # nothing else draws hands from it
 DEGREES = (0, 15, 25, 35, 45, 55)
-FOCAL_PX = 250.0                    # of a wide camera
-MARGIN_PX = 8                       # around the hand, in the part of the image that is rendered
-LEAST_Z = 0.2                       # of unit vectors to what a camera may see: to 78 degrees
+FOCAL_PX = 250.0  # of a wide camera
+MARGIN_PX = 8  # around the hand, in the part of the image that is rendered
+LEAST_Z = 0.2  # of unit vectors to what a camera may see: to 78 degrees
 NEAR_MM, FAR_MM = 350.0, 700.0
 SKIN_MM, FOREARM_MM = 1.5, 260.0
-CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
-TOWARDS_CAMERA = -0.35              # z of the unit vector to the elbow; nearer arms hide their hand
+CENTRE_ERROR_MM = 8.0  # standard deviation per axis of centres that are given
+TOWARDS_CAMERA = -0.35  # z of the unit vector to the elbow; nearer arms hide their hand
 
 
 def off_axis_errors(estimator, count, degrees=DEGREES, seed=OFF_AXIS_SEED, progress=iter):
@@ -87,5 +88,7 @@ def print_off_axis(errors, degrees=DEGREES):
     first = np.nanmean(errors[:, 0])
     for degree, error in zip(degrees, np.moveaxis(errors, 1, 0)):
         missed = int(np.isnan(error).any(1).sum())
-        print(f'{degree:12d} degrees  {np.nanmean(error):7.2f} mm  {np.nanmean(error[:, TIPS]):7.2f} mm  '
-              f'{np.nanmean(error) / first - 1:+17.1%}' + f', {missed} not seen' * bool(missed))
+        print(
+            f'{degree:12d} degrees  {np.nanmean(error):7.2f} mm  {np.nanmean(error[:, TIPS]):7.2f} mm  '
+            f'{np.nanmean(error) / first - 1:+17.1%}' + f', {missed} not seen' * bool(missed)
+        )

@@ -1,4 +1,5 @@
 """Errors of the whole tracker on whole rendered frames: hands given and found, sides, false hands; jitter over time."""
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,29 +13,40 @@ from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 
-SCENES_SEED = 1_500_000_001         # training draws scenes from others (negatives.py)
+SCENES_SEED = 1_500_000_001  # training draws scenes from others (negatives.py)
 SEQUENCES_SEED = 1_600_000_009
 SEQUENCE_FRAMES = 15
-SETTLED = 5                         # hands are asked for from this frame on: between searches beside a hand there are so many
+SETTLED = (
+    5  # hands are asked for from this frame on: between searches beside a hand there are so many
+)
 DISTANCES_MM = ((0.0, 1000.0), (1000.0, 1800.0))
-LOOKS = 6                           # frames of every scene: one more than there are between searches beside a hand
-FOUND_MM = 60.0                     # a palm nearer than this to the truth is that hand
-CENTRE_ERROR_MM = 8.0               # standard deviation per axis of centres that are given
-VISIBLE = 0.6                       # hands that show less of their surface are neither asked for nor false
-RATE = 30.0                         # [Hz]
-RIGHT_MM = 10.0                     # a joint's score is its chance to be no farther from the truth than this
+LOOKS = 6  # frames of every scene: one more than there are between searches beside a hand
+FOUND_MM = 60.0  # a palm nearer than this to the truth is that hand
+CENTRE_ERROR_MM = 8.0  # standard deviation per axis of centres that are given
+VISIBLE = 0.6  # hands that show less of their surface are neither asked for nor false
+RATE = 30.0  # [Hz]
+RIGHT_MM = 10.0  # a joint's score is its chance to be no farther from the truth than this
 
 
 @dataclass
 class SceneFigures:
     """What was counted over scenes."""
-    errors: list = field(default_factory=list)          # (21,) [mm] of each hand whose centre was given
-    objects: list = field(default_factory=list)         # bool for each of these: things stood about
-    found: list = field(default_factory=list)           # bool for each hand asked for: tracked in the last frame
-    side_right: list = field(default_factory=list)      # bool for each found hand
-    false_in_empty: list = field(default_factory=list)  # bool for each scene without any hand: some frame reported one
-    false_beside: list = field(default_factory=list)    # bool for each scene with hands: some frame reported one more
-    scores: list = field(default_factory=list)          # (joint scores (21,), errors (21,) [mm]) of each found hand
+
+    errors: list = field(default_factory=list)  # (21,) [mm] of each hand whose centre was given
+    objects: list = field(default_factory=list)  # bool for each of these: things stood about
+    found: list = field(
+        default_factory=list
+    )  # bool for each hand asked for: tracked in the last frame
+    side_right: list = field(default_factory=list)  # bool for each found hand
+    false_in_empty: list = field(
+        default_factory=list
+    )  # bool for each scene without any hand: some frame reported one
+    false_beside: list = field(
+        default_factory=list
+    )  # bool for each scene with hands: some frame reported one more
+    scores: list = field(
+        default_factory=list
+    )  # (joint scores (21,), errors (21,) [mm]) of each found hand
 
 
 def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), progress=iter):
@@ -54,9 +66,16 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
             figures.found.append(hand is not None)
             if hand is not None:
                 figures.side_right.append(hand.side == truth.side)
-                figures.scores.append((hand.joint_scores, np.linalg.norm(hand.joints_xyz - truth.joints_xyz, axis=1)))
+                figures.scores.append(
+                    (hand.joint_scores, np.linalg.norm(hand.joints_xyz - truth.joints_xyz, axis=1))
+                )
             palm = palm_centre(truth.joints_xyz)
-            pose = estimator.estimate(scene.depth_mm, scene.intrinsics, palm + rng.normal(0, CENTRE_ERROR_MM, 3), truth.side)
+            pose = estimator.estimate(
+                scene.depth_mm,
+                scene.intrinsics,
+                palm + rng.normal(0, CENTRE_ERROR_MM, 3),
+                truth.side,
+            )
             if pose is not None:
                 figures.errors.append(np.linalg.norm(pose.joints_xyz - truth.joints_xyz, axis=1))
                 figures.objects.append(scene.objects)
@@ -67,16 +86,28 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
 @dataclass
 class SequenceFigures:
     """What was counted over the frames of sequences."""
-    empty: list = field(default_factory=list)           # (kind of camera, false hands) of each frame without any hand
-    beside: list = field(default_factory=list)          # (kind of camera, false hands) of each frame with hands
-    asked: list = field(default_factory=list)           # (kind, distance [mm], found, side right) of each visible hand in a frame
+
+    empty: list = field(
+        default_factory=list
+    )  # (kind of camera, false hands) of each frame without any hand
+    beside: list = field(
+        default_factory=list
+    )  # (kind of camera, false hands) of each frame with hands
+    asked: list = field(
+        default_factory=list
+    )  # (kind, distance [mm], found, side right) of each visible hand in a frame
     empty_sequences: int = 0
     sequences: int = 0
-    max_depth_mm: float = TrackerConfig.max_depth_mm    # hands beyond were not asked for
+    max_depth_mm: float = TrackerConfig.max_depth_mm  # hands beyond were not asked for
 
 
-def sequence_figures(estimator: HandPoseEstimator, count: int, seed: int = SEQUENCES_SEED, config: TrackerConfig = TrackerConfig(),
-                     progress: Callable = iter) -> SequenceFigures:
+def sequence_figures(
+    estimator: HandPoseEstimator,
+    count: int,
+    seed: int = SEQUENCES_SEED,
+    config: TrackerConfig = TrackerConfig(),
+    progress: Callable = iter,
+) -> SequenceFigures:
     """Return what a fresh tracker does in each of `count` sequences of a moving camera or moving arms, new noise in every frame.
 
     Every second one shows arms, but no hand. config: of the tracker; progress: wraps the range of sequences, as tqdm does.
@@ -84,8 +115,11 @@ def sequence_figures(estimator: HandPoseEstimator, count: int, seed: int = SEQUE
     source, figures = SceneSource(seed), SequenceFigures(max_depth_mm=config.max_depth_mm)
     for i in progress(range(count)):
         tracker, without = HandTracker(estimator, config), i % 2 == 0
-        sequence = (source.sequence(0, SEQUENCE_FRAMES, arms=1 + i // 2 % 2) if without
-                    else source.sequence(1 + i // 2 % 2, SEQUENCE_FRAMES))
+        sequence = (
+            source.sequence(0, SEQUENCE_FRAMES, arms=1 + i // 2 % 2)
+            if without
+            else source.sequence(1 + i // 2 % 2, SEQUENCE_FRAMES)
+        )
         empty = not any(scene.hands for scene in sequence)
         for number, scene in enumerate(sequence):
             hands = tracker.update(scene.depth_mm, scene.intrinsics, number / RATE)
@@ -94,32 +128,62 @@ def sequence_figures(estimator: HandPoseEstimator, count: int, seed: int = SEQUE
             (figures.empty if empty else figures.beside).append((scene.kind, false))
             for truth, visible, hand in zip(scene.hands, scene.visible, matched):
                 if number >= SETTLED and is_asked(truth, visible, scene.intrinsics, config):
-                    figures.asked.append((scene.kind, float(palm_centre(truth.joints_xyz)[2]), hand is not None,
-                                          hand is not None and hand.side == truth.side))
-        figures.sequences, figures.empty_sequences = figures.sequences + 1, figures.empty_sequences + empty
+                    figures.asked.append(
+                        (
+                            scene.kind,
+                            float(palm_centre(truth.joints_xyz)[2]),
+                            hand is not None,
+                            hand is not None and hand.side == truth.side,
+                        )
+                    )
+        figures.sequences, figures.empty_sequences = (
+            figures.sequences + 1,
+            figures.empty_sequences + empty,
+        )
     return figures
 
 
 def print_sequences(figures: SequenceFigures) -> None:
     """Print the table of `sequence_figures`, by kind of camera and by distance."""
-    print(f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
-          f'{figures.sequences - figures.empty_sequences} with hands, asked for to {figures.max_depth_mm / 1000:g} m; shares of frames')
+    print(
+        f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
+        f'{figures.sequences - figures.empty_sequences} with hands, asked for to {figures.max_depth_mm / 1000:g} m; shares of frames'
+    )
     spans = [f'found {low / 1000:g}-{high / 1000:g} m' for low, high in DISTANCES_MM]
-    print(f'{"camera":18}' + ''.join(f'{name:>19}' for name in ('false, no hand', *spans, 'side right', 'false beside hands')))
+    print(
+        f'{"camera":18}'
+        + ''.join(
+            f'{name:>19}' for name in ('false, no hand', *spans, 'side right', 'false beside hands')
+        )
+    )
     kinds = sorted({kind for kind, *_ in (*figures.empty, *figures.beside)})
     for name, chosen in (*((kind, (kind,)) for kind in kinds), ('all', kinds)):
         asked = [entry[1:] for entry in figures.asked if entry[0] in chosen]
         columns = [[false > 0 for kind, false in figures.empty if kind in chosen]]
-        columns += [[found for distance, found, _ in asked if low <= distance < high] for low, high in DISTANCES_MM]
+        columns += [
+            [found for distance, found, _ in asked if low <= distance < high]
+            for low, high in DISTANCES_MM
+        ]
         columns.append([right for _, found, right in asked if found])
         columns.append([false > 0 for kind, false in figures.beside if kind in chosen])
-        print(f'{name:18}' + ''.join(f'{f"{np.mean(flags):.1%} of {len(flags)}" if flags else "-":>19}' for flags in columns))
+        print(
+            f'{name:18}'
+            + ''.join(
+                f'{f"{np.mean(flags):.1%} of {len(flags)}" if flags else "-":>19}'
+                for flags in columns
+            )
+        )
 
 
-def is_asked(truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig) -> bool:
+def is_asked(
+    truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig
+) -> bool:
     """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image and not too far or near."""
-    return bool(visible >= VISIBLE and in_image(truth.joints_uvd[list(PALM)], intrinsics)
-                and config.min_depth_mm <= palm_centre(truth.joints_xyz)[2] <= config.max_depth_mm)
+    return bool(
+        visible >= VISIBLE
+        and in_image(truth.joints_uvd[list(PALM)], intrinsics)
+        and config.min_depth_mm <= palm_centre(truth.joints_xyz)[2] <= config.max_depth_mm
+    )
 
 
 def match(hands, truths):
@@ -127,7 +191,9 @@ def match(hands, truths):
     left, matched = list(hands), []
     for truth in truths:
         palm = palm_centre(truth.joints_xyz)
-        near = [hand for hand in left if np.linalg.norm(palm_centre(hand.joints_xyz) - palm) < FOUND_MM]
+        near = [
+            hand for hand in left if np.linalg.norm(palm_centre(hand.joints_xyz) - palm) < FOUND_MM
+        ]
         matched.append(near[0] if near else None)
         left = [hand for hand in left if hand is not matched[-1]]
     return matched
@@ -135,31 +201,56 @@ def match(hands, truths):
 
 def in_image(uvd, intrinsics):
     """Whether points (n,3) [px, px, mm] all lie in the image."""
-    return bool((uvd[:, :2] >= 0).all() and (uvd[:, 0] < intrinsics.width).all() and (uvd[:, 1] < intrinsics.height).all())
+    return bool(
+        (uvd[:, :2] >= 0).all()
+        and (uvd[:, 0] < intrinsics.width).all()
+        and (uvd[:, 1] < intrinsics.height).all()
+    )
 
 
 def print_scenes(figures):
     """The table of `scene_figures`."""
     errors, objects = np.array(figures.errors), np.array(figures.objects, bool)
-    print(f'scenes of {LOOKS} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
-          f'{len(figures.found)} hands at least {VISIBLE:.0%} visible')
-    for name, of in (('centre given', errors), ('  without objects', errors[~objects]), ('  with objects', errors[objects])):
+    print(
+        f'scenes of {LOOKS} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
+        f'{len(figures.found)} hands at least {VISIBLE:.0%} visible'
+    )
+    for name, of in (
+        ('centre given', errors),
+        ('  without objects', errors[~objects]),
+        ('  with objects', errors[objects]),
+    ):
         if len(of):
-            print(f'{name:18}joints mean {of.mean():5.2f} mm   median {np.median(of):5.2f} mm   fingertips mean '
-                  f'{of[:, TIPS].mean():5.2f} mm   max <= 20 mm {np.mean(of.max(1) <= 20):6.1%}')
+            print(
+                f'{name:18}joints mean {of.mean():5.2f} mm   median {np.median(of):5.2f} mm   fingertips mean '
+                f'{of[:, TIPS].mean():5.2f} mm   max <= 20 mm {np.mean(of.max(1) <= 20):6.1%}'
+            )
     if figures.scores:
         tracked = np.array([errors_mm for _, errors_mm in figures.scores])
-        print(f'{"by the tracker":18}joints mean {tracked.mean():5.2f} mm   fingertips mean {tracked[:, TIPS].mean():5.2f} mm')
-    for name, flags in (('hands found', figures.found), ('side right', figures.side_right),
-                        ('false hands, none there', figures.false_in_empty), ('false hands beside hands', figures.false_beside)):
+        print(
+            f'{"by the tracker":18}joints mean {tracked.mean():5.2f} mm   fingertips mean {tracked[:, TIPS].mean():5.2f} mm'
+        )
+    for name, flags in (
+        ('hands found', figures.found),
+        ('side right', figures.side_right),
+        ('false hands, none there', figures.false_in_empty),
+        ('false hands beside hands', figures.false_beside),
+    ):
         print(f'{name:26}{np.mean(flags) if flags else np.nan:7.1%} of {len(flags)}')
     if figures.scores:
         scores, errors = _joints(figures)
         print('joint score        ' + '  '.join(f'{low:.1f}-{low + 0.1:.1f}' for low in _SCORES))
         within = [(scores >= low) & (scores < low + 0.1) for low in _SCORES]
-        print('  its error [mm]   ' + '  '.join(f'{errors[w].mean():7.1f}' if w.any() else '      -' for w in within))
-        print(f'  within {RIGHT_MM:.0f} mm     ' + '  '.join(f'{(errors[w] <= RIGHT_MM).mean():7.1%}' if w.any() else '      -'
-                                                     for w in within))
+        print(
+            '  its error [mm]   '
+            + '  '.join(f'{errors[w].mean():7.1f}' if w.any() else '      -' for w in within)
+        )
+        print(
+            f'  within {RIGHT_MM:.0f} mm     '
+            + '  '.join(
+                f'{(errors[w] <= RIGHT_MM).mean():7.1%}' if w.any() else '      -' for w in within
+            )
+        )
 
 
 def reliability(figures):
@@ -185,7 +276,7 @@ def print_sequence(estimator, seconds, config=TrackerConfig()):
     for i in range(round(seconds * RATE)):
         depth, (truth,) = camera.frame(i / RATE)
         hands = tracker.update(depth, camera.intrinsics, i / RATE)
-        hand, = match(hands, (truth,))
+        (hand,) = match(hands, (truth,))
         errors.append(hand.joints_xyz - truth.joints_xyz if hand else np.full((21, 3), np.nan))
         seen += hand is not None
         ids.update(hand.id for hand in hands)
@@ -193,5 +284,7 @@ def print_sequence(estimator, seconds, config=TrackerConfig()):
     # Second differences of independent errors have six times their variance; slow drift cancels.
     jitter = np.sqrt(np.nanmean(np.sum(np.diff(errors, 2, axis=0) ** 2, -1)) / 6)
     distance = np.linalg.norm(errors, axis=-1)
-    print(f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, identities {len(ids)}, joints mean '
-          f'{np.nanmean(distance):.2f} mm, fingertips mean {np.nanmean(distance[:, TIPS]):.2f} mm, jitter {jitter:.2f} mm')
+    print(
+        f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, identities {len(ids)}, joints mean '
+        f'{np.nanmean(distance):.2f} mm, fingertips mean {np.nanmean(distance[:, TIPS]):.2f} mm, jitter {jitter:.2f} mm'
+    )

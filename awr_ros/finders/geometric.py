@@ -3,14 +3,17 @@
 The frame is cut into pieces at jumps in depth. Hands are found where people hold them towards a camera: at the nearest
 part of a piece and at the far ends of long pieces (arms, bodies), so those are the candidates.
 """
+
 import cv2
 import numpy as np
 
-COARSE_WIDTH = 160          # the frame is looked at on about this many columns
-MIN_AREA_MM2 = 1500.0       # smaller pieces are no hands: an edge-on hand shows about 3000
-MAX_AREA_MM2 = 800_000.0    # larger ones are walls and tables: a person to the knees shows about half of it
-REACH_MM = 100.0            # a candidate slides from an extreme of its piece to the middle of what lies within this distance
-ENDS = 6                    # at most so many of a piece: an arm has one, a body with arms several
+COARSE_WIDTH = 160  # the frame is looked at on about this many columns
+MIN_AREA_MM2 = 1500.0  # smaller pieces are no hands: an edge-on hand shows about 3000
+MAX_AREA_MM2 = (
+    800_000.0  # larger ones are walls and tables: a person to the knees shows about half of it
+)
+REACH_MM = 100.0  # a candidate slides from an extreme of its piece to the middle of what lies within this distance
+ENDS = 6  # at most so many of a piece: an arm has one, a body with arms several
 MAX_CANDIDATES = 16
 
 
@@ -21,18 +24,32 @@ def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     Returns (n,3) float64 [mm] camera optical frame, n <= 16.
     """
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
-        raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
+        raise ValueError(
+            f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}'
+        )
     step = max(1, round(depth_mm.shape[1] / COARSE_WIDTH))
-    depth = np.nan_to_num(depth_mm[step // 2::step, step // 2::step].astype(np.float32), posinf=0, neginf=0)
+    depth = np.nan_to_num(
+        depth_mm[step // 2 :: step, step // 2 :: step].astype(np.float32), posinf=0, neginf=0
+    )
     valid = (depth >= min_depth_mm) & (depth <= max_depth_mm)
     if not valid.any():
         return np.empty((0, 3))
-    count, labels = cv2.connectedComponents((valid & ~_far_side_of_jumps(depth)).astype(np.uint8), connectivity=4)
+    count, labels = cv2.connectedComponents(
+        (valid & ~_far_side_of_jumps(depth)).astype(np.uint8), connectivity=4
+    )
     rows, cols = np.nonzero(labels)
     label, z = labels[rows, cols], depth[rows, cols]
-    xyz = intrinsics.uvd_to_xyz(np.stack([cols * step + step // 2, rows * step + step // 2, z], -1).astype(np.float64))
-    area = np.bincount(label, z.astype(np.float64) ** 2 * step ** 2 / (intrinsics.fx * intrinsics.fy), count)    # [mm^2]
-    pieces = [np.flatnonzero(label == i) for i in range(1, count) if MIN_AREA_MM2 <= area[i] <= MAX_AREA_MM2]
+    xyz = intrinsics.uvd_to_xyz(
+        np.stack([cols * step + step // 2, rows * step + step // 2, z], -1).astype(np.float64)
+    )
+    area = np.bincount(
+        label, z.astype(np.float64) ** 2 * step**2 / (intrinsics.fx * intrinsics.fy), count
+    )  # [mm^2]
+    pieces = [
+        np.flatnonzero(label == i)
+        for i in range(1, count)
+        if MIN_AREA_MM2 <= area[i] <= MAX_AREA_MM2
+    ]
     pieces.sort(key=lambda piece: np.percentile(z[piece], 5))
     # Every piece gives its nearest part first, then its ends: so no piece can crowd out the others.
     rounds = [list(_extremes(xyz[piece])) for piece in pieces[:MAX_CANDIDATES]]
@@ -62,9 +79,13 @@ def _far_side_of_jumps(depth):
 def _extremes(xyz):
     """Nearest part of a piece, then its ends, far from its middle and from one another. xyz: (n,3) [mm]."""
     near = xyz[xyz[:, 2] <= np.percentile(xyz[:, 2], 3)].mean(0)
-    near = xyz[np.linalg.norm(xyz - near, axis=1).argmin()]         # the mean of two near parts may lie between them
+    near = xyz[
+        np.linalg.norm(xyz - near, axis=1).argmin()
+    ]  # the mean of two near parts may lie between them
     yield _slide(xyz, near)
-    distance = np.minimum(np.linalg.norm(xyz - xyz.mean(0), axis=1), np.linalg.norm(xyz - near, axis=1))
+    distance = np.minimum(
+        np.linalg.norm(xyz - xyz.mean(0), axis=1), np.linalg.norm(xyz - near, axis=1)
+    )
     for _ in range(ENDS):
         end = xyz[distance.argmax()]
         if distance.max() < 60:

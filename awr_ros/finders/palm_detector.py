@@ -4,6 +4,7 @@ The network sees no more than 160x128 pixels, so that it costs about as much as 
 says whether the middle of a palm is there, how far from the cell's middle and how deep. Which hand it is cannot be told at
 this size (the network's guesses were right in half of the cases); the network of the crops tells it.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,27 +16,31 @@ from awr_ros.weight_files import check_onnx, check_whole
 from awr_ros.files import describe_file
 
 DEFAULT_FINDER = Path(__file__).parents[1] / 'weights' / 'finder.onnx'
-MIN_PALM_MM = 100.0                     # nearer palms are not looked for
-COLUMNS, ROWS, CELL = 160, 128, 4       # [px] of the coarse frame, and of a cell
-FAR_MM = 2450.0                         # deeper counts as invalid
-OUTPUTS = 4                             # per cell: logit of a palm, u and v offset [cells], depth [m]
+MIN_PALM_MM = 100.0  # nearer palms are not looked for
+COLUMNS, ROWS, CELL = 160, 128, 4  # [px] of the coarse frame, and of a cell
+FAR_MM = 2450.0  # deeper counts as invalid
+OUTPUTS = 4  # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
-LEAST_SCORE = 0.05                      # [0,1] of a candidate
-NEIGHBOURS_MM = 90.0                    # of two candidates nearer than this the less likely is left out
-PALM_RADIUS_MM = 32.0                   # a palm's depth is taken from the pixels this near to the found one
-BELOW_SKIN_MM = 23.0                    # a palm's middle lies this far behind its surface
-SAMPLES = 17                            # rows and columns of pixels at most that a palm's depth is taken from
-LEAST_SHARE = 0.2                       # of these, that a surface must cover to be one
-GAP_MM = 25.0                           # surfaces are farther apart than this, and by
-GAP_SHARE = 0.02                        # this share of their depth, as noise grows
-AGREES_MM, AGREES_SHARE = 60.0, 0.08    # a surface may be this far, or by this share, off the network's depth
+LEAST_SCORE = 0.05  # [0,1] of a candidate
+NEIGHBOURS_MM = 90.0  # of two candidates nearer than this the less likely is left out
+PALM_RADIUS_MM = 32.0  # a palm's depth is taken from the pixels this near to the found one
+BELOW_SKIN_MM = 23.0  # a palm's middle lies this far behind its surface
+SAMPLES = 17  # rows and columns of pixels at most that a palm's depth is taken from
+LEAST_SHARE = 0.2  # of these, that a surface must cover to be one
+GAP_MM = 25.0  # surfaces are farther apart than this, and by
+GAP_SHARE = 0.02  # this share of their depth, as noise grows
+AGREES_MM, AGREES_SHARE = (
+    60.0,
+    0.08,
+)  # a surface may be this far, or by this share, off the network's depth
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A place where a hand may be."""
-    centre_xyz: np.ndarray      # (3,) float64 [mm] camera optical frame, about the middle of the palm
-    score: float                # [0,1] that there is a hand
+
+    centre_xyz: np.ndarray  # (3,) float64 [mm] camera optical frame, about the middle of the palm
+    score: float  # [0,1] that there is a hand
 
 
 def coarse_frame(depth_mm, intrinsics):
@@ -47,11 +52,16 @@ def coarse_frame(depth_mm, intrinsics):
     """
     height, width = depth_mm.shape
     step = max(width / COLUMNS, height / ROWS)
-    rows, columns = (np.arange(min(int(side / step + 1e-6), most)) for side, most in ((height, ROWS), (width, COLUMNS)))
-    seen = depth_mm[((rows + 0.5) * step).astype(int)[:, None], ((columns + 0.5) * step).astype(int)].astype(np.float32)
-    seen = np.where((seen > 0) & (seen <= FAR_MM), seen, 0)         # and NaN to 0
+    rows, columns = (
+        np.arange(min(int(side / step + 1e-6), most))
+        for side, most in ((height, ROWS), (width, COLUMNS))
+    )
+    seen = depth_mm[
+        ((rows + 0.5) * step).astype(int)[:, None], ((columns + 0.5) * step).astype(int)
+    ].astype(np.float32)
+    seen = np.where((seen > 0) & (seen <= FAR_MM), seen, 0)  # and NaN to 0
     frame = np.zeros((3, ROWS, COLUMNS), np.float32)
-    shown = frame[:, :len(rows), :len(columns)]
+    shown = frame[:, : len(rows), : len(columns)]
     shown[0] = seen / 1000
     shown[1] = seen > 0
     shown[2] = seen * (step / intrinsics.fx / 10)
@@ -77,12 +87,16 @@ class LearnedFinder:
         depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; least_score: [0,1] of a candidate. Returns a list of Candidate.
         """
         if depth_mm.shape != (intrinsics.height, intrinsics.width):
-            raise ValueError(f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}')
+            raise ValueError(
+                f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}'
+            )
         frame, step = coarse_frame(depth_mm, intrinsics)
         self._network.setInput(frame[None])
-        said = self._network.forward()[0]                                           # (4,32,40)
+        said = self._network.forward()[0]  # (4,32,40)
         if said.shape != (OUTPUTS, ROWS // CELL, COLUMNS // CELL):
-            raise ValueError(f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, got {said.shape}')
+            raise ValueError(
+                f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, got {said.shape}'
+            )
         candidates = []
         for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), least_score):
             _, du, dv, z = said[:, row, column]
@@ -91,12 +105,16 @@ class LearnedFinder:
             if not min_depth_mm <= z <= max_depth_mm:
                 continue
             centre = intrinsics.uvd_to_xyz(np.array([u, v, z], np.float64))
-            if all(np.linalg.norm(centre - other.centre_xyz) > NEIGHBOURS_MM for other in candidates):
+            if all(
+                np.linalg.norm(centre - other.centre_xyz) > NEIGHBOURS_MM for other in candidates
+            ):
                 candidates.append(Candidate(centre, float(score)))
         return candidates[:MAX_CANDIDATES]
 
 
-def palm_depth(depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float, regressed_mm: float) -> float:
+def palm_depth(
+    depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float, regressed_mm: float
+) -> float:
     """Return the depth [mm] of the middle of a palm that was found at a pixel (u, v), as the frame has it.
 
     The network's own depth, regressed_mm, cannot follow where training showed few hands or other noise. It decides between
@@ -104,8 +122,14 @@ def palm_depth(depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float,
     a hole, it stays. depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid.
     """
     depth = max(regressed_mm, MIN_PALM_MM)
-    for _ in range(2):                      # the second time with the radius that belongs to the depth found
-        surfaces = _surfaces(depth_mm, u, v, PALM_RADIUS_MM * intrinsics.fx / depth, PALM_RADIUS_MM * intrinsics.fy / depth)
+    for _ in range(2):  # the second time with the radius that belongs to the depth found
+        surfaces = _surfaces(
+            depth_mm,
+            u,
+            v,
+            PALM_RADIUS_MM * intrinsics.fx / depth,
+            PALM_RADIUS_MM * intrinsics.fy / depth,
+        )
         if not surfaces:
             return regressed_mm
         middles = [surface + BELOW_SKIN_MM for surface in surfaces]
@@ -121,23 +145,29 @@ def palm_depth(depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float,
 def _surfaces(depth_mm, u, v, radius_u, radius_v):
     """Depths [mm] of the surfaces around a pixel, the nearest first: medians of what lies together."""
     height, width = depth_mm.shape
-    rows, columns = (np.unique(np.linspace(middle - radius, middle + radius, SAMPLES).round().astype(int))
-                     for middle, radius in ((v, radius_v), (u, radius_u)))
+    rows, columns = (
+        np.unique(np.linspace(middle - radius, middle + radius, SAMPLES).round().astype(int))
+        for middle, radius in ((v, radius_v), (u, radius_u))
+    )
     rows, columns = rows[(rows >= 0) & (rows < height)], columns[(columns >= 0) & (columns < width)]
-    within = ((rows - v) / max(radius_v, 1))[:, None] ** 2 + ((columns - u) / max(radius_u, 1)) ** 2 <= 1.1
+    within = ((rows - v) / max(radius_v, 1))[:, None] ** 2 + (
+        (columns - u) / max(radius_u, 1)
+    ) ** 2 <= 1.1
     depths = depth_mm[rows[:, None], columns][within].astype(np.float32)
     least = max(3, LEAST_SHARE * len(depths))
-    depths = np.sort(depths[(depths > 0) & (depths <= FAR_MM)])             # NaN compares false
+    depths = np.sort(depths[(depths > 0) & (depths <= FAR_MM)])  # NaN compares false
     if len(depths) < least:
         return []
-    parts = np.split(depths, np.flatnonzero(np.diff(depths) > np.maximum(GAP_MM, GAP_SHARE * depths[:-1])) + 1)
+    parts = np.split(
+        depths, np.flatnonzero(np.diff(depths) > np.maximum(GAP_MM, GAP_SHARE * depths[:-1])) + 1
+    )
     return [float(np.median(part)) for part in parts if len(part) >= least]
 
 
 def _loaded(model, path):
     """The network in the contents of an ONNX file. Raises ValueError that names the path unless it answers as a finder does."""
     kind = describe_file(path)
-    if kind:                        # OpenCV would print lines of its own
+    if kind:  # OpenCV would print lines of its own
         raise ValueError(f'finder {path} cannot be read: it is {kind}')
     try:
         network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
@@ -150,9 +180,13 @@ def _loaded(model, path):
         raise ValueError(f'finder {path} is another network: {_reason(error)}') from error
     expected = 1, OUTPUTS, ROWS // CELL, COLUMNS // CELL
     if np.shape(answer) != expected:
-        raise ValueError(f'finder {path} is another network: it must return {expected[1:]} values a frame, got {np.shape(answer)[1:]}')
+        raise ValueError(
+            f'finder {path} is another network: it must return {expected[1:]} values a frame, got {np.shape(answer)[1:]}'
+        )
     if not np.isfinite(answer).all():
-        raise ValueError(f'finder {path} returns values that are not finite: its weights are damaged')
+        raise ValueError(
+            f'finder {path} returns values that are not finite: its weights are damaged'
+        )
     return network
 
 

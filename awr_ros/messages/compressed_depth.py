@@ -5,6 +5,7 @@ follows. For 16UC1 its pixels are millimetres. For 32FC1 they are quantised inve
 q = 0 means no measurement.
 Source: github.com/ros-perception/image_transport_plugins, compressed_depth_image_transport/src/codec.cpp.
 """
+
 import struct
 import zlib
 
@@ -13,12 +14,12 @@ import numpy as np
 
 from awr_ros.messages.depth_image import MM_PER_M, BadInput, check_size, shown
 
-TRANSPORT = 'compressedDepth'           # how topics and formats name it
-HEADER = struct.Struct('<iff')          # ConfigHeader: compression format, A, B
+TRANSPORT = 'compressedDepth'  # how topics and formats name it
+HEADER = struct.Struct('<iff')  # ConfigHeader: compression format, A, B
 ENCODINGS = ('16UC1', 'mono16', '32FC1')
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-MAX_CHUNKS = 2**16                      # of a PNG: more than the largest depth image has in chunks of 8 kB
-GREY = 0                                # colour type of a PNG (ISO/IEC 15948, 11.2.1)
+MAX_CHUNKS = 2**16  # of a PNG: more than the largest depth image has in chunks of 8 kB
+GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 
 
 def depth_from_compressed(msg, expected_size=None):
@@ -30,23 +31,33 @@ def depth_from_compressed(msg, expected_size=None):
     """
     encoding = _encoding(msg.format)
     if len(msg.data) <= HEADER.size:
-        raise BadInput(f'compressed image has {len(msg.data)} bytes, expected a header of {HEADER.size} and a PNG')
+        raise BadInput(
+            f'compressed image has {len(msg.data)} bytes, expected a header of {HEADER.size} and a PNG'
+        )
     _, a, b = HEADER.unpack_from(msg.data)
-    width, height = png_size(memoryview(msg.data).cast('B')[HEADER.size:])
+    width, height = png_size(memoryview(msg.data).cast('B')[HEADER.size :])
     if expected_size not in (None, (width, height)):
-        raise BadInput(f'image is {width} x {height}, but camera_info is for {expected_size[0]} x {expected_size[1]}')
+        raise BadInput(
+            f'image is {width} x {height}, but camera_info is for {expected_size[0]} x {expected_size[1]}'
+        )
     try:
-        pixels = cv2.imdecode(np.frombuffer(msg.data, np.uint8, offset=HEADER.size), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(
+            np.frombuffer(msg.data, np.uint8, offset=HEADER.size), cv2.IMREAD_UNCHANGED
+        )
     except cv2.error as error:
         raise BadInput(f'compressed image is no PNG that can be read: {error.err}') from None
     if pixels is None:
         raise BadInput('compressed image is no PNG that can be read')
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
-        raise BadInput(f'compressed image is a PNG of {pixels.dtype} {pixels.shape}, expected one channel of 16 bits')
+        raise BadInput(
+            f'compressed image is a PNG of {pixels.dtype} {pixels.shape}, expected one channel of 16 bits'
+        )
     if encoding != '32FC1':
         return pixels
     if not (np.isfinite([a, b]).all() and a > 0):
-        raise BadInput(f'compressed image of 32FC1 has the quantisation A = {a:g}, B = {b:g}, expected A > 0')
+        raise BadInput(
+            f'compressed image of 32FC1 has the quantisation A = {a:g}, B = {b:g}, expected A > 0'
+        )
     with np.errstate(divide='ignore', over='ignore'):
         depth = np.float32(a * MM_PER_M) / (pixels - np.float32(b))
     depth[(pixels == 0) | ~((depth > 0) & (depth < np.inf))] = 0
@@ -63,33 +74,45 @@ def png_size(data: memoryview) -> tuple[int, int]:
         raise BadInput(f'compressed image is no PNG: it begins with {bytes(data[:8]).hex(" ")}')
     position, size = 8, None
     for _ in range(MAX_CHUNKS):
-        length = int.from_bytes(data[position:position + 4], 'big')
-        chunk = data[position + 4:position + 8 + length]            # its type and its data
+        length = int.from_bytes(data[position : position + 4], 'big')
+        chunk = data[position + 4 : position + 8 + length]  # its type and its data
         kind, position = bytes(chunk[:4]), position + 12 + length
-        if position > len(data) or zlib.crc32(chunk) != int.from_bytes(data[position - 4:position], 'big'):
-            raise BadInput(f'compressed image is no PNG that can be read: it is cut short or damaged after {position - 12 - length} bytes')
+        if position > len(data) or zlib.crc32(chunk) != int.from_bytes(
+            data[position - 4 : position], 'big'
+        ):
+            raise BadInput(
+                f'compressed image is no PNG that can be read: it is cut short or damaged after {position - 12 - length} bytes'
+            )
         if size is None:
             if kind != b'IHDR' or length != 13:
                 raise BadInput('compressed image is no PNG that can be read: it has no header')
             width, height, bits, colour = struct.unpack('>IIBB', chunk[4:14])
             if (bits, colour) != (16, GREY):
-                raise BadInput(f'compressed image is a PNG of {bits} bits and colour type {colour}, expected one channel of 16 bits')
+                raise BadInput(
+                    f'compressed image is a PNG of {bits} bits and colour type {colour}, expected one channel of 16 bits'
+                )
             check_size(width, height, 'compressed image')
             size = width, height
         if kind == b'IEND':
             return size
-    raise BadInput(f'compressed image is no PNG that can be read: it has more than {MAX_CHUNKS} chunks')
+    raise BadInput(
+        f'compressed image is no PNG that can be read: it has more than {MAX_CHUNKS} chunks'
+    )
 
 
 def _encoding(text):
     """The encoding of the original image from a format such as '16UC1; compressedDepth png'."""
     encoding, _, transport = (part.strip() for part in text.partition(';'))
     if encoding not in ENCODINGS or not (transport == '' or transport.startswith(TRANSPORT)):
-        raise BadInput(f"compressed image format is {shown(text)}, expected one of {', '.join(ENCODINGS)} followed by "
-                       f"'; {TRANSPORT} png'")
+        raise BadInput(
+            f'compressed image format is {shown(text)}, expected one of {", ".join(ENCODINGS)} followed by '
+            f"'; {TRANSPORT} png'"
+        )
     codec = transport.removeprefix(TRANSPORT).strip()
     # RVL: the decoders for Python read beyond the end of damaged data, and messages come from anywhere.
-    if codec not in ('', 'png'):        # old publishers name no codec and mean PNG
-        raise BadInput(f"compressed image format is {shown(text)}: codec {shown(codec)} is not supported, set the publisher's "
-                       f"parameter <topic>.{TRANSPORT}.format to png")
+    if codec not in ('', 'png'):  # old publishers name no codec and mean PNG
+        raise BadInput(
+            f"compressed image format is {shown(text)}: codec {shown(codec)} is not supported, set the publisher's "
+            f'parameter <topic>.{TRANSPORT}.format to png'
+        )
     return encoding

@@ -2,6 +2,7 @@
 
 The node and whoever reads bags take images through here, so that both see the same depth.
 """
+
 from functools import lru_cache
 
 import cv2
@@ -14,7 +15,7 @@ DISTORTION_CHOICES = ('undistort', 'ignore', 'refuse')
 # Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the first two alike.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 MOST_COEFFICIENTS = 14
-LEAST_SEEN = 0.05           # share of the pinhole image that must come from within the distorted one
+LEAST_SEEN = 0.05  # share of the pinhole image that must come from within the distorted one
 
 
 class DepthCamera:
@@ -27,40 +28,64 @@ class DepthCamera:
 
     def __init__(self, info, distortion='undistort', scale=1.0):
         if len(info.d) > MOST_COEFFICIENTS:
-            raise BadInput(f'camera_info has {len(info.d)} distortion coefficients, expected {MOST_COEFFICIENTS} at most')
+            raise BadInput(
+                f'camera_info has {len(info.d)} distortion coefficients, expected {MOST_COEFFICIENTS} at most'
+            )
         d = tuple(float(value) for value in info.d)
         self._scale = scale
-        self.distorted = any(d)             # NaN counts: it is named below
-        self.intrinsics = intrinsics_from_info(info, rectified=self.distorted and distortion == 'ignore')
-        self.lens = f'{info.distortion_model[:40]}, {distortion}' if self.distorted else 'no distortion'
+        self.distorted = any(d)  # NaN counts: it is named below
+        self.intrinsics = intrinsics_from_info(
+            info, rectified=self.distorted and distortion == 'ignore'
+        )
+        self.lens = (
+            f'{info.distortion_model[:40]}, {distortion}' if self.distorted else 'no distortion'
+        )
         self._maps_of = None
         if not self.distorted or distortion == 'ignore':
             return
         told = f'camera_info has distortion {shown(info.distortion_model)} with D = {[float(f"{value:.4g}") for value in d]}'
         if distortion == 'refuse':
-            raise BadInput(f"{told}, which parameter distortion says to refuse: publish an undistorted depth image, or set "
-                           'it to undistort')
+            raise BadInput(
+                f'{told}, which parameter distortion says to refuse: publish an undistorted depth image, or set '
+                'it to undistort'
+            )
         if len(d) not in COEFFICIENTS.get(info.distortion_model, ()) or not np.isfinite(d).all():
-            known = ', '.join(f"{model} ({' or '.join(map(str, counts))})" for model, counts in COEFFICIENTS.items())
-            raise BadInput(f'{told}, expected finite coefficients of one of {known}; set parameter distortion to ignore if '
-                           'the image is rectified already')
+            known = ', '.join(
+                f'{model} ({" or ".join(map(str, counts))})'
+                for model, counts in COEFFICIENTS.items()
+            )
+            raise BadInput(
+                f'{told}, expected finite coefficients of one of {known}; set parameter distortion to ignore if '
+                'the image is rectified already'
+            )
         self._maps_of = info.distortion_model, d
 
     def depth_from(self, msg):
         """Depth of a sensor_msgs/Image or CompressedImage: (H,W) uint16 or float32 [mm], 0 = no measurement."""
         expected = self.intrinsics
-        depth = (depth_from_image(msg) if hasattr(msg, 'encoding')
-                 else depth_from_compressed(msg, (expected.width, expected.height)))
+        depth = (
+            depth_from_image(msg)
+            if hasattr(msg, 'encoding')
+            else depth_from_compressed(msg, (expected.width, expected.height))
+        )
         if depth.shape != (expected.height, expected.width):
-            raise BadInput(f'image is {depth.shape[1]} x {depth.shape[0]}, but camera_info is for '
-                           f'{expected.width} x {expected.height}')
+            raise BadInput(
+                f'image is {depth.shape[1]} x {depth.shape[0]}, but camera_info is for '
+                f'{expected.width} x {expected.height}'
+            )
         if self._scale != 1:
             depth = scaled(depth, self._scale)
         if self._maps_of is None:
             return depth
         # Nearest: a mean of near and far is a point where nothing is. Depth along the axis is the same before and after.
-        return cv2.remap(depth, _maps(expected, *self._maps_of), None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT,
-                         borderValue=0)
+        return cv2.remap(
+            depth,
+            _maps(expected, *self._maps_of),
+            None,
+            cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
 
 
 def scaled(depth_mm: np.ndarray, scale: float) -> np.ndarray:
@@ -71,14 +96,20 @@ def scaled(depth_mm: np.ndarray, scale: float) -> np.ndarray:
     return depth
 
 
-@lru_cache(maxsize=4)           # every image comes with a CameraInfo of its own, the same as the last one
+@lru_cache(maxsize=4)  # every image comes with a CameraInfo of its own, the same as the last one
 def _maps(intrinsics, model, d):
     """(H,W,2) int16: which pixel of the distorted image each pixel of the pinhole image shows."""
     k = np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy], [0, 0, 1]])
     size, d = (intrinsics.width, intrinsics.height), np.array(d)
-    make = cv2.fisheye.initUndistortRectifyMap if model == 'equidistant' else cv2.initUndistortRectifyMap
+    make = (
+        cv2.fisheye.initUndistortRectifyMap
+        if model == 'equidistant'
+        else cv2.initUndistortRectifyMap
+    )
     columns, rows = make(k, d, np.eye(3), k, size, cv2.CV_32FC1)
     seen = np.mean((columns >= 0) & (columns < size[0]) & (rows >= 0) & (rows < size[1]))
     if not seen > LEAST_SEEN:
-        raise BadInput(f'camera_info has a distortion with D = {d.tolist()} that leaves {seen:.0%} of the image: no lens does that')
+        raise BadInput(
+            f'camera_info has a distortion with D = {d.tolist()} that leaves {seen:.0%} of the image: no lens does that'
+        )
     return cv2.convertMaps(columns, rows, cv2.CV_16SC2, nninterpolation=True)[0]

@@ -2,6 +2,7 @@
 
 The classes of the messages are given, those of rclpy or those of a bag without ROS, so both get the same numbers.
 """
+
 import math
 
 import numpy as np
@@ -17,43 +18,68 @@ class HandMessages:
     def __init__(self, types):
         self._types, hand = types, types.Hand
         self.sides = {'left': hand.SIDE_LEFT, 'right': hand.SIDE_RIGHT}
-        self.states = {'new': hand.TRACKING_NEW, 'ok': hand.TRACKING_OK, 'coasting': hand.TRACKING_COASTING}
+        self.states = {
+            'new': hand.TRACKING_NEW,
+            'ok': hand.TRACKING_OK,
+            'coasting': hand.TRACKING_COASTING,
+        }
 
     def points(self, joints_xyz):
         """(21,3) [mm] as a list of geometry_msgs/Point [m]."""
         point = self._types.Point
-        return [point(x=x, y=y, z=z) for x, y, z in (np.asarray(joints_xyz, np.float64) / MM_PER_M).tolist()]
+        return [
+            point(x=x, y=y, z=z)
+            for x, y, z in (np.asarray(joints_xyz, np.float64) / MM_PER_M).tolist()
+        ]
 
     def wrist_pose(self, joints_xyz, side, points):
         """geometry_msgs/Pose of the wrist frame (see Hand.msg); `points` are the same joints in metres."""
         x, y, z, w = quaternion_from_rotation(wrist_rotation(joints_xyz, side))
-        return self._types.Pose(position=points[WRIST], orientation=self._types.Quaternion(x=x, y=y, z=z, w=w))
+        return self._types.Pose(
+            position=points[WRIST], orientation=self._types.Quaternion(x=x, y=y, z=z, w=w)
+        )
 
     def hand(self, hand, width, height):
         """One awr_ros.tracker.TrackedHand in an image of width x height as awr_ros/Hand."""
         points = self.points(hand.joints_xyz)
         x, y, w, h = clipped_roi(hand.roi, width, height)
         return self._types.Hand(
-            id=hand.id, side=self.sides[hand.side], side_score=float(hand.side_score),
-            tracking_state=self.states[hand.state], score=float(hand.score), joints=points,
+            id=hand.id,
+            side=self.sides[hand.side],
+            side_score=float(hand.side_score),
+            tracking_state=self.states[hand.state],
+            score=float(hand.score),
+            joints=points,
             joint_scores=np.asarray(hand.joint_scores, np.float32),
             wrist_pose=self.wrist_pose(hand.joints_xyz, hand.side, points),
-            roi=self._types.RegionOfInterest(x_offset=x, y_offset=y, width=w, height=h))
+            roi=self._types.RegionOfInterest(x_offset=x, y_offset=y, width=w, height=h),
+        )
 
     def hand_array(self, hands, header, width, height):
         """TrackedHands as awr_ros/HandArray; `header` is that of the depth image."""
-        return self._types.HandArray(header=header, joint_convention=JOINT_CONVENTION,
-                                     hands=[self.hand(hand, width, height) for hand in hands])
+        return self._types.HandArray(
+            header=header,
+            joint_convention=JOINT_CONVENTION,
+            hands=[self.hand(hand, width, height) for hand in hands],
+        )
 
     def true_hand_array(self, true_hands, header):
         """awr_ros.synthetic.camera.TrueHands as awr_ros/HandArray: known, so every score is 1."""
         hands = []
         for true_hand in true_hands:
             points = self.points(true_hand.joints_xyz)
-            hands.append(self._types.Hand(
-                id=f'true_{true_hand.side}', side=self.sides[true_hand.side], side_score=1.0,
-                tracking_state=self.states['ok'], score=1.0, joints=points, joint_scores=np.ones(NUM_JOINTS, np.float32),
-                wrist_pose=self.wrist_pose(true_hand.joints_xyz, true_hand.side, points)))
+            hands.append(
+                self._types.Hand(
+                    id=f'true_{true_hand.side}',
+                    side=self.sides[true_hand.side],
+                    side_score=1.0,
+                    tracking_state=self.states['ok'],
+                    score=1.0,
+                    joints=points,
+                    joint_scores=np.ones(NUM_JOINTS, np.float32),
+                    wrist_pose=self.wrist_pose(true_hand.joints_xyz, true_hand.side, points),
+                )
+            )
         return self._types.HandArray(header=header, joint_convention=JOINT_CONVENTION, hands=hands)
 
     def pose_array(self, hands):
@@ -65,7 +91,9 @@ class HandMessages:
         poses = []
         for hand in hands.hands:
             poses.append(hand.wrist_pose)
-            poses.extend(pose(position=point, orientation=unturned) for point in hand.joints[WRIST + 1:])
+            poses.extend(
+                pose(position=point, orientation=unturned) for point in hand.joints[WRIST + 1 :]
+            )
         return self._types.PoseArray(header=hands.header, poses=poses)
 
 
@@ -88,8 +116,12 @@ def quaternion_from_rotation(rotation):
     if not math.isfinite(a + b + c + d + e + f + g + h + i):
         return (math.nan,) * 4
     # 4 q q^T, from the sums and differences of the matrix entries; its largest row, normalised, is the quaternion.
-    rows = ((1 + a - e - i, b + d, c + g, h - f), (b + d, 1 - a + e - i, f + h, c - g),
-            (c + g, f + h, 1 - a - e + i, d - b), (h - f, c - g, d - b, 1 + a + e + i))
+    rows = (
+        (1 + a - e - i, b + d, c + g, h - f),
+        (b + d, 1 - a + e - i, f + h, c - g),
+        (c + g, f + h, 1 - a - e + i, d - b),
+        (h - f, c - g, d - b, 1 + a + e + i),
+    )
     q = max(enumerate(rows), key=lambda row: row[1][row[0]])[1]
     length = math.hypot(*q)
     return tuple(part / length for part in q)

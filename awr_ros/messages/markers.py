@@ -2,12 +2,13 @@
 
 The classes of the messages are given, those of rclpy or those of a bag without ROS.
 """
+
 import math
 
 from awr_ros.skeleton import BONES, NUM_JOINTS
 
 BONES_ID, JOINTS_ID, LABEL_ID = range(3)
-BONE_WIDTH, JOINT_SIZE, LABEL_SIZE, LABEL_ABOVE = 0.006, 0.010, 0.025, 0.03    # [m]
+BONE_WIDTH, JOINT_SIZE, LABEL_SIZE, LABEL_ABOVE = 0.006, 0.010, 0.025, 0.03  # [m]
 
 
 class HandMarkers:
@@ -22,7 +23,7 @@ class HandMarkers:
         self._types = types
         # Should the node die, the markers go by themselves.
         self._lifetime = types.Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
-        self._shown = set()             # (namespace, marker id)
+        self._shown = set()  # (namespace, marker id)
         self._looks = {
             types.Hand.SIDE_UNKNOWN: ('hand', types.ColorRGBA(r=0.8, g=0.8, b=0.8, a=1.0)),
             types.Hand.SIDE_LEFT: ('left', types.ColorRGBA(r=0.3, g=0.6, b=1.0, a=1.0)),
@@ -34,8 +35,10 @@ class HandMarkers:
         marker_type = self._types.Marker
         markers = [marker for hand in hands.hands for marker in self._hand(hand, hands.header)]
         now = {(marker.ns, marker.id) for marker in markers}
-        markers += [marker_type(header=hands.header, ns=ns, id=id_, action=marker_type.DELETE)
-                    for ns, id_ in sorted(self._shown - now)]
+        markers += [
+            marker_type(header=hands.header, ns=ns, id=id_, action=marker_type.DELETE)
+            for ns, id_ in sorted(self._shown - now)
+        ]
         self._shown = now
         return self._types.MarkerArray(markers=markers)
 
@@ -58,15 +61,24 @@ class HandMarkers:
         yield spheres
         label = self._marker(hand, header, LABEL_ID, types.Marker.TEXT_VIEW_FACING, colour)
         label.scale.z = LABEL_SIZE
-        top = min((hand.joints[j] for j in joints), key=lambda p: p.y)     # optical frame: y points down
+        top = min(
+            (hand.joints[j] for j in joints), key=lambda p: p.y
+        )  # optical frame: y points down
         label.pose.position = types.Point(x=top.x, y=top.y - LABEL_ABOVE, z=top.z)
         label.text = f'{side} {hand.id}'
         yield label
 
     def _marker(self, hand, header, id_, type_, colour):
         marker_type = self._types.Marker
-        marker = marker_type(header=header, ns=hand.id, id=id_, type=type_, action=marker_type.ADD, color=colour,
-                             lifetime=self._lifetime)
+        marker = marker_type(
+            header=header,
+            ns=hand.id,
+            id=id_,
+            type=type_,
+            action=marker_type.ADD,
+            color=colour,
+            lifetime=self._lifetime,
+        )
         marker.pose.orientation.w = 1.0
         return marker
 

@@ -6,6 +6,7 @@ hand is centred in the crop, NaN from networks that do not say so; and `fields`,
 A checkpoint describes itself: kind of network, configuration, joint names, weights, training step, metrics and recipe, so
 that nothing about it has to be known from elsewhere. It is loaded strictly and never unpickles code.
 """
+
 import math
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,19 +14,42 @@ from pathlib import Path
 import torch
 
 from awr_ros.networks.compact import COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig
-from awr_ros.weight_files import DEFAULT_WEIGHTS, check_whole, checksum, reason_unreadable, save_with_checksum
+from awr_ros.weight_files import (
+    DEFAULT_WEIGHTS,
+    check_whole,
+    checksum,
+    reason_unreadable,
+    save_with_checksum,
+)
 from awr_ros.networks.hourglass import HourglassConfig, StackedHourglass
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 
-__all__ = ('COMPACT_M', 'COMPACT_S', 'CompactNetwork', 'DEFAULT_WEIGHTS', 'HourglassConfig', 'ModelConfig', 'ResNet', 'ResNetConfig',
-           'StackedHourglass', 'checksum', 'load_checkpoint', 'load_tensors', 'save_checkpoint', 'save_tensors')
+__all__ = (
+    'COMPACT_M',
+    'COMPACT_S',
+    'CompactNetwork',
+    'DEFAULT_WEIGHTS',
+    'HourglassConfig',
+    'ModelConfig',
+    'ResNet',
+    'ResNetConfig',
+    'StackedHourglass',
+    'checksum',
+    'load_checkpoint',
+    'load_tensors',
+    'save_checkpoint',
+    'save_tensors',
+)
 
 FORMAT = 'awr_ros checkpoint 1'
 # What a checkpoint's field 'network' stands for.
-NETWORKS = {'compact': (CompactNetwork, ModelConfig), 'resnet': (ResNet, ResNetConfig),
-            'hourglass': (StackedHourglass, HourglassConfig)}
+NETWORKS = {
+    'compact': (CompactNetwork, ModelConfig),
+    'resnet': (ResNet, ResNetConfig),
+    'hourglass': (StackedHourglass, HourglassConfig),
+}
 KINDS = {make: kind for kind, (make, _) in NETWORKS.items()}
-LARGEST = 4096              # of all whole numbers in a configuration: sides [px], channels, blocks
+LARGEST = 4096  # of all whole numbers in a configuration: sides [px], channels, blocks
 
 
 def save_checkpoint(path, network, step, metrics, recipe=None, dtype=torch.float16):
@@ -34,9 +58,19 @@ def save_checkpoint(path, network, step, metrics, recipe=None, dtype=torch.float
     step: training samples seen; metrics: {name: float}, measured on these very weights; recipe: {name: str, number or list}
     of how they were made; dtype: of the weights in the file. Stopped at any moment, the old or the new file is there, whole.
     """
-    state = {name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu() for name, t in network.state_dict().items()}
-    checkpoint = {'format': FORMAT, 'network': KINDS[type(network)], 'config': asdict(network.config), 'step': int(step),
-                  'metrics': {k: float(v) for k, v in metrics.items()}, 'recipe': recipe or {}, 'state_dict': state}
+    state = {
+        name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu()
+        for name, t in network.state_dict().items()
+    }
+    checkpoint = {
+        'format': FORMAT,
+        'network': KINDS[type(network)],
+        'config': asdict(network.config),
+        'step': int(step),
+        'metrics': {k: float(v) for k, v in metrics.items()},
+        'recipe': recipe or {},
+        'state_dict': state,
+    }
     save_with_checksum(path, lambda part: save_tensors(checkpoint, part))
 
 
@@ -52,16 +86,34 @@ def load_checkpoint(path=None):
     check_whole(path)
     checkpoint = load_tensors(path, 'weights')
     if not isinstance(checkpoint, dict) or checkpoint.get('format') != FORMAT:
-        raise ValueError(f"weights {path} are no checkpoint of this package (expected format '{FORMAT}')")
+        raise ValueError(
+            f"weights {path} are no checkpoint of this package (expected format '{FORMAT}')"
+        )
     try:
         about = _description(checkpoint)
         make, make_config = NETWORKS[about['network']]
         network = make(_config(make_config, checkpoint['config']))
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in checkpoint['state_dict'].items()})
-    except (ArithmeticError, AttributeError, LookupError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f'weights {path} do not fit their own description: {_first_line(error)}') from error
+        network.load_state_dict(
+            {
+                k: v.float() if v.is_floating_point() else v
+                for k, v in checkpoint['state_dict'].items()
+            }
+        )
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f'weights {path} do not fit their own description: {_first_line(error)}'
+        ) from error
     if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
-        raise ValueError(f'weights {path} are not finite: the training that wrote them went astray, or they are damaged')
+        raise ValueError(
+            f'weights {path} are not finite: the training that wrote them went astray, or they are damaged'
+        )
     return network.eval(), about
 
 
@@ -72,8 +124,10 @@ def load_tensors(path, name='file', device='cpu'):
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:                          # torch raises many types for a file that is no checkpoint
-        raise ValueError(f'{name} {path} cannot be read: {reason_unreadable(path, error)}') from error
+    except Exception as error:  # torch raises many types for a file that is no checkpoint
+        raise ValueError(
+            f'{name} {path} cannot be read: {reason_unreadable(path, error)}'
+        ) from error
 
 
 def save_tensors(state, path):
@@ -81,18 +135,28 @@ def save_tensors(state, path):
     try:
         torch.save(state, path)
     except RuntimeError as error:
-        raise OSError(f'PyTorch cannot write {path}, as on a full disk: {_first_line(error)}') from error
+        raise OSError(
+            f'PyTorch cannot write {path}, as on a full disk: {_first_line(error)}'
+        ) from error
 
 
 def _description(checkpoint):
     """All of a checkpoint but its weights. Raises ValueError where a field is missing or is not what it should be."""
-    about = {'network': 'compact', 'recipe': {}, **{k: v for k, v in checkpoint.items() if k != 'state_dict'}}
+    about = {
+        'network': 'compact',
+        'recipe': {},
+        **{k: v for k, v in checkpoint.items() if k != 'state_dict'},
+    }
     expected = {'network': str, 'config': dict, 'step': int, 'metrics': dict, 'recipe': dict}
     for name, kind in expected.items():
         if type(about.get(name)) is not kind:
-            raise ValueError(f'{name} must be of type {kind.__name__}, got {about.get(name)!r:.100}')
+            raise ValueError(
+                f'{name} must be of type {kind.__name__}, got {about.get(name)!r:.100}'
+            )
     if about['network'] not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {about['network']!r:.100}")
+        raise ValueError(
+            f'network must be one of {", ".join(NETWORKS)}, got {about["network"]!r:.100}'
+        )
     return about
 
 
@@ -110,8 +174,11 @@ def _config(make, values):
 def _is_like(value, default):
     """Whether a value has the type of a field's default, and is no larger than any network's."""
     if isinstance(default, tuple):
-        return isinstance(value, (tuple, list)) and len(value) <= 64 and all(
-            _is_like(item, default[0] if default else 0.0) for item in value)
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) <= 64
+            and all(_is_like(item, default[0] if default else 0.0) for item in value)
+        )
     if isinstance(default, float):
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is type(default) and not (isinstance(value, int) and value > LARGEST)

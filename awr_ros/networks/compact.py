@@ -1,4 +1,5 @@
 """The compact network: a depth crop in, a dense AWR field out, and whether the crop holds a hand at all."""
+
 from dataclasses import dataclass
 
 import torch
@@ -14,36 +15,63 @@ from awr_ros.skeleton import JOINT_NAMES, SIDES
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything needed to build the network and to use its output."""
-    stem: tuple[int, int] = (16, 32)                    # channels of the two stride-2 convolutions
-    widths: tuple[int, ...] = (32, 64, 128, 256)        # channels of the encoder's stages, each but the first halves
-    blocks: tuple[int, ...] = (1, 1, 1, 1)              # residual blocks of each stage
-    decoder_width: int = 64                             # channels of the top-down decoder
+
+    stem: tuple[int, int] = (16, 32)  # channels of the two stride-2 convolutions
+    widths: tuple[int, ...] = (
+        32,
+        64,
+        128,
+        256,
+    )  # channels of the encoder's stages, each but the first halves
+    blocks: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks of each stage
+    decoder_width: int = 64  # channels of the top-down decoder
     joint_names: tuple[str, ...] = JOINT_NAMES
-    crop_size: int = 128                                # side of the input [px]
-    cube_mm: float = 280.0                              # side of the cropped cube [mm]
-    kernel_size: float = 0.8                            # radius of closeness, uvdn units
-    side: str = 'right'                                 # which hands it knows; the others are mirrored
-    authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
-    virtual_crop: bool = True                           # crops by crop.crop_hand, else crop.crop_along_axes
-    aligned: bool = False                               # knows hands best in crops turned so that they point up
-    refiner: int = 0                                    # hidden units of what corrects the joints (refiner.py); 0: nothing does
-    judge: int = 0                                      # hidden units of what tells the hand's side (handedness.py); 0: nothing does
-    calibration: tuple[float, ...] = ()                 # slope and middle of the logistic from a joint's closeness to the chance
-                                                        # that it is within 10 mm, its score; empty: the closeness is
-    start: tuple[float, ...] = ()                       # four weights of the start score (tracker.start_score), fitted to these
-                                                        # scores (train-judge --scenes); empty: those for closeness,
-                                                        # too strict for calibrated scores
+    crop_size: int = 128  # side of the input [px]
+    cube_mm: float = 280.0  # side of the cropped cube [mm]
+    kernel_size: float = 0.8  # radius of closeness, uvdn units
+    side: str = 'right'  # which hands it knows; the others are mirrored
+    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = True  # crops by crop.crop_hand, else crop.crop_along_axes
+    aligned: bool = False  # knows hands best in crops turned so that they point up
+    refiner: int = 0  # hidden units of what corrects the joints (refiner.py); 0: nothing does
+    judge: int = 0  # hidden units of what tells the hand's side (handedness.py); 0: nothing does
+    calibration: tuple[
+        float, ...
+    ] = ()  # slope and middle of the logistic from a joint's closeness to the chance
+    # that it is within 10 mm, its score; empty: the closeness is
+    start: tuple[
+        float, ...
+    ] = ()  # four weights of the start score (tracker.start_score), fitted to these
+    # scores (train-judge --scenes); empty: those for closeness,
+    # too strict for calibrated scores
 
     def __post_init__(self):
-        for name in ('stem', 'widths', 'blocks', 'joint_names', 'calibration', 'start'):       # JSON-like sources give lists
+        for name in (
+            'stem',
+            'widths',
+            'blocks',
+            'joint_names',
+            'calibration',
+            'start',
+        ):  # JSON-like sources give lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.widths) != len(self.blocks) or not self.widths or min(*self.widths, *self.blocks) < 1:
-            raise ValueError(f'widths and blocks must be positive and of one length, got {self.widths} and {self.blocks}')
+        if (
+            len(self.widths) != len(self.blocks)
+            or not self.widths
+            or min(*self.widths, *self.blocks) < 1
+        ):
+            raise ValueError(
+                f'widths and blocks must be positive and of one length, got {self.widths} and {self.blocks}'
+            )
         step = 2 ** (len(self.widths) + 1)
         if self.crop_size <= 0 or self.crop_size % step:
-            raise ValueError(f'crop_size must be a positive multiple of {step}, got {self.crop_size}')
+            raise ValueError(
+                f'crop_size must be a positive multiple of {step}, got {self.crop_size}'
+            )
         if not self.cube_mm > 0 or not self.kernel_size > 0:
-            raise ValueError(f'cube_mm and kernel_size must be positive, got {self.cube_mm} and {self.kernel_size}')
+            raise ValueError(
+                f'cube_mm and kernel_size must be positive, got {self.cube_mm} and {self.kernel_size}'
+            )
         for name in ('refiner', 'judge'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be at least 0, got {getattr(self, name)}')
@@ -73,8 +101,13 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut = (nn.Identity() if stride == 1 and inputs == outputs else
-                         nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)))
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and inputs == outputs
+            else nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+        )
 
     def forward(self, x):
         y = nn_f.relu(self.norm1(self.conv1(x)))
@@ -92,12 +125,25 @@ class CompactNetwork(nn.Module):
         self.config = config
 
         def conv(inputs, outputs, stride=1):
-            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
-        self.stem = nn.Sequential(conv(1, config.stem[0], 2), conv(config.stem[0], config.stem[1], 2))
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            )
+
+        self.stem = nn.Sequential(
+            conv(1, config.stem[0], 2), conv(config.stem[0], config.stem[1], 2)
+        )
         stages, inputs = [], config.stem[1]
         for i, (width, count) in enumerate(zip(config.widths, config.blocks)):
-            stages.append(nn.Sequential(*(ResidualBlock(inputs if b == 0 else width, width, 2 if i and b == 0 else 1)
-                                          for b in range(count))))
+            stages.append(
+                nn.Sequential(
+                    *(
+                        ResidualBlock(inputs if b == 0 else width, width, 2 if i and b == 0 else 1)
+                        for b in range(count)
+                    )
+                )
+            )
             inputs = width
         self.stages = nn.ModuleList(stages)
         width = config.decoder_width
@@ -105,7 +151,7 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
-        self.refiner = self.judge = None                # of the read-out, not of forward
+        self.refiner = self.judge = None  # of the read-out, not of forward
         if config.refiner:
             self.refiner = Refiner(len(config.joint_names), config.widths[-1], config.refiner)
         if config.judge:
@@ -141,7 +187,9 @@ class CompactNetwork(nn.Module):
         depth = without_strays(depth)
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)
         if self.refiner:
-            joints_uvdn, odds = self.refiner(voted, closeness, claims(field, weights), summary, depth)
+            joints_uvdn, odds = self.refiner(
+                voted, closeness, claims(field, weights), summary, depth
+            )
             return joints_uvdn, odds.sigmoid(), voted, closeness
         scores = closeness
         if self.config.calibration:

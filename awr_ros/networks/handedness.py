@@ -1,8 +1,9 @@
 """Which side a hand is, judged by what was read: beside the network, in one graph with it."""
+
 import torch
 from torch import nn
 
-DROP_SUMMARY, DROP_HIDDEN = 0.3, 0.3        # while it learns, or it would know the summaries by heart
+DROP_SUMMARY, DROP_HIDDEN = 0.3, 0.3  # while it learns, or it would know the summaries by heart
 
 
 class Judge(nn.Module):
@@ -17,12 +18,24 @@ class Judge(nn.Module):
         """joints: how many the network knows; summary: numbers of its summary of a crop; hidden: units of the hidden layer."""
         super().__init__()
         self.norm = nn.Sequential(nn.BatchNorm1d(summary, affine=False), nn.Dropout(DROP_SUMMARY))
-        self.layers = nn.Sequential(nn.Linear(4 * joints + 1 + summary, hidden), nn.ReLU(), nn.Dropout(DROP_HIDDEN),
-                                    nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(4 * joints + 1 + summary, hidden),
+            nn.ReLU(),
+            nn.Dropout(DROP_HIDDEN),
+            nn.Linear(hidden, 1),
+        )
 
     def forward(self, joints_uvdn, joint_scores, hand_logit, summary):
         """joints_uvdn: (B,J,3); joint_scores: (B,J) [0,1]; hand_logit: (B,); summary: (B,C). Returns (B,)."""
-        shape = (joints_uvdn - joints_uvdn.mean(1, keepdim=True)).flatten(1)            # (B,3J)
+        shape = (joints_uvdn - joints_uvdn.mean(1, keepdim=True)).flatten(1)  # (B,3J)
         # About unit size all of them.
-        told = torch.cat([3 * shape, 8 * (joint_scores - 0.8), hand_logit.clamp(-14, 14)[:, None] / 5, self.norm(summary)], 1)
+        told = torch.cat(
+            [
+                3 * shape,
+                8 * (joint_scores - 0.8),
+                hand_logit.clamp(-14, 14)[:, None] / 5,
+                self.norm(summary),
+            ],
+            1,
+        )
         return self.layers(told)[:, 0]

@@ -1,4 +1,5 @@
 """Stacked hourglasses: the paper's other backbone, with the modules' names as in the authors' checkpoints."""
+
 import math
 from dataclasses import dataclass
 
@@ -9,27 +10,32 @@ from torch import nn
 from awr_ros.networks.resnet import check_common
 from awr_ros.skeleton import JOINT_NAMES
 
-DEPTH = 4               # an hourglass halves its input so many times
+DEPTH = 4  # an hourglass halves its input so many times
 
 
 @dataclass(frozen=True)
 class HourglassConfig:
     """Everything needed to build the network and to use its output."""
-    stacks: int = 1                                     # hourglasses, one after the other
-    width: int = 256                                    # channels inside them
+
+    stacks: int = 1  # hourglasses, one after the other
+    width: int = 256  # channels inside them
     joint_names: tuple[str, ...] = JOINT_NAMES
-    crop_size: int = 128                                # side of the input [px]
-    cube_mm: float = 300.0                              # side of the cropped cube [mm]
-    kernel_size: float = 0.4                            # radius of closeness, uvdn units
-    side: str = 'right'                                 # which hands it knows; the others are mirrored
-    authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
-    virtual_crop: bool = False                          # crops by crop.crop_hand, else crop.crop_along_axes
-    aligned: bool = False                               # knows hands best in crops turned so that they point up
+    crop_size: int = 128  # side of the input [px]
+    cube_mm: float = 300.0  # side of the cropped cube [mm]
+    kernel_size: float = 0.4  # radius of closeness, uvdn units
+    side: str = 'right'  # which hands it knows; the others are mirrored
+    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
+    aligned: bool = False  # knows hands best in crops turned so that they point up
 
     def __post_init__(self):
-        object.__setattr__(self, 'joint_names', tuple(self.joint_names))        # JSON-like sources give lists
+        object.__setattr__(
+            self, 'joint_names', tuple(self.joint_names)
+        )  # JSON-like sources give lists
         if self.stacks < 1 or self.width < 2 or self.width % 2:
-            raise ValueError(f'stacks must be at least 1 and width positive and even, got {self.stacks} and {self.width}')
+            raise ValueError(
+                f'stacks must be at least 1 and width positive and even, got {self.stacks} and {self.width}'
+            )
         check_common(self, 2 ** (DEPTH + 1))
 
     @property
@@ -63,7 +69,9 @@ class Residual(nn.Module):
         self.conv2 = Conv(half, half, 3)
         self.bn3 = nn.BatchNorm2d(half)
         self.conv3 = Conv(half, outputs, 1)
-        self.skip_layer = Conv(inputs, outputs, 1)      # in the authors' checkpoints even where it is not used
+        self.skip_layer = Conv(
+            inputs, outputs, 1
+        )  # in the authors' checkpoints even where it is not used
         self.project = inputs != outputs
 
     def forward(self, x):
@@ -112,12 +120,20 @@ class StackedHourglass(nn.Module):
 
         def stacked(make, count=config.stacks):
             return nn.ModuleList(make() for _ in range(count))
-        self.pre = nn.Sequential(Conv(1, 64, 5, bn=True), Residual(64, 128), nn.MaxPool2d(2), Residual(128, 256),
-                                 Residual(256, width))
+
+        self.pre = nn.Sequential(
+            Conv(1, 64, 5, bn=True),
+            Residual(64, 128),
+            nn.MaxPool2d(2),
+            Residual(128, 256),
+            Residual(256, width),
+        )
         self.hgs = stacked(lambda: nn.Sequential(Hourglass(DEPTH, width)))
-        self.features = stacked(lambda: nn.Sequential(Residual(width, width), Conv(width, width, 1, bn=True)))
-        self.outs_1 = stacked(lambda: nn.Conv2d(width, 3 * joints, 1))              # directions
-        self.outs_2 = stacked(lambda: nn.Conv2d(width, joints, 1))                  # closeness
+        self.features = stacked(
+            lambda: nn.Sequential(Residual(width, width), Conv(width, width, 1, bn=True))
+        )
+        self.outs_1 = stacked(lambda: nn.Conv2d(width, 3 * joints, 1))  # directions
+        self.outs_2 = stacked(lambda: nn.Conv2d(width, joints, 1))  # closeness
         self.merge_features = stacked(lambda: Merge(width, width), config.stacks - 1)
         self.merge_preds = stacked(lambda: Merge(4 * joints, width), config.stacks - 1)
 

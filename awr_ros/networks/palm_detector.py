@@ -1,4 +1,5 @@
 """The learned finder's network, and how it becomes the file that the tracker reads."""
+
 import io
 import warnings
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from awr_ros.finders.palm_detector import CELL, COLUMNS, OUTPUTS, ROWS
 @dataclass(frozen=True)
 class FinderConfig:
     """How the finder is built."""
-    stem: tuple[int, int] = (12, 24)        # channels of the two stride-2 convolutions
+
+    stem: tuple[int, int] = (12, 24)  # channels of the two stride-2 convolutions
     widths: tuple[int, ...] = (24, 64, 96, 128)
     decoder_width: int = 32
 
@@ -27,14 +29,29 @@ class FinderNetwork(nn.Module):
         super().__init__()
 
         def conv(inputs, outputs, stride=1):
-            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
-        self.stem = nn.Sequential(conv(3, config.stem[0], 2), conv(config.stem[0], config.stem[1], 2))
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            )
+
+        self.stem = nn.Sequential(
+            conv(3, config.stem[0], 2), conv(config.stem[0], config.stem[1], 2)
+        )
         inputs = (config.stem[1], *config.widths)
-        self.stages = nn.ModuleList(ResidualBlock(inputs[i], width, 2 if i else 1) for i, width in enumerate(config.widths))
-        self.laterals = nn.ModuleList(nn.Conv2d(width, config.decoder_width, 1) for width in config.widths)
-        self.fuse = nn.ModuleList(conv(config.decoder_width, config.decoder_width) for _ in config.widths[:-1])
+        self.stages = nn.ModuleList(
+            ResidualBlock(inputs[i], width, 2 if i else 1) for i, width in enumerate(config.widths)
+        )
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(width, config.decoder_width, 1) for width in config.widths
+        )
+        self.fuse = nn.ModuleList(
+            conv(config.decoder_width, config.decoder_width) for _ in config.widths[:-1]
+        )
         self.said = nn.Conv2d(config.decoder_width, OUTPUTS, 1)
-        nn.init.constant_(self.said.bias[0:1].data, -4.0)           # palms are rare: no avalanche of loss at the start
+        nn.init.constant_(
+            self.said.bias[0:1].data, -4.0
+        )  # palms are rare: no avalanche of loss at the start
 
     def forward(self, frame):
         x = self.stem(frame)
@@ -46,7 +63,9 @@ class FinderNetwork(nn.Module):
         for level, lateral, fuse in zip(levels[-2::-1], self.laterals[-2::-1], reversed(self.fuse)):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
         # The palm's depth is said against the mean of the cell's measured depths.
-        measured = nn_f.avg_pool2d(frame[:, :1], CELL) / (nn_f.avg_pool2d(frame[:, 1:2], CELL) + 1e-3)
+        measured = nn_f.avg_pool2d(frame[:, :1], CELL) / (
+            nn_f.avg_pool2d(frame[:, 1:2], CELL) + 1e-3
+        )
         said = self.said(x)
         return torch.cat([said[:, :3], said[:, 3:] + measured], 1)
 
@@ -56,6 +75,13 @@ def write_finder(network, path):
     model = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
-        torch.onnx.export(network.eval(), (torch.zeros(1, 3, ROWS, COLUMNS),), model, input_names=['frame'], output_names=['said'],
-                          opset_version=13, dynamo=False)
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, ROWS, COLUMNS),),
+            model,
+            input_names=['frame'],
+            output_names=['said'],
+            opset_version=13,
+            dynamo=False,
+        )
     save_with_checksum(path, lambda part: part.write_bytes(sealed_onnx(model.getvalue())))

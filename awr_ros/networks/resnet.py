@@ -1,4 +1,5 @@
 """ResNet with transposed convolutions: the paper's backbone, with the modules' names as in the authors' checkpoints."""
+
 import math
 from dataclasses import dataclass
 
@@ -8,26 +9,29 @@ from torch import nn
 
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
-BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}       # of each stage (He et al. 2016)
+BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage (He et al. 2016)
 DECODER_WIDTH = 256
 
 
 @dataclass(frozen=True)
 class ResNetConfig:
     """Everything needed to build the network and to use its output."""
-    layers: int = 18                                    # 18 or 50
-    downsample: int = 2                                 # 1, 2 or 4: crop side over field side
+
+    layers: int = 18  # 18 or 50
+    downsample: int = 2  # 1, 2 or 4: crop side over field side
     joint_names: tuple[str, ...] = JOINT_NAMES
-    crop_size: int = 128                                # side of the input [px]
-    cube_mm: float = 300.0                              # side of the cropped cube [mm]
-    kernel_size: float = 0.8                            # radius of closeness, uvdn units
-    side: str = 'right'                                 # which hands it knows; the others are mirrored
-    authors_crop: bool = False                          # crops as the authors' code cuts them (crop.crop_as_authors)
-    virtual_crop: bool = False                          # crops by crop.crop_hand, else crop.crop_along_axes
-    aligned: bool = False                               # knows hands best in crops turned so that they point up
+    crop_size: int = 128  # side of the input [px]
+    cube_mm: float = 300.0  # side of the cropped cube [mm]
+    kernel_size: float = 0.8  # radius of closeness, uvdn units
+    side: str = 'right'  # which hands it knows; the others are mirrored
+    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
+    virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
+    aligned: bool = False  # knows hands best in crops turned so that they point up
 
     def __post_init__(self):
-        object.__setattr__(self, 'joint_names', tuple(self.joint_names))        # JSON-like sources give lists
+        object.__setattr__(
+            self, 'joint_names', tuple(self.joint_names)
+        )  # JSON-like sources give lists
         if self.layers not in BLOCKS:
             raise ValueError(f'layers must be one of {tuple(BLOCKS)}, got {self.layers}')
         if self.downsample not in (1, 2, 4):
@@ -47,13 +51,16 @@ def check_common(config, step):
     if config.crop_size <= 0 or config.crop_size % step:
         raise ValueError(f'crop_size must be a positive multiple of {step}, got {config.crop_size}')
     if not config.cube_mm > 0 or not config.kernel_size > 0:
-        raise ValueError(f'cube_mm and kernel_size must be positive, got {config.cube_mm} and {config.kernel_size}')
+        raise ValueError(
+            f'cube_mm and kernel_size must be positive, got {config.cube_mm} and {config.kernel_size}'
+        )
     if config.side not in SIDES:
         raise ValueError(f"side must be 'left' or 'right', got {config.side!r}")
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
+
     expansion = 1
 
     def __init__(self, inputs, width, stride, downsample):
@@ -72,6 +79,7 @@ class BasicBlock(nn.Module):
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 and a shortcut; the stride is the 3x3's."""
+
     expansion = 4
 
     def __init__(self, inputs, width, stride, downsample):
@@ -101,23 +109,38 @@ class ResNet(nn.Module):
         super().__init__()
         self.config = config
         block = BasicBlock if config.layers == 18 else Bottleneck
-        self.pre = nn.Sequential(nn.Conv2d(1, 64, 5, 1, 2, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
-                                 nn.MaxPool2d(3, 2, 1))
+        self.pre = nn.Sequential(
+            nn.Conv2d(1, 64, 5, 1, 2, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )
         inputs = 64
         for i, (width, count) in enumerate(zip((64, 128, 256, 512), BLOCKS[config.layers])):
             stride, outputs = 2 if i else 1, block.expansion * width
-            shortcut = None if stride == 1 and inputs == outputs else nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            shortcut = (
+                None
+                if stride == 1 and inputs == outputs
+                else nn.Sequential(
+                    nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                )
+            )
             rest = [block(outputs, width, 1, None) for _ in range(count - 1)]
-            self.add_module(f'layer{i + 1}', nn.Sequential(block(inputs, width, stride, shortcut), *rest))
+            self.add_module(
+                f'layer{i + 1}', nn.Sequential(block(inputs, width, stride, shortcut), *rest)
+            )
             inputs = outputs
         deconv = []
         for _ in range(4 - int(math.log2(config.downsample))):
-            deconv += [nn.ConvTranspose2d(inputs, DECODER_WIDTH, 4, 2, 1, bias=False), nn.BatchNorm2d(DECODER_WIDTH), nn.ReLU()]
+            deconv += [
+                nn.ConvTranspose2d(inputs, DECODER_WIDTH, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(DECODER_WIDTH),
+                nn.ReLU(),
+            ]
             inputs = DECODER_WIDTH
         self.deconv_layers = nn.Sequential(*deconv)
-        self.final1 = nn.Conv2d(DECODER_WIDTH, 3 * len(config.joint_names), 1)      # directions
-        self.final2 = nn.Conv2d(DECODER_WIDTH, len(config.joint_names), 1)          # closeness
+        self.final1 = nn.Conv2d(DECODER_WIDTH, 3 * len(config.joint_names), 1)  # directions
+        self.final2 = nn.Conv2d(DECODER_WIDTH, len(config.joint_names), 1)  # closeness
         self._initialise()
 
     def _initialise(self):

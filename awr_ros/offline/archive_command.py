@@ -86,7 +86,8 @@ def track_archive(
         settings,
         weights=settings.weights and str(Path(settings.weights).resolve()),
         config=replace(
-            config, finder_weights=config.finder_weights and str(Path(config.finder_weights).resolve())
+            config,
+            finder_weights=config.finder_weights and str(Path(config.finder_weights).resolve()),
         ),
     )
     jobs = make_jobs(find_recordings(arguments.input), recording, outputs, settings)

@@ -3,6 +3,7 @@
 mcap is read by rosbags, below the layer that wants metadata.yaml and every definition to be in order: only images and
 camera infos are needed, whose definitions are the same in every ROS 2.
 """
+
 import re
 import shutil
 import sqlite3
@@ -27,24 +28,35 @@ else:
 
 SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 MCAP_MAGIC, SQLITE_MAGIC, ZSTD_MAGIC = b'\x89MCAP0\r\n', b'SQLite format 3\0', b'\x28\xb5\x2f\xfd'
-LARGEST_CHUNK = 2**30           # [bytes] of messages in a chunk of an mcap, or in a compressed message: recorders write one of them
+LARGEST_CHUNK = (
+    2**30
+)  # [bytes] of messages in a chunk of an mcap, or in a compressed message: recorders write one of them
 
 
 @dataclass(frozen=True)
 class Channel:
     """A topic with messages of one type in one file."""
-    file: int           # number of the file
-    id: int             # in the file
+
+    file: int  # number of the file
+    id: int  # in the file
     topic: str
     type: str
-    count: int          # of its messages
+    count: int  # of its messages
 
 
 def is_bag(path: Path) -> bool:
     """Whether a path is a file of a bag or a folder of such, by name or contents. Files of a bag among PNGs do not count."""
     if path.is_dir():
-        return (path / 'metadata.yaml').is_file() or bool(_in_folder(path)) and not any(path.glob('*.png'))
-    return path.name.endswith(SUFFIXES) or _begins_with(path, MCAP_MAGIC) or _begins_with(path, SQLITE_MAGIC)
+        return (
+            (path / 'metadata.yaml').is_file()
+            or bool(_in_folder(path))
+            and not any(path.glob('*.png'))
+        )
+    return (
+        path.name.endswith(SUFFIXES)
+        or _begins_with(path, MCAP_MAGIC)
+        or _begins_with(path, SQLITE_MAGIC)
+    )
 
 
 def bag_files(path: Path) -> list[Path]:
@@ -58,11 +70,13 @@ def bag_files(path: Path) -> list[Path]:
     there = [path / name for name in listed if (path / name).is_file()]
     if there and len(there) < len(listed):
         missing = ', '.join(name for name in listed if not (path / name).is_file())
-        raise ValueError(f'{printable(path)} lacks {missing}, which its metadata.yaml lists: copy it there, or remove metadata.yaml '
-                         'to use the files that are there')
+        raise ValueError(
+            f'{printable(path)} lacks {missing}, which its metadata.yaml lists: copy it there, or remove metadata.yaml '
+            'to use the files that are there'
+        )
     if there:
         return there
-    if not found:                   # renamed files are found without the list
+    if not found:  # renamed files are found without the list
         raise ValueError(f'{printable(path)} has a metadata.yaml, but no .mcap or .db3 files')
     return found
 
@@ -82,8 +96,11 @@ class BagFiles:
                 storage = _opened(_unpacked(path, temporary / str(number)))
                 stack.callback(storage.close)
                 self._files.append(storage)
-            self.channels = [Channel(number, *channel) for number, storage in enumerate(self._files)
-                             for channel in storage.channels]
+            self.channels = [
+                Channel(number, *channel)
+                for number, storage in enumerate(self._files)
+                for channel in storage.channels
+            ]
             self.start_ns = min(storage.span_ns[0] for storage in self._files)
             self.end_ns = max(storage.span_ns[1] for storage in self._files)
             self._stack = stack.pop_all()
@@ -99,7 +116,7 @@ class BagFiles:
             wanted = {channel.id: channel for channel in channels if channel.file == number}
             if wanted:
                 for channel_id, logged_ns, data in self._files[number].messages(wanted):
-                    if data[:4] == ZSTD_MAGIC:          # compressed by message; CDR begins with a zero
+                    if data[:4] == ZSTD_MAGIC:  # compressed by message; CDR begins with a zero
                         data = _limited(zstd.ZstdDecompressor(), data, LARGEST_CHUNK)
                     yield wanted[channel_id], logged_ns, data
 
@@ -112,8 +129,11 @@ class _Mcap:
         self._reader.open()
         metadata = self._reader.metadata
         self.span_ns = metadata.start_time, metadata.end_time
-        self.channels = [(c.id, c.topic, c.msgtype, c.msgcount) for c in self._reader.connections
-                         if c.ext.serialization_format == 'cdr']
+        self.channels = [
+            (c.id, c.topic, c.msgtype, c.msgcount)
+            for c in self._reader.connections
+            if c.ext.serialization_format == 'cdr'
+        ]
         self.close = self._reader.close
 
     def messages(self, ids):
@@ -134,11 +154,18 @@ class _Db3:
         self.close = self._database.close
         try:
             columns = {row[1] for row in self._database.execute('PRAGMA table_info(topics)')}
-            cdr = "WHERE serialization_format IN ('cdr', '')" if 'serialization_format' in columns else ''
+            cdr = (
+                "WHERE serialization_format IN ('cdr', '')"
+                if 'serialization_format' in columns
+                else ''
+            )
             self.channels = self._database.execute(
                 'SELECT topics.id, topics.name, topics.type, count(messages.id) FROM topics LEFT JOIN messages '
-                f'ON topics.id = messages.topic_id {cdr} GROUP BY topics.id').fetchall()
-            first, last = self._database.execute('SELECT min(timestamp), max(timestamp) FROM messages').fetchone()
+                f'ON topics.id = messages.topic_id {cdr} GROUP BY topics.id'
+            ).fetchall()
+            first, last = self._database.execute(
+                'SELECT min(timestamp), max(timestamp) FROM messages'
+            ).fetchone()
         except BaseException:
             self.close()
             raise
@@ -146,8 +173,11 @@ class _Db3:
 
     def messages(self, ids):
         marks = ','.join('?' * len(ids))
-        yield from self._database.execute(f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
-                                          'ORDER BY timestamp, id', tuple(ids))
+        yield from self._database.execute(
+            f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
+            'ORDER BY timestamp, id',
+            tuple(ids),
+        )
 
 
 def _opened(path):
@@ -155,13 +185,19 @@ def _opened(path):
         return _Db3(path)
     if not _begins_with(path, MCAP_MAGIC):
         kind = describe_file(path)
-        raise ValueError(f'{printable(path.name)} is {kind}' if kind else f'{printable(path.name)} is neither mcap nor db3')
+        raise ValueError(
+            f'{printable(path.name)} is {kind}'
+            if kind
+            else f'{printable(path.name)} is neither mcap nor db3'
+        )
     try:
         return _Mcap(path)
     except ReaderError as error:
         if 'end magic' in str(error):
-            raise ValueError(f'{printable(path.name)} was not written to its end, as when a recorder is killed: mcap recover '
-                             f'{printable(path.name)} -o NEW.mcap') from error
+            raise ValueError(
+                f'{printable(path.name)} was not written to its end, as when a recorder is killed: mcap recover '
+                f'{printable(path.name)} -o NEW.mcap'
+            ) from error
         raise
 
 
@@ -177,14 +213,22 @@ def _unpacked(path, target):
 @contextmanager
 def _lenient_rosbags():
     """Have rosbags pass over definitions and QoS that it does not know, and unpack no more than a chunk says."""
+
     def msgdef(_):
         return original['get_msgdef'](None)
 
     def decompressors(make):
         return lambda data, size: _limited(make(), data, size)
-    replaced = {'get_msgdef': msgdef, 'get_qos': lambda _: [],
-                'DECOMPRESSORS': {'': lambda data, size: data, 'zstd': decompressors(zstd.ZstdDecompressor),
-                                  'lz4': decompressors(LZ4FrameDecompressor)}}
+
+    replaced = {
+        'get_msgdef': msgdef,
+        'get_qos': lambda _: [],
+        'DECOMPRESSORS': {
+            '': lambda data, size: data,
+            'zstd': decompressors(zstd.ZstdDecompressor),
+            'lz4': decompressors(LZ4FrameDecompressor),
+        },
+    }
     original = {name: getattr(storage_mcap, name) for name in replaced}
     for name, value in replaced.items():
         setattr(storage_mcap, name, value)
@@ -198,7 +242,9 @@ def _lenient_rosbags():
 def _limited(decompressor, data, size):
     """Unpack; no more than `size` bytes, and no more than LARGEST_CHUNK, by ValueError."""
     if size > LARGEST_CHUNK:
-        raise ValueError(f'a chunk claims {size} bytes of messages, expected {LARGEST_CHUNK} at most')
+        raise ValueError(
+            f'a chunk claims {size} bytes of messages, expected {LARGEST_CHUNK} at most'
+        )
     unpacked = decompressor.decompress(bytes(data), max_length=size + 1)
     if len(unpacked) > size:
         raise ValueError(f'a chunk holds more than the {size} bytes that it claims')
@@ -207,15 +253,26 @@ def _limited(decompressor, data, size):
 
 def _in_folder(path):
     """The files of a folder that are of a bag, in natural order."""
-    names = [entry.name for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file()]
-    return [path / name for name in sorted(names, key=lambda name: [int(part) if part.isdigit() else part
-                                                                    for part in re.split(r'(\d+)', name)])]
+    names = [
+        entry.name for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file()
+    ]
+    return [
+        path / name
+        for name in sorted(
+            names,
+            key=lambda name: [
+                int(part) if part.isdigit() else part for part in re.split(r'(\d+)', name)
+            ],
+        )
+    ]
 
 
 def _listed(metadata):
     """The files that a metadata.yaml lists; none where it is missing, torn or of a form that is not known."""
     try:
-        names = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information']['relative_file_paths']
+        names = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information'][
+            'relative_file_paths'
+        ]
         return [Path(name).name for name in names]
     except (OSError, LookupError, TypeError, ValueError, RecursionError, yaml.YAMLError):
         return []

@@ -1,4 +1,5 @@
 """ROS 2 bags as an input, mcap or db3, without ROS."""
+
 import numpy as np
 
 from awr_ros.messages.depth_image import DEPTH_ENCODINGS
@@ -9,7 +10,11 @@ from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import typestore
 from awr_ros.offline.frames import NS_PER_S, Frame
 
-IMAGE, COMPRESSED, INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/CameraInfo'
+IMAGE, COMPRESSED, INFO = (
+    'sensor_msgs/msg/Image',
+    'sensor_msgs/msg/CompressedImage',
+    'sensor_msgs/msg/CameraInfo',
+)
 TRANSPORT = '/compressedDepth'
 
 
@@ -24,7 +29,9 @@ class BagImages:
     The images before the first camera info, which the node must refuse, belong to that one.
     """
 
-    def __init__(self, path, topic=None, info_topic=None, camera_info=None, distortion='undistort', scale=1.0):
+    def __init__(
+        self, path, topic=None, info_topic=None, camera_info=None, distortion='undistort', scale=1.0
+    ):
         self._path, self._wanted, self._wanted_info = path, topic, info_topic
         self._camera_info, self._distortion, self._scale = camera_info, distortion, scale
 
@@ -32,7 +39,9 @@ class BagImages:
         self._files = BagFiles(self._path)
         try:
             self._files.__enter__()
-        except Exception as error:      # the libraries let through whatever they raise over damaged files
+        except (
+            Exception
+        ) as error:  # the libraries let through whatever they raise over damaged files
             raise self._unreadable(error) from error
         try:
             self.topic = self._wanted or self._only_depth_topic()
@@ -55,8 +64,12 @@ class BagImages:
     @property
     def rate_hz(self):
         """Images a second, for a video of them."""
-        duration_ns = self._files.end_ns - self._files.start_ns - 1         # the end is behind the last message
-        return (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
+        duration_ns = (
+            self._files.end_ns - self._files.start_ns - 1
+        )  # the end is behind the last message
+        return (
+            (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
+        )
 
     def __iter__(self):
         info, infos = None, []
@@ -68,8 +81,13 @@ class BagImages:
                 info = message
                 continue
             stamp = message.header.stamp
-            yield Frame(f'{self.topic} at {logged_ns / NS_PER_S:.3f} s', stamp.sec * NS_PER_S + stamp.nanosec, logged_ns,
-                        message.header.frame_id, lambda message=message, info=info: self._load(message, info))
+            yield Frame(
+                f'{self.topic} at {logged_ns / NS_PER_S:.3f} s',
+                stamp.sec * NS_PER_S + stamp.nanosec,
+                logged_ns,
+                message.header.frame_id,
+                lambda message=message, info=info: self._load(message, info),
+            )
 
     def _load(self, message, info):
         if info is None:
@@ -87,13 +105,15 @@ class BagImages:
                 message = typestore().deserialize_cdr(data, channel.type)
             except StopIteration:
                 return
-            except Exception as error:      # as in __enter__
+            except Exception as error:  # as in __enter__
                 raise self._unreadable(error) from error
             yield channel, logged_ns, message
 
     def _unreadable(self, error):
         reason = ' '.join(str(error).split())[:300] or type(error).__name__
-        return ValueError(f'{printable(self._path)} is not a ROS 2 bag that can be read, or damaged: {reason}')
+        return ValueError(
+            f'{printable(self._path)} is not a ROS 2 bag that can be read, or damaged: {reason}'
+        )
 
     # ---- which topics --------------------------------------------------------------------------------------------------
 
@@ -106,27 +126,39 @@ class BagImages:
             raise ValueError(f'{printable(self._path)} has no topic {topic}; {self._choices()}')
         fitting = [c for c in channels if c.type in types]
         if not fitting:
-            raise ValueError(f"topic {topic} is {channels[0].type}, expected {' or '.join(types)}; {self._choices()}")
+            raise ValueError(
+                f'topic {topic} is {channels[0].type}, expected {" or ".join(types)}; {self._choices()}'
+            )
         if not any(c.count for c in fitting):
             raise ValueError(f'topic {topic} has no messages; {self._choices()}')
         return fitting
 
     def _only_depth_topic(self):
-        raw = [topic for topic in self._topics(IMAGE) if self._format(topic, IMAGE) in DEPTH_ENCODINGS]
-        compressed = [topic for topic in self._topics(COMPRESSED) if 'compressedDepth' in self._format(topic, COMPRESSED)
-                      and topic.removesuffix(TRANSPORT) not in raw]
+        raw = [
+            topic for topic in self._topics(IMAGE) if self._format(topic, IMAGE) in DEPTH_ENCODINGS
+        ]
+        compressed = [
+            topic
+            for topic in self._topics(COMPRESSED)
+            if 'compressedDepth' in self._format(topic, COMPRESSED)
+            and topic.removesuffix(TRANSPORT) not in raw
+        ]
         depth = raw + compressed
         if len(depth) != 1:
-            raise ValueError(f"{printable(self._path)} has {len(depth) or 'no'} topics with depth images{_listed(depth)}; "
-                             f'choose one with --topic; {self._choices()}')
+            raise ValueError(
+                f'{printable(self._path)} has {len(depth) or "no"} topics with depth images{_listed(depth)}; '
+                f'choose one with --topic; {self._choices()}'
+            )
         return depth[0]
 
     def _info_topic_of(self, topic):
         """The camera_info beside an image, as image_transport names it."""
         beside = f'{topic.removesuffix(TRANSPORT).rpartition("/")[0]}/camera_info'
         if beside not in self._topics(INFO):
-            raise ValueError(f'{printable(self._path)} has no {beside} to {topic}; choose one with --info-topic, or give '
-                             f'--intrinsics; {self._choices()}')
+            raise ValueError(
+                f'{printable(self._path)} has no {beside} to {topic}; choose one with --info-topic, or give '
+                f'--intrinsics; {self._choices()}'
+            )
         return beside
 
     def _format(self, topic, message_type):
@@ -141,19 +173,25 @@ class BagImages:
     def _first_of(self, channels):
         for _, _, message in self._messages(channels):
             return message
-        raise self._unreadable(f'{channels[0].topic} should have {channels[0].count} messages, but has none')
+        raise self._unreadable(
+            f'{channels[0].topic} should have {channels[0].count} messages, but has none'
+        )
 
     def _choices(self):
-        images = [f'{topic} ({self._format(topic, kind)[:60]})' for kind in (IMAGE, COMPRESSED) for topic in self._topics(kind)]
+        images = [
+            f'{topic} ({self._format(topic, kind)[:60]})'
+            for kind in (IMAGE, COMPRESSED)
+            for topic in self._topics(kind)
+        ]
         return f'images in the bag{_listed(images) or ": none"}; camera infos{_listed(self._topics(INFO)) or ": none"}'
 
 
 def _listed(names):
-    return f": {', '.join(names)}" if names else ''
+    return f': {", ".join(names)}' if names else ''
 
 
 def _size(message):
     """(width, height) of an Image or CompressedImage."""
     if hasattr(message, 'encoding'):
         return message.width, message.height
-    return png_size(memoryview(message.data).cast('B')[HEADER.size:])
+    return png_size(memoryview(message.data).cast('B')[HEADER.size :])

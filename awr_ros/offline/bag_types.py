@@ -1,4 +1,5 @@
 """The message classes of bags, by rosbags, without ROS; our own from their .msg files."""
+
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,23 @@ PACKAGE = Path(awr_ros.__file__).parent
 # Where the definitions lie: in an installed package, in the sources.
 DEFINITIONS = (PACKAGE / 'message_definitions', PACKAGE.parent / 'msg')
 OURS = ('Hand', 'HandArray')
-TYPES = ('awr_ros/msg/Hand', 'awr_ros/msg/HandArray', 'builtin_interfaces/msg/Duration', 'builtin_interfaces/msg/Time',
-         'geometry_msgs/msg/Point', 'geometry_msgs/msg/Pose', 'geometry_msgs/msg/PoseArray', 'geometry_msgs/msg/Quaternion',
-         'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/Image', 'sensor_msgs/msg/RegionOfInterest', 'std_msgs/msg/ColorRGBA',
-         'std_msgs/msg/Header', 'visualization_msgs/msg/Marker', 'visualization_msgs/msg/MarkerArray')
+TYPES = (
+    'awr_ros/msg/Hand',
+    'awr_ros/msg/HandArray',
+    'builtin_interfaces/msg/Duration',
+    'builtin_interfaces/msg/Time',
+    'geometry_msgs/msg/Point',
+    'geometry_msgs/msg/Pose',
+    'geometry_msgs/msg/PoseArray',
+    'geometry_msgs/msg/Quaternion',
+    'sensor_msgs/msg/CameraInfo',
+    'sensor_msgs/msg/Image',
+    'sensor_msgs/msg/RegionOfInterest',
+    'std_msgs/msg/ColorRGBA',
+    'std_msgs/msg/Header',
+    'visualization_msgs/msg/Marker',
+    'visualization_msgs/msg/MarkerArray',
+)
 
 
 @cache
@@ -58,7 +72,9 @@ def _definition(name):
     for folder in DEFINITIONS:
         if (folder / f'{name}.msg').is_file():
             return (folder / f'{name}.msg').read_text(encoding='utf-8')
-    raise FileNotFoundError(f"{name}.msg is neither in {' nor in '.join(str(folder) for folder in DEFINITIONS)}")
+    raise FileNotFoundError(
+        f'{name}.msg is neither in {" nor in ".join(str(folder) for folder in DEFINITIONS)}'
+    )
 
 
 def _default(store, node):

@@ -1,4 +1,5 @@
 """New ROS 2 bags, by rosbags without ROS: of tracked hands, and of the synthetic camera."""
+
 import sqlite3
 import struct
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from awr_ros.offline.frames import NS_PER_S, even_stamps
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-MARKER_LIFETIME_S = 0.5         # as the node's default
+MARKER_LIFETIME_S = 0.5  # as the node's default
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def bag(path, storage='mcap'):
     Raises OSError where it cannot be written whole, which is seen by reading it, and ValueError for messages that have no
     room in their types.
     """
-    if Path(path).exists():             # a file would be replaced
+    if Path(path).exists():  # a file would be replaced
         raise ValueError(f'{printable(path)} is there already: choose another name, or remove it')
     count = 0
     with completed(path) as part, ascii_path(part) as name:
@@ -39,13 +40,18 @@ def bag(path, storage='mcap'):
                 def write(topic, message_type, time_ns, message):
                     nonlocal count
                     if topic not in connections:
-                        connections[topic] = writer.add_connection(topic, message_type.name, typestore=typestore())
+                        connections[topic] = writer.add_connection(
+                            topic, message_type.name, typestore=typestore()
+                        )
                     try:
                         data = typestore().serialize_cdr(message, message_type.name)
                     except (SerdeError, struct.error, OverflowError, UnicodeError) as error:
-                        raise ValueError(f'a message of {topic} at {time_ns} ns has no room in {message_type.name}: {error}') from error
+                        raise ValueError(
+                            f'a message of {topic} at {time_ns} ns has no room in {message_type.name}: {error}'
+                        ) from error
                     writer.write(connections[topic], time_ns, data)
                     count += 1
+
                 yield write
         except sqlite3.Error as error:
             raise OSError(f'{printable(path)} cannot be written: {error}') from error
@@ -80,11 +86,14 @@ def hands_bag(path):
         write('/tracker/hands', types.HandArray, frame.logged_ns, hands)
         write('/tracker/markers', types.MarkerArray, frame.logged_ns, markers.update(hands))
         write('/tracker/poses', types.PoseArray, frame.logged_ns, messages.pose_array(hands))
+
     with bag(path) as write:
         yield add
 
 
-def record_synthetic(path, frames, rate_hz=30.0, num_hands=1, seed=0, storage='mcap', progress=iter):
+def record_synthetic(
+    path, frames, rate_hz=30.0, num_hands=1, seed=0, storage='mcap', progress=iter
+):
     """Record the synthetic camera, as its node publishes: /depth/image, /depth/camera_info and /synthetic_camera/truth.
 
     The first image is taken at 1 s. The same seed gives the same images. progress: passes on what it iterates over.
@@ -97,11 +106,26 @@ def record_synthetic(path, frames, rate_hz=30.0, num_hands=1, seed=0, storage='m
             depth_mm, true_hands = camera.frame(index / rate_hz)
             header = _header(stamp_ns, FRAME_ID)
             height, width = depth_mm.shape
-            image = types.Image(header=header, height=height, width=width, encoding='16UC1', step=2 * width,
-                                data=depth_mm.astype('<u2').view('u1').ravel())
-            write('/synthetic_camera/truth', types.HandArray, stamp_ns, messages.true_hand_array(true_hands, header))
-            write('/depth/camera_info', types.CameraInfo, stamp_ns,
-                  info_from_intrinsics(DEFAULT_INTRINSICS, header, types.CameraInfo))
+            image = types.Image(
+                header=header,
+                height=height,
+                width=width,
+                encoding='16UC1',
+                step=2 * width,
+                data=depth_mm.astype('<u2').view('u1').ravel(),
+            )
+            write(
+                '/synthetic_camera/truth',
+                types.HandArray,
+                stamp_ns,
+                messages.true_hand_array(true_hands, header),
+            )
+            write(
+                '/depth/camera_info',
+                types.CameraInfo,
+                stamp_ns,
+                info_from_intrinsics(DEFAULT_INTRINSICS, header, types.CameraInfo),
+            )
             write('/depth/image', types.Image, stamp_ns, image)
 
 

@@ -1,4 +1,5 @@
 """The camera info that a person gives: four numbers, or a file."""
+
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,10 +27,13 @@ def given_camera_info(text):
         try:
             fields = _pinhole(*text.split(','))
         except (TypeError, ValueError):
-            raise ValueError(f"--intrinsics is '{text}', and there is no such file; {WANTED}") from None
+            raise ValueError(
+                f"--intrinsics is '{text}', and there is no such file; {WANTED}"
+            ) from None
 
     def info(width, height):
         return SimpleNamespace(**{'width': width, 'height': height, **fields})
+
     return info
 
 
@@ -37,7 +41,9 @@ def _read(path):
     try:
         text = Path(path).read_text(encoding='utf-8')
         # The first document: `ros2 topic echo` ends with the mark of a second, empty one.
-        values = json.loads(text) if path.endswith('.json') else next(yaml.safe_load_all(text), None)
+        values = (
+            json.loads(text) if path.endswith('.json') else next(yaml.safe_load_all(text), None)
+        )
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError) as error:
         raise ValueError(f'{path}: {" ".join(str(error).split())[:300]}') from None
     except RecursionError:
@@ -55,19 +61,27 @@ def _fields(values):
     if 'camera_matrix' in values:
         lens = values.get('distortion_coefficients') or {}
         projection = values.get('projection_matrix') or {}
-        return {**_matrices(values['camera_matrix']['data'], projection.get('data')),
-                'd': [float(value) for value in lens.get('data', ())],
-                'distortion_model': values.get('distortion_model', 'plumb_bob'),
-                'width': int(values['image_width']), 'height': int(values['image_height'])}
-    roi = values.get('roi') or {}
-    return {**_matrices(values['k'], values.get('p')), 'd': [float(value) for value in values.get('d', ())],
+        return {
+            **_matrices(values['camera_matrix']['data'], projection.get('data')),
+            'd': [float(value) for value in lens.get('data', ())],
             'distortion_model': values.get('distortion_model', 'plumb_bob'),
-            'width': int(values['width']), 'height': int(values['height']),
-            'binning_x': int(values.get('binning_x', 0)), 'binning_y': int(values.get('binning_y', 0)),
-            'roi': SimpleNamespace(**{key: int(roi.get(key, 0)) for key in vars(NO_ROI)})}
+            'width': int(values['image_width']),
+            'height': int(values['image_height']),
+        }
+    roi = values.get('roi') or {}
+    return {
+        **_matrices(values['k'], values.get('p')),
+        'd': [float(value) for value in values.get('d', ())],
+        'distortion_model': values.get('distortion_model', 'plumb_bob'),
+        'width': int(values['width']),
+        'height': int(values['height']),
+        'binning_x': int(values.get('binning_x', 0)),
+        'binning_y': int(values.get('binning_y', 0)),
+        'roi': SimpleNamespace(**{key: int(roi.get(key, 0)) for key in vars(NO_ROI)}),
+    }
 
 
-NO_ROI = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)     # 0 means: the whole image
+NO_ROI = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)  # 0 means: the whole image
 
 
 def _pinhole(fx, fy, cx, cy):
@@ -77,6 +91,15 @@ def _pinhole(fx, fy, cx, cy):
 def _matrices(k, p=None):
     p = p or [0.0] * 12
     if len(k) != 9 or len(p) != 12:
-        raise ValueError(f'the camera matrix has {len(k)} numbers, expected 9, and the projection matrix {len(p)}, expected 12')
-    return {'k': [float(value) for value in k], 'p': [float(value) for value in p], 'd': [], 'distortion_model': '',
-            'binning_x': 0, 'binning_y': 0, 'roi': NO_ROI}
+        raise ValueError(
+            f'the camera matrix has {len(k)} numbers, expected 9, and the projection matrix {len(p)}, expected 12'
+        )
+    return {
+        'k': [float(value) for value in k],
+        'p': [float(value) for value in p],
+        'd': [],
+        'distortion_model': '',
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': NO_ROI,
+    }

@@ -1,4 +1,5 @@
 """The verb `track` of the command line."""
+
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,25 +15,57 @@ DEFAULTS = TrackerConfig()
 
 def add_track(verbs):
     """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the node."""
-    track = verbs.add_parser('track', help='hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
-                             description='Track hands in recordings, with the tracker of the node. See docs/offline.md.')
-    track.add_argument('input', type=Path, nargs='+', help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG; '
-                       'several, or a folder of recordings, where the outputs have {name} in their names')
+    track = verbs.add_parser(
+        'track',
+        help='hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
+        description='Track hands in recordings, with the tracker of the node. See docs/offline.md.',
+    )
+    track.add_argument(
+        'input',
+        type=Path,
+        nargs='+',
+        help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG; '
+        'several, or a folder of recordings, where the outputs have {name} in their names',
+    )
     out = track.add_argument_group('outputs, at least one')
-    out.add_argument('-o', '--output', metavar='FILE', help='.jsonl, .csv or lerobot:FOLDER (a LeRobotDataset); - writes JSON lines '
-                     'to the standard output')
-    out.add_argument('--overlay', metavar='PATH', help='pictures: .mp4, a new folder for PNGs, or .png of a single image')
-    out.add_argument('--bag', metavar='FOLDER', help='new bag (mcap) with HandArray, MarkerArray and PoseArray')
+    out.add_argument(
+        '-o',
+        '--output',
+        metavar='FILE',
+        help='.jsonl, .csv or lerobot:FOLDER (a LeRobotDataset); - writes JSON lines '
+        'to the standard output',
+    )
+    out.add_argument(
+        '--overlay',
+        metavar='PATH',
+        help='pictures: .mp4, a new folder for PNGs, or .png of a single image',
+    )
+    out.add_argument(
+        '--bag', metavar='FOLDER', help='new bag (mcap) with HandArray, MarkerArray and PoseArray'
+    )
     what = track.add_argument_group('input')
     what.add_argument('--topic', help='depth images in a bag (default: the only ones)')
     what.add_argument('--info-topic', help='their camera info (default: camera_info beside them)')
-    what.add_argument('--intrinsics', metavar='K', help='fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info; '
-                      'needed for PNGs, overrides what a bag says')
-    what.add_argument('--distortion', choices=DISTORTION_CHOICES, default='undistort', help='default: %(default)s')
+    what.add_argument(
+        '--intrinsics',
+        metavar='K',
+        help='fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info; '
+        'needed for PNGs, overrides what a bag says',
+    )
+    what.add_argument(
+        '--distortion', choices=DISTORTION_CHOICES, default='undistort', help='default: %(default)s'
+    )
     what.add_argument('--rate', type=float, metavar='HZ', help='of PNGs (default: 30)')
-    what.add_argument('--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each')
-    what.add_argument('--depth-scale', type=float, default=1.0, metavar='MM', help='of one unit in a PNG, or what the depths of a bag are '
-                      'multiplied by (default: 1)')
+    what.add_argument(
+        '--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each'
+    )
+    what.add_argument(
+        '--depth-scale',
+        type=float,
+        default=1.0,
+        metavar='MM',
+        help='of one unit in a PNG, or what the depths of a bag are multiplied by (default: 1)',
+    )
     add_lerobot(track.add_argument_group('LeRobotDataset'))
     add_archive(track.add_argument_group('many recordings'))
     _add_tracker(track.add_argument_group('tracker'))
@@ -40,15 +73,43 @@ def add_track(verbs):
 
 
 def _add_tracker(group):
-    group.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
-    group.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s')
-    group.add_argument('--engine', default='auto', help='auto, torch, openvino or onnxruntime (default: %(default)s)')
-    group.add_argument('--num-threads', type=int, metavar='N', help='CPU threads for the network (default: all cores but one, at most 4)')
+    group.add_argument(
+        '--weights', type=Path, help='checkpoint (default: the weights of the package)'
+    )
+    group.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s'
+    )
+    group.add_argument(
+        '--engine',
+        default='auto',
+        help='auto, torch, openvino or onnxruntime (default: %(default)s)',
+    )
+    group.add_argument(
+        '--num-threads',
+        type=int,
+        metavar='N',
+        help='CPU threads for the network (default: all cores but one, at most 4)',
+    )
     number = partial(group.add_argument, metavar='X', help='default: %(default)s')
     number('--max-hands', type=int, default=DEFAULTS.max_hands)
-    group.add_argument('--side', choices=('auto', 'left', 'right'), default=DEFAULTS.side, help='default: %(default)s')
-    group.add_argument('--finder', choices=('learned', 'nearest'), default=DEFAULTS.finder, help='default: %(default)s')
-    group.add_argument('--finder-weights', metavar='FILE', default='', help='of the learned finder (default: the one of the package)')
+    group.add_argument(
+        '--side',
+        choices=('auto', 'left', 'right'),
+        default=DEFAULTS.side,
+        help='default: %(default)s',
+    )
+    group.add_argument(
+        '--finder',
+        choices=('learned', 'nearest'),
+        default=DEFAULTS.finder,
+        help='default: %(default)s',
+    )
+    group.add_argument(
+        '--finder-weights',
+        metavar='FILE',
+        default='',
+        help='of the learned finder (default: the one of the package)',
+    )
     number('--search-every', type=int, default=DEFAULTS.search_every)
     number('--score-threshold', type=float, default=DEFAULTS.score_threshold)
     number('--beside-threshold', type=float, default=DEFAULTS.beside_threshold)
@@ -56,7 +117,13 @@ def _add_tracker(group):
     metres = partial(group.add_argument, type=float, metavar='M', help='[m], default: %(default)s')
     metres('--min-depth', default=DEFAULTS.min_depth_mm / MM_PER_M)
     metres('--max-depth', default=DEFAULTS.max_depth_mm / MM_PER_M)
-    group.add_argument('--coast-time', type=float, metavar='S', default=DEFAULTS.coast_s, help='[s], default: %(default)s')
+    group.add_argument(
+        '--coast-time',
+        type=float,
+        metavar='S',
+        default=DEFAULTS.coast_s,
+        help='[s], default: %(default)s',
+    )
     group.add_argument('--smoothing', action='store_true', help='One Euro filter on the joints')
     number('--smoothing-min-cutoff', type=float, default=DEFAULTS.smoothing_min_cutoff_hz)
     number('--smoothing-beta', type=float, default=DEFAULTS.smoothing_beta * MM_PER_M)
@@ -66,25 +133,41 @@ def run_track(arguments):
     """Track as the arguments say and report on the standard error; returns the exit status."""
     from awr_ros.offline.archive import NAME, TrackerSettings
     from awr_ros.offline.track import LEROBOT, Outputs, Recording
+
     texts = [text for text in (arguments.output, arguments.overlay, arguments.bag) if text]
     if not texts:
         raise ValueError('nothing to write: give --output, --overlay or --bag')
     source = arguments.input[0]
-    recording = Recording(source, arguments.topic, arguments.info_topic, arguments.intrinsics, arguments.distortion,
-                          arguments.rate, arguments.timestamps, arguments.depth_scale)
+    recording = Recording(
+        source,
+        arguments.topic,
+        arguments.info_topic,
+        arguments.intrinsics,
+        arguments.distortion,
+        arguments.rate,
+        arguments.timestamps,
+        arguments.depth_scale,
+    )
     lerobot = None
     if (arguments.output or '').startswith(LEROBOT):
-        arguments.extra = 'lerobot'         # what to install where it is missing
+        arguments.extra = 'lerobot'  # what to install where it is missing
         lerobot = lerobot_options(arguments, source)
     elif arguments.feature:
         raise ValueError(f'--feature is for a LeRobotDataset: -o {LEROBOT}FOLDER')
     outputs = Outputs(arguments.output, arguments.overlay, arguments.bag, lerobot)
-    settings = TrackerSettings(arguments.weights and str(arguments.weights), arguments.device, arguments.engine,
-                               arguments.num_threads, _tracker_config(arguments))
+    settings = TrackerSettings(
+        arguments.weights and str(arguments.weights),
+        arguments.device,
+        arguments.engine,
+        arguments.num_threads,
+        _tracker_config(arguments),
+    )
     if len(arguments.input) > 1 or any(NAME in text for text in texts):
         return track_archive(arguments, recording, outputs, settings)
     if arguments.ray or arguments.jobs:
-        raise ValueError(f"--ray and --jobs are for many recordings: put {NAME} into the outputs, as in -o 'hands/{NAME}.jsonl'")
+        raise ValueError(
+            f"--ray and --jobs are for many recordings: put {NAME} into the outputs, as in -o 'hands/{NAME}.jsonl'"
+        )
     _track_one(recording, outputs, settings)
     return 0
 
@@ -94,36 +177,63 @@ def _track_one(recording, outputs, settings):
 
     from awr_ros.offline.track import opened, track
     from awr_ros.tracker import HandTracker
+
     _check_paths(outputs, recording.path)
     with opened(recording) as images:
-        tracker = HandTracker.from_pretrained(settings.weights, settings.device, settings.config, settings.num_threads,
-                                              settings.engine)
-        print(f'{len(images)} images from {printable(recording.path)}, tracked with {tracker.description}', file=sys.stderr)
-        summary = track(images, tracker, outputs,
-                        partial(tqdm, unit='image', disable=None))
-    print(f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
-          f'{summary.with_hands} with hands, {summary.refused} left out', file=sys.stderr)
+        tracker = HandTracker.from_pretrained(
+            settings.weights,
+            settings.device,
+            settings.config,
+            settings.num_threads,
+            settings.engine,
+        )
+        print(
+            f'{len(images)} images from {printable(recording.path)}, tracked with {tracker.description}',
+            file=sys.stderr,
+        )
+        summary = track(images, tracker, outputs, partial(tqdm, unit='image', disable=None))
+    print(
+        f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
+        f'{summary.with_hands} with hands, {summary.refused} left out',
+        file=sys.stderr,
+    )
 
 
 def _tracker_config(arguments):
     return TrackerConfig(
-        max_hands=arguments.max_hands, side=arguments.side, finder=arguments.finder,
-        finder_weights=arguments.finder_weights, search_every=arguments.search_every,
-        score_threshold=arguments.score_threshold, beside_threshold=arguments.beside_threshold,
-        lose_threshold=arguments.lose_threshold, coast_s=arguments.coast_time,
-        min_depth_mm=arguments.min_depth * MM_PER_M, max_depth_mm=arguments.max_depth * MM_PER_M,
-        smoothing=arguments.smoothing, smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
-        smoothing_beta=arguments.smoothing_beta / MM_PER_M)
+        max_hands=arguments.max_hands,
+        side=arguments.side,
+        finder=arguments.finder,
+        finder_weights=arguments.finder_weights,
+        search_every=arguments.search_every,
+        score_threshold=arguments.score_threshold,
+        beside_threshold=arguments.beside_threshold,
+        lose_threshold=arguments.lose_threshold,
+        coast_s=arguments.coast_time,
+        min_depth_mm=arguments.min_depth * MM_PER_M,
+        max_depth_mm=arguments.max_depth * MM_PER_M,
+        smoothing=arguments.smoothing,
+        smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
+        smoothing_beta=arguments.smoothing_beta / MM_PER_M,
+    )
 
 
 def _check_paths(outputs, source):
     """Raise ValueError where two outputs, or an output and the input, are one file; say which files will be replaced."""
     from awr_ros.offline.track import LEROBOT
-    paths = [Path(path.removeprefix(LEROBOT)) for path in (outputs.records, outputs.overlay, outputs.bag) if path and path != '-']
+
+    paths = [
+        Path(path.removeprefix(LEROBOT))
+        for path in (outputs.records, outputs.overlay, outputs.bag)
+        if path and path != '-'
+    ]
     for path in paths:
         if path.resolve() == source.resolve():
             raise ValueError(f'{printable(path)} is the input itself: give the output another name')
         if sum(other.resolve() == path.resolve() for other in paths) > 1:
             raise ValueError(f'{printable(path)} is the name of two outputs')
         if path.is_file():
-            print(f'{printable(path)} is there already: it is replaced if all goes well', file=sys.stderr)
+            print(
+                f'{printable(path)} is there already: it is replaced if all goes well',
+                file=sys.stderr,
+            )

@@ -1,4 +1,5 @@
 """What is tracked, frame by frame: the interface of all inputs, and depth images in files."""
+
 import math
 import re
 import struct
@@ -17,23 +18,26 @@ from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.files import describe_file, printable
 
 NS_PER_S = 10**9
-LATEST_S = 2**31 - 1        # [s] the stamps of ROS end in 2038
-LONGEST_GAP_S = 5.0         # [s] between two images, usually: no hand can be followed from one to the next
-UNITS = {'milliseconds': 10**3, 'microseconds': 10**6, 'nanoseconds': 10**9}       # in a second
+LATEST_S = 2**31 - 1  # [s] the stamps of ROS end in 2038
+LONGEST_GAP_S = 5.0  # [s] between two images, usually: no hand can be followed from one to the next
+UNITS = {'milliseconds': 10**3, 'microseconds': 10**6, 'nanoseconds': 10**9}  # in a second
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-GREY = 0                                    # colour type of a PNG (ISO/IEC 15948, 11.2.1)
+GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 CHANNELS = {GREY: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-MAX_SIDE, MAX_PIXELS = 16384, 2**25         # [px] of a depth image; no camera has more
+MAX_SIDE, MAX_PIXELS = 16384, 2**25  # [px] of a depth image; no camera has more
 
 
 @dataclass(frozen=True)
 class Frame:
     """One depth image of an input, not yet read."""
-    name: str                   # which one, for a person
-    stamp_ns: int               # [ns] when it was taken, as its header says; 0: unknown
-    logged_ns: int              # [ns] when it was recorded
-    frame_id: str               # of the camera's optical frame; '' when the input has none
-    load: Callable = field(repr=False)      # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInput
+
+    name: str  # which one, for a person
+    stamp_ns: int  # [ns] when it was taken, as its header says; 0: unknown
+    logged_ns: int  # [ns] when it was recorded
+    frame_id: str  # of the camera's optical frame; '' when the input has none
+    load: Callable = field(
+        repr=False
+    )  # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInput
 
     @property
     def time_s(self):
@@ -67,21 +71,37 @@ class DepthImages:
 
     def __iter__(self):
         for path, stamp_ns in zip(self._paths, self._stamps_ns, strict=True):
-            yield Frame(printable(path.name), stamp_ns, stamp_ns, '', lambda path=path: self._load(path))
+            yield Frame(
+                printable(path.name), stamp_ns, stamp_ns, '', lambda path=path: self._load(path)
+            )
 
     def _load(self, path):
         pixels = _decoded(path)
         height, width = pixels.shape
         camera = DepthCamera(self._camera_info(width, height), self._distortion)
-        depth = camera.depth_from(SimpleNamespace(width=width, height=height, encoding='16UC1', step=2 * width,
-                                                  is_bigendian=sys.byteorder == 'big', data=pixels.view(np.uint8).ravel()))
+        depth = camera.depth_from(
+            SimpleNamespace(
+                width=width,
+                height=height,
+                encoding='16UC1',
+                step=2 * width,
+                is_bigendian=sys.byteorder == 'big',
+                data=pixels.view(np.uint8).ravel(),
+            )
+        )
         return depth if self._scale == 1 else depth * np.float32(self._scale), camera.intrinsics
 
 
 def _decoded(path):
     """The pixels (H,W) uint16 of a PNG. Raises BadInput for what is none: its header is read before memory is taken for it."""
     if not path.is_file():
-        raise BadInput('it is a folder' if path.is_dir() else 'it is no regular file' if path.exists() else 'it is not there any more')
+        raise BadInput(
+            'it is a folder'
+            if path.is_dir()
+            else 'it is no regular file'
+            if path.exists()
+            else 'it is not there any more'
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -91,16 +111,22 @@ def _decoded(path):
         raise BadInput(f'not an image that can be read: it is {kind or "no PNG"}')
     width, height, bits, colour = struct.unpack('>IIBB', data[16:26])
     if (bits, colour) != (16, GREY):
-        raise BadInput(f'the image has {CHANNELS.get(colour, "?")} channel(s) of {f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
-                       'expected 1 of uint16: depth')
+        raise BadInput(
+            f'the image has {CHANNELS.get(colour, "?")} channel(s) of {f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
+            'expected 1 of uint16: depth'
+        )
     if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE or width * height > MAX_PIXELS:
-        raise BadInput(f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and {MAX_PIXELS} in all')
-    if not _chunks_are_whole(data):         # OpenCV's libraries would print a line of their own
+        raise BadInput(
+            f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and {MAX_PIXELS} in all'
+        )
+    if not _chunks_are_whole(data):  # OpenCV's libraries would print a line of their own
         raise BadInput('not an image that can be read: it is cut short or damaged')
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise BadInput(f'not an image that OpenCV can read: {" ".join(error.err.split())[:100]}') from error
+        raise BadInput(
+            f'not an image that OpenCV can read: {" ".join(error.err.split())[:100]}'
+        ) from error
     if pixels is None or pixels.shape != (height, width) or pixels.dtype != np.uint16:
         raise BadInput('not an image that OpenCV can read: it is cut short or damaged')
     return pixels
@@ -110,10 +136,12 @@ def _chunks_are_whole(data):
     """Whether the chunks of a PNG are as long as they say and have the checksums that they say, to the last one."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):
-        end = position + 12 + int.from_bytes(data[position:position + 4], 'big')
-        if end > len(data) or zlib.crc32(data[position + 4:end - 4]) != int.from_bytes(data[end - 4:end], 'big'):
+        end = position + 12 + int.from_bytes(data[position : position + 4], 'big')
+        if end > len(data) or zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(
+            data[end - 4 : end], 'big'
+        ):
             return False
-        if data[position + 4:position + 8] == b'IEND':
+        if data[position + 4 : position + 8] == b'IEND':
             return True
         position = end
     return False
@@ -125,7 +153,9 @@ def image_paths(path):
         return [path]
     paths = sorted((p for p in path.iterdir() if p.suffix.lower() == '.png'), key=_natural)
     if not paths:
-        raise ValueError(f'{printable(path)} has neither PNGs nor the files of a bag: expected a folder of 16-bit PNGs, or a ROS 2 bag')
+        raise ValueError(
+            f'{printable(path)} has neither PNGs nor the files of a bag: expected a folder of 16-bit PNGs, or a ROS 2 bag'
+        )
     return paths
 
 
@@ -140,7 +170,9 @@ def even_stamps(count, rate_hz):
     if not rate_hz > 0:
         raise ValueError(f'the rate must be positive, got {rate_hz:g} Hz')
     if 1 + count / rate_hz > LATEST_S:
-        raise ValueError(f'at {rate_hz:g} Hz the stamps of {count} images do not end before {LATEST_S} s: give a higher rate')
+        raise ValueError(
+            f'at {rate_hz:g} Hz the stamps of {count} images do not end before {LATEST_S} s: give a higher rate'
+        )
     return [NS_PER_S + round(index * NS_PER_S / rate_hz) for index in range(count)]
 
 
@@ -156,11 +188,22 @@ def read_stamps(path):
             continue
         match = re.fullmatch(r'(\d+)(?:\.(\d{1,9})\d*)?', text[0])
         if not match:
-            raise ValueError(f"{path}, line {number}: expected seconds like 1700000000.033333333, got '{text[0]}'")
+            raise ValueError(
+                f"{path}, line {number}: expected seconds like 1700000000.033333333, got '{text[0]}'"
+            )
         # Not by float: a double has no room for today's seconds and their nanoseconds.
         if int(match[1]) > LATEST_S:
-            unit = next((unit for unit, in_a_second in UNITS.items() if int(match[1]) / in_a_second <= LATEST_S), '')
-            raise ValueError(f'{path}, line {number}: expected seconds up to {LATEST_S}, got {text[0]}{_guess(unit)}')
+            unit = next(
+                (
+                    unit
+                    for unit, in_a_second in UNITS.items()
+                    if int(match[1]) / in_a_second <= LATEST_S
+                ),
+                '',
+            )
+            raise ValueError(
+                f'{path}, line {number}: expected seconds up to {LATEST_S}, got {text[0]}{_guess(unit)}'
+            )
         stamps_ns.append(int(match[1]) * NS_PER_S + int((match[2] or '').ljust(9, '0')))
         numbers.append(number)
     _check_gaps(path, numbers, stamps_ns)
@@ -173,8 +216,10 @@ def _check_gaps(path, numbers, stamps_ns):
     usual_s = float(np.median(gaps_s)) if gaps_s.size else 0.0
     if usual_s > LONGEST_GAP_S:
         unit = next((unit for unit, in_a_second in UNITS.items() if usual_s / in_a_second <= 1), '')
-        raise ValueError(f'{path}, line {numbers[1]}: expected seconds, but images are usually {usual_s:g} apart{_guess(unit)}; '
-                         'a hand is followed over 1 s at most: leave --timestamps out if they are seconds')
+        raise ValueError(
+            f'{path}, line {numbers[1]}: expected seconds, but images are usually {usual_s:g} apart{_guess(unit)}; '
+            'a hand is followed over 1 s at most: leave --timestamps out if they are seconds'
+        )
 
 
 def _guess(unit):
@@ -182,4 +227,7 @@ def _guess(unit):
 
 
 def _natural(path):
-    return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', path.name.lower())]
+    return [
+        (int(part), '') if part.isdigit() else (-1, part)
+        for part in re.split(r'(\d+)', path.name.lower())
+    ]

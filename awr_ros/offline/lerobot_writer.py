@@ -80,7 +80,9 @@ def _topic(text: str, recording: Path) -> tuple[str, Samples]:
     if not equals:
         name = 'observation.' + topic.strip('/').replace('/', '.')
     if not name or '/' in name or not topic:
-        raise ValueError(f"--feature is '{text}', expected NAME=/topic or /topic, with no / in NAME")
+        raise ValueError(
+            f"--feature is '{text}', expected NAME=/topic or /topic, with no / in NAME"
+        )
     from awr_ros.offline.bag_files import is_bag
 
     if not is_bag(recording):
@@ -261,9 +263,7 @@ def _write(
         for number, side in enumerate(SIDES):
             start = 0
             for name, width in zip(PARTS, WIDTHS):
-                row[f'observation.hands.{side}.{name}'] = hands[number][
-                    tick, start : start + width
-                ]
+                row[f'observation.hands.{side}.{name}'] = hands[number][tick, start : start + width]
                 start += width
             row[f'observation.hands.{side}.valid'] = valid[tick, [number]]
         row.update({name: table[tick] for name, table in extra.items()})

@@ -3,6 +3,7 @@
 An output is a context. It comes into being under its name when everything went well; until then, and after an error,
 nothing of that name is there that could be taken for a result.
 """
+
 import csv
 import json
 import math
@@ -20,20 +21,32 @@ from awr_ros.offline.frames import Frame
 from awr_ros.skeleton import JOINT_NAMES, wrist_rotation
 
 HAND_COLUMNS = ('id', 'side', 'side_score', 'state', 'score')
-CSV_COLUMNS = ('frame', 'name', 'stamp_ns', 'frame_id', *HAND_COLUMNS,
-               *(f'{joint}_{axis}' for joint in JOINT_NAMES for axis in 'xyz'), *(f'{joint}_score' for joint in JOINT_NAMES),
-               *(f'wrist_q{axis}' for axis in 'xyzw'), 'roi_x', 'roi_y', 'roi_width', 'roi_height')
+CSV_COLUMNS = (
+    'frame',
+    'name',
+    'stamp_ns',
+    'frame_id',
+    *HAND_COLUMNS,
+    *(f'{joint}_{axis}' for joint in JOINT_NAMES for axis in 'xyz'),
+    *(f'{joint}_score' for joint in JOINT_NAMES),
+    *(f'wrist_q{axis}' for axis in 'xyzw'),
+    'roi_x',
+    'roi_y',
+    'roi_width',
+    'roi_height',
+)
 
 
 @dataclass(frozen=True)
 class Tracked:
     """One frame and what became of it."""
-    index: int                          # in the input, from 0
+
+    index: int  # in the input, from 0
     frame: Frame
-    depth_mm: np.ndarray | None         # (H,W) [mm]; None when the frame was refused
+    depth_mm: np.ndarray | None  # (H,W) [mm]; None when the frame was refused
     intrinsics: Intrinsics | None
-    hands: tuple                        # of awr_ros.tracker.TrackedHand
-    refused: str = ''                   # why the frame could not be used
+    hands: tuple  # of awr_ros.tracker.TrackedHand
+    refused: str = ''  # why the frame could not be used
 
 
 @contextmanager
@@ -61,17 +74,29 @@ def csv_rows(path):
 def hand_record(hand, intrinsics):
     """A TrackedHand in SI units, as the dictionary that becomes JSON: NaN is None."""
     rotation = wrist_rotation(hand.joints_xyz, hand.side)
-    return {'id': hand.id, 'side': hand.side, 'side_score': _number(hand.side_score), 'state': hand.state,
-            'score': _number(hand.score),
-            'joints': [[_number(v) for v in row] for row in np.asarray(hand.joints_xyz, np.float64) / MM_PER_M],
-            'joint_scores': [_number(v) for v in hand.joint_scores],
-            'wrist_orientation': [_number(v) for v in quaternion_from_rotation(rotation)],
-            'roi': list(clipped_roi(hand.roi, intrinsics.width, intrinsics.height))}
+    return {
+        'id': hand.id,
+        'side': hand.side,
+        'side_score': _number(hand.side_score),
+        'state': hand.state,
+        'score': _number(hand.score),
+        'joints': [
+            [_number(v) for v in row] for row in np.asarray(hand.joints_xyz, np.float64) / MM_PER_M
+        ],
+        'joint_scores': [_number(v) for v in hand.joint_scores],
+        'wrist_orientation': [_number(v) for v in quaternion_from_rotation(rotation)],
+        'roi': list(clipped_roi(hand.roi, intrinsics.width, intrinsics.height)),
+    }
 
 
 def _json_line(tracked):
-    record = {'frame': tracked.index, 'name': tracked.frame.name, 'stamp_ns': tracked.frame.stamp_ns,
-              'frame_id': tracked.frame.frame_id, 'hands': [hand_record(hand, tracked.intrinsics) for hand in tracked.hands]}
+    record = {
+        'frame': tracked.index,
+        'name': tracked.frame.name,
+        'stamp_ns': tracked.frame.stamp_ns,
+        'frame_id': tracked.frame.frame_id,
+        'hands': [hand_record(hand, tracked.intrinsics) for hand in tracked.hands],
+    }
     if tracked.refused:
         record['refused'] = tracked.refused
     return json.dumps(record, allow_nan=False)
@@ -79,9 +104,17 @@ def _json_line(tracked):
 
 def _csv_row(tracked, hand):
     record = hand_record(hand, tracked.intrinsics)
-    return [tracked.index, tracked.frame.name, tracked.frame.stamp_ns, tracked.frame.frame_id,
-            *(record[key] for key in HAND_COLUMNS), *(v for joint in record['joints'] for v in joint),
-            *record['joint_scores'], *record['wrist_orientation'], *record['roi']]
+    return [
+        tracked.index,
+        tracked.frame.name,
+        tracked.frame.stamp_ns,
+        tracked.frame.frame_id,
+        *(record[key] for key in HAND_COLUMNS),
+        *(v for joint in record['joints'] for v in joint),
+        *record['joint_scores'],
+        *record['wrist_orientation'],
+        *record['roi'],
+    ]
 
 
 def _number(value):

@@ -1,4 +1,5 @@
 """Overlay pictures of what was tracked: a video, a folder of PNGs, or one PNG."""
+
 import errno
 import os
 from contextlib import contextmanager
@@ -21,13 +22,23 @@ def overlays(path, count, rate_hz):
     shown = printable(path)
     kind = {'.mp4': _video, '.png': _picture, '': _folder}.get(path.suffix.lower())
     if kind is None:
-        raise ValueError(f'cannot draw into {shown}: expected a name that ends in .mp4, a folder, or .png for a single image')
+        raise ValueError(
+            f'cannot draw into {shown}: expected a name that ends in .mp4, a folder, or .png for a single image'
+        )
     if kind is _picture and count != 1:
-        raise ValueError(f'{shown} is one picture, but there are {count} images: name a .mp4 or a folder')
+        raise ValueError(
+            f'{shown} is one picture, but there are {count} images: name a .mp4 or a folder'
+        )
     # What MPEG-4 takes: stamps that are all the same, or a nanosecond apart, are no rate of a video.
     rate_hz = round(min(max(rate_hz, 1.0), 240.0), 2)
     with completed(path) as part, kind(part, rate_hz) as add:
-        yield lambda tracked: None if tracked.refused else add(tracked.index, overlay(tracked.depth_mm, tracked.hands))
+        yield (
+            lambda tracked: (
+                None
+                if tracked.refused
+                else add(tracked.index, overlay(tracked.depth_mm, tracked.hands))
+            )
+        )
 
 
 @contextmanager
@@ -39,14 +50,21 @@ def _video(path, rate_hz):
         nonlocal writer, size, frames
         if writer is None:
             size = image.shape
-            writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*'mp4v'), rate_hz, (size[1], size[0]))
+            writer = cv2.VideoWriter(
+                name, cv2.VideoWriter_fourcc(*'mp4v'), rate_hz, (size[1], size[0])
+            )
             if not writer.isOpened():
-                raise ValueError(f'this OpenCV ({cv2.__version__}) cannot write mp4 videos here: name a folder for PNGs instead')
-        if image.shape != size:         # OpenCV would leave it out without a word
-            raise ValueError(f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x '
-                             f'{size[0]}: a video has one size, name a folder for PNGs instead')
+                raise ValueError(
+                    f'this OpenCV ({cv2.__version__}) cannot write mp4 videos here: name a folder for PNGs instead'
+                )
+        if image.shape != size:  # OpenCV would leave it out without a word
+            raise ValueError(
+                f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x '
+                f'{size[0]}: a video has one size, name a folder for PNGs instead'
+            )
         writer.write(image)
         frames += 1
+
     with ascii_path(path) as name, _silent_opencv():
         try:
             yield add
@@ -54,7 +72,10 @@ def _video(path, rate_hz):
             if writer is not None:
                 writer.release()
         if _frames_in(name) != frames:
-            raise OSError(errno.EIO, 'the video could not be written to its end: is the disk full, or the size of files limited?')
+            raise OSError(
+                errno.EIO,
+                'the video could not be written to its end: is the disk full, or the size of files limited?',
+            )
 
 
 def _frames_in(name):
@@ -72,7 +93,7 @@ def _silent_opencv():
     """Without the lines that OpenCV and its libraries print for each frame of a full disk, among our own."""
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     logging = getattr(cv2.utils, 'logging', None)
-    if logging is None:                 # OpenCV built without it
+    if logging is None:  # OpenCV built without it
         yield
         return
     level = logging.getLogLevel()
@@ -95,4 +116,6 @@ def _picture(path, _rate_hz):
 
 
 def _write(path, image):
-    path.write_bytes(cv2.imencode('.png', image)[1].tobytes())      # says what is wrong, unlike cv2.imwrite
+    path.write_bytes(
+        cv2.imencode('.png', image)[1].tobytes()
+    )  # says what is wrong, unlike cv2.imwrite

@@ -1,7 +1,8 @@
 """A subscription that fits the quality of service of its publishers, whoever starts first."""
+
 try:
     from message_filters import SimpleFilter
-except ImportError:             # ROS from wheels
+except ImportError:  # ROS from wheels
     from awr_ros.ros.compat import SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -9,7 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from awr_ros.ros.endpoints import describe_publishers, type_name
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-LOOK_S = 0.1                # between looks at who publishes; one takes 0.03 ms
+LOOK_S = 0.1  # between looks at who publishes; one takes 0.03 ms
 
 
 class AdaptiveSubscription(SimpleFilter):
@@ -51,19 +52,25 @@ class AdaptiveSubscription(SimpleFilter):
     def _fitting(self) -> tuple[ReliabilityPolicy, DurabilityPolicy]:
         """The most that all publishers of the topic offer."""
         publishers = self._node.get_publishers_info_by_topic(self._resolved)
-        offered = [publisher.qos_profile for publisher in publishers
-                   if publisher.topic_type == type_name(self._type)]
+        offered = [
+            publisher.qos_profile
+            for publisher in publishers
+            if publisher.topic_type == type_name(self._type)
+        ]
         most = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
         reliable = offered and all(qos.reliability == most[0] for qos in offered)
         latched = offered and all(qos.durability == most[1] for qos in offered)
-        return (ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
+        return (
+            ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
 
     def _subscribe(self):
         reliability, durability = self._asked
         qos = QoSProfile(depth=self._depth, reliability=reliability, durability=durability)
-        return self._node.create_subscription(self._type, self._topic, self.signalMessage, qos,
-                                              raw=self._raw)
+        return self._node.create_subscription(
+            self._type, self._topic, self.signalMessage, qos, raw=self._raw
+        )
 
     def _look(self):
         fitting = self._fitting()

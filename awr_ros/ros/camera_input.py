@@ -1,4 +1,5 @@
 """The two topics of a depth camera, and the camera that its last CameraInfo describes."""
+
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -8,8 +9,10 @@ from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInput
 
-AFTER_STAMP = 12            # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
-LEAST_INFO = 240            # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
+AFTER_STAMP = (
+    12  # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
+)
+LEAST_INFO = 240  # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
 
 
 class NoCameraInfo(BadInput):
@@ -25,33 +28,46 @@ class CameraInput:
     def __init__(self, node, image_transport, on_image, on_info, on_renewal, on_bad_info):
         """on_renewal: called when the subscription to the images started anew, see AdaptiveSubscription; on_bad_info: with what
         is wrong with a CameraInfo that cannot be decoded."""
-        if image_transport == TRANSPORT:        # below the image's name after remapping, as image_transport has it
+        if (
+            image_transport == TRANSPORT
+        ):  # below the image's name after remapping, as image_transport has it
             topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
-            self._images = AdaptiveSubscription(node, CompressedImage, f'{topic}/{TRANSPORT}', on_renewal=on_renewal)
+            self._images = AdaptiveSubscription(
+                node, CompressedImage, f'{topic}/{TRANSPORT}', on_renewal=on_renewal
+            )
         else:
             self._images = AdaptiveSubscription(node, Image, 'depth/image', on_renewal=on_renewal)
-        self._tell_info, self._tell_bad_info, self._info, self._info_bytes = on_info, on_bad_info, None, None
-        self._bad_bytes = self._why_bad = None      # of the last info that could not be decoded
+        self._tell_info, self._tell_bad_info, self._info, self._info_bytes = (
+            on_info,
+            on_bad_info,
+            None,
+            None,
+        )
+        self._bad_bytes = self._why_bad = None  # of the last info that could not be decoded
         self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info', raw=True)
         self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
-        self.topic = self._images.topic         # of the images, after remapping
-        self.camera = self.image_frame = None   # of the last image
-        self.notes = ()                         # what is odd about the camera, but can be lived with
+        self.topic = self._images.topic  # of the images, after remapping
+        self.camera = self.image_frame = None  # of the last image
+        self.notes = ()  # what is odd about the camera, but can be lived with
         self._read_with = None
 
     def _on_info(self, data):
         """An info comes with every image and says the same but for its stamp; to make a message of it took 0.3 ms, just when the
         image is to be worked on."""
         if data[AFTER_STAMP:] != self._info_bytes:
-            if data[AFTER_STAMP:] == self._bad_bytes:       # not again: the middleware prints a line each time
+            if (
+                data[AFTER_STAMP:] == self._bad_bytes
+            ):  # not again: the middleware prints a line each time
                 self._tell_bad_info(self._why_bad)
                 return
             try:
                 if len(data) < LEAST_INFO:
                     raise ValueError('too few for a CameraInfo')
                 self._info = deserialize_message(data, CameraInfo)
-            except Exception as error:      # whatever the middleware makes of bytes that are no CameraInfo
+            except (
+                Exception
+            ) as error:  # whatever the middleware makes of bytes that are no CameraInfo
                 self._bad_bytes = data[AFTER_STAMP:]
                 self._why_bad = f'{len(data)} bytes that cannot be decoded: {shown(str(error))}'
                 self._tell_bad_info(self._why_bad)
@@ -86,5 +102,7 @@ class CameraInput:
         if info.header.frame_id != image_frame:
             yield f'the image is in frame {shown(image_frame)}, its camera_info in {shown(info.header.frame_id)}'
         if camera.distorted and distortion == 'undistort' and 'rect' in self.topic:
-            yield (f"{self.topic} sounds rectified, but its camera_info has distortion {shown(info.distortion_model)}, which is undone: "
-                   'set parameter distortion to ignore if the image is rectified already')
+            yield (
+                f'{self.topic} sounds rectified, but its camera_info has distortion {shown(info.distortion_model)}, which is undone: '
+                'set parameter distortion to ignore if the image is rectified already'
+            )

@@ -2,6 +2,7 @@
 
 Each file of launch/cameras/ holds one CameraPreset as PRESET: it is what `camera:=...` of tracker.launch.py reads.
 """
+
 import os
 import runpy
 from dataclasses import dataclass
@@ -11,17 +12,26 @@ from pathlib import Path
 @dataclass(frozen=True)
 class CameraPreset:
     """Where a driver publishes, and how it is started."""
+
     depth_topic: str
     info_topic: str
-    frame: str                              # frame_id of its depth images
-    package: str                            # of the driver
-    install: str                            # how to get the package; {distro} is the ROS distribution
-    build: str = ''                         # what to build where apt has no package
-    not_in_apt_from: str = ''               # first ROS distribution whose apt has none; they are named alphabetically
-    launch_files: tuple[str, ...] = ()      # in the package's launch folder, the first that exists; none: no driver launch file
-    arguments: tuple[tuple[str, str, str], ...] = ()    # (name, default, description); all go to the driver's launch file
-    forwards: tuple[str, ...] = ()          # arguments of tracker.launch.py that the camera's launch file wants too
-    sim_time: bool = False                  # the images are stamped with /clock
+    frame: str  # frame_id of its depth images
+    package: str  # of the driver
+    install: str  # how to get the package; {distro} is the ROS distribution
+    build: str = ''  # what to build where apt has no package
+    not_in_apt_from: str = (
+        ''  # first ROS distribution whose apt has none; they are named alphabetically
+    )
+    launch_files: tuple[
+        str, ...
+    ] = ()  # in the package's launch folder, the first that exists; none: no driver launch file
+    arguments: tuple[
+        tuple[str, str, str], ...
+    ] = ()  # (name, default, description); all go to the driver's launch file
+    forwards: tuple[
+        str, ...
+    ] = ()  # arguments of tracker.launch.py that the camera's launch file wants too
+    sim_time: bool = False  # the images are stamped with /clock
 
     def __post_init__(self):
         for name in ('depth_topic', 'info_topic', 'package', 'install'):
@@ -38,7 +48,9 @@ class CameraPreset:
 
 def preset_names(folder: Path):
     """The names of the cameras that have a file in `folder`, sorted."""
-    return sorted(path.name.removesuffix('_camera.launch.py') for path in folder.glob('*_camera.launch.py'))
+    return sorted(
+        path.name.removesuffix('_camera.launch.py') for path in folder.glob('*_camera.launch.py')
+    )
 
 
 def preset_file(folder: Path, name):
@@ -53,8 +65,11 @@ def load_preset(path: Path):
 def declared_arguments(path: Path) -> set[str]:
     """Return the names of the arguments that a camera's launch file declares itself."""
     from launch.actions import DeclareLaunchArgument
+
     description = runpy.run_path(str(path))['generate_launch_description']()
-    return {entity.name for entity in description.entities if isinstance(entity, DeclareLaunchArgument)}
+    return {
+        entity.name for entity in description.entities if isinstance(entity, DeclareLaunchArgument)
+    }
 
 
 def require_package(package, purpose, install):
@@ -64,21 +79,31 @@ def require_package(package, purpose, install):
     that line and ends.
     """
     from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
     try:
         return Path(get_package_share_directory(package))
     except PackageNotFoundError:
         remedy = install.format(distro=os.environ.get('ROS_DISTRO') or '<distro>')
-        raise RuntimeError(f"{purpose} needs the package '{package}', which is not installed: {remedy}") from None
+        raise RuntimeError(
+            f"{purpose} needs the package '{package}', which is not installed: {remedy}"
+        ) from None
 
 
 def driver_launch_file(preset: CameraPreset):
     """The path of the driver's launch file; RuntimeError when the driver is missing or too different a version."""
-    folder = require_package(preset.package, 'this camera', preset.how_to_install(os.environ.get('ROS_DISTRO', ''))) / 'launch'
+    folder = (
+        require_package(
+            preset.package, 'this camera', preset.how_to_install(os.environ.get('ROS_DISTRO', ''))
+        )
+        / 'launch'
+    )
     for name in preset.launch_files:
         if (folder / name).is_file():
             return folder / name
-    raise RuntimeError(f"the installed '{preset.package}' has none of {', '.join(preset.launch_files)} in {folder}: "
-                       'start the driver yourself and use camera:=none with depth_topic and info_topic')
+    raise RuntimeError(
+        f"the installed '{preset.package}' has none of {', '.join(preset.launch_files)} in {folder}: "
+        'start the driver yourself and use camera:=none with depth_topic and info_topic'
+    )
 
 
 def driver_description(preset: CameraPreset):
@@ -86,10 +111,20 @@ def driver_description(preset: CameraPreset):
     from launch import LaunchDescription
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
+
     # Found when it is run, not when it is read: --show-args works without the driver.
-    return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=description)
-          for name, default, description in preset.arguments),
-        OpaqueFunction(function=lambda _: [
-            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(driver_launch_file(preset))))]),
-    ])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, default, description in preset.arguments
+            ),
+            OpaqueFunction(
+                function=lambda _: [
+                    IncludeLaunchDescription(
+                        PythonLaunchDescriptionSource(str(driver_launch_file(preset)))
+                    )
+                ]
+            ),
+        ]
+    )

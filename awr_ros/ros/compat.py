@@ -2,6 +2,7 @@
 
 Where ROS comes from apt the real ones are imported instead; names and behaviour are theirs.
 """
+
 import sys
 
 import numpy as np
@@ -35,10 +36,19 @@ class CvBridge:
             raise TypeError('Your input type is not a numpy array')
         dtype, channels = ENCODINGS[encoding]
         if cvim.dtype != dtype or (cvim.shape[2] if cvim.ndim == 3 else 1) != channels:
-            raise ValueError(f'encoding {encoding} wants {dtype} with {channels} channels, got {cvim.dtype} {cvim.shape}')
-        message = Image(height=cvim.shape[0], width=cvim.shape[1], encoding=encoding,
-                        is_bigendian=int(sys.byteorder == 'big'), step=cvim.shape[1] * channels * cvim.itemsize)
+            raise ValueError(
+                f'encoding {encoding} wants {dtype} with {channels} channels, got {cvim.dtype} {cvim.shape}'
+            )
+        message = Image(
+            height=cvim.shape[0],
+            width=cvim.shape[1],
+            encoding=encoding,
+            is_bigendian=int(sys.byteorder == 'big'),
+            step=cvim.shape[1] * channels * cvim.itemsize,
+        )
         if header is not None:
             message.header = header
-        message.data.frombytes(cvim.tobytes())          # assigning anything but an array('B') is up to 1000 times slower
+        message.data.frombytes(
+            cvim.tobytes()
+        )  # assigning anything but an array('B') is up to 1000 times slower
         return message

@@ -2,17 +2,36 @@
 
 Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInput, which names the value.
 """
+
 from functools import partial
 
 from sensor_msgs.msg import CameraInfo
 
-from awr_ros.messages.depth_image import (MM_PER_M, BadInput, depth_from_image, info_from_intrinsics, intrinsics_from_info,
-                                     stamp_seconds)
+from awr_ros.messages.depth_image import (
+    MM_PER_M,
+    BadInput,
+    depth_from_image,
+    info_from_intrinsics,
+    intrinsics_from_info,
+    stamp_seconds,
+)
 from awr_ros.messages.hands import HandMessages, joints_from_hand
 from awr_ros.ros import message_types as messages
 
-__all__ = ['MM_PER_M', 'SIDES', 'BadInput', 'depth_from_image', 'hand_array', 'hand_message', 'info_from_intrinsics',
-           'intrinsics_from_info', 'joints_from_hand', 'pose_array', 'stamp_seconds', 'true_hand_array']
+__all__ = [
+    'MM_PER_M',
+    'SIDES',
+    'BadInput',
+    'depth_from_image',
+    'hand_array',
+    'hand_message',
+    'info_from_intrinsics',
+    'intrinsics_from_info',
+    'joints_from_hand',
+    'pose_array',
+    'stamp_seconds',
+    'true_hand_array',
+]
 
 info_from_intrinsics = partial(info_from_intrinsics, info_type=CameraInfo)
 _of_rclpy = HandMessages(messages)

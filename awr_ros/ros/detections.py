@@ -1,10 +1,11 @@
 """Hands as detections of vision_msgs; only where vision_msgs is installed."""
+
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Vector3
 
 try:
     from vision_msgs import msg as vision_msgs
-except ImportError:             # optional
+except ImportError:  # optional
     vision_msgs = None
 
 from awr_ros.msg import Hand, HandArray
@@ -21,10 +22,16 @@ def detections_2d(hands: HandArray, types=vision_msgs):
     for hand in _seen(hands):
         roi = hand.roi
         centre = types.Point2D(x=roi.x_offset + roi.width / 2, y=roi.y_offset + roi.height / 2)
-        box = types.BoundingBox2D(center=types.Pose2D(position=centre, theta=0.0),
-                                  size_x=float(roi.width), size_y=float(roi.height))
-        detections.append(types.Detection2D(header=hands.header, id=hand.id,
-                                            results=_results(hand, types), bbox=box))
+        box = types.BoundingBox2D(
+            center=types.Pose2D(position=centre, theta=0.0),
+            size_x=float(roi.width),
+            size_y=float(roi.height),
+        )
+        detections.append(
+            types.Detection2D(
+                header=hands.header, id=hand.id, results=_results(hand, types), bbox=box
+            )
+        )
     return types.Detection2DArray(header=hands.header, detections=detections)
 
 
@@ -43,8 +50,11 @@ def detections_3d(hands: HandArray, types=vision_msgs):
         centre, size = ((known.min(0) + known.max(0)) / 2).tolist(), np.ptp(known, axis=0).tolist()
         middle = Pose(position=Point(x=centre[0], y=centre[1], z=centre[2]))
         box = types.BoundingBox3D(center=middle, size=Vector3(x=size[0], y=size[1], z=size[2]))
-        detections.append(types.Detection3D(header=hands.header, id=hand.id,
-                                            results=_results(hand, types), bbox=box))
+        detections.append(
+            types.Detection3D(
+                header=hands.header, id=hand.id, results=_results(hand, types), bbox=box
+            )
+        )
     return types.Detection3DArray(header=hands.header, detections=detections)
 
 
@@ -55,9 +65,12 @@ def _seen(hands):
 
 def _results(hand, types):
     """What the hand is, how surely, and the pose of its wrist."""
-    return [types.ObjectHypothesisWithPose(
-        hypothesis=types.ObjectHypothesis(class_id=CLASSES[hand.side], score=float(hand.score)),
-        pose=PoseWithCovariance(pose=hand.wrist_pose))]
+    return [
+        types.ObjectHypothesisWithPose(
+            hypothesis=types.ObjectHypothesis(class_id=CLASSES[hand.side], score=float(hand.score)),
+            pose=PoseWithCovariance(pose=hand.wrist_pose),
+        )
+    ]
 
 
 class DetectionPublishers:
@@ -72,7 +85,8 @@ class DetectionPublishers:
         if vision_msgs is not None:
             self._publishers = [
                 (publisher(vision_msgs.Detection2DArray, '~/detections_2d'), detections_2d),
-                (publisher(vision_msgs.Detection3DArray, '~/detections_3d'), detections_3d)]
+                (publisher(vision_msgs.Detection3DArray, '~/detections_3d'), detections_3d),
+            ]
 
     def publish(self, hands: HandArray) -> None:
         for publisher, convert in self._publishers:

@@ -1,15 +1,23 @@
 """Who is on the other side of a topic, in words: for a person who wonders why nothing arrives."""
+
 try:
     from rclpy.event_handler import PublisherEventCallbacks
-except ImportError:             # Humble
+except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from awr_ros.messages.compressed_depth import TRANSPORT
 
-__all__ = ['PublisherEventCallbacks', 'describe_publishers', 'endpoint_name', 'qos_words', 'type_name', 'unserved_subscribers']
-UNKNOWN = '_NODE_NAME_UNKNOWN_'     # rmw's word
+__all__ = [
+    'PublisherEventCallbacks',
+    'describe_publishers',
+    'endpoint_name',
+    'qos_words',
+    'type_name',
+    'unserved_subscribers',
+]
+UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's word
 
 
 def describe_publishers(node, topic, message_type):
@@ -23,29 +31,46 @@ def describe_publishers(node, topic, message_type):
         return f'nobody publishes it{hint}'
     texts = []
     for publisher in publishers:
-        other = '' if publisher.topic_type == expected else f', which is not {expected} and never arrives'
-        texts.append(f'published by {endpoint_name(publisher)} as {publisher.topic_type} '
-                     f'{qos_words(publisher.qos_profile)}{other}')
-    own = [qos_words(s.qos_profile) for s in node.get_subscriptions_info_by_topic(topic)
-           if (s.node_name, s.node_namespace) == (node.get_name(), node.get_namespace())]
+        other = (
+            ''
+            if publisher.topic_type == expected
+            else f', which is not {expected} and never arrives'
+        )
+        texts.append(
+            f'published by {endpoint_name(publisher)} as {publisher.topic_type} '
+            f'{qos_words(publisher.qos_profile)}{other}'
+        )
+    own = [
+        qos_words(s.qos_profile)
+        for s in node.get_subscriptions_info_by_topic(topic)
+        if (s.node_name, s.node_namespace) == (node.get_name(), node.get_namespace())
+    ]
     return ', '.join(texts) + (f', subscribed here {own[0]}' if own else '')
 
 
 def unserved_subscribers(node, publisher):
     """Those who subscribe to one of `node`'s publishers, but ask for more than it offers, and so get nothing."""
-    offered = next((p.qos_profile for p in node.get_publishers_info_by_topic(publisher.topic_name)
-                    if (p.node_name, p.node_namespace) == (node.get_name(), node.get_namespace())), publisher.qos_profile)
-    return [f'{endpoint_name(subscriber)} gets nothing on {publisher.topic_name}: it asks for '
-            f'{qos_words(subscriber.qos_profile)}, offered is {qos_words(offered)}'
-            for subscriber in node.get_subscriptions_info_by_topic(publisher.topic_name)
-            if qos_check_compatible(offered, subscriber.qos_profile)[0] == QoSCompatibility.ERROR]
+    offered = next(
+        (
+            p.qos_profile
+            for p in node.get_publishers_info_by_topic(publisher.topic_name)
+            if (p.node_name, p.node_namespace) == (node.get_name(), node.get_namespace())
+        ),
+        publisher.qos_profile,
+    )
+    return [
+        f'{endpoint_name(subscriber)} gets nothing on {publisher.topic_name}: it asks for '
+        f'{qos_words(subscriber.qos_profile)}, offered is {qos_words(offered)}'
+        for subscriber in node.get_subscriptions_info_by_topic(publisher.topic_name)
+        if qos_check_compatible(offered, subscriber.qos_profile)[0] == QoSCompatibility.ERROR
+    ]
 
 
 def endpoint_name(endpoint: TopicEndpointInfo):
     """Its node's name with the namespace; the middleware may learn of the node a moment later than of the endpoint."""
     if endpoint.node_name == UNKNOWN:
         return 'a node of unknown name'
-    return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"
+    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 
 
 def type_name(message_type):

@@ -2,6 +2,7 @@
 
 They are used by `finder: external`. No transform is looked up: a place must be told in the frame of the depth image.
 """
+
 import math
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from geometry_msgs.msg import PointStamped
 
 try:
     from vision_msgs.msg import Detection2DArray
-except ImportError:             # optional
+except ImportError:  # optional
     Detection2DArray = None
 
 from awr_ros.messages.depth_image import shown
@@ -20,21 +21,26 @@ from awr_ros.crop import MIN_CENTRE_MM
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import MM_PER_M
 
-KEEP_S = 0.5                # a place serves for so long after it arrived; stamps are not compared, clocks may differ
-SAME_PLACE_MM = 100.0       # a newer point so near to an older one replaces it
+KEEP_S = (
+    0.5  # a place serves for so long after it arrived; stamps are not compared, clocks may differ
+)
+SAME_PLACE_MM = 100.0  # a newer point so near to an older one replaces it
 MOST_PLACES = 8
-PALM_DEPTH_MM = 10.0        # the middle of a palm lies so far behind its skin
-FARTHEST_MM = 20_000.0      # of a place, on each axis: no depth camera sees a hand so far away
-HAND_THICKNESS_MM = 100.0   # what lies so far behind the nearest part of a box is no longer the hand
+PALM_DEPTH_MM = 10.0  # the middle of a palm lies so far behind its skin
+FARTHEST_MM = 20_000.0  # of a place, on each axis: no depth camera sees a hand so far away
+HAND_THICKNESS_MM = 100.0  # what lies so far behind the nearest part of a box is no longer the hand
 
 
 @dataclass(frozen=True)
 class Place:
     """A point, or a box in the image, and the frame that it was told in."""
+
     frame_id: str
-    arrived_s: float                                        # monotonic clock
-    point_mm: tuple[float, float, float] | None = None      # [mm]
-    box_px: tuple[float, float, float, float] | None = None     # (u, v, width, height) [px, undistorted], of its centre
+    arrived_s: float  # monotonic clock
+    point_mm: tuple[float, float, float] | None = None  # [mm]
+    box_px: tuple[float, float, float, float] | None = (
+        None  # (u, v, width, height) [px, undistorted], of its centre
+    )
 
 
 class ExternalPlaces:
@@ -43,7 +49,9 @@ class ExternalPlaces:
     def __init__(self, node):
         self._started_s = self._last_s = time.monotonic()
         self._points, self._boxes = (), ()
-        self._inputs = [AdaptiveSubscription(node, PointStamped, '~/centre', depth=MOST_PLACES)]     # a point for each hand
+        self._inputs = [
+            AdaptiveSubscription(node, PointStamped, '~/centre', depth=MOST_PLACES)
+        ]  # a point for each hand
         self._inputs[0].registerCallback(self._on_point)
         if Detection2DArray is not None:
             self._inputs.append(AdaptiveSubscription(node, Detection2DArray, '~/boxes'))
@@ -55,35 +63,57 @@ class ExternalPlaces:
 
     def _on_point(self, msg):
         self._last_s = time.monotonic()
-        if not np.isfinite((msg.point.x, msg.point.y, msg.point.z)).all():      # a detector that sees nothing
+        if not np.isfinite(
+            (msg.point.x, msg.point.y, msg.point.z)
+        ).all():  # a detector that sees nothing
             return
-        point = Place(msg.header.frame_id, self._last_s, point_mm=tuple(MM_PER_M * v for v in (msg.point.x, msg.point.y,
-                                                                                               msg.point.z)))
+        point = Place(
+            msg.header.frame_id,
+            self._last_s,
+            point_mm=tuple(MM_PER_M * v for v in (msg.point.x, msg.point.y, msg.point.z)),
+        )
         others = [p for p in self._points if math.dist(p.point_mm, point.point_mm) > SAME_PLACE_MM]
-        self._points = (point, *others[:MOST_PLACES - 1])
+        self._points = (point, *others[: MOST_PLACES - 1])
 
     def _on_boxes(self, msg):
         self._last_s = time.monotonic()
         self._boxes = tuple(
-            Place(msg.header.frame_id, self._last_s,
-                  box_px=(d.bbox.center.position.x, d.bbox.center.position.y, d.bbox.size_x, d.bbox.size_y))
-            for d in msg.detections[:MOST_PLACES])
+            Place(
+                msg.header.frame_id,
+                self._last_s,
+                box_px=(
+                    d.bbox.center.position.x,
+                    d.bbox.center.position.y,
+                    d.bbox.size_x,
+                    d.bbox.size_y,
+                ),
+            )
+            for d in msg.detections[:MOST_PLACES]
+        )
 
     def note(self, frame_id, now):
         """What is wrong with the places for images of frame_id, or ''."""
         fresh = self._fresh(now)
         foreign = sorted({place.frame_id for place in fresh} - {frame_id})
         if foreign:
-            return (f'finder is external, but places are told in frame {shown(foreign[0])} and the image is in {shown(frame_id)}: '
-                    'they are left out, transform them before')
-        out_of_sight = [place.point_mm for place in fresh if place.point_mm and not in_sight(place.point_mm)]
+            return (
+                f'finder is external, but places are told in frame {shown(foreign[0])} and the image is in {shown(frame_id)}: '
+                'they are left out, transform them before'
+            )
+        out_of_sight = [
+            place.point_mm for place in fresh if place.point_mm and not in_sight(place.point_mm)
+        ]
         if out_of_sight:
             x, y, z = (v / MM_PER_M for v in out_of_sight[0])
-            return (f'finder is external, but a place is told at ({x:.3g}, {y:.3g}, {z:.3g}) m, where the camera sees no hand: it is '
-                    'left out; expected are metres in the optical frame, z forward')
+            return (
+                f'finder is external, but a place is told at ({x:.3g}, {y:.3g}, {z:.3g}) m, where the camera sees no hand: it is '
+                'left out; expected are metres in the optical frame, z forward'
+            )
         if not fresh and now - self._last_s > KEEP_S:
             topics = ' and '.join(f'{s.topic} ({s.describe_publishers()})' for s in self._inputs)
-            return f'finder is external, but no place came for {now - self._last_s:.0f} s on {topics}'
+            return (
+                f'finder is external, but no place came for {now - self._last_s:.0f} s on {topics}'
+            )
         return ''
 
     def centres(self, frame_id, depth_mm, intrinsics, now):
@@ -92,7 +122,10 @@ class ExternalPlaces:
         depth_mm: (H,W) [mm], 0 invalid: how far away boxes are.
         """
         places = [place for place in self._fresh(now) if place.frame_id == frame_id]
-        found = [place.point_mm if place.point_mm else centre_of_box(place.box_px, depth_mm, intrinsics) for place in places]
+        found = [
+            place.point_mm if place.point_mm else centre_of_box(place.box_px, depth_mm, intrinsics)
+            for place in places
+        ]
         found = [centre for centre in found if centre is not None and in_sight(centre)]
         return np.array(found, np.float64).reshape(-1, 3)
 
@@ -114,7 +147,9 @@ def centre_of_box(box_px, depth_mm, intrinsics):
     u, v, width, height = box_px
     if not np.isfinite(box_px).all():
         return None
-    inner = depth_mm[_pixels(v, height / 4, len(depth_mm)), _pixels(u, width / 4, depth_mm.shape[1])]
+    inner = depth_mm[
+        _pixels(v, height / 4, len(depth_mm)), _pixels(u, width / 4, depth_mm.shape[1])
+    ]
     inner = inner[inner > 0].astype(np.float64)
     if not inner.size:
         return None

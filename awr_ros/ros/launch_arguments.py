@@ -1,4 +1,5 @@
 """What the launch files of this package make of their arguments, which come as text."""
+
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,8 +35,9 @@ def existing_file(name: str, text: str) -> str:
     return str(path)
 
 
-def unknown_arguments(command: Sequence[str], known: Iterable[str],
-                      others_go_to: str = '') -> list[str]:
+def unknown_arguments(
+    command: Sequence[str], known: Iterable[str], others_go_to: str = ''
+) -> list[str]:
     """Return a line for each argument on the command line that nothing takes.
 
     command: sys.argv of `ros2 launch`; one without a launch file of OWN_FILES has arguments of its
@@ -62,6 +64,7 @@ def unknown_arguments(command: Sequence[str], known: Iterable[str],
 def end_if_refused(event, _context):
     """Launch's on_exit of a node: end the whole launch when the node cannot use its parameters."""
     from launch.actions import Shutdown
+
     if event.returncode == CONFIGURATION_REFUSED:
         return [Shutdown(reason=f'{event.process_name} refused its parameters')]
     return []

@@ -1,4 +1,5 @@
 """The message classes of rclpy, gathered for the modules that make messages without naming rclpy."""
+
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, Vector3
 from sensor_msgs.msg import RegionOfInterest

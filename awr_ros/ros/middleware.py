@@ -1,4 +1,5 @@
 """The middleware below ROS: the profile of Fast DDS for large images, and advice on lost images."""
+
 import os
 import xml.etree.ElementTree
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_share_
 # Fast DDS 3 (Kilted and newer) reads the first name, Fast DDS 2 (Humble, Jazzy) the second only.
 # Not both at once: the newer ROS warns of the older name.
 PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-FIRST_WITH_FAST_DDS_3 = 9           # major version of rmw_fastrtps_cpp, that of Kilted
+FIRST_WITH_FAST_DDS_3 = 9  # major version of rmw_fastrtps_cpp, that of Kilted
 
 
 def profile_path() -> str:
@@ -50,7 +51,11 @@ def lost_images_advice(middleware: str, environment: Mapping[str, str] = os.envi
     if not middleware.startswith('rmw_fastrtps'):
         return 'see "Images are lost on the way" in docs/troubleshooting.md of awr_ros'
     for name, path in missing_profile(profile_path(), environment).items():
-        return ('large images need a larger shared memory segment of Fast DDS: '
-                f'export {name}={path} for the camera driver and for this node')
-    return ('this node has a Fast DDS profile, which the camera driver needs too: '
-            f'{profile_variable()} in its environment as well')
+        return (
+            'large images need a larger shared memory segment of Fast DDS: '
+            f'export {name}={path} for the camera driver and for this node'
+        )
+    return (
+        'this node has a Fast DDS profile, which the camera driver needs too: '
+        f'{profile_variable()} in its environment as well'
+    )

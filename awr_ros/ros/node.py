@@ -3,6 +3,7 @@
 A lifecycle node. configure loads the network (and fails with the path and the reason), activate subscribes and starts
 the worker, deactivate frees the network. Callbacks only put the newest image into the worker's slot.
 """
+
 import math
 import sys
 import threading
@@ -24,7 +25,7 @@ from visualization_msgs.msg import MarkerArray
 
 try:
     from cv_bridge import CvBridge
-except ImportError:             # ROS from wheels
+except ImportError:  # ROS from wheels
     from awr_ros.ros.compat import CvBridge
 
 from awr_ros.messages.markers import HandMarkers
@@ -44,29 +45,40 @@ from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 
-REPEAT_S = 10.0             # what is wrong is logged at most so often
+REPEAT_S = 10.0  # what is wrong is logged at most so often
 # Parameters qos_overrides./tracker/hands.publisher.reliability and the like, for each output.
-OVERRIDABLE = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY])
-LAST_TIME_NS = 2**31 * 10**9 - 1        # that a message can hold [ns]
+OVERRIDABLE = QoSOverridingOptions(
+    [
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    ]
+)
+LAST_TIME_NS = 2**31 * 10**9 - 1  # that a message can hold [ns]
 
 
 @dataclass(frozen=True)
 class Frame:
     """One depth image on its way to the worker."""
+
     image: Image | CompressedImage
-    received: int           # images received up to and with this one
-    arrived_s: float        # monotonic clock
-    age_s: float            # arrival minus stamp; NaN when either is not known
+    received: int  # images received up to and with this one
+    arrived_s: float  # monotonic clock
+    age_s: float  # arrival minus stamp; NaN when either is not known
 
 
 def load_tracker(values: parameters.Parameters, engines=None):
     """The real tracker, as the parameters say. engines: SharedEngines that its engine is one of, None: it is its own."""
-    import cv2              # here, because tests give the node another tracker
+    import cv2  # here, because tests give the node another tracker
 
     from awr_ros.estimator import HandPoseEstimator
     from awr_ros.runtime.select import load_engine
     from awr_ros.tracker import HandTracker
-    cv2.setNumThreads(1)    # what OpenCV does here takes less than a millisecond: a second thread only costs
+
+    cv2.setNumThreads(
+        1
+    )  # what OpenCV does here takes less than a millisecond: a second thread only costs
     load = load_engine if engines is None else engines.load
     engine = load(values.weights or None, values.engine, values.device, values.num_threads or None)
     return HandTracker(HandPoseEstimator(engine), values.tracker_config())
@@ -82,16 +94,19 @@ class TrackerNode(LifecycleNode):
         self._state, self._failure, self._enabled = 'unconfigured', '', True
         self._tracker = self._worker = None
         self._engine = 'not loaded'
-        self._input = self._external = self._frames = None      # while listening
+        self._input = self._external = self._frames = None  # while listening
         self._bridge = CvBridge()
         parameters.declare(self)
-        self._values, self._values_taken = parameters.read(self), None      # the latter by the tracker
+        self._values, self._values_taken = parameters.read(self), None  # the latter by the tracker
         self.add_on_set_parameters_callback(self._on_parameters)
         self._reset_wanted = threading.Event()
         self._forget()
 
-        self._clock_ns, self._clock_moved_s = 0, time.monotonic()       # time of the ROS clock when it was last looked at
-        self._unserved = set()          # publishers that some subscriber asks more of than they offer
+        self._clock_ns, self._clock_moved_s = (
+            0,
+            time.monotonic(),
+        )  # time of the ROS clock when it was last looked at
+        self._unserved = set()  # publishers that some subscriber asks more of than they offer
         self._hands_pub = self._publisher(HandArray, '~/hands')
         self._markers_pub = self._publisher(MarkerArray, '~/markers')
         self._poses_pub = self._publisher(PoseArray, '~/poses')
@@ -102,13 +117,17 @@ class TrackerNode(LifecycleNode):
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(1.0, self._report, clock=STEADY)      # simulated time may rest, and that is to be said too
+        self.create_timer(
+            1.0, self._report, clock=STEADY
+        )  # simulated time may rest, and that is to be said too
         parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
         """A publisher that notices who cannot hear it."""
         events = PublisherEventCallbacks(incompatible_qos=lambda _: self._unserved.add(publisher))
-        publisher = self.create_publisher(message_type, topic, depth, event_callbacks=events, qos_overriding_options=OVERRIDABLE)
+        publisher = self.create_publisher(
+            message_type, topic, depth, event_callbacks=events, qos_overriding_options=OVERRIDABLE
+        )
         return publisher
 
     # ---- lifecycle -------------------------------------------------------------------------------------------------
@@ -152,8 +171,10 @@ class TrackerNode(LifecycleNode):
         """Load the network; False, with the reason in the log and in /diagnostics, when that is not possible."""
         try:
             self._tracker = self._tracker_factory(self._values)
-        except Exception as error:      # any: rclpy would swallow it and with it the reason
-            named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))     # by a text that was written for people
+        except Exception as error:  # any: rclpy would swallow it and with it the reason
+            named = isinstance(
+                error, (OSError, ValueError, RuntimeError, ImportError)
+            )  # by a text that was written for people
             self._failure = str(error) if named else f'{type(error).__name__}: {error}'
             self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
@@ -165,7 +186,7 @@ class TrackerNode(LifecycleNode):
         self._stop_listening()
         self._tracker, self._engine, self._state = None, 'not loaded', state
         torch = sys.modules.get('torch')
-        if torch and torch.cuda.is_initialized():       # or what was freed stays torch's
+        if torch and torch.cuda.is_initialized():  # or what was freed stays torch's
             torch.cuda.empty_cache()
         return TransitionCallbackReturn.SUCCESS
 
@@ -174,8 +195,14 @@ class TrackerNode(LifecycleNode):
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
-        self._input = CameraInput(self, self._values.image_transport, self._on_image, self._on_info,
-                                  self._health.input_started_anew, self._on_bad_info)
+        self._input = CameraInput(
+            self,
+            self._values.image_transport,
+            self._on_image,
+            self._on_info,
+            self._health.input_started_anew,
+            self._on_bad_info,
+        )
         self._external = ExternalPlaces(self)
         self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
@@ -200,10 +227,10 @@ class TrackerNode(LifecycleNode):
 
     def _on_image(self, image):
         worker, arrived_s = self._worker, time.monotonic()
-        if worker is None:              # it was on its way when listening ended
+        if worker is None:  # it was on its way when listening ended
             return
         stamp_s = conversions.stamp_seconds(image.header.stamp)
-        now_s = self.get_clock().now().nanoseconds * 1e-9       # 0: simulated time, but no /clock yet
+        now_s = self.get_clock().now().nanoseconds * 1e-9  # 0: simulated time, but no /clock yet
         age_s = now_s - stamp_s if stamp_s and now_s else math.nan
         self._health.image_received(stamp_s, arrived_s, age_s)
         worker.put(Frame(image, self._health.counts.received, arrived_s, age_s))
@@ -230,40 +257,63 @@ class TrackerNode(LifecycleNode):
         return response
 
     def _on_parameters(self, changes):
-        frozen = [change.name for change in changes if change.name in parameters.BY_NAME
-                  and parameters.BY_NAME[change.name].change == parameters.WHEN_INACTIVE]
+        frozen = [
+            change.name
+            for change in changes
+            if change.name in parameters.BY_NAME
+            and parameters.BY_NAME[change.name].change == parameters.WHEN_INACTIVE
+        ]
         if frozen and self._state == 'active':
-            return SetParametersResult(successful=False, reason=f'{frozen[0]} can only be set while not active')
+            return SetParametersResult(
+                successful=False, reason=f'{frozen[0]} can only be set while not active'
+            )
         try:
             values = parameters.read(self, changes)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._values = values           # taken at the next image
+        self._values = values  # taken at the next image
         if frozen:
-            self._tracker = None        # loaded anew by activate
+            self._tracker = None  # loaded anew by activate
         return SetParametersResult(successful=True)
 
     def _report(self):
         now = time.monotonic()
-        situation = Situation(state=self._state, failure=self._failure, enabled=self._enabled, engine=self._engine,
-                              hardware=self.resolve_topic_name('depth/image'), clock=self._clock_note(now),
-                              unserved=tuple(text for publisher in tuple(self._unserved)
-                                             for text in unserved_subscribers(self, publisher)))
+        situation = Situation(
+            state=self._state,
+            failure=self._failure,
+            enabled=self._enabled,
+            engine=self._engine,
+            hardware=self.resolve_topic_name('depth/image'),
+            clock=self._clock_note(now),
+            unserved=tuple(
+                text
+                for publisher in tuple(self._unserved)
+                for text in unserved_subscribers(self, publisher)
+            ),
+        )
         if self._input is not None:
             camera, frame = self._input.camera, self._input.image_frame
-            situation = replace(situation, sources=self._input.sources(), camera_notes=self._input.notes,
-                                lost_advice=lost_images_advice(get_rmw_implementation_identifier()),
-                                lens=camera.lens if camera else 'unknown')
+            situation = replace(
+                situation,
+                sources=self._input.sources(),
+                camera_notes=self._input.notes,
+                lost_advice=lost_images_advice(get_rmw_implementation_identifier()),
+                lens=camera.lens if camera else 'unknown',
+            )
             if self._values.finder == 'external' and frame is not None:
                 situation = replace(situation, waiting=self._external.note(frame, now))
         name = self.get_fully_qualified_name().lstrip('/')
         message = DiagnosticArray(status=self._health.report(name, situation, now))
-        troubles = [status.message for status in message.status if status.level != DiagnosticStatus.OK]
-        if troubles and self._input:        # who looks at the terminal only shall know it too
+        troubles = [
+            status.message for status in message.status if status.level != DiagnosticStatus.OK
+        ]
+        if troubles and self._input:  # who looks at the terminal only shall know it too
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
         elif self._input and self._health.waiting:
             self.get_logger().info(self._health.waiting, throttle_duration_sec=REPEAT_S)
-        message.header.stamp = Time(nanoseconds=min(self.get_clock().now().nanoseconds, LAST_TIME_NS)).to_msg()
+        message.header.stamp = Time(
+            nanoseconds=min(self.get_clock().now().nanoseconds, LAST_TIME_NS)
+        ).to_msg()
         self._diagnostics_pub.publish(message)
 
     def _clock_note(self, now):
@@ -285,17 +335,23 @@ class TrackerNode(LifecycleNode):
         try:
             self._track(frame, dropped)
         except NoCameraInfo:
-            pass                        # the first images of a camera: reported when it lasts, see Health
+            pass  # the first images of a camera: reported when it lasts, see Health
         except BadInput as error:
             self._health.refused(str(error), time.monotonic())
-        except Exception as error:      # whatever one image does to the tracker, the next one gets its chance
+        except (
+            Exception
+        ) as error:  # whatever one image does to the tracker, the next one gets its chance
             self._health.refused(f'{type(error).__name__}: {error}', time.monotonic())
-            self.get_logger().error(f'tracking failed: {traceback.format_exc()}', throttle_duration_sec=REPEAT_S)
+            self.get_logger().error(
+                f'tracking failed: {traceback.format_exc()}', throttle_duration_sec=REPEAT_S
+            )
 
     def _track(self, frame, dropped):
         start_s = time.monotonic()
         header = frame.image.header
-        camera = self._input.camera_for(frame.image, self._info, self._values.distortion, self._values.depth_scale)
+        camera = self._input.camera_for(
+            frame.image, self._info, self._values.distortion, self._values.depth_scale
+        )
         intrinsics, depth_mm = camera.intrinsics, camera.depth_from(frame.image)
         decoded_s = time.monotonic()
         time_s = self._time_s(frame)
@@ -305,8 +361,10 @@ class TrackerNode(LifecycleNode):
             return
         if order == JUMPED_BACK:
             self._health.jumped_back(self._order.behind_s, decoded_s)
-            self.get_logger().info(f'stamps went back by {self._order.behind_s:.3f} s: all hands are forgotten',
-                                   throttle_duration_sec=REPEAT_S)
+            self.get_logger().info(
+                f'stamps went back by {self._order.behind_s:.3f} s: all hands are forgotten',
+                throttle_duration_sec=REPEAT_S,
+            )
             self._reset_wanted.set()
         self._prepare_tracker()
         places = ()
@@ -316,17 +374,29 @@ class TrackerNode(LifecycleNode):
         message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
         self._hands_pub.publish(message)
         done_s = time.monotonic()
-        if not hands:                               # looking at the pixels takes a while: only where no hand is
+        if not hands:  # looking at the pixels takes a while: only where no hand is
             self._note_depth(depth_mm, done_s)
-        self._health.processed(len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s)
+        self._health.processed(
+            len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s
+        )
         timings = self._tracker.timings
-        self._stats_pub.publish(TrackerStats(
-            header=header, input_age_ms=frame.age_s * 1e3, decode_ms=(decoded_s - start_s) * 1e3,
-            find_ms=float(timings.find_ms), inference_ms=float(timings.inference_ms),
-            postprocess_ms=float(timings.postprocess_ms), latency_ms=(done_s - frame.arrived_s) * 1e3,
-            frames_received=frame.received, frames_processed=self._health.counts.tracked,
-            frames_dropped=dropped + self._health.counts.late))
-        if self._markers_pub.get_subscription_count():      # building them takes as long as all the rest but the network
+        self._stats_pub.publish(
+            TrackerStats(
+                header=header,
+                input_age_ms=frame.age_s * 1e3,
+                decode_ms=(decoded_s - start_s) * 1e3,
+                find_ms=float(timings.find_ms),
+                inference_ms=float(timings.inference_ms),
+                postprocess_ms=float(timings.postprocess_ms),
+                latency_ms=(done_s - frame.arrived_s) * 1e3,
+                frames_received=frame.received,
+                frames_processed=self._health.counts.tracked,
+                frames_dropped=dropped + self._health.counts.late,
+            )
+        )
+        if (
+            self._markers_pub.get_subscription_count()
+        ):  # building them takes as long as all the rest but the network
             self._markers_pub.publish(self._markers.update(message))
         if self._values.tf:
             self._frames = self._frames or WristFrames(self)
@@ -337,7 +407,10 @@ class TrackerNode(LifecycleNode):
         self._derived.publish(hands, header, time_s, self._values)
         if self._debug_pub.get_subscription_count():
             from awr_ros.draw import overlay
-            self._debug_pub.publish(self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header))
+
+            self._debug_pub.publish(
+                self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header)
+            )
 
     def _note_depth(self, depth_mm, now):
         """Of an image without hands: what may be the reason."""
@@ -345,7 +418,9 @@ class TrackerNode(LifecycleNode):
             self._health.noted('the image has no valid depth: all 0, NaN or Inf', now)
         elif self._health.without_hand_s(now) > SILENCE_S:
             config = self._tracker.config
-            note = reach.note(depth_mm, config.min_depth_mm, config.max_depth_mm, self._values.depth_scale)
+            note = reach.note(
+                depth_mm, config.min_depth_mm, config.max_depth_mm, self._values.depth_scale
+            )
             if note:
                 self._health.noted(note, now, kind='reach')
 
@@ -353,8 +428,10 @@ class TrackerNode(LifecycleNode):
         """The time that the tracker reckons with [s]."""
         stamp_s = conversions.stamp_seconds(frame.image.header.stamp)
         if stamp_s == 0:
-            self._health.noted('the image stamp is 0: its time of arrival is used for tracking, the stamp is passed on',
-                               frame.arrived_s)
+            self._health.noted(
+                'the image stamp is 0: its time of arrival is used for tracking, the stamp is passed on',
+                frame.arrived_s,
+            )
             return frame.arrived_s
         return stamp_s
 
@@ -374,8 +451,14 @@ def main():
         node = TrackerNode()
         node.autostart()
         return node
-    return run(start, parameters.usage('tracker', 'Tracks hands on depth/image with depth/camera_info and publishes ~/hands.'),
-               keep_going=True)
+
+    return run(
+        start,
+        parameters.usage(
+            'tracker', 'Tracks hands on depth/image with depth/camera_info and publishes ~/hands.'
+        ),
+        keep_going=True,
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Parameter files as people write them, checked before ROS reads them: it names no remedy."""
+
 import difflib
 import re
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ def nodes_of_file(file: str) -> list[str]:
     Raises ValueError, with what to write, for a file that ROS cannot read.
     """
     import yaml
+
     try:
         content = yaml.safe_load(Path(file).expanduser().read_text(encoding='utf-8'))
     except OSError as error:
@@ -36,15 +38,19 @@ def _nodes(file, content, namespace) -> Iterator[str]:
     for key, value in content.items():
         if key == 'ros__parameters':
             if not namespace:
-                raise ValueError(f'parameter file {file} names no node above ros__parameters: '
-                                 f"write '/**/tracker:' there; {EXAMPLE}")
+                raise ValueError(
+                    f'parameter file {file} names no node above ros__parameters: '
+                    f"write '/**/tracker:' there; {EXAMPLE}"
+                )
             yield namespace
         elif isinstance(value, dict):
-            yield from _nodes(file, value, f"{namespace}/{str(key).strip('/')}")
+            yield from _nodes(file, value, f'{namespace}/{str(key).strip("/")}')
         else:
-            raise ValueError(f"parameter file {file}: '{key}' stands outside of ros__parameters: "
-                             "write 'ros__parameters:' between the name of the node and its "
-                             f'parameters, which are indented below it; {EXAMPLE}')
+            raise ValueError(
+                f"parameter file {file}: '{key}' stands outside of ros__parameters: "
+                "write 'ros__parameters:' between the name of the node and its "
+                f'parameters, which are indented below it; {EXAMPLE}'
+            )
 
 
 def is_for(pattern: str, node_name: str) -> bool:
@@ -61,8 +67,10 @@ def unused_files(arguments: Sequence[str], node_names: Sequence[str]) -> list[st
     for file in parameter_files(arguments):
         patterns = nodes_of_file(file)
         if not any(is_for(pattern, name) for pattern in patterns for name in node_names):
-            lines.append(f'parameter file {file} has nothing for this node: '
-                         f"it is for {', '.join(patterns)}, this is {', '.join(node_names)}")
+            lines.append(
+                f'parameter file {file} has nothing for this node: '
+                f'it is for {", ".join(patterns)}, this is {", ".join(node_names)}'
+            )
     return lines
 
 

@@ -1,4 +1,5 @@
 """The process of a node, or of several: start, spin, end in good order."""
+
 import gc
 import signal
 import sys
@@ -17,15 +18,21 @@ from awr_ros.ros.parameter_files import nodes_of_file, parameter_files, unused_f
 
 try:
     from rclpy.experimental import EventsExecutor
-except ImportError:             # rclpy before 7.1.4
+except ImportError:  # rclpy before 7.1.4
     EventsExecutor = None
 
-CONFIGURATION_REFUSED = 78      # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
+CONFIGURATION_REFUSED = 78  # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
 # What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of qos_overrides are RuntimeErrors.
-REFUSALS = (ValueError, RuntimeError, ParameterException, NameValidationException, InvalidQosOverridesError)
+REFUSALS = (
+    ValueError,
+    RuntimeError,
+    ParameterException,
+    NameValidationException,
+    InvalidQosOverridesError,
+)
 
 
-REPEAT_S = 10.0             # [s] what goes wrong in callbacks is logged at most so often
+REPEAT_S = 10.0  # [s] what goes wrong in callbacks is logged at most so often
 
 
 def make_executor():
@@ -58,14 +65,16 @@ def run(make_nodes, usage, keep_going=False):
         signal.signal(number, lambda *_: stop.set())
     try:
         for file in parameter_files(sys.argv):
-            nodes_of_file(file)         # before rclpy looks at the command line
+            nodes_of_file(file)  # before rclpy looks at the command line
         own_arguments = remove_ros_args(sys.argv)[1:]
         if {'-h', '--help'} & set(own_arguments):
             print(usage)
             return 0
         if own_arguments:
-            raise ValueError(f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p NAME:=VALUE, "
-                             '--help lists them')
+            raise ValueError(
+                f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p NAME:=VALUE, "
+                '--help lists them'
+            )
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         made = make_nodes()
         nodes = made if isinstance(made, list) else [made]
@@ -73,7 +82,9 @@ def run(make_nodes, usage, keep_going=False):
             nodes[0].get_logger().warning(line)
     except REFUSALS as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
-        with suppress(Exception):       # a node that is half made may fail to be destroyed: the reason is said already
+        with suppress(
+            Exception
+        ):  # a node that is half made may fail to be destroyed: the reason is said already
             rclpy.try_shutdown()
         return CONFIGURATION_REFUSED
     spare_garbage_collector()
@@ -82,7 +93,7 @@ def run(make_nodes, usage, keep_going=False):
             others = [threads.submit(_spin, node, stop, keep_going) for node in nodes[1:]]
             _spin(nodes[0], stop, keep_going)
         for other in others:
-            other.result()              # raises what ended it
+            other.result()  # raises what ended it
     finally:
         rclpy.shutdown()
     return 0
@@ -99,8 +110,10 @@ def _spin(node, stop, keep_going):
             except Exception as error:
                 if not keep_going or not rclpy.ok():
                     raise
-                node.get_logger().error(f'a message could not be handled: {type(error).__name__}: {error}',
-                                        throttle_duration_sec=REPEAT_S)
+                node.get_logger().error(
+                    f'a message could not be handled: {type(error).__name__}: {error}',
+                    throttle_duration_sec=REPEAT_S,
+                )
     finally:
         stop.set()
         node.destroy_node()

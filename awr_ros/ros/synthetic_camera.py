@@ -1,4 +1,5 @@
 """A camera that needs no hardware: rendered depth images of moving hands, and where their joints truly are."""
+
 import itertools
 import os
 import queue
@@ -14,7 +15,7 @@ from std_msgs.msg import Header
 
 try:
     from cv_bridge import CvBridge
-except ImportError:             # ROS from wheels
+except ImportError:  # ROS from wheels
     from awr_ros.ros.compat import CvBridge
 
 from awr_ros.msg import HandArray
@@ -28,21 +29,31 @@ TABLE = (
     Parameter('rate', 30.0, 'images per second [Hz]', AT_START, range=(1.0, 120.0)),
     Parameter('num_hands', 1, 'hands in view', AT_START, range=(1, 2)),
     Parameter('seed', 0, 'the same seed gives the same movement', AT_START, range=(0, 2**31)),
-    Parameter('repeat', 0.0, 'render only so much movement [s], then show it backwards and forwards, which leaves the CPU to the '
-              'tracker; 0: always render', AT_START, range=(0.0, 60.0)),
+    Parameter(
+        'repeat',
+        0.0,
+        'render only so much movement [s], then show it backwards and forwards, which leaves the CPU to the '
+        'tracker; 0: always render',
+        AT_START,
+        range=(0.0, 60.0),
+    ),
     Parameter('best_effort', False, 'publish as best effort, as some camera drivers do', AT_START),
 )
-AHEAD = 30          # images rendered ahead of time: an image that takes longer than a period delays no other
+AHEAD = (
+    30  # images rendered ahead of time: an image that takes longer than a period delays no other
+)
 
 
 class SyntheticCameraNode(Node):
     """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of publication."""
 
     def __init__(self, **node_options):
-        self._renderer = None           # rclpy destroys a node that is refused its parameters, too
+        self._renderer = None  # rclpy destroys a node that is refused its parameters, too
         super().__init__('synthetic_camera', **node_options)
         parameters.declare(self, TABLE)
-        rate, num_hands, seed, repeat, best_effort = (self.get_parameter(parameter.name).value for parameter in TABLE)
+        rate, num_hands, seed, repeat, best_effort = (
+            self.get_parameter(parameter.name).value for parameter in TABLE
+        )
 
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         qos = QoSProfile(depth=5, reliability=reliability)
@@ -53,11 +64,15 @@ class SyntheticCameraNode(Node):
         self._bridge = CvBridge()
         self._rendered = queue.Queue(maxsize=AHEAD)
         self._stop, self._started = threading.Event(), False
-        self._renderer = threading.Thread(target=self._render, args=(rate, num_hands, seed, repeat), daemon=True)
+        self._renderer = threading.Thread(
+            target=self._render, args=(rate, num_hands, seed, repeat), daemon=True
+        )
         self._renderer.start()
         self.create_timer(1.0 / rate, self._publish)
         parameters.warn_of_unknown(self)
-        self.get_logger().info(f'{num_hands} hand(s) at {rate:g} Hz on {self._image_pub.topic_name}')
+        self.get_logger().info(
+            f'{num_hands} hand(s) at {rate:g} Hz on {self._image_pub.topic_name}'
+        )
 
     def _render(self, rate, num_hands, seed, repeat_s):
         # One thread is enough for 30 Hz, and two would fight with the tracker for the cores.
@@ -69,7 +84,9 @@ class SyntheticCameraNode(Node):
                 # Rendered ahead from here on, so it can yield to whoever works on the images; on Linux niceness is a
                 # thread's own. Before, everybody waits for the first image.
                 thread = os.PRIO_PROCESS, threading.get_native_id()
-                os.setpriority(*thread, max(10, os.getpriority(*thread)))       # less nice only root may be
+                os.setpriority(
+                    *thread, max(10, os.getpriority(*thread))
+                )  # less nice only root may be
             while not self._stop.is_set():
                 try:
                     self._rendered.put(messages, timeout=0.2)
@@ -79,10 +96,15 @@ class SyntheticCameraNode(Node):
 
     def _shown(self, camera, rate, repeat_s):
         """The messages of each image in the order of publication, without a header, until the node stops."""
+
         def messages(index):
             depth_mm, true_hands = camera.frame(index / rate)
-            return (self._bridge.cv2_to_imgmsg(depth_mm, '16UC1'), info_from_intrinsics(DEFAULT_INTRINSICS, Header()),
-                    true_hand_array(true_hands, Header()))
+            return (
+                self._bridge.cv2_to_imgmsg(depth_mm, '16UC1'),
+                info_from_intrinsics(DEFAULT_INTRINSICS, Header()),
+                true_hand_array(true_hands, Header()),
+            )
+
         if not repeat_s:
             for index in itertools.count():
                 if self._stop.is_set():
@@ -93,7 +115,9 @@ class SyntheticCameraNode(Node):
             if self._stop.is_set():
                 return
             some.append(messages(index))
-        for index in itertools.cycle([*range(len(some)), *range(len(some) - 2, 0, -1)]):    # no jump at either end
+        for index in itertools.cycle(
+            [*range(len(some)), *range(len(some) - 2, 0, -1)]
+        ):  # no jump at either end
             if self._stop.is_set():
                 return
             yield some[index]
@@ -107,12 +131,14 @@ class SyntheticCameraNode(Node):
         try:
             image, info, truth = self._rendered.get_nowait()
         except queue.Empty:
-            self.get_logger().warning('rendering does not keep up with the rate: an image is late',
-                                      throttle_duration_sec=5.0)
+            self.get_logger().warning(
+                'rendering does not keep up with the rate: an image is late',
+                throttle_duration_sec=5.0,
+            )
             return
         header = Header(frame_id=FRAME_ID, stamp=self.get_clock().now().to_msg())
         image.header = info.header = truth.header = header
-        self._image_pub.publish(image)          # first: the others are not waited for
+        self._image_pub.publish(image)  # first: the others are not waited for
         self._info_pub.publish(info)
         self._truth_pub.publish(truth)
 
@@ -124,8 +150,15 @@ class SyntheticCameraNode(Node):
 
 
 def main():
-    return run(SyntheticCameraNode, parameters.usage('synthetic_camera', 'Publishes rendered depth/image and depth/camera_info of '
-                                                     'moving hands, and their true joints on ~/truth.', TABLE))
+    return run(
+        SyntheticCameraNode,
+        parameters.usage(
+            'synthetic_camera',
+            'Publishes rendered depth/image and depth/camera_info of '
+            'moving hands, and their true joints on ~/truth.',
+            TABLE,
+        ),
+    )
 
 
 if __name__ == '__main__':

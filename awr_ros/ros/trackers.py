@@ -3,6 +3,7 @@
 Each camera has a tracker node of its own in the camera's namespace, with everything that a tracker alone has: topics,
 parameters, lifecycle, diagnostics. A thread takes each node's messages and another tracks, so that no camera waits for another.
 """
+
 import sys
 from functools import partial
 
@@ -28,13 +29,25 @@ class CameraList(Node):
         given = parameters.given(self).get(CAMERAS)
         if given is None:
             raise ValueError(f'parameter {CAMERAS} is missing: {EXPECTED}')
-        if not isinstance(given, list) or not given or not all(isinstance(name, str) and name.strip('/') for name in given):
+        if (
+            not isinstance(given, list)
+            or not given
+            or not all(isinstance(name, str) and name.strip('/') for name in given)
+        ):
             raise ValueError(f'parameter {CAMERAS} is {given!r}, {EXPECTED}')
         self.cameras = [name.strip('/') for name in given]
         if len(set(self.cameras)) < len(self.cameras):
-            raise ValueError(f'parameter {CAMERAS} is {given!r}: each camera needs a namespace of its own')
-        self.declare_parameter(CAMERAS, Parameter.Type.STRING_ARRAY, ParameterDescriptor(
-            read_only=True, description='namespaces of the cameras, each of which gets a tracker'))
+            raise ValueError(
+                f'parameter {CAMERAS} is {given!r}: each camera needs a namespace of its own'
+            )
+        self.declare_parameter(
+            CAMERAS,
+            Parameter.Type.STRING_ARRAY,
+            ParameterDescriptor(
+                read_only=True,
+                description='namespaces of the cameras, each of which gets a tracker',
+            ),
+        )
 
 
 def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
@@ -45,23 +58,32 @@ def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
     """
     cameras = CameraList(**node_options)
     factory = tracker_factory or partial(load_tracker, engines=SharedEngines())
-    trackers = [TrackerNode(factory, (CAMERAS,), namespace=camera, **node_options) for camera in cameras.cameras]
+    trackers = [
+        TrackerNode(factory, (CAMERAS,), namespace=camera, **node_options)
+        for camera in cameras.cameras
+    ]
     names = [tracker.get_fully_qualified_name() for tracker in trackers]
     if len(set(names)) < len(names):
-        raise ValueError(f'the trackers of several cameras are all {names[0]}: do not set __ns or __node, name the cameras instead')
+        raise ValueError(
+            f'the trackers of several cameras are all {names[0]}: do not set __ns or __node, name the cameras instead'
+        )
     return [cameras, *trackers]
 
 
 def main():
-    usage = parameters.usage('trackers', f'Tracks hands of several cameras in one process: -p {CAMERAS}:="[left, right]" are\n'
-                             'left/depth/image to left/tracker/hands and right/depth/image to right/tracker/hands. Parameters are of\n'
-                             'all trackers, or in a file of one: /left/tracker.')
+    usage = parameters.usage(
+        'trackers',
+        f'Tracks hands of several cameras in one process: -p {CAMERAS}:="[left, right]" are\n'
+        'left/depth/image to left/tracker/hands and right/depth/image to right/tracker/hands. Parameters are of\n'
+        'all trackers, or in a file of one: /left/tracker.',
+    )
 
     def start():
         nodes = make_trackers()
         for tracker in nodes[1:]:
             tracker.autostart()
         return nodes
+
     return run(start, usage, keep_going=True)
 
 

@@ -1,4 +1,5 @@
 """The wrists as TF frames, for who asks for them: <prefix><id>_wrist below the camera's optical frame."""
+
 import math
 from importlib.util import find_spec
 
@@ -6,7 +7,7 @@ from geometry_msgs.msg import Transform, TransformStamped, Vector3
 
 from awr_ros.msg import Hand, HandArray
 
-QUEUE = 100                     # as tf2_ros has it: other nodes' transforms share the topic
+QUEUE = 100  # as tf2_ros has it: other nodes' transforms share the topic
 
 
 def tf_is_installed():
@@ -24,9 +25,16 @@ def wrist_transforms(hands: HandArray, prefix):
         position, orientation = hand.wrist_pose.position, hand.wrist_pose.orientation
         known = math.isfinite(position.x + position.y + position.z + orientation.w)
         if known and hand.tracking_state != Hand.TRACKING_COASTING:
-            transforms.append(TransformStamped(
-                header=hands.header, child_frame_id=f'{prefix}{hand.id}_wrist',
-                transform=Transform(translation=Vector3(x=position.x, y=position.y, z=position.z), rotation=orientation)))
+            transforms.append(
+                TransformStamped(
+                    header=hands.header,
+                    child_frame_id=f'{prefix}{hand.id}_wrist',
+                    transform=Transform(
+                        translation=Vector3(x=position.x, y=position.y, z=position.z),
+                        rotation=orientation,
+                    ),
+                )
+            )
     return transforms
 
 
@@ -34,7 +42,8 @@ class WristFrames:
     """Publishes them on /tf."""
 
     def __init__(self, node):
-        from tf2_msgs.msg import TFMessage          # optional: see tf_is_installed
+        from tf2_msgs.msg import TFMessage  # optional: see tf_is_installed
+
         self._type, self._node = TFMessage, node
         self._publisher = node.create_publisher(TFMessage, '/tf', QUEUE)
 

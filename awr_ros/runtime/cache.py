@@ -4,6 +4,7 @@ The name of an entry is the checksum of everything that it was made from: the we
 define the graph, the converter and, of OpenVINO, its version. A changed one is another entry. An entry holds the files of
 an exported network, which are sealed; a damaged one is made anew.
 """
+
 import hashlib
 import os
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import awr_ros
 from awr_ros.files import sync, work_folder
 
-NAME = 'network'            # of the files of an entry, without their endings
+NAME = 'network'  # of the files of an entry, without their endings
 
 
 def cache_folder() -> Path:
@@ -25,7 +26,7 @@ def cache_folder() -> Path:
         return Path(os.environ['XDG_CACHE_HOME']) / 'awr_ros'
     try:
         return Path.home() / '.cache' / 'awr_ros'
-    except RuntimeError:                        # neither HOME nor an entry in passwd: a container's user
+    except RuntimeError:  # neither HOME nor an entry in passwd: a container's user
         return Path(tempfile.gettempdir()) / f'awr_ros-{os.getuid()}'
 
 
@@ -38,8 +39,14 @@ def own_cache_folder() -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if hasattr(os, 'getuid'):
         about = folder.stat()
-        if folder.is_symlink() and folder.lstat().st_uid != os.getuid() or about.st_uid != os.getuid():
-            raise PermissionError(13, f'it belongs to user {about.st_uid}, this is user {os.getuid()}', str(folder))
+        if (
+            folder.is_symlink()
+            and folder.lstat().st_uid != os.getuid()
+            or about.st_uid != os.getuid()
+        ):
+            raise PermissionError(
+                13, f'it belongs to user {about.st_uid}, this is user {os.getuid()}', str(folder)
+            )
         if about.st_mode & 0o022:
             folder.chmod(about.st_mode & 0o755)
     return folder
@@ -50,13 +57,21 @@ def entry_key(weights: str | Path, converter: str) -> str:
     package = Path(awr_ros.__file__).parent
     digest = hashlib.sha256(converter.encode())
     # All modules of the core rather than a list of those that matter, which nobody would keep up to date.
-    for path in [Path(weights), *sorted(package.glob('*.py')), *sorted((package / 'runtime').glob('*.py'))]:
+    for path in [
+        Path(weights),
+        *sorted(package.glob('*.py')),
+        *sorted((package / 'runtime').glob('*.py')),
+    ]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]
 
 
-def converted(weights: str | Path, converter: str, convert: Callable[[], dict[str, bytes]],
-              check: Callable[[dict[str, bytes]], None]) -> tuple[dict[str, bytes], str]:
+def converted(
+    weights: str | Path,
+    converter: str,
+    convert: Callable[[], dict[str, bytes]],
+    check: Callable[[dict[str, bytes]], None],
+) -> tuple[dict[str, bytes], str]:
     """Return the files of a cache entry, {ending: contents}, made by convert() when it is not there or damaged.
 
     weights: path of the checkpoint; converter: name and version in words; check(files): raises ValueError for damaged ones.
@@ -65,7 +80,7 @@ def converted(weights: str | Path, converter: str, convert: Callable[[], dict[st
     """
     try:
         folder = own_cache_folder()
-    except OSError as error:            # a robot's file system may be read only
+    except OSError as error:  # a robot's file system may be read only
         return convert(), error.strerror or str(error)
     entry = folder / entry_key(weights, converter)
     files = _read(entry, check)
@@ -95,12 +110,14 @@ def _write(entry, files):
         new.mkdir()
         for suffix, contents in files.items():
             (new / (NAME + suffix)).write_bytes(contents)
-            sync(new / (NAME + suffix))         # a robot may be switched off: no entry without its contents
+            sync(
+                new / (NAME + suffix)
+            )  # a robot may be switched off: no entry without its contents
         try:
             new.rename(entry)
         except OSError:
             if not entry.is_dir():
                 raise
-            entry.rename(folder / 'damaged')    # or somebody else was faster: of the same contents
+            entry.rename(folder / 'damaged')  # or somebody else was faster: of the same contents
             new.rename(entry)
         sync(entry.parent)

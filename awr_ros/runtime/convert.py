@@ -2,6 +2,7 @@
 
 The process sends the files to its standard output, so that no disk is needed.
 """
+
 import os
 import pickle
 import signal
@@ -17,8 +18,9 @@ PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.convert impo
 def load_network(path):
     """The network of a checkpoint and the origin of its weights in words. Raises ValueError that names the path."""
     from awr_ros.networks.checkpoint import load_checkpoint
+
     network, about = load_checkpoint(path)
-    return network, str(about['recipe'].get('imported_from') or f"{about['step']} training samples")
+    return network, str(about['recipe'].get('imported_from') or f'{about["step"]} training samples')
 
 
 def convert(path, suffix: str) -> dict[str, bytes]:
@@ -27,8 +29,10 @@ def convert(path, suffix: str) -> dict[str, bytes]:
     try:
         if suffix == '.onnx':
             from awr_ros.runtime.onnx_engine import onnx_bytes
+
             return {suffix: onnx_bytes(network, origin)}
         from awr_ros.runtime.openvino_engine import openvino_bytes
+
         return dict(zip((suffix, '.bin'), openvino_bytes(network, origin)))
     except (IndexError, RuntimeError, TypeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
@@ -40,14 +44,21 @@ def convert_apart(path, suffix: str) -> dict[str, bytes]:
     if 'torch' in sys.modules or not sys.executable:
         return convert(path, suffix)
     program = PROGRAM.format(path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix))
-    done = subprocess.run([sys.executable, '-c', program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
     try:
-        result = pickle.loads(done.stdout)          # of our own process
+        result = pickle.loads(done.stdout)  # of our own process
     except Exception:
         last = (done.stderr.decode(errors='replace').strip().splitlines() or [''])[-1]
         why = f'signal {-done.returncode}' if done.returncode < 0 else f'status {done.returncode}'
-        raise ValueError(f'weights {path} cannot be converted: the process ended with {why} {last}'.rstrip()) from None
+        raise ValueError(
+            f'weights {path} cannot be converted: the process ended with {why} {last}'.rstrip()
+        ) from None
     if isinstance(result, Exception):
         raise result
     return result
@@ -55,9 +66,9 @@ def convert_apart(path, suffix: str) -> dict[str, bytes]:
 
 def main(arguments):
     """The other process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)    # of a terminal: the first process ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the first process ends this one
     output = os.fdopen(os.dup(1), 'wb')
-    os.dup2(2, 1)                                   # libraries may print
+    os.dup2(2, 1)  # libraries may print
     try:
         result = convert(*arguments)
     except ModuleNotFoundError as error:

@@ -4,13 +4,26 @@ At batch 1 a GPU needs far less time for the compact network's kernels than Pyth
 by one. A graph replays them all with one launch. A graph is fixed to its batch size and to its memory, so there is one
 for each of a few sizes, and smaller batches are filled up with background.
 """
+
 import torch
 
 from awr_ros.crop import BACKGROUND
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, readout_module
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    EngineConfig,
+    check_crops,
+    read_in_passes,
+    readout_module,
+)
 
-GRAPH_BATCHES = (1, 2, 4, MAX_BATCH, 2 * MAX_BATCH)     # max_hands x sides is 4 by default; a search of both sides takes the last
-WARM_UPS = 3                            # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
+GRAPH_BATCHES = (
+    1,
+    2,
+    4,
+    MAX_BATCH,
+    2 * MAX_BATCH,
+)  # max_hands x sides is 4 by default; a search of both sides takes the last
+WARM_UPS = 3  # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
 
 
 def graph_batch(count, batches=GRAPH_BATCHES):
@@ -29,8 +42,10 @@ class CudaEngine:
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
         self.config, self.max_batch = EngineConfig.of(network.config, origin), max(batches)
-        self.description = (f"torch {torch.__version__} on {torch.cuda.get_device_name()}, "
-                            f"{'float16' if half else 'float32'}, CUDA graphs")
+        self.description = (
+            f'torch {torch.__version__} on {torch.cuda.get_device_name()}, '
+            f'{"float16" if half else "float32"}, CUDA graphs'
+        )
         network = network.eval().to('cuda', memory_format=torch.channels_last)
         readout = readout_module(network.half() if half else network)
         self.stream = torch.cuda.Stream()
@@ -65,7 +80,10 @@ class _Graph:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph, pool=pool, stream=stream):
             self._device_out = readout(self._device_in)
-        self._host_out = [torch.empty(output.shape, dtype=output.dtype).pin_memory() for output in self._device_out]
+        self._host_out = [
+            torch.empty(output.shape, dtype=output.dtype).pin_memory()
+            for output in self._device_out
+        ]
 
     @torch.inference_mode()
     def run(self, crops, stream):
@@ -79,4 +97,6 @@ class _Graph:
             for host, device in zip(self._host_out, self._device_out):
                 host.copy_(device, non_blocking=True)
         stream.synchronize()
-        return [host[:count].numpy().copy() for host in self._host_out]     # the next pass writes there again
+        return [
+            host[:count].numpy().copy() for host in self._host_out
+        ]  # the next pass writes there again

@@ -1,4 +1,5 @@
 """Export a checkpoint, network and read-out in one graph, for engines and for other programs."""
+
 from pathlib import Path
 
 from awr_ros.weight_files import DEFAULT_WEIGHTS
@@ -32,9 +33,15 @@ def export(weights, output, file_format):
 def add_export(verbs):
     """The verb, on argparse's subparsers."""
     parser = verbs.add_parser('export', help='network and read-out as one ONNX or OpenVINO file')
-    parser.add_argument('--weights', type=Path, help='checkpoint (default: the weights of the package)')
+    parser.add_argument(
+        '--weights', type=Path, help='checkpoint (default: the weights of the package)'
+    )
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
-    parser.add_argument('--output', type=Path, help='file to write (default: named after the weights, in this folder)')
+    parser.add_argument(
+        '--output',
+        type=Path,
+        help='file to write (default: named after the weights, in this folder)',
+    )
     parser.set_defaults(run=_run, extra='engines')
 
 

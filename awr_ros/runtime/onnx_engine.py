@@ -1,4 +1,5 @@
 """ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider where that is installed."""
+
 import io
 import os
 import warnings
@@ -9,11 +10,19 @@ import numpy as np
 from awr_ros.weight_files import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
 from awr_ros.files import write_bytes
 from awr_ros.runtime.cache import cache_folder
-from awr_ros.runtime.readout import MAX_BATCH, OUTPUTS, EngineConfig, check_answers, check_crops, read_in_passes, readout_module
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    OUTPUTS,
+    EngineConfig,
+    check_answers,
+    check_crops,
+    read_in_passes,
+    readout_module,
+)
 
-METADATA = 'awr_ros'        # where a model keeps what EngineConfig.to_json says
-OPSET = 17                  # read by ONNX Runtime 1.13 and newer
-CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')     # the fastest first
+METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
+OPSET = 17  # read by ONNX Runtime 1.13 and newer
+CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')  # the fastest first
 
 
 def import_onnxruntime():
@@ -24,6 +33,7 @@ def import_onnxruntime():
     """
     os.environ['ORT_DISABLE_TELEMETRY'] = '1'
     import onnxruntime
+
     return onnxruntime
 
 
@@ -36,6 +46,7 @@ def onnx_bytes(network, origin):
     """The contents of the file that `write_onnx` writes."""
     import onnx
     import torch
+
     size = network.config.crop_size
     exported = io.BytesIO()
     batch = {name: {0: 'batch'} for name in ('depth', *OUTPUTS)}
@@ -44,10 +55,20 @@ def onnx_bytes(network, origin):
         warnings.simplefilter('ignore', DeprecationWarning)
         # The exporter from TorchScript: the newer one needs one more package and takes ten times as long.
         options = {'dynamo': False} if _has_dynamo_option(torch) else {}
-        torch.onnx.export(readout_module(network), (torch.ones(2, 1, size, size),), exported, input_names=['depth'],
-                          output_names=list(OUTPUTS), dynamic_axes=batch, opset_version=OPSET, **options)
+        torch.onnx.export(
+            readout_module(network),
+            (torch.ones(2, 1, size, size),),
+            exported,
+            input_names=['depth'],
+            output_names=list(OUTPUTS),
+            dynamic_axes=batch,
+            opset_version=OPSET,
+            **options,
+        )
     model = onnx.load_from_string(exported.getvalue())
-    onnx.helper.set_model_props(model, {METADATA: EngineConfig.of(network.config, origin).to_json()})
+    onnx.helper.set_model_props(
+        model, {METADATA: EngineConfig.of(network.config, origin).to_json()}
+    )
     onnx.checker.check_model(model)
     return sealed_onnx(model.SerializeToString())
 
@@ -59,7 +80,11 @@ def _has_dynamo_option(torch):
 
 def cuda_providers():
     """The CUDA providers that the installed ONNX Runtime was built with, the fastest first; each may lack its libraries."""
-    return tuple(provider for provider in CUDA_PROVIDERS if provider in import_onnxruntime().get_available_providers())
+    return tuple(
+        provider
+        for provider in CUDA_PROVIDERS
+        if provider in import_onnxruntime().get_available_providers()
+    )
 
 
 def first_that_starts(path, num_threads, providers, model=None):
@@ -72,7 +97,7 @@ def first_that_starts(path, num_threads, providers, model=None):
             break
         except DamagedFile:
             raise
-        except ValueError:              # TensorRT is listed where its libraries are missing
+        except ValueError:  # TensorRT is listed where its libraries are missing
             refused += f', {provider} cannot be started'
     else:
         engine = OnnxEngine(path, num_threads, providers[-1], model)
@@ -97,19 +122,32 @@ class OnnxEngine:
         check_onnx(model, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')    # waiting must not cost a core
+        options.add_session_config_entry(
+            'session.intra_op.allow_spinning', '0'
+        )  # waiting must not cost a core
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=[self._with_options(provider)])
-        except Exception as error:              # the classes of its errors are no part of its interface
-            raise ValueError(f'ONNX Runtime cannot load {path} with {provider}: {reason_unreadable(path, error)}') from error
+            session = onnxruntime.InferenceSession(
+                model, options, providers=[self._with_options(provider)]
+            )
+        except Exception as error:  # the classes of its errors are no part of its interface
+            raise ValueError(
+                f'ONNX Runtime cannot load {path} with {provider}: {reason_unreadable(path, error)}'
+            ) from error
         if session.get_providers()[0] != provider:
-            raise ValueError(f'ONNX Runtime cannot start {provider}: it offers {", ".join(session.get_providers())} instead')
+            raise ValueError(
+                f'ONNX Runtime cannot start {provider}: it offers {", ".join(session.get_providers())} instead'
+            )
         metadata = session.get_modelmeta().custom_metadata_map
         if METADATA not in metadata:
-            raise ValueError(f'{path} was not exported by this package: it has no metadata {METADATA}')
+            raise ValueError(
+                f'{path} was not exported by this package: it has no metadata {METADATA}'
+            )
         self.config = EngineConfig.from_json(metadata[METADATA], path)
-        where = (f'the CPU, f32, {num_threads} threads' if provider == 'CPUExecutionProvider' else
-                 f'the GPU by {provider}')
+        where = (
+            f'the CPU, f32, {num_threads} threads'
+            if provider == 'CPUExecutionProvider'
+            else f'the GPU by {provider}'
+        )
         self.description = f'ONNX Runtime {onnxruntime.__version__} on {where}'
         self._session = session
         size = self.config.crop_size
@@ -120,13 +158,18 @@ class OnnxEngine:
         except ValueError:
             raise
         except Exception as error:
-            raise ValueError(f'ONNX Runtime cannot run {path}: {reason_unreadable(path, error)}') from error
+            raise ValueError(
+                f'ONNX Runtime cannot run {path}: {reason_unreadable(path, error)}'
+            ) from error
 
     @staticmethod
     def _with_options(provider):
-        if provider == 'TensorrtExecutionProvider':         # building its engine takes minutes: once
-            return provider, {'trt_fp16_enable': True, 'trt_engine_cache_enable': True,
-                              'trt_engine_cache_path': str(cache_folder() / 'tensorrt')}
+        if provider == 'TensorrtExecutionProvider':  # building its engine takes minutes: once
+            return provider, {
+                'trt_fp16_enable': True,
+                'trt_engine_cache_enable': True,
+                'trt_engine_cache_path': str(cache_folder() / 'tensorrt'),
+            }
         return provider
 
     def read(self, crops):

@@ -1,4 +1,5 @@
 """OpenVINO on the CPU: the fastest engine where the CPU multiplies matrices of bfloat16."""
+
 import sys
 import tempfile
 from pathlib import Path
@@ -7,9 +8,16 @@ import numpy as np
 
 from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
 from awr_ros.files import write_bytes
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_answers, check_crops, read_in_passes, trace
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    EngineConfig,
+    check_answers,
+    check_crops,
+    read_in_passes,
+    trace,
+)
 
-METADATA = 'awr_ros'        # where a model keeps what EngineConfig.to_json says
+METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
 
 
 def import_openvino():
@@ -21,6 +29,7 @@ def import_openvino():
     if 'openvino' not in sys.modules:
         sys.modules.setdefault('openvino_telemetry', None)
     import openvino
+
     return openvino
 
 
@@ -50,13 +59,16 @@ def openvino_bytes(network, origin):
     shape = ov.PartialShape([-1, 1, config.crop_size, config.crop_size])
     model = ov.convert_model(trace(network), input=[shape])
     model.set_rt_info(config.to_json(), [METADATA])
-    for parent in (tempfile.gettempdir(), '/dev/shm'):      # it writes to files only, and a disk may be full
+    for parent in (
+        tempfile.gettempdir(),
+        '/dev/shm',
+    ):  # it writes to files only, and a disk may be full
         try:
             with tempfile.TemporaryDirectory(dir=parent) as folder:
                 file = Path(folder) / 'network.xml'
                 ov.save_model(model, str(file), compress_to_fp16=False)
                 xml, weights = file.read_bytes(), file.with_suffix('.bin').read_bytes()
-            _read(ov, xml, weights)             # fails where a full disk cut the files short
+            _read(ov, xml, weights)  # fails where a full disk cut the files short
             return sealed_xml(xml, weights), weights
         except (OSError, RuntimeError) as error:
             failure = error
@@ -65,7 +77,9 @@ def openvino_bytes(network, origin):
 
 def _read(ov, xml, weights):
     """The model of the contents of an .xml and its .bin. Raises RuntimeError."""
-    return ov.Core().read_model(xml.decode('utf-8', 'replace'), ov.Tensor(np.frombuffer(weights or bytes(1), np.uint8)))
+    return ov.Core().read_model(
+        xml.decode('utf-8', 'replace'), ov.Tensor(np.frombuffer(weights or bytes(1), np.uint8))
+    )
 
 
 class OpenVinoEngine:
@@ -89,18 +103,29 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise ValueError(f'{path} is no OpenVINO model: {_reason(path, error)}') from error
         if not model.has_rt_info([METADATA]):
-            raise ValueError(f'{path} was not exported by this package: it has no metadata {METADATA}')
+            raise ValueError(
+                f'{path} was not exported by this package: it has no metadata {METADATA}'
+            )
         self.config = EngineConfig.from_json(model.get_rt_info([METADATA]).astype(str), path)
         self.description = f'OpenVINO {ov.__version__.split("-")[0]} on the CPU, {precision}, {num_threads} threads'
         size = self.config.crop_size
         try:
-            compiled = core.compile_model(model, 'CPU', {
-                'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_NUM_THREADS': num_threads, 'INFERENCE_PRECISION_HINT': precision,
-                'ENABLE_CPU_PINNING': False})   # pinned to a core that a camera driver keeps busy, it would wait for that
+            compiled = core.compile_model(
+                model,
+                'CPU',
+                {
+                    'PERFORMANCE_HINT': 'LATENCY',
+                    'INFERENCE_NUM_THREADS': num_threads,
+                    'INFERENCE_PRECISION_HINT': precision,
+                    'ENABLE_CPU_PINNING': False,
+                },
+            )  # pinned to a core that a camera driver keeps busy, it would wait for that
             self._tensor, self._request = ov.Tensor, compiled.create_infer_request()
             self._outputs = compiled.outputs
             check_answers(self._pass(np.ones((1, 1, size, size), np.float32)), self.config, path)
-            for batch in range(2, MAX_BATCH + 1):   # code is generated at the first pass of each size: not in a frame's time
+            for batch in range(
+                2, MAX_BATCH + 1
+            ):  # code is generated at the first pass of each size: not in a frame's time
                 self._pass(np.ones((batch, 1, size, size), np.float32))
         except RuntimeError as error:
             raise ValueError(f'OpenVINO cannot run {path}: {_reason(path, error)}') from error
@@ -112,7 +137,9 @@ class OpenVinoEngine:
 
     def _pass(self, crops):
         self._request.infer(self._tensor(np.ascontiguousarray(crops), shared_memory=True))
-        return [np.array(self._request.get_tensor(output).data) for output in self._outputs]    # copies: memory is reused
+        return [
+            np.array(self._request.get_tensor(output).data) for output in self._outputs
+        ]  # copies: memory is reused
 
 
 def _files(path):

@@ -4,6 +4,7 @@ so that one graph holds both and an engine can fuse across them.
 An engine is any object with `config` (EngineConfig), `description` (str, for people), `max_batch` (int, most crops in one
 pass) and `read(crops) -> Readings`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1. One thread at a time may call it.
 """
+
 import json
 import math
 import warnings
@@ -16,28 +17,41 @@ from awr_ros.skeleton import SIDES
 
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'judgements')
 FORMAT = 'awr_ros engine 3'
-MAX_CROP = 4096             # [px] no network has a larger input
-MAX_BATCH = 8               # crops in one pass: as many as a search tries places; longer lists take several passes
+MAX_CROP = 4096  # [px] no network has a larger input
+MAX_BATCH = (
+    8  # crops in one pass: as many as a search tries places; longer lists take several passes
+)
 
 
 @dataclass(frozen=True)
 class EngineConfig:
     """What has to be known of a network to feed it and to use what it says."""
-    joint_names: tuple[str, ...]    # of the J joints, in order
-    crop_size: int                  # S, side of the input [px]
-    cube_mm: float                  # side of the cropped cube [mm]
-    side: str = 'right'             # of the hands that it knows
-    authors_crop: bool = False      # wants crops as the authors' code cuts them (awr_ros.crop)
-    virtual_crop: bool = False      # wants crops of a camera that looks at them (awr_ros.crop)
-    aligned: bool = False           # wants crops turned so that the hand points up, once it is known where it points
-    start: tuple[float, ...] = ()   # weights of the start score (awr_ros.tracker), where they were fitted
-    origin: str = ''                # where its weights come from, in words
+
+    joint_names: tuple[str, ...]  # of the J joints, in order
+    crop_size: int  # S, side of the input [px]
+    cube_mm: float  # side of the cropped cube [mm]
+    side: str = 'right'  # of the hands that it knows
+    authors_crop: bool = False  # wants crops as the authors' code cuts them (awr_ros.crop)
+    virtual_crop: bool = False  # wants crops of a camera that looks at them (awr_ros.crop)
+    aligned: bool = (
+        False  # wants crops turned so that the hand points up, once it is known where it points
+    )
+    start: tuple[
+        float, ...
+    ] = ()  # weights of the start score (awr_ros.tracker), where they were fitted
+    origin: str = ''  # where its weights come from, in words
 
     @classmethod
     def of(cls, config, origin=''):
         """Of a network's configuration, which has more fields, and not all of these (awr_ros.networks.checkpoint)."""
-        return cls(**{field.name: getattr(config, field.name) for field in fields(cls) if hasattr(config, field.name)},
-                   origin=origin)
+        return cls(
+            **{
+                field.name: getattr(config, field.name)
+                for field in fields(cls)
+                if hasattr(config, field.name)
+            },
+            origin=origin,
+        )
 
     def to_json(self):
         """For the metadata of an exported file."""
@@ -50,37 +64,57 @@ class EngineConfig:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
                 raise ValueError(f"expected format '{FORMAT}'")
-            values.setdefault('virtual_crop', values.get('aligned', False))        # older files: of rendered hands, so aligned
-            config = cls(tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values)
+            values.setdefault(
+                'virtual_crop', values.get('aligned', False)
+            )  # older files: of rendered hands, so aligned
+            config = cls(
+                tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values
+            )
             config._check()
             return config
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f'{path} was not exported by this package: {error}') from error
 
-
     def _check(self):
         """Raise ValueError for values that no exported network has."""
         for field in fields(self):
-            value, kind = getattr(self, field.name), {'int': int, 'float': (int, float), 'str': str, 'bool': bool}.get(
-                getattr(field.type, '__name__', field.type), tuple)
+            value, kind = (
+                getattr(self, field.name),
+                {'int': int, 'float': (int, float), 'str': str, 'bool': bool}.get(
+                    getattr(field.type, '__name__', field.type), tuple
+                ),
+            )
             if not isinstance(value, kind) or kind is int and isinstance(value, bool):
                 raise ValueError(f'{field.name} is {value!r:.60}')
-        if not 0 < self.crop_size <= MAX_CROP or not 0 < self.cube_mm < math.inf or self.side not in SIDES:
-            raise ValueError(f'crop_size is {self.crop_size}, cube_mm {self.cube_mm}, side {self.side!r:.60}')
-        if not 0 < len(self.joint_names) <= MAX_CROP or not all(isinstance(name, str) for name in self.joint_names):
+        if (
+            not 0 < self.crop_size <= MAX_CROP
+            or not 0 < self.cube_mm < math.inf
+            or self.side not in SIDES
+        ):
+            raise ValueError(
+                f'crop_size is {self.crop_size}, cube_mm {self.cube_mm}, side {self.side!r:.60}'
+            )
+        if not 0 < len(self.joint_names) <= MAX_CROP or not all(
+            isinstance(name, str) for name in self.joint_names
+        ):
             raise ValueError(f'joint_names are {self.joint_names!r:.60}')
-        if len(self.start) not in (0, 4) or not all(isinstance(w, (int, float)) and math.isfinite(w) for w in self.start):
+        if len(self.start) not in (0, 4) or not all(
+            isinstance(w, (int, float)) and math.isfinite(w) for w in self.start
+        ):
             raise ValueError(f'start is {self.start!r:.60}')
 
 
 @dataclass(frozen=True)
 class Readings:
     """What the network says of B crops."""
-    joints_uvdn: np.ndarray     # (B,J,3) float32, each axis of the crop in [-1,1]
-    joint_scores: np.ndarray    # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
-                                # from networks that are neither refined nor calibrated
-    hand_scores: np.ndarray     # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
-    judgements: np.ndarray      # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
+
+    joints_uvdn: np.ndarray  # (B,J,3) float32, each axis of the crop in [-1,1]
+    joint_scores: np.ndarray  # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
+    # from networks that are neither refined nor calibrated
+    hand_scores: (
+        np.ndarray
+    )  # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
+    judgements: np.ndarray  # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
 
     def __len__(self):
         return len(self.joints_uvdn)
@@ -94,19 +128,33 @@ def joined(parts: Sequence[Readings]) -> Readings:
     """Join Readings of several passes, at least one."""
     if len(parts) == 1:
         return parts[0]
-    return Readings(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Readings)))
+    return Readings(
+        *(
+            np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(Readings)
+        )
+    )
 
 
 def read_in_passes(read, crops, most=MAX_BATCH):
     """`read` over at most so many crops at a time; it returns the four arrays. Returns Readings."""
-    return joined([Readings(*read(crops[first:first + most])) for first in range(0, len(crops), most)])
+    return joined(
+        [Readings(*read(crops[first : first + most])) for first in range(0, len(crops), most)]
+    )
 
 
 def check_crops(crops, config):
     """Misuse of `read` is a ValueError with expected and got."""
     size = config.crop_size
-    if crops.dtype != np.float32 or crops.ndim != 4 or crops.shape[1:] != (1, size, size) or not len(crops):
-        raise ValueError(f'crops must be (B,1,{size},{size}) float32 with B >= 1, got {crops.shape} {crops.dtype}')
+    if (
+        crops.dtype != np.float32
+        or crops.ndim != 4
+        or crops.shape[1:] != (1, size, size)
+        or not len(crops)
+    ):
+        raise ValueError(
+            f'crops must be (B,1,{size},{size}) float32 with B >= 1, got {crops.shape} {crops.dtype}'
+        )
 
 
 def check_answers(arrays, config, path):
@@ -118,9 +166,13 @@ def check_answers(arrays, config, path):
     shapes = [(1, joints, 3), (1, joints), (1,), (1,)]
     got = [np.shape(array) for array in arrays]
     if got != shapes:
-        raise ValueError(f'{path} is another network than it says: it returns arrays of {got}, expected {shapes}')
+        raise ValueError(
+            f'{path} is another network than it says: it returns arrays of {got}, expected {shapes}'
+        )
     if not all(np.isfinite(array).all() for array in arrays[:2]):
-        raise ValueError(f'{path} returns joints that are not finite: its weights are damaged, or their training went astray')
+        raise ValueError(
+            f'{path} returns joints that are not finite: its weights are damaged, or their training went astray'
+        )
 
 
 def readout_module(network):
@@ -133,7 +185,7 @@ def readout_module(network):
         def __init__(self, network):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
-            self.reads_out = hasattr(network, 'read_out')           # the compact network
+            self.reads_out = hasattr(network, 'read_out')  # the compact network
             self.judge = getattr(network, 'judge', None)
             for part in (getattr(network, 'refiner', None), self.judge):
                 if part:
@@ -142,20 +194,34 @@ def readout_module(network):
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
             look = self.network.look if self.reads_out else self.network
-            field, hand_logit, *summary = (part.float() for part in look(depth.to(next(self.network.parameters(), depth).dtype)))
-            joints_uvdn, joint_scores, *voted = (self.network.read_out(field, depth, *summary) if self.reads_out else
-                                                 decode(field, depth, self.kernel_size))
-            judgement = (self.judge(*voted, hand_logit, *summary) if self.judge else torch.full_like(hand_logit, torch.nan))
+            field, hand_logit, *summary = (
+                part.float()
+                for part in look(depth.to(next(self.network.parameters(), depth).dtype))
+            )
+            joints_uvdn, joint_scores, *voted = (
+                self.network.read_out(field, depth, *summary)
+                if self.reads_out
+                else decode(field, depth, self.kernel_size)
+            )
+            judgement = (
+                self.judge(*voted, hand_logit, *summary)
+                if self.judge
+                else torch.full_like(hand_logit, torch.nan)
+            )
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
+
     return Readout(network).eval()
 
 
 def trace(network):
     """The read-out as a TorchScript graph of any batch size, for converters. Takes a network in eval mode on the CPU."""
     import torch
+
     size = network.config.crop_size
     with warnings.catch_warnings(), torch.no_grad():
         # The shape checks of decode are Python conditions: they hold for all inputs of this size.
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
-        return torch.jit.trace(readout_module(network), torch.ones(2, 1, size, size), check_trace=False)
+        return torch.jit.trace(
+            readout_module(network), torch.ones(2, 1, size, size), check_trace=False
+        )

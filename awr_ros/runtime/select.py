@@ -3,33 +3,44 @@
 `auto` takes the fastest engine that this machine has and says why; an engine asked for by name is that engine or an error
 that says how to get it. Nothing ever falls back to something slower in silence.
 """
+
 import ctypes
 import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from awr_ros.weight_files import DEFAULT_WEIGHTS, ONNX_KEY, DamagedFile, check_onnx, check_whole, check_xml
+from awr_ros.weight_files import (
+    DEFAULT_WEIGHTS,
+    ONNX_KEY,
+    DamagedFile,
+    check_onnx,
+    check_whole,
+    check_xml,
+)
 from awr_ros.runtime.cache import cache_folder, converted
 from awr_ros.runtime.openvino_engine import fastest_precision
 
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime')
 DEVICES = ('auto', 'cpu', 'cuda')
-MOST_THREADS = 4            # taken by default: more make a network of this size little faster
-SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}     # of exported files, which fix the engine
+MOST_THREADS = 4  # taken by default: more make a network of this size little faster
+SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}  # of exported files, which fix the engine
 
 
 @dataclass(frozen=True)
 class Choice:
     """An engine on a device."""
-    engine: str         # 'torch', 'openvino' or 'onnxruntime'
-    device: str         # 'cpu' or 'cuda'
-    reason: str         # in words
+
+    engine: str  # 'torch', 'openvino' or 'onnxruntime'
+    device: str  # 'cpu' or 'cuda'
+    reason: str  # in words
 
 
 def default_threads():
     """All CPU cores that this process may use but one, which is left to the robot; at most MOST_THREADS."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    )
     return min(max(1, cores - 1), MOST_THREADS)
 
 
@@ -47,6 +58,7 @@ def has_cuda():
     if not has_driver() or not installed('torch'):
         return False
     import torch
+
     return torch.cuda.is_available()
 
 
@@ -55,35 +67,66 @@ def installed(package):
     return importlib.util.find_spec(package) is not None
 
 
-def choose(engine, device, weights=None, cuda=has_cuda, installed=installed, precision=fastest_precision, driver=has_driver):
+def choose(
+    engine,
+    device,
+    weights=None,
+    cuda=has_cuda,
+    installed=installed,
+    precision=fastest_precision,
+    driver=has_driver,
+):
     """The Choice for parameters engine (of ENGINES) and device (of DEVICES).
 
     weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what is wrong or missing and
     which pip package would help. cuda, installed, precision, driver: how to find out, replaced in tests.
     """
     if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+        raise ValueError(f'engine must be one of {", ".join(ENGINES)}, got {engine!r}')
     if device not in DEVICES:
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
     file_engine = SUFFIXES.get(Path(weights).suffix) if weights is not None else None
     if file_engine and engine not in ('auto', file_engine):
         raise ValueError(f"engine is '{engine}', but {weights} is a file for '{file_engine}'")
     if file_engine or engine != 'auto':
-        return _as_asked(file_engine or engine, device, f'{weights} is a file for it' if file_engine else 'asked for', cuda,
-                         installed, driver)
+        return _as_asked(
+            file_engine or engine,
+            device,
+            f'{weights} is a file for it' if file_engine else 'asked for',
+            cuda,
+            installed,
+            driver,
+        )
     if device != 'cpu' and cuda():
         return Choice('torch', 'cuda', 'the fastest where there is a GPU')
     if device == 'cuda':
         raise ValueError("device is 'cuda', but torch finds no CUDA device")
     # In float32 ONNX Runtime was a tenth faster and needs half the time to start; bfloat16 is OpenVINO's alone.
-    has = {'openvino': installed('openvino'), 'onnxruntime': installed('onnxruntime') and installed('onnx')}
+    has = {
+        'openvino': installed('openvino'),
+        'onnxruntime': installed('onnxruntime') and installed('onnx'),
+    }
     if has['openvino'] and (precision() == 'bf16' or not has['onnxruntime']):
-        return Choice('openvino', 'cpu', 'the fastest on a CPU with AMX' if precision() == 'bf16' else
-                      'the fastest installed: onnxruntime and onnx are not')
+        return Choice(
+            'openvino',
+            'cpu',
+            'the fastest on a CPU with AMX'
+            if precision() == 'bf16'
+            else 'the fastest installed: onnxruntime and onnx are not',
+        )
     if has['onnxruntime']:
-        return Choice('onnxruntime', 'cpu', 'the fastest on a CPU without AMX' if precision() == 'f32' else
-                      'the fastest installed: openvino is not')
-    return Choice('torch', 'cpu', 'the only one installed, two to three times slower than: pip install onnxruntime onnx')
+        return Choice(
+            'onnxruntime',
+            'cpu',
+            'the fastest on a CPU without AMX'
+            if precision() == 'f32'
+            else 'the fastest installed: openvino is not',
+        )
+    return Choice(
+        'torch',
+        'cpu',
+        'the only one installed, two to three times slower than: pip install onnxruntime onnx',
+    )
 
 
 def _as_asked(engine, device, reason, cuda, installed, driver):
@@ -93,16 +136,25 @@ def _as_asked(engine, device, reason, cuda, installed, driver):
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
         return Choice(engine, 'cuda' if device != 'cpu' and cuda() else 'cpu', reason)
     if not installed(engine):
-        raise ValueError(f"engine is '{engine}', but the package is not installed: pip install {engine}")
+        raise ValueError(
+            f"engine is '{engine}', but the package is not installed: pip install {engine}"
+        )
     if engine == 'openvino':
         if device == 'cuda':
             raise ValueError("engine is 'openvino', which has no device 'cuda': use engine 'torch'")
         return Choice(engine, 'cpu', reason)
     from awr_ros.runtime.onnx_engine import cuda_providers
+
     if device == 'cuda' and not cuda_providers():
-        raise ValueError("device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
+        raise ValueError(
+            "device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu"
+        )
     # It lists its CUDA providers on machines without a GPU too; which torch is installed is nothing to it.
-    return Choice(engine, 'cuda' if device == 'cuda' or device == 'auto' and cuda_providers() and driver() else 'cpu', reason)
+    return Choice(
+        engine,
+        'cuda' if device == 'cuda' or device == 'auto' and cuda_providers() and driver() else 'cpu',
+        reason,
+    )
 
 
 def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
@@ -128,6 +180,7 @@ def load_network(path):
     if not installed('torch'):
         raise ValueError(f"to read {path} takes PyTorch: pip install 'torch>=2.1,<3'")
     from awr_ros.runtime import convert
+
     return convert.load_network(path)
 
 
@@ -136,8 +189,10 @@ def _load_torch(path, choice, threads):
     _try_out(network, path)
     if choice.device == 'cuda':
         from awr_ros.runtime.cuda_engine import CudaEngine
+
         return CudaEngine(network, origin)
     from awr_ros.runtime.torch_engine import TorchEngine
+
     return TorchEngine(network, origin, threads)
 
 
@@ -146,17 +201,21 @@ def _try_out(network, path):
     import torch
 
     from awr_ros.runtime.readout import EngineConfig, check_answers, readout_module
+
     config = EngineConfig.of(network.config)
     try:
         with torch.inference_mode():
             answers = readout_module(network)(torch.ones(1, 1, config.crop_size, config.crop_size))
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f'weights {path} do not fit their own description: {str(error)[:200]}') from error
+        raise ValueError(
+            f'weights {path} do not fit their own description: {str(error)[:200]}'
+        ) from error
     check_answers([answer.numpy() for answer in answers], config, path)
 
 
 def _load_openvino(path, _, threads):
     from awr_ros.runtime import openvino_engine
+
     version = openvino_engine.import_openvino().__version__
 
     def check(files):
@@ -165,15 +224,23 @@ def _load_openvino(path, _, threads):
             raise DamagedFile(f'{path} has no checksum')
 
     def load(path, files=None):
-        return openvino_engine.OpenVinoEngine(path, threads, model=files and (files['.xml'], files['.bin']))
+        return openvino_engine.OpenVinoEngine(
+            path, threads, model=files and (files['.xml'], files['.bin'])
+        )
+
     return _load_converted(path, f'openvino {version}', '.xml', check, load)
 
 
 def _load_onnx(path, choice, threads):
     from awr_ros.runtime import onnx_engine
+
     if path.suffix != '.onnx' and not installed('onnx'):
-        raise ValueError(f"engine 'onnxruntime' needs the package onnx to convert {path}: pip install onnx")
-    providers = ('CPUExecutionProvider',) if choice.device == 'cpu' else onnx_engine.cuda_providers()
+        raise ValueError(
+            f"engine 'onnxruntime' needs the package onnx to convert {path}: pip install onnx"
+        )
+    providers = (
+        ('CPUExecutionProvider',) if choice.device == 'cpu' else onnx_engine.cuda_providers()
+    )
 
     def check(files):
         check_onnx(files['.onnx'], path)
@@ -182,6 +249,7 @@ def _load_onnx(path, choice, threads):
 
     def load(path, files=None):
         return onnx_engine.first_that_starts(path, threads, providers, files and files['.onnx'])
+
     return _load_converted(path, 'onnx', '.onnx', check, load)
 
 
@@ -192,10 +260,12 @@ def _load_converted(path, converter, suffix, check, load):
     check_whole(path)
 
     def convert():
-        if not installed('torch'):              # only here: a start from the cache needs none
+        if not installed('torch'):  # only here: a start from the cache needs none
             load_network(path)
         from awr_ros.runtime.convert import convert_apart
+
         return convert_apart(path, suffix)
+
     files, failure = converted(path, converter, convert, check)
     loaded = load(path, files)
     if failure:

@@ -3,6 +3,7 @@
 A GPU takes hardly longer for eight crops than for one, and on a CPU a single engine does not fight with others over the
 cores. Nobody waits for company: whoever comes while no pass runs starts one with whatever waits by then.
 """
+
 import os
 import threading
 import weakref
@@ -27,8 +28,8 @@ class BatchedEngine:
         """engine: of awr_ros.runtime, used by nobody else."""
         self._engine = engine
         self._changed = threading.Condition()
-        self._waiting: list[_Request] = []      # in the order of their arrival, until they are done
-        self._reading = False                   # some caller runs a pass
+        self._waiting: list[_Request] = []  # in the order of their arrival, until they are done
+        self._reading = False  # some caller runs a pass
 
     @property
     def config(self) -> EngineConfig:
@@ -47,7 +48,7 @@ class BatchedEngine:
 
     def read(self, crops: np.ndarray) -> Readings:
         """Read crops (B,1,S,S) float32 uvdn. Raise ValueError for other arrays, and what the engine raises for these crops."""
-        check_crops(crops, self.config)         # or one caller's mistake would end the pass of all
+        check_crops(crops, self.config)  # or one caller's mistake would end the pass of all
         request = _Request(crops)
         with self._changed:
             self._waiting.append(request)
@@ -58,13 +59,17 @@ class BatchedEngine:
                     break
                 self._reading = True
                 shares = fair_shares([len(other.left) for other in self._waiting], self.max_batch)
-                parts = [(other, other.left[:count]) for other, count in zip(self._waiting, shares) if count]
+                parts = [
+                    (other, other.left[:count])
+                    for other, count in zip(self._waiting, shares)
+                    if count
+                ]
             answers: list = []
             try:
                 answers = self._pass(parts)
             finally:
                 with self._changed:
-                    if not answers:             # interrupted: the others are left to the next caller
+                    if not answers:  # interrupted: the others are left to the next caller
                         self._waiting.remove(request)
                     for (other, _), answer in zip(parts, answers):
                         other.take(answer)
@@ -82,7 +87,7 @@ class BatchedEngine:
                 return [error]
             return [answer for part in parts for answer in self._pass([part])]
         ends = np.cumsum([len(crops) for _, crops in parts])
-        return [together[end - len(crops):end] for (_, crops), end in zip(parts, ends)]
+        return [together[end - len(crops) : end] for (_, crops), end in zip(parts, ends)]
 
 
 class _Request:
@@ -101,7 +106,7 @@ class _Request:
             self._error = answer
         else:
             self._parts.append(answer)
-            self.left = self.left[len(answer):]
+            self.left = self.left[len(answer) :]
 
     def result(self):
         if self._error is not None:
@@ -132,14 +137,23 @@ class SharedEngines:
         self._engines: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
         self._locks: dict[tuple, threading.Lock] = {}
 
-    def load(self, weights: str | Path | None = None, engine: str = 'auto', device: str = 'auto',
-             num_threads: int | None = None) -> BatchedEngine:
+    def load(
+        self,
+        weights: str | Path | None = None,
+        engine: str = 'auto',
+        device: str = 'auto',
+        num_threads: int | None = None,
+    ) -> BatchedEngine:
         """Return the engine of these weights, loaded where nobody holds it. Arguments and errors as load_engine's."""
         key = _contents(weights), engine, device, num_threads
-        with self._locks.setdefault(key, threading.Lock()):         # one camera's slow load is not for others to wait for
+        with self._locks.setdefault(
+            key, threading.Lock()
+        ):  # one camera's slow load is not for others to wait for
             shared = self._engines.get(key)
             if shared is None:
-                shared = self._engines[key] = BatchedEngine(self._load(weights, engine, device, num_threads))
+                shared = self._engines[key] = BatchedEngine(
+                    self._load(weights, engine, device, num_threads)
+                )
             return shared
 
 
@@ -150,6 +164,6 @@ def _contents(weights):
     path = Path(weights).resolve()
     try:
         about = os.stat(path)
-    except OSError:                             # load_engine says what is wrong
+    except OSError:  # load_engine says what is wrong
         return str(path)
     return str(path), about.st_mtime_ns, about.st_size

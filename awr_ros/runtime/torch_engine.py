@@ -1,7 +1,14 @@
 """torch on the CPU: always there, the reference that the other engines are compared with."""
+
 import torch
 
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes, readout_module
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    EngineConfig,
+    check_crops,
+    read_in_passes,
+    readout_module,
+)
 
 
 class TorchEngine:
@@ -14,7 +21,9 @@ class TorchEngine:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.config = EngineConfig.of(network.config, origin)
-        self.description = f'torch {torch.__version__} on the CPU, float32, {torch.get_num_threads()} threads'
+        self.description = (
+            f'torch {torch.__version__} on the CPU, float32, {torch.get_num_threads()} threads'
+        )
         self._readout = readout_module(network.eval().to(memory_format=torch.channels_last))
 
     def read(self, crops):

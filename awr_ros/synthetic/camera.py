@@ -1,4 +1,5 @@
 """A depth camera that needs no hardware: moving, posing hands with forearms before a wall, and the true joints."""
+
 import math
 from dataclasses import dataclass
 
@@ -13,19 +14,20 @@ from awr_ros.synthetic.render import splat_image
 
 DEFAULT_INTRINSICS = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 FRAME_ID = 'synthetic_camera_depth_optical_frame'
-POSTURE_S = 1.5             # time from one posture to the next
+POSTURE_S = 1.5  # time from one posture to the next
 WALL_MM = 1400.0
-SKIN_MM = 1.5               # between points of the skin
+SKIN_MM = 1.5  # between points of the skin
 # Palm to the camera, fingers up: the hand's x is up, its y to the right of the image, its z away from the camera.
-CAMERA_FROM_UPRIGHT = np.array([[0., 1., 0.], [-1., 0., 0.], [0., 0., 1.]])
+CAMERA_FROM_UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True)
 class TrueHand:
     """What the camera knows of a hand it renders."""
-    side: str                   # 'left' or 'right'
-    joints_xyz: np.ndarray      # (21,3) float32 [mm] camera optical frame
-    joints_uvd: np.ndarray      # (21,3) float32 [px, px, mm]
+
+    side: str  # 'left' or 'right'
+    joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
+    joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm]
 
 
 class SyntheticCamera:
@@ -47,7 +49,9 @@ class SyntheticCamera:
         if postures:
             self._order = [[list(POSTURES).index(name) for name in postures]] * num_hands
         self._phases = rng.uniform(0, 2 * np.pi, (num_hands, 6))
-        self._noise = rng.standard_normal((intrinsics.height + 64, intrinsics.width + 64)).astype(np.float32)
+        self._noise = rng.standard_normal((intrinsics.height + 64, intrinsics.width + 64)).astype(
+            np.float32
+        )
 
     def frame(self, t_s):
         """Depth (H,W) uint16 [mm], 0 invalid, and the true hands at a time [s]."""
@@ -55,7 +59,13 @@ class SyntheticCamera:
         for index in range(self.num_hands):
             points, joints = self._hand(index, t_s)
             clouds.append(points)
-            hands.append(TrueHand('left' if index else 'right', joints, self.intrinsics.xyz_to_uvd(joints).astype(np.float32)))
+            hands.append(
+                TrueHand(
+                    'left' if index else 'right',
+                    joints,
+                    self.intrinsics.xyz_to_uvd(joints).astype(np.float32),
+                )
+            )
         depth = splat_image(torch.cat(clouds, 1), self.intrinsics, SKIN_MM).numpy()
         return self._sense(depth, t_s), hands
 
@@ -67,7 +77,7 @@ class SyntheticCamera:
         """Skin (3,N) tensor and joints (21,3) array [mm] in the camera frame."""
         frames, transform, joints = self._placed(index, t_s)
         points = self._skin.posed(self._shapes[index], frames, transform)[0]
-        if index:                                           # the left hand is a right one in a mirror
+        if index:  # the left hand is a right one in a mirror
             points[0] = -points[0]
         return points, joints
 
@@ -75,10 +85,19 @@ class SyntheticCamera:
         """Bone frames (1,22,4,4), camera_from_hand (1,4,4), both not mirrored, and joints (21,3) array [mm] in the camera frame."""
         frames, joints = forward_kinematics(self._shapes[index], self._pose(index, t_s))
         p = self._phases[index]
-        turn = _euler(0.5 * math.sin(0.7 * t_s + p[0]), 0.6 * math.sin(0.53 * t_s + p[1]), 0.7 * math.sin(0.41 * t_s + p[2]))
-        aside, sway = (0, 60) if self.num_hands == 1 else (150, 30)        # two hands do not touch
-        place = np.array([aside + sway * math.sin(0.9 * t_s + p[3]), 60 + 40 * math.sin(1.1 * t_s + p[4]),
-                          520 + 80 * math.sin(0.6 * t_s + p[5])])
+        turn = _euler(
+            0.5 * math.sin(0.7 * t_s + p[0]),
+            0.6 * math.sin(0.53 * t_s + p[1]),
+            0.7 * math.sin(0.41 * t_s + p[2]),
+        )
+        aside, sway = (0, 60) if self.num_hands == 1 else (150, 30)  # two hands do not touch
+        place = np.array(
+            [
+                aside + sway * math.sin(0.9 * t_s + p[3]),
+                60 + 40 * math.sin(1.1 * t_s + p[4]),
+                520 + 80 * math.sin(0.6 * t_s + p[5]),
+            ]
+        )
         transform = torch.eye(4)[None]
         transform[0, :3, :3] = torch.tensor(turn @ CAMERA_FROM_UPRIGHT)
         transform[0, :3, 3] = torch.tensor(place)
@@ -90,24 +109,34 @@ class SyntheticCamera:
     def _pose(self, index, t_s):
         postures = torch.tensor(list(POSTURES.values()), dtype=torch.float32)
         order, at = self._order[index], t_s / POSTURE_S
-        share = np.clip((at % 1) * 1.5 - 0.25, 0, 1)        # hold, pass over smoothly, hold
+        share = np.clip((at % 1) * 1.5 - 0.25, 0, 1)  # hold, pass over smoothly, hold
         share = share * share * (3 - 2 * share)
         first, second = (postures[order[(math.floor(at) + i) % len(order)]] for i in (0, 1))
         angles = torch.lerp(first, second, float(share))[None]
-        wrist = torch.tensor([[18 * math.sin(0.8 * t_s + index), 8 * math.sin(0.6 * t_s)]], dtype=torch.float32)
-        return HandPose(torch.deg2rad(angles), torch.deg2rad(thumb_roll(angles[:, 0, 1])), torch.deg2rad(wrist))
+        wrist = torch.tensor(
+            [[18 * math.sin(0.8 * t_s + index), 8 * math.sin(0.6 * t_s)]], dtype=torch.float32
+        )
+        return HandPose(
+            torch.deg2rad(angles), torch.deg2rad(thumb_roll(angles[:, 0, 1])), torch.deg2rad(wrist)
+        )
 
     def _sense(self, depth, t_s):
         """A structured-light sensor: wall, lost edges and shadow, z^2 noise, whole millimetres."""
-        shift = np.random.default_rng(int(t_s * 1e4) % (2 ** 32)).integers(0, 64, 2)
-        noise = self._noise[shift[0]:shift[0] + depth.shape[0], shift[1]:shift[1] + depth.shape[1]]
-        shadow = np.zeros(depth.shape, bool)                # the projector stands left: shadows fall to the right
+        shift = np.random.default_rng(int(t_s * 1e4) % (2**32)).integers(0, 64, 2)
+        noise = self._noise[
+            shift[0] : shift[0] + depth.shape[0], shift[1] : shift[1] + depth.shape[1]
+        ]
+        shadow = np.zeros(depth.shape, bool)  # the projector stands left: shadows fall to the right
         shadow[:, 6:] = (depth[:, :-6] < WALL_MM) & (depth[:, 6:] >= WALL_MM)
         hand = (depth < WALL_MM).astype(np.uint8)
-        outline = cv2.dilate(hand, np.ones((3, 3), np.uint8)) - cv2.erode(hand, np.ones((3, 3), np.uint8))
+        outline = cv2.dilate(hand, np.ones((3, 3), np.uint8)) - cv2.erode(
+            hand, np.ones((3, 3), np.uint8)
+        )
         depth = np.minimum(depth, WALL_MM)
         depth = depth + (0.4 + 2.5 * (depth / 1000) ** 2) * noise
-        return np.where(shadow | ((outline > 0) & (noise > 0.2)), 0, np.rint(depth)).astype(np.uint16)
+        return np.where(shadow | ((outline > 0) & (noise > 0.2)), 0, np.rint(depth)).astype(
+            np.uint16
+        )
 
 
 def _euler(x, y, z):

@@ -2,6 +2,7 @@
 
 All in uvdn and along parallel rays: within one crop perspective changes a box by a few millimetres only.
 """
+
 import functools
 
 import torch
@@ -22,9 +23,10 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
 
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, device=device)
+
     result = depth.clone()
     what = uniform(batch)
-    surface = (what < 0.25).nonzero()[:, 0]                 # a wall, a table, a torso
+    surface = (what < 0.25).nonzero()[:, 0]  # a wall, a table, a torso
     if len(surface):
         n = len(surface)
         slope = (uniform(n, 2, 1, 1) - 0.5) * torch.where(uniform(n, 1, 1, 1) < 0.7, 0.6, 3.0)
@@ -36,12 +38,16 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
         n = len(solid)
         turn = random_rotations(n, generator, device)
         extent = 0.08 + 0.35 * uniform(n, 3) ** 2
-        extent[:, 0] *= torch.where(uniform(n) < 0.4, 4.0, 1.0)             # bars, bottles, limbs
-        centre = torch.randn(n, 3, generator=generator, device=device) * torch.tensor([0.5, 0.5, 0.4], device=device)
+        extent[:, 0] *= torch.where(uniform(n) < 0.4, 4.0, 1.0)  # bars, bottles, limbs
+        centre = torch.randn(n, 3, generator=generator, device=device) * torch.tensor(
+            [0.5, 0.5, 0.4], device=device
+        )
         round_ = uniform(n) < 0.5
-        shape = solids(size, round_, centre, extent * torch.where(round_, 1.3, 1.0)[:, None], turn, compiled)
+        shape = solids(
+            size, round_, centre, extent * torch.where(round_, 1.3, 1.0)[:, None], turn, compiled
+        )
         result[solid] = torch.minimum(result[solid], shape[:, None])
-    other = ((what > 0.5) & (what < 0.62)).nonzero()[:, 0]                  # the neighbour's hand, moved aside
+    other = ((what > 0.5) & (what < 0.62)).nonzero()[:, 0]  # the neighbour's hand, moved aside
     if len(other):
         n = len(other)
         angle = uniform(n) * 2 * torch.pi
@@ -50,9 +56,14 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
         cols = torch.arange(size, device=device)
         source = depth[(other + 1) % batch, 0]
         rows_at, cols_at = cols[None] - dy[:, None], cols[None] - dx[:, None]
-        ok = ((rows_at >= 0) & (rows_at < size))[:, :, None] & ((cols_at >= 0) & (cols_at < size))[:, None]
-        moved = source[torch.arange(n, device=device)[:, None, None], rows_at.clamp(0, size - 1)[:, :, None],
-                       cols_at.clamp(0, size - 1)[:, None]]
+        ok = ((rows_at >= 0) & (rows_at < size))[:, :, None] & ((cols_at >= 0) & (cols_at < size))[
+            :, None
+        ]
+        moved = source[
+            torch.arange(n, device=device)[:, None, None],
+            rows_at.clamp(0, size - 1)[:, :, None],
+            cols_at.clamp(0, size - 1)[:, None],
+        ]
         lift = (uniform(n, 1, 1) - 0.4) * 0.8
         moved = torch.where(ok & (moved < 0.99), moved + lift, torch.ones_like(moved))
         result[other, 0] = torch.minimum(result[other, 0], moved)
@@ -73,17 +84,25 @@ def random_things(batch, size, generator, device='cpu', compiled=False):
 
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, device=device)
+
     extent = 0.08 + 0.6 * uniform(count, 3) ** 2
     extent[:, 0] *= torch.where(uniform(count) < 0.4, 4.0, 1.0)
     centre = torch.randn(count, 3, generator=generator, device=device) * 0.4
     turn = random_rotations(count, generator, device)
-    things = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(batch, 3, size, size)
+    things = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
+        batch, 3, size, size
+    )
     return things.amin(1, keepdim=True).clamp_(-1, 1)
 
 
 # A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part; the first three turn.
-HEAD = (((75, 106, 98), (0, 0, 0)), ((58, 55, 72), (0, 66, -14)), ((11, 24, 16), (0, 18, -98)),
-        ((56, 170, 58), (0, 140, 28)), ((215, 130, 105), (0, 300, 45)))
+HEAD = (
+    ((75, 106, 98), (0, 0, 0)),
+    ((58, 55, 72), (0, 66, -14)),
+    ((11, 24, 16), (0, 18, -98)),
+    ((56, 170, 58), (0, 140, 28)),
+    ((215, 130, 105), (0, 300, 45)),
+)
 
 
 def random_heads(cube_mm, size, generator, compiled=False):
@@ -92,28 +111,45 @@ def random_heads(cube_mm, size, generator, compiled=False):
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator, device=device)
+
     half = cube_mm[:, None] / 2
     scale = (1 + 0.09 * normal(batch, 3)) / half
     yaw, pitch, roll = 0.7 * normal(batch), 0.25 * normal(batch), 0.35 * normal(batch)
-    roll = torch.where(torch.rand(batch, generator=generator, device=device) < 0.5, roll, 3 * normal(batch))    # in turned crops
+    roll = torch.where(
+        torch.rand(batch, generator=generator, device=device) < 0.5, roll, 3 * normal(batch)
+    )  # in turned crops
     upright = rotation('z', roll)
     turned = upright @ rotation('y', yaw) @ rotation('x', pitch)
     middle = normal(batch, 3) * 45 / half + torch.tensor([0, 0, 0.3], device=device)
-    extent, centre = (torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*HEAD))     # (5,3) each
-    extent, centre = extent * scale[:, None], centre * scale[:, None]                                       # (B,5,3)
-    frames = torch.cat([turned[:, None].expand(-1, 3, -1, -1), upright[:, None].expand(-1, len(HEAD) - 3, -1, -1)], 1)
-    parts = ellipsoids(size, (middle[:, None] + (frames @ centre[..., None])[..., 0]).flatten(0, 1), extent.flatten(0, 1),
-                       frames.flatten(0, 1), compiled).unflatten(0, (batch, -1))
+    extent, centre = (
+        torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*HEAD)
+    )  # (5,3) each
+    extent, centre = extent * scale[:, None], centre * scale[:, None]  # (B,5,3)
+    frames = torch.cat(
+        [turned[:, None].expand(-1, 3, -1, -1), upright[:, None].expand(-1, len(HEAD) - 3, -1, -1)],
+        1,
+    )
+    parts = ellipsoids(
+        size,
+        (middle[:, None] + (frames @ centre[..., None])[..., 0]).flatten(0, 1),
+        extent.flatten(0, 1),
+        frames.flatten(0, 1),
+        compiled,
+    ).unflatten(0, (batch, -1))
     depth = functools.reduce(torch.minimum, parts.unbind(1))
+
     # Hair, beards and glasses: uneven by some millimetres, and swallowed in patches, often all but the face.
     def patches(cells):
         spread = _bicubic(cells, size, device)
         return spread @ normal(batch, cells, cells) @ spread.t()
+
     amount = torch.rand(3, batch, 1, 1, generator=generator, device=device)
     depth = depth + (0.06 * amount[0] * patches(size // 8) + 0.05 * amount[0] * patches(size // 16))
     swallowed = patches(size // 12) + patches(size // 32) > 0.2 + 3.5 * amount[1]
     rows = _axis(size, device)[:, None]
-    swallowed |= (rows < middle[:, 1, None, None] + 0.8 * amount[2] - 1.1) & (patches(size // 12) > -0.5)
+    swallowed |= (rows < middle[:, 1, None, None] + 0.8 * amount[2] - 1.1) & (
+        patches(size // 12) > -0.5
+    )
     return torch.where(swallowed, 1.0, depth.clamp(-1, 1))[:, None]
 
 
@@ -132,12 +168,22 @@ def ellipsoids(size, centre, extent, rotation, compiled=False):
 
     a dz^2 + 2 b dz + c = 0 along a ray, with b linear and c quadratic in x and y: dz = -b/a - sqrt((b/a)^2 - c/a).
     """
-    form = rotation @ torch.diag_embed(extent ** -2) @ rotation.transpose(1, 2)             # (n,3,3)
+    form = rotation @ torch.diag_embed(extent**-2) @ rotation.transpose(1, 2)  # (n,3,3)
     (xx, xy, xz), (_, yy, yz), (_, _, a) = (row.unbind(1) for row in form.unbind(1))
     x, y, z = centre.unbind(1)
-    bx, by = xz / a, yz / a                                     # the root's polynomial about the centre, without a constant
+    bx, by = xz / a, yz / a  # the root's polynomial about the centre, without a constant
     p, q, r = bx * bx - xx / a, by * by - yy / a, 2 * (bx * by - xy / a)
-    root = torch.stack([p * x * x + q * y * y + r * x * y + 1 / a, -2 * p * x - r * y, -2 * q * y - r * x, p, q, r], 1)
+    root = torch.stack(
+        [
+            p * x * x + q * y * y + r * x * y + 1 / a,
+            -2 * p * x - r * y,
+            -2 * q * y - r * x,
+            p,
+            q,
+            r,
+        ],
+        1,
+    )
     nearest = torch.stack([z + bx * x + by * y, -bx, -by], 1)
     monomials = _monomials(size, centre.device)
     hit = fused(_ellipsoid_hit, compiled, dynamic=True)(nearest @ monomials[:3], root @ monomials)
@@ -150,13 +196,18 @@ def _ellipsoid_hit(middle, root):
 
 def boxes(size, centre, extent, rotation, compiled=False):
     """Nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method; +inf where a ray misses."""
-    r = rotation.transpose(1, 2)                                                            # (n,3,3): rows are the box's axes
+    r = rotation.transpose(1, 2)  # (n,3,3): rows are the box's axes
     slope = torch.where(r[..., 2].abs() < 1e-4, 1e-4, r[..., 2])
     # Each pair of sides is met at depths linear in x and y, half a slab before and behind its middle.
     sx, sy = -r[..., 0] / slope, -r[..., 1] / slope
     x, y, z = centre[:, :, None].unbind(1)
-    middle = torch.stack([z - sx * x - sy * y, sx, sy], -1).flatten(0, 1) @ _monomials(size, centre.device)[:3]
-    hit = fused(_box_hit, compiled, dynamic=True)(middle.unflatten(0, (-1, 3)), (extent / slope).abs()[..., None])
+    middle = (
+        torch.stack([z - sx * x - sy * y, sx, sy], -1).flatten(0, 1)
+        @ _monomials(size, centre.device)[:3]
+    )
+    hit = fused(_box_hit, compiled, dynamic=True)(
+        middle.unflatten(0, (-1, 3)), (extent / slope).abs()[..., None]
+    )
     return hit.view(-1, size, size)
 
 
@@ -175,7 +226,10 @@ def _axis(size, device):
 @functools.lru_cache(maxsize=8)
 def _monomials(size, device):
     """(6,size*size): 1, x, y, x^2, y^2, xy at pixel centres, so that polynomials of images are matrix products."""
-    y, x = (values.flatten() for values in torch.meshgrid(_axis(size, device), _axis(size, device), indexing='ij'))
+    y, x = (
+        values.flatten()
+        for values in torch.meshgrid(_axis(size, device), _axis(size, device), indexing='ij')
+    )
     return torch.stack([torch.ones_like(x), x, y, x * x, y * y, x * y])
 
 

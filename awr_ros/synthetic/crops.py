@@ -1,4 +1,5 @@
 """Training samples: random hands, poses, views, surroundings and sensors, as the crops the network will see."""
+
 import math
 from dataclasses import dataclass
 
@@ -8,62 +9,87 @@ import torch
 
 from awr_ros.skeleton import PALM, hand_roll, palm_centre
 from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
-from awr_ros.synthetic.hand import FOREARM, HandPose, forward_kinematics, procedural_skin, random_shapes, rotation
+from awr_ros.synthetic.hand import (
+    FOREARM,
+    HandPose,
+    forward_kinematics,
+    procedural_skin,
+    random_shapes,
+    rotation,
+)
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import looking_at, splat_crops, uvdn_to_xyz, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
-STOCK = 512                 # poses drawn at a time
-LASTS_LARGE = 160           # draws that a large bank of noise is used for, four of them a draw of crops
-NEAREST_MM = 130.0          # no joint is nearer to the camera: no camera would see it
-BEHIND_ARM = -0.85          # z of the unit vector to the elbow from which on a forearm hides its hand
+STOCK = 512  # poses drawn at a time
+LASTS_LARGE = 160  # draws that a large bank of noise is used for, four of them a draw of crops
+NEAREST_MM = 130.0  # no joint is nearer to the camera: no camera would see it
+BEHIND_ARM = -0.85  # z of the unit vector to the elbow from which on a forearm hides its hand
 # Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
 STEREO_WINDOW = 1.5
-STEREO_PX = (160, 128, 96, 72)                  # of a cube's side in the matched image, and how often, and the hand's distance [mm]
+STEREO_PX = (
+    160,
+    128,
+    96,
+    72,
+)  # of a cube's side in the matched image, and how often, and the hand's distance [mm]
 STEREO_SHARE = (0.6, 0.2, 0.12, 0.08)
-STEREO_MM = ((230., 1000.), (450., 1200.), (650., 1500.), (950., 1700.))
-ARM_CLOSING_PX = 5          # an arm's points lie farther apart than a hand's
+STEREO_MM = ((230.0, 1000.0), (450.0, 1200.0), (650.0, 1500.0), (950.0, 1700.0))
+ARM_CLOSING_PX = 5  # an arm's points lie farther apart than a hand's
 
 
 @dataclass(frozen=True)
 class CropConfig:
     """How training crops are drawn."""
-    size: int = 128                     # crop side [px]
-    cube_mm: float = 280.0              # crop side [mm], as in the tracker
-    cube_jitter: float = 0.06           # relative standard deviation of the cube
-    near_mm: float = 200.0              # distance of the hand from the camera, drawn log-uniformly
+
+    size: int = 128  # crop side [px]
+    cube_mm: float = 280.0  # crop side [mm], as in the tracker
+    cube_jitter: float = 0.06  # relative standard deviation of the cube
+    near_mm: float = 200.0  # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
-    off_mm: float = 8.0                 # error of the crop's centre per axis, the standard deviation: as when following
-    far_off_mm: float = 24.0            # and as when a finder starts
-    far_off: float = 0.3                # share of the latter
-    no_hand: float = 0.14               # share of crops without a hand in the middle
-    aligned: float = 0.8                # share of crops turned so that the hand points up, as in the tracker once it knows
-    clutter: bool = True                # things beside the hand
-    roll_error_mm: float = 7.0          # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
-    stereo: float = 0.0                 # share of crops from simulated block matching (stereo.py); the others' noise is modelled
-    cut: float = 0.0                    # share of crops that reach beyond the image's border
-    arms: float = 0.6                   # share of the crops without a hand that lie along its arm
-    arm_mm: float = 80.0                # they begin 130 mm from the palm and end so much farther
-    things: float = 0.25                # share of the crops without a hand that show things instead
-    heads: float = 0.4                  # and heads
-    sensor: str = 'any'                 # which noise models: of sensor.KINDS
-    bridges: bool = False               # time of flight fills gaps between fingers
-    stretch: float = 0.0                # standard deviation of the error of focal length and depth scale, relative
+    off_mm: float = (
+        8.0  # error of the crop's centre per axis, the standard deviation: as when following
+    )
+    far_off_mm: float = 24.0  # and as when a finder starts
+    far_off: float = 0.3  # share of the latter
+    no_hand: float = 0.14  # share of crops without a hand in the middle
+    aligned: float = (
+        0.8  # share of crops turned so that the hand points up, as in the tracker once it knows
+    )
+    clutter: bool = True  # things beside the hand
+    roll_error_mm: float = (
+        7.0  # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
+    )
+    stereo: float = 0.0  # share of crops from simulated block matching (stereo.py); the others' noise is modelled
+    cut: float = 0.0  # share of crops that reach beyond the image's border
+    arms: float = 0.6  # share of the crops without a hand that lie along its arm
+    arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
+    things: float = 0.25  # share of the crops without a hand that show things instead
+    heads: float = 0.4  # and heads
+    sensor: str = 'any'  # which noise models: of sensor.KINDS
+    bridges: bool = False  # time of flight fills gaps between fingers
+    stretch: float = (
+        0.0  # standard deviation of the error of focal length and depth scale, relative
+    )
 
 
 @dataclass(frozen=True)
 class CropBatch:
     """B training samples, right hands all. Joints count only where `hand` is set."""
-    depth: torch.Tensor                 # (B,1,S,S) float uvdn
-    joints_uvdn: torch.Tensor           # (B,21,3) float
-    hand: torch.Tensor                  # (B,) bool: a hand is centred in the crop
-    centre_xyz: torch.Tensor            # (B,3) float [mm] of the cube, camera optical frame
-    cube_mm: torch.Tensor               # (B,) float
+
+    depth: torch.Tensor  # (B,1,S,S) float uvdn
+    joints_uvdn: torch.Tensor  # (B,21,3) float
+    hand: torch.Tensor  # (B,) bool: a hand is centred in the crop
+    centre_xyz: torch.Tensor  # (B,3) float [mm] of the cube, camera optical frame
+    cube_mm: torch.Tensor  # (B,) float
 
     def errors_mm(self, joints_uvdn):
         """Distances [mm] of predicted joints (B,J,3) uvdn from the true ones, in space. Returns (B,J)."""
-        predicted, true = (uvdn_to_xyz(uvdn, self.centre_xyz, self.cube_mm) for uvdn in (joints_uvdn, self.joints_uvdn))
+        predicted, true = (
+            uvdn_to_xyz(uvdn, self.centre_xyz, self.cube_mm)
+            for uvdn in (joints_uvdn, self.joints_uvdn)
+        )
         return (predicted - true).norm(dim=-1)
 
     def __getitem__(self, chosen):
@@ -73,7 +99,12 @@ class CropBatch:
     @classmethod
     def join(cls, parts):
         """Several as one."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+        return cls(
+            *(
+                torch.cat([getattr(part, name) for part in parts])
+                for name in cls.__dataclass_fields__
+            )
+        )
 
     def to(self, device):
         return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
@@ -88,7 +119,16 @@ class CropSource:
     most crops that a GPU draws at once, 0: a few hundred.
     """
 
-    def __init__(self, seed, config=CropConfig(), skins=None, negatives=None, device='cpu', compiled=False, largest=0):
+    def __init__(
+        self,
+        seed,
+        config=CropConfig(),
+        skins=None,
+        negatives=None,
+        device='cpu',
+        compiled=False,
+        largest=0,
+    ):
         self.config, self.device = config, device
         self.negatives = None if negatives is None else negatives.to(device)
         self.compiled = compiled
@@ -107,10 +147,12 @@ class CropSource:
     @torch.no_grad()
     def draw(self, batch):
         """One CropBatch of B samples."""
-        stereo = round(self.config.stereo * batch)              # always as many: compiled code knows few shapes
+        stereo = round(self.config.stereo * batch)  # always as many: compiled code knows few shapes
         if not stereo:
             return self._draw_modelled(batch)
-        parts = [self._draw_stereo(stereo)] + ([self._draw_modelled(batch - stereo)] if stereo < batch else [])
+        parts = [self._draw_stereo(stereo)] + (
+            [self._draw_modelled(batch - stereo)] if stereo < batch else []
+        )
         order = torch.randperm(batch, generator=self.generator, device=self.device)
         return CropBatch.join(parts)[order]
 
@@ -119,14 +161,28 @@ class CropSource:
         config, generator, device = self.config, self.generator, self.device
         views = self._views_of_hands(batch, config.near_mm, config.far_mm)
         # Coarse cameras see the hand on fewer pixels than the crop has.
-        sizes = (config.size, config.size, config.size * 13 // 16, config.size * 5 // 8, config.size // 2)
+        sizes = (
+            config.size,
+            config.size,
+            config.size * 13 // 16,
+            config.size * 5 // 8,
+            config.size // 2,
+        )
         size = sizes[int(torch.randint(len(sizes), (1,), generator=generator, device=device))]
         depth = splat_crops(views.points, views.centre, views.cube, size, self.compiled)
         if size != config.size:
             depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
         depth = self._surround(depth, views)
-        depth = random_sensor(depth, views.centre[:, 2], views.cube, generator, self.noise, self.compiled, config.bridges,
-                              config.sensor)
+        depth = random_sensor(
+            depth,
+            views.centre[:, 2],
+            views.cube,
+            generator,
+            self.noise,
+            self.compiled,
+            config.bridges,
+            config.sensor,
+        )
         joints = xyz_to_uvdn(views.joints, views.centre, views.cube)
         if config.cut:
             depth = torch.where(self._beyond_border(joints, views.hand), 1.0, depth)
@@ -135,14 +191,18 @@ class CropSource:
     def _draw_stereo(self, batch):
         """B samples whose depth is what block matching makes of two images."""
         config, generator, device = self.config, self.generator, self.device
-        rng = np.random.default_rng(int(torch.randint(2 ** 31, (1,), generator=generator, device=device)))
+        rng = np.random.default_rng(
+            int(torch.randint(2**31, (1,), generator=generator, device=device))
+        )
         kind = int(rng.choice(len(STEREO_PX), p=STEREO_SHARE))
         side = STEREO_PX[kind]
         views = self._views_of_hands(batch, *STEREO_MM[kind])
         wide = views.facing_centre()
         # The camera's rows lie anywhere in a crop that is turned: turn the hand, match, turn the crop back.
         angle = 2 * torch.pi * self._uniform(batch)
-        wide.points[:] = rotation('z', angle) @ (wide.points - wide.centre[:, :, None]) + wide.centre[:, :, None]
+        wide.points[:] = (
+            rotation('z', angle) @ (wide.points - wide.centre[:, :, None]) + wide.centre[:, :, None]
+        )
         window, wide_cube = round(side * STEREO_WINDOW), STEREO_WINDOW * wide.cube
         depth = self._splat_wide(wide.points, wide.centre, wide_cube, window)
         depth = self._surround(depth, views, compiled=False)
@@ -154,7 +214,9 @@ class CropSource:
             measured = _stereo_view(depth[i, 0].cpu().numpy(), z, STEREO_WINDOW * half, rng)
             cut = _turned_cut(measured, side, float(angle[i]), config.size)
             uvdn = (cut - z) / half
-            crops[i, 0] = torch.from_numpy(np.where((cut > 0) & (uvdn < 1), np.maximum(uvdn, -1), 1).astype(np.float32))
+            crops[i, 0] = torch.from_numpy(
+                np.where((cut > 0) & (uvdn < 1), np.maximum(uvdn, -1), 1).astype(np.float32)
+            )
         crops = crops.to(device)
         if beyond is not None:
             crops = torch.where(beyond, 1.0, crops)
@@ -166,46 +228,66 @@ class CropSource:
         depth = splat_crops(points[..., ~arm], centre, cube, size)
         arms = splat_crops(points[..., arm], centre, cube, size).cpu().numpy()
         for image in arms[:, 0]:
-            cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((ARM_CLOSING_PX,) * 2, np.uint8), dst=image, borderType=cv2.BORDER_REPLICATE)
+            cv2.morphologyEx(
+                image,
+                cv2.MORPH_OPEN,
+                np.ones((ARM_CLOSING_PX,) * 2, np.uint8),
+                dst=image,
+                borderType=cv2.BORDER_REPLICATE,
+            )
         return torch.minimum(depth.cpu(), torch.from_numpy(arms))
 
     def _views_of_hands(self, batch, near_mm, far_mm):
         """B hands before the camera, and where their crops are centred."""
         config, generator, device = self.config, self.generator, self.device
-        skin = self.skins[int(torch.randint(len(self.skins), (1,), generator=generator, device=device))]
+        skin = self.skins[
+            int(torch.randint(len(self.skins), (1,), generator=generator, device=device))
+        ]
         self._arm = skin.weights[:, FOREARM] > 0.5
         shape = random_shapes(batch, generator, device)
         sleeve = torch.where(self._uniform(batch) < 0.3, 1.1 + 0.4 * self._uniform(batch), 1.0)
         shape.thickness[:, FOREARM] *= sleeve
         frames, joints = forward_kinematics(shape, self._poses(batch))
         camera_from_hand = self._align(self._views(batch, frames, near_mm, far_mm), joints)
-        joints = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        joints = (
+            joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        )
         too_near = (NEAREST_MM - joints[..., 2].amin(1)).clamp_min(0)
         camera_from_hand[:, 2, 3] += too_near
         joints[..., 2] += too_near[:, None]
-        points = skin.posed(shape, frames, camera_from_hand)         # (B,3,N)
+        points = skin.posed(shape, frames, camera_from_hand)  # (B,3,N)
 
-        off = torch.where(self._uniform(batch, 1) < 1 - config.far_off, config.off_mm, config.far_off_mm)
+        off = torch.where(
+            self._uniform(batch, 1) < 1 - config.far_off, config.off_mm, config.far_off_mm
+        )
         jitter = self._normal(batch, 3) * off
         jitter *= (60 / jitter.norm(dim=-1, keepdim=True)).clamp(max=1)
         hand = self._uniform(batch) >= config.no_hand
-        away = torch.nn.functional.normalize(self._normal(batch, 3), dim=-1) * (110 + 90 * self._uniform(batch, 1))
-        elbow = camera_from_hand[:, :3, :3] @ frames[:, FOREARM, :3, :1]                     # unit, towards the elbow
+        away = torch.nn.functional.normalize(self._normal(batch, 3), dim=-1) * (
+            110 + 90 * self._uniform(batch, 1)
+        )
+        elbow = camera_from_hand[:, :3, :3] @ frames[:, FOREARM, :3, :1]  # unit, towards the elbow
         along = elbow[..., 0] * (130 + config.arm_mm * self._uniform(batch, 1))
         away = torch.where(self._uniform(batch, 1) < config.arms, along, away)
         centre = palm_centre(joints) + torch.where(hand[:, None], jitter, away)
         centre[:, 2].clamp_min_(150)
         cube = config.cube_mm * (1 + config.cube_jitter * self._normal(batch)).clamp(0.82, 1.18)
         views = _Views(points, joints, centre, cube, hand)
-        return views.stretched(1 + config.stretch * self._normal(batch, 1)) if config.stretch else views
+        return (
+            views.stretched(1 + config.stretch * self._normal(batch, 1))
+            if config.stretch
+            else views
+        )
 
     def _surround(self, depth, views, compiled=None):
         """Add what stands beside the hands, or instead of them: the arm it hangs on, things, heads. depth: (B,1,S,S)."""
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
         compiled = self.compiled if compiled is None else compiled
         instead = self._uniform(batch)
-        things, heads = (((~views.hand) & chosen).nonzero()[:, 0]
-                         for chosen in (instead < self.config.things, instead > 1 - self.config.heads))
+        things, heads = (
+            ((~views.hand) & chosen).nonzero()[:, 0]
+            for chosen in (instead < self.config.things, instead > 1 - self.config.heads)
+        )
         if len(things):
             depth[things] = random_things(len(things), size, generator, device, compiled)
         if len(heads):
@@ -216,13 +298,18 @@ class CropSource:
         """(B,1,S,S) bool: what of the crops lies beyond the image's border. Many crops of arms end before their hands."""
         batch, (wrist, knuckle) = len(joints_uvdn), (joints_uvdn[:, i, :2] for i in (0, 9))
         outwards = knuckle - wrist
-        towards_hand = torch.atan2(outwards[:, 1], outwards[:, 0]) + 1.2 * (self._uniform(batch) - 0.5)
+        towards_hand = torch.atan2(outwards[:, 1], outwards[:, 0]) + 1.2 * (
+            self._uniform(batch) - 0.5
+        )
         angle = torch.where(hand, 2 * torch.pi * self._uniform(batch), towards_hand)
         normal = torch.stack([angle.cos(), angle.sin()], -1)
-        at = torch.where(hand, 0.2 + 0.8 * self._uniform(batch),
-                         ((wrist * normal).sum(-1) - 0.05 - 0.6 * self._uniform(batch)).clamp_min(-0.6))
+        at = torch.where(
+            hand,
+            0.2 + 0.8 * self._uniform(batch),
+            ((wrist * normal).sum(-1) - 0.05 - 0.6 * self._uniform(batch)).clamp_min(-0.6),
+        )
         share = torch.where(hand, self.config.cut, 0.55)
-        at = torch.where(self._uniform(batch) < share, at, 9.)
+        at = torch.where(self._uniform(batch) < share, at, 9.0)
         axis = 2 * (torch.arange(self.config.size, device=self.device) + 0.5) / self.config.size - 1
         along = normal[:, 0, None, None] * axis + normal[:, 1, None, None] * axis[:, None]
         return (along > at[:, None, None])[:, None]
@@ -231,30 +318,44 @@ class CropSource:
         """The CropBatch, with negatives in place of half of the crops without a hand, where there are any."""
         if self.negatives is not None:
             given = ((~views.hand) & (self._uniform(len(depth)) < 0.5)).nonzero()[:, 0]
-            chosen = torch.randint(len(self.negatives), (len(given),), generator=self.generator, device=self.device)
+            chosen = torch.randint(
+                len(self.negatives), (len(given),), generator=self.generator, device=self.device
+            )
             depth[given] = self.negatives[chosen].to(depth)
         return CropBatch(depth, joints_uvdn, views.hand, views.centre, views.cube)
 
     def _poses(self, batch):
         """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little more than a few."""
         if self._used + batch > len(self._stock.fingers):
-            self._stock, self._used = random_poses(max(STOCK, batch), self.generator, self.device), 0
+            self._stock, self._used = (
+                random_poses(max(STOCK, batch), self.generator, self.device),
+                0,
+            )
         chosen = slice(self._used, self._used + batch)
         self._used += batch
-        return HandPose(self._stock.fingers[chosen], self._stock.thumb_roll[chosen], self._stock.wrist[chosen])
+        return HandPose(
+            self._stock.fingers[chosen], self._stock.thumb_roll[chosen], self._stock.wrist[chosen]
+        )
 
     def _views(self, batch, frames, near_mm, far_mm):
         """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show
         their hands, rarely an elbow between camera and hand, and never right before it."""
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
-        towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]                         # < 0: elbow nearer than hand
-        facing = rotation[..., 2, 2].abs()                                                   # 1: palm or back to the camera
-        second = torch.where(self._uniform(batch) < 0.5, facing[1] > facing[0],
-                             (towards[0] < -0.35) & (self._uniform(batch) < 0.8))
+        towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]  # < 0: elbow nearer than hand
+        facing = rotation[..., 2, 2].abs()  # 1: palm or back to the camera
+        second = torch.where(
+            self._uniform(batch) < 0.5,
+            facing[1] > facing[0],
+            (towards[0] < -0.35) & (self._uniform(batch) < 0.8),
+        )
         pose = torch.eye(4, device=self.device).repeat(batch, 1, 1)
         chosen = torch.where(second[:, None, None], rotation[1], rotation[0])
-        hidden = (chosen @ frames[:, FOREARM, :3, :1])[:, 2, 0] < BEHIND_ARM                 # these turn front to back
-        turn = torch.where(hidden[:, None], torch.tensor([1., -1., -1.], device=self.device), 1.0)
+        hidden = (chosen @ frames[:, FOREARM, :3, :1])[
+            :, 2, 0
+        ] < BEHIND_ARM  # these turn front to back
+        turn = torch.where(
+            hidden[:, None], torch.tensor([1.0, -1.0, -1.0], device=self.device), 1.0
+        )
         pose[:, :3, :3] = turn[:, :, None] * chosen
         near, far = (torch.tensor(v).log() for v in (near_mm, far_mm))
         z = (near + (far - near) * self._uniform(batch)).exp()
@@ -268,9 +369,11 @@ class CropSource:
         camera_from_hand: (B,4,4); joints: (B,21,3) [mm] hand frame. Returns (B,4,4).
         """
         batch = len(joints)
-        seen = joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        seen = (
+            joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
+        )
         turned_from_camera, _ = looking_at(palm_centre(seen))
-        seen = seen @ turned_from_camera.mT             # as the crop's camera sees it
+        seen = seen @ turned_from_camera.mT  # as the crop's camera sees it
         seen[:, PALM[0], :2] += self.config.roll_error_mm * self._normal(batch, 2)
         roll = torch.where(self._uniform(batch) < self.config.aligned, hand_roll(seen), 0.0)
         turned = camera_from_hand.clone()
@@ -281,11 +384,12 @@ class CropSource:
 @dataclass(frozen=True)
 class _Views:
     """Hands before a camera, in its optical frame [mm], and their crops."""
-    points: torch.Tensor                # (B,3,N)
-    joints: torch.Tensor                # (B,21,3)
-    centre: torch.Tensor                # (B,3)
-    cube: torch.Tensor                  # (B,)
-    hand: torch.Tensor                  # (B,) bool: the crop is centred on the hand
+
+    points: torch.Tensor  # (B,3,N)
+    joints: torch.Tensor  # (B,21,3)
+    centre: torch.Tensor  # (B,3)
+    cube: torch.Tensor  # (B,)
+    hand: torch.Tensor  # (B,) bool: the crop is centred on the hand
 
     def facing_centre(self) -> '_Views':
         """The same before a camera turned so that its optical axis passes through the crops' centres."""
@@ -296,22 +400,36 @@ class _Views:
     def stretched(self, factor: torch.Tensor) -> '_Views':
         """The same by a camera whose focal length is wrong by a factor (B,1): x and y grow, z stays."""
         scale = torch.cat([factor, factor, torch.ones_like(factor)], -1)
-        return _Views(self.points * scale[:, :, None], self.joints * scale[:, None], self.centre * scale, self.cube, self.hand)
+        return _Views(
+            self.points * scale[:, :, None],
+            self.joints * scale[:, None],
+            self.centre * scale,
+            self.cube,
+            self.hand,
+        )
 
 
-def _stereo_view(uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator) -> np.ndarray:
+def _stereo_view(
+    uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator
+) -> np.ndarray:
     """(W,W) float32 [mm] what a stereo camera measures of a window, 0 invalid. uvdn: (W,W) float32 true depth around z_mm in
     units of half_mm, background +1, where a wall or nothing stands."""
     size = len(uvdn)
     focal = z_mm * size / (2 * half_mm)
     slope = rng.normal(0, 0.3, 2)
     axis = np.linspace(-half_mm, half_mm, size)
-    behind = z_mm + half_mm * 0.8 + rng.exponential(700.) + slope[0] * axis + slope[1] * axis[:, None]
+    behind = (
+        z_mm + half_mm * 0.8 + rng.exponential(700.0) + slope[0] * axis + slope[1] * axis[:, None]
+    )
     behind = np.maximum(behind, z_mm + 0.3 * half_mm) if rng.random() < 0.8 else np.inf
     depth = np.where(uvdn < 0.99, z_mm + half_mm * uvdn, behind).astype(np.float32)
     measured = stereo_depth(depth, random_stereo_camera(rng, focal), rng, rng)
     if rng.random() < 0.5:
-        measured[colour_aligned_cracks(measured, focal * rng.uniform(1.0, 1.6) * rng.choice([-15., 15., 30., 60.]))] = 0
+        measured[
+            colour_aligned_cracks(
+                measured, focal * rng.uniform(1.0, 1.6) * rng.choice([-15.0, 15.0, 30.0, 60.0])
+            )
+        ] = 0
     return measured
 
 
@@ -320,9 +438,21 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
     c, s, scale = math.cos(angle), math.sin(angle), side / size
     matrix = scale * np.array([[c, -s, 0], [s, c, 0]])
     matrix[:, 2] = (len(image) - 1) / 2 - matrix[:, :2].sum(1) * (size - 1) / 2
-    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return cv2.warpAffine(
+        image, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    )
 
 
 # What networks are trained on; the defaults are what older weights were, and what they are compared on.
-TRAINING = CropConfig(stereo=0.375, cut=0.06, arms=0.75, arm_mm=150.0, things=0.12, heads=0.18, no_hand=0.2, far_mm=1600.0,
-                      bridges=True, stretch=0.015)
+TRAINING = CropConfig(
+    stereo=0.375,
+    cut=0.06,
+    arms=0.75,
+    arm_mm=150.0,
+    things=0.12,
+    heads=0.18,
+    no_hand=0.2,
+    far_mm=1600.0,
+    bridges=True,
+    stretch=0.015,
+)

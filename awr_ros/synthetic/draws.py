@@ -1,4 +1,5 @@
 """Random numbers of one generator, in the forms in which scenes need them."""
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,4 +1,5 @@
 """What stands about in rendered scenes: poles and legs, table ends, cabinets, frames, cups."""
+
 import torch
 
 from awr_ros.synthetic.draws import Draws
@@ -8,7 +9,9 @@ from awr_ros.synthetic.solids import Box, Cone, Ellipsoid
 
 def random_piece(place: torch.Tensor, upright: torch.Tensor, draws: Draws) -> list:
     """Return the solids of one piece. place: (3,) [mm] about its middle; upright: (3,3) axes of the room, y down."""
-    return draws.choice((_legs, _legs, _table_end, _table_end, _cabinet, _frame))(place, upright, draws)
+    return draws.choice((_legs, _legs, _table_end, _table_end, _cabinet, _frame))(
+        place, upright, draws
+    )
 
 
 def random_thing(place: torch.Tensor, draws: Draws, smaller: bool = False) -> list:
@@ -27,13 +30,28 @@ def _legs(place, upright, draws):
     spread, length = draws.uniform(0, 0.9), draws.log_uniform(200, 1200)
     radius, parts = draws.log_uniform(5, 30), []
     for _ in range(int(draws.uniform(1, 5))):
-        along = torch.nn.functional.normalize(torch.tensor([0., 1., 0.]) + spread * draws.normal(3), dim=0)
-        start = place + upright @ torch.tensor([draws.uniform(-150, 150) * draws.chance(0.5), 0., 0.])
-        parts.append(Cone(start, start + upright @ (length * along), (radius, radius * draws.uniform(0.5, 1.3)), draws.direction(),
-                          capped=True))
+        along = torch.nn.functional.normalize(
+            torch.tensor([0.0, 1.0, 0.0]) + spread * draws.normal(3), dim=0
+        )
+        start = place + upright @ torch.tensor(
+            [draws.uniform(-150, 150) * draws.chance(0.5), 0.0, 0.0]
+        )
+        parts.append(
+            Cone(
+                start,
+                start + upright @ (length * along),
+                (radius, radius * draws.uniform(0.5, 1.3)),
+                draws.direction(),
+                capped=True,
+            )
+        )
     if draws.chance(0.5):
         extent = torch.tensor([draws.log_uniform(20, 200) for _ in range(3)])
-        parts.append((Box if draws.chance(0.6) else Ellipsoid)(place, extent, upright @ _about_y(draws.uniform(-0.8, 0.8))))
+        parts.append(
+            (Box if draws.chance(0.6) else Ellipsoid)(
+                place, extent, upright @ _about_y(draws.uniform(-0.8, 0.8))
+            )
+        )
     return parts
 
 
@@ -41,33 +59,50 @@ def _table_end(place, upright, draws):
     """A board with an end in view, and things on it."""
     turn = upright @ _about_y(draws.uniform(-0.8, 0.8))
     extent = torch.tensor([draws.uniform(120, 700), draws.uniform(6, 30), draws.uniform(100, 450)])
-    parts = [Box(place + turn @ torch.tensor([0., float(extent[1]), 0.]), extent, turn)]
+    parts = [Box(place + turn @ torch.tensor([0.0, float(extent[1]), 0.0]), extent, turn)]
     for _ in range(int(draws.uniform(0, 4))):
         x, z = draws.uniform(-1, 1) * float(extent[0]), draws.uniform(-1, 0.3) * float(extent[2])
         height, radius = draws.uniform(50, 220), draws.uniform(20, 50)
-        foot, top = (place + turn @ torch.tensor([x, y, z]) for y in (0., -height))
-        parts.append(Cone(foot, top, (radius * draws.uniform(0.7, 1), radius), turn[:, 0], capped=True) if draws.chance(0.7)
-                     else Box((foot + top) / 2, torch.tensor([radius, height / 2, radius]), turn))
+        foot, top = (place + turn @ torch.tensor([x, y, z]) for y in (0.0, -height))
+        parts.append(
+            Cone(foot, top, (radius * draws.uniform(0.7, 1), radius), turn[:, 0], capped=True)
+            if draws.chance(0.7)
+            else Box((foot + top) / 2, torch.tensor([radius, height / 2, radius]), turn)
+        )
     return parts
 
 
 def _cabinet(place, upright, draws):
-    extent = torch.tensor([draws.log_uniform(60, 500), draws.log_uniform(100, 700), draws.uniform(80, 300)])
-    side = draws.choice((-1, 1)) * float(extent[0])                 # an edge of it is at the place
+    extent = torch.tensor(
+        [draws.log_uniform(60, 500), draws.log_uniform(100, 700), draws.uniform(80, 300)]
+    )
+    side = draws.choice((-1, 1)) * float(extent[0])  # an edge of it is at the place
     turn = upright @ _about_y(draws.uniform(-0.6, 0.6))
-    return [Box(place + turn @ torch.tensor([side, 0., float(extent[2])]), extent, turn)]
+    return [Box(place + turn @ torch.tensor([side, 0.0, float(extent[2])]), extent, turn)]
 
 
 def _frame(place, upright, draws):
     """A window, a picture, a shelf: bars around an opening."""
-    half, deep, thick = [draws.uniform(100, 500) for _ in range(2)], draws.uniform(10, 120), draws.uniform(10, 45)
+    half, deep, thick = (
+        [draws.uniform(100, 500) for _ in range(2)],
+        draws.uniform(10, 120),
+        draws.uniform(10, 45),
+    )
     turn = upright @ _about_y(draws.uniform(-0.6, 0.6))
-    return [Box(place + turn @ torch.tensor([*shift, 0.]), torch.tensor([*extent, deep]), turn)
-            for shift, extent in (((half[0], 0.), (thick, half[1])), ((-half[0], 0.), (thick, half[1])),
-                                  ((0., half[1]), (half[0], thick)), ((0., -half[1]), (half[0], thick)))]
+    return [
+        Box(place + turn @ torch.tensor([*shift, 0.0]), torch.tensor([*extent, deep]), turn)
+        for shift, extent in (
+            ((half[0], 0.0), (thick, half[1])),
+            ((-half[0], 0.0), (thick, half[1])),
+            ((0.0, half[1]), (half[0], thick)),
+            ((0.0, -half[1]), (half[0], thick)),
+        )
+    ]
 
 
 def _about_y(angle):
     c, s = torch.tensor(angle).cos(), torch.tensor(angle).sin()
-    zero, one = torch.tensor(0.), torch.tensor(1.)
-    return torch.stack([torch.stack([c, zero, s]), torch.stack([zero, one, zero]), torch.stack([-s, zero, c])])
+    zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    return torch.stack(
+        [torch.stack([c, zero, s]), torch.stack([zero, one, zero]), torch.stack([-s, zero, c])]
+    )

@@ -1,4 +1,5 @@
 """Depth rendering by splatting: points to a z-buffer, batched torch, any device."""
+
 import functools
 import math
 
@@ -6,9 +7,9 @@ import cv2
 import numpy as np
 import torch
 
-UNEVEN = 2.0                # how much farther apart than said some neighbours are, across cells
-MOST_REACH = 7              # [px] of a closing: what nearly touches the camera may have holes
-CHUNK = 16                  # crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
+UNEVEN = 2.0  # how much farther apart than said some neighbours are, across cells
+MOST_REACH = 7  # [px] of a closing: what nearly touches the camera may have holes
+CHUNK = 16  # crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
 
 
 def chunk_size(crops: torch.Tensor) -> int:
@@ -31,10 +32,12 @@ def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
     points: (B,3,N) float [mm] camera optical frame; centre_xyz: (B,3) [mm]; cube_mm: (B,) side of the crop.
     Returns (B,1,size,size) float uvdn: background +1, nearest -1; points in front of the cube clamp to -1.
     """
-    window = points.new_tensor(size)                                        # as a tensor it is no constant of compiled code
+    window = points.new_tensor(size)  # as a tensor it is no constant of compiled code
     crops = []
     rotation, distance = looking_at(centre_xyz)
-    for chunk in zip(*(values.split(chunk_size(points)) for values in (points, rotation, distance, cube_mm))):
+    for chunk in zip(
+        *(values.split(chunk_size(points)) for values in (points, rotation, distance, cube_mm))
+    ):
         index, d = fused(_cells, compiled)(*chunk, window)
         padded = points.new_ones(len(d), (size + 4) ** 2).scatter_reduce_(1, index, d, 'amin')
         crops.append(fused(_close_padded, compiled)(padded.view(-1, 1, size + 4, size + 4)))
@@ -59,15 +62,17 @@ def _cells(points, rotation, distance, cube_mm, size):
     Seen from the camera that looks at the crop's centre, the crop's window is the cube's section at the
     centre's distance D: u = f x/z, and half a window is (cube/2) f / D pixels, so the focal length cancels.
     """
-    x, y, z = (rotation @ points).unbind(1)                                 # (B,N)
+    x, y, z = (rotation @ points).unbind(1)  # (B,N)
     half = (cube_mm / 2)[:, None]
-    per_tangent = size / 2 * distance[:, None] / half                       # [px]
+    per_tangent = size / 2 * distance[:, None] / half  # [px]
     inverse = per_tangent / z
     u, v = size / 2 + x * inverse, size / 2 + y * inverse
     d = ((z - distance[:, None]) / half).clamp_min(-1)
     inside = (torch.minimum(u, v) >= 0) & (torch.maximum(u, v) < size) & (d < 1) & (z > 1)
     index = (v.floor() + 2) * (size + 4) + u.floor() + 2
-    return torch.where(inside, index, 0).to(torch.int32).long(), d          # misses share a corner that nothing looks at
+    return torch.where(inside, index, 0).to(
+        torch.int32
+    ).long(), d  # misses share a corner that nothing looks at
 
 
 def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
@@ -81,7 +86,10 @@ def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
 def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
     """The inverse. uvdn: (B,J,3); centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) [mm] camera optical frame."""
     rotation, distance = looking_at(centre_xyz)
-    distance, (offset, z) = distance[:, None, None], (uvdn * (cube_mm / 2)[:, None, None]).split((2, 1), -1)
+    distance, (offset, z) = (
+        distance[:, None, None],
+        (uvdn * (cube_mm / 2)[:, None, None]).split((2, 1), -1),
+    )
     z = z + distance
     return torch.cat([offset / distance * z, z], -1) @ rotation
 
@@ -89,7 +97,7 @@ def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
 def _close_padded(padded):
     """close_pinholes of a batch (B,1,H+4,W+4) with two pixels of background around the images. Returns (B,1,H,W)."""
     near = window3(padded, torch.minimum)
-    near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf                  # windows are cut at the border
+    near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf  # windows are cut at the border
     return window3(near, torch.maximum)
 
 
@@ -98,7 +106,13 @@ def close_pinholes(depth, window=3):
     CPU, changed in place."""
     image = depth.numpy()
     # Opening the depth closes what is near. With the border repeated, windows are as if cut by it.
-    cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((window, window), np.uint8), dst=image, borderType=cv2.BORDER_REPLICATE)
+    cv2.morphologyEx(
+        image,
+        cv2.MORPH_OPEN,
+        np.ones((window, window), np.uint8),
+        dst=image,
+        borderType=cv2.BORDER_REPLICATE,
+    )
     return depth
 
 
@@ -124,14 +138,19 @@ def splat_image(points, intrinsics, spacing_mm):
     about. Returns (H,W) float [mm], +inf where nothing."""
     width, height = intrinsics.width, intrinsics.height
     x, y, z = points
-    col, row = (x / z * intrinsics.fx + intrinsics.cx).floor(), (y / z * intrinsics.fy + intrinsics.cy).floor()
+    col, row = (
+        (x / z * intrinsics.fx + intrinsics.cx).floor(),
+        (y / z * intrinsics.fy + intrinsics.cy).floor(),
+    )
     inside = (z > 1) & (col >= 0) & (col < width - 1) & (row >= 0) & (row < height - 1)
     index, z = (row * width + col)[inside].long(), z[inside]
     depth = points.new_full((height * width,), torch.inf)
     if not len(z):
         return depth.view(height, width)
-    for step in (0, 1, width, width + 1):               # each point covers 2x2 pixels
+    for step in (0, 1, width, width + 1):  # each point covers 2x2 pixels
         depth.scatter_reduce_(0, index + step, z, 'amin')
-    hole = UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2         # [px]; many near a sharp camera
+    hole = (
+        UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2
+    )  # [px]; many near a sharp camera
     reach = min(max(1, math.ceil(hole / 2)), MOST_REACH)
     return close_pinholes(depth.view(height, width), 2 * reach + 1)

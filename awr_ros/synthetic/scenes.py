@@ -4,6 +4,7 @@ Apart from the hand's skin and postures nothing here is shared with the training
 at the camera's resolution and spoilt there, arms lead from elbows to bodies or out of the image, many of them without a
 hand in view, and the tracker cuts its own crops.
 """
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,35 +18,54 @@ from awr_ros.synthetic.camera import TrueHand
 from awr_ros.synthetic.draws import Draws
 from awr_ros.synthetic.frame_sensor import FrameSensor
 from awr_ros.synthetic.furniture import random_piece, random_thing
-from awr_ros.synthetic.hand import ARM_SPACING, FOREARM, forward_kinematics, procedural_skin, random_shapes
-from awr_ros.synthetic.people import FOREARM_MM, HAND_MM, TORSO, UPPER_ARM_MM, Arm, LostHead, Person, Sleeve
+from awr_ros.synthetic.hand import (
+    ARM_SPACING,
+    FOREARM,
+    forward_kinematics,
+    procedural_skin,
+    random_shapes,
+)
+from awr_ros.synthetic.people import (
+    FOREARM_MM,
+    HAND_MM,
+    TORSO,
+    UPPER_ARM_MM,
+    Arm,
+    LostHead,
+    Person,
+    Sleeve,
+)
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
 from awr_ros.synthetic.solids import Box, Ellipsoid, Plane, Rays
 
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
-SKIN_MM = 1.5                                       # between points of the skin
-NEAREST_MM, FARTHEST_MM = 200., 1800.               # of palms
-SMALLEST_PX, SMALLEST_COARSE_PX = 16, 7             # a hand's length in the image, and where that is 160x128, at least
-COARSE = (160, 128)                                 # [px]
-FAR_MM = 2450.                                      # nothing beyond is measured
-APART_MM = 170.                                     # two palms are farther apart than this
-OVER_MM = 30.                                       # a palm is farther above tables than this, and before walls
-CLEAR_MM = 110.                                     # what is added later does not hide a palm within this distance
-RATE_HZ = 30.                                       # of sequences
-ANY_KIND = 'any'                                    # of camera
+SKIN_MM = 1.5  # between points of the skin
+NEAREST_MM, FARTHEST_MM = 200.0, 1800.0  # of palms
+SMALLEST_PX, SMALLEST_COARSE_PX = (
+    16,
+    7,
+)  # a hand's length in the image, and where that is 160x128, at least
+COARSE = (160, 128)  # [px]
+FAR_MM = 2450.0  # nothing beyond is measured
+APART_MM = 170.0  # two palms are farther apart than this
+OVER_MM = 30.0  # a palm is farther above tables than this, and before walls
+CLEAR_MM = 110.0  # what is added later does not hide a palm within this distance
+RATE_HZ = 30.0  # of sequences
+ANY_KIND = 'any'  # of camera
 
 
 @dataclass(frozen=True)
 class Scene:
     """What a camera sees that stands still before a still scene, and what is true in it."""
-    frames: tuple               # of (H,W) uint16 [mm], 0 invalid: one sensor's, nothing moves
+
+    frames: tuple  # of (H,W) uint16 [mm], 0 invalid: one sensor's, nothing moves
     intrinsics: Intrinsics
-    hands: tuple                # of TrueHand, with their palms in the image; in sequences also those that left it
-    visible: tuple              # for each of them the share of its surface towards the camera, up to the wrist, that nothing hides
-    objects: bool               # things stand about or are held
-    kind: str = ANY_KIND        # of camera
-    limbs: tuple = ()           # of (n,3) float32 [mm]: points on the axes of arms and legs, seen or not, hands left out
+    hands: tuple  # of TrueHand, with their palms in the image; in sequences also those that left it
+    visible: tuple  # for each of them the share of its surface towards the camera, up to the wrist, that nothing hides
+    objects: bool  # things stand about or are held
+    kind: str = ANY_KIND  # of camera
+    limbs: tuple = ()  # of (n,3) float32 [mm]: points on the axes of arms and legs, seen or not, hands left out
 
     @property
     def depth_mm(self):
@@ -56,43 +76,53 @@ class Scene:
 @dataclass(frozen=True)
 class _PosedHand:
     side: str
-    skin: torch.Tensor          # (3,N) [mm] up to the wrist
-    forearm: torch.Tensor       # (3,M) [mm]
-    joints: torch.Tensor        # (21,3) [mm]
+    skin: torch.Tensor  # (3,N) [mm] up to the wrist
+    forearm: torch.Tensor  # (3,M) [mm]
+    joints: torch.Tensor  # (21,3) [mm]
 
     @property
     def palm(self):
         return palm_centre(self.joints)
 
     def moved(self, rotation, shift):
-        return _PosedHand(self.side, rotation @ self.skin + shift[:, None], rotation @ self.forearm + shift[:, None],
-                          self.joints @ rotation.t() + shift)
+        return _PosedHand(
+            self.side,
+            rotation @ self.skin + shift[:, None],
+            rotation @ self.forearm + shift[:, None],
+            self.joints @ rotation.t() + shift,
+        )
 
 
 @dataclass
 class _Group:
     """What moves together: solids, limbs, at most one hand."""
-    solids: list = field(default_factory=list)              # drawn one after the other
-    limbs: list = field(default_factory=list)               # of (n,3) tensors [mm]
+
+    solids: list = field(default_factory=list)  # drawn one after the other
+    limbs: list = field(default_factory=list)  # of (n,3) tensors [mm]
     hand: _PosedHand | None = None
-    pivot: torch.Tensor | None = None                       # (3,) [mm] it turns about this; None: it stands still
-    stump: torch.Tensor | None = None                       # (3,) [mm] a wrist without a hand, which nobody must see
+    pivot: torch.Tensor | None = None  # (3,) [mm] it turns about this; None: it stands still
+    stump: torch.Tensor | None = None  # (3,) [mm] a wrist without a hand, which nobody must see
 
     def add_arm(self, arm, draws, forearm=True):
         self.solids += arm.solids(draws, forearm)
         self.limbs.append(arm.axis())
 
     def moved(self, rotation, shift):
-        return _Group([solid.moved(rotation, shift) for solid in self.solids], [limb @ rotation.t() + shift for limb in self.limbs],
-                      self.hand and self.hand.moved(rotation, shift), self.pivot,
-                      None if self.stump is None else rotation @ self.stump + shift)
+        return _Group(
+            [solid.moved(rotation, shift) for solid in self.solids],
+            [limb @ rotation.t() + shift for limb in self.limbs],
+            self.hand and self.hand.moved(rotation, shift),
+            self.pivot,
+            None if self.stump is None else rotation @ self.stump + shift,
+        )
 
 
 @dataclass
 class _Layout:
     """A scene before it is rendered: groups drawn one after the other; the first stands still."""
+
     intrinsics: Intrinsics
-    upright: torch.Tensor                                   # (3,3) axes of the room in the camera's frame, y down
+    upright: torch.Tensor  # (3,3) axes of the room in the camera's frame, y down
     groups: list
     objects: bool = False
 
@@ -108,7 +138,10 @@ class _Layout:
 
     def sees(self, points, margin=0.0):
         """(n,) bool: in the image, or no farther from it than `margin` of its sides. points: (n,3) [mm]."""
-        uv, size = self.project(points), torch.tensor([float(self.intrinsics.width), float(self.intrinsics.height)])
+        uv, size = (
+            self.project(points),
+            torch.tensor([float(self.intrinsics.width), float(self.intrinsics.height)]),
+        )
         return ((uv >= -margin * size) & (uv < (1 + margin) * size)).all(1)
 
     def at(self, u, v, z):
@@ -121,7 +154,9 @@ class _Layout:
         for palm in self.palms:
             scale = palm[2] / points[:, 2].clamp_min(50)
             aside = (points[:, :2] * scale[:, None] - palm[:2]).norm(dim=1)
-            if ((points[:, 2] - radius < palm[2] + 40) & (aside < radius * scale + CLEAR_MM / 2)).any():
+            if (
+                (points[:, 2] - radius < palm[2] + 40) & (aside < radius * scale + CLEAR_MM / 2)
+            ).any():
                 return True
         return False
 
@@ -134,7 +169,9 @@ class SceneSource:
         self.draws = Draws(self.generator)
         self.skin = procedural_skin(SKIN_MM, FOREARM_MM)
         self._of_arm = self.skin.weights[:, FOREARM] > 0.5
-        self._later = torch.Generator().manual_seed(seed + 1)       # of all frames but the first: they change no scene
+        self._later = torch.Generator().manual_seed(
+            seed + 1
+        )  # of all frames but the first: they change no scene
 
     @torch.no_grad()
     def draw(self, num_hands: int | None = None, frames: int = 1, arms: int | None = None) -> Scene:
@@ -149,7 +186,9 @@ class SceneSource:
         return _scene(layout, layout.groups, tuple(seen), hands, visible, kind)
 
     @torch.no_grad()
-    def sequence(self, num_hands: int | None = None, frames: int = 15, arms: int | None = None) -> tuple[Scene, ...]:
+    def sequence(
+        self, num_hands: int | None = None, frames: int = 15, arms: int | None = None
+    ) -> tuple[Scene, ...]:
         """Return one scene as a sequence at 30 Hz, a Scene of one frame each: the camera or the arms move, the noise is new.
 
         Arguments as `draw`. Hands keep their postures. All are among every frame's, but none of one whose palm has left the
@@ -158,23 +197,39 @@ class SceneSource:
         layout = self._layout(num_hands, arms)
         for most in (1.0, 0.5, 0.25, 0.1):
             moments = self._moments(layout, frames, most)
-            if not any(layout.sees(group.stump[None])[0] for groups in moments for group in groups if group.stump is not None):
+            if not any(
+                layout.sees(group.stump[None])[0]
+                for groups in moments
+                for group in groups
+                if group.stump is not None
+            ):
                 break
         rendered = [self._render(layout, groups) for groups in moments]
         seen, kind = self._sense([depth for depth, _, _ in rendered], layout.intrinsics.fx)
-        return tuple(_scene(layout, groups, (frame,), hands, visible, kind)
-                     for groups, frame, (_, hands, visible) in zip(moments, seen, rendered))
+        return tuple(
+            _scene(layout, groups, (frame,), hands, visible, kind)
+            for groups, frame, (_, hands, visible) in zip(moments, seen, rendered)
+        )
 
     def _moments(self, layout, frames, most):
         """The groups of every frame, moved by `most` of what cameras and arms move."""
         draws = self.draws
         camera = _Motion.random(draws, most * 40, most * 0.10) if draws.chance(0.6) else None
-        own = [_Motion.random(draws, most * 60, most * 0.25)
-               if group.pivot is not None and (camera is None or draws.chance(0.5)) else None for group in layout.groups]
+        own = [
+            _Motion.random(draws, most * 60, most * 0.25)
+            if group.pivot is not None and (camera is None or draws.chance(0.5))
+            else None
+            for group in layout.groups
+        ]
         moments = []
         for i in range(frames):
-            groups = [motion.of(group, i, group.pivot) if motion else group for group, motion in zip(layout.groups, own)]
-            moments.append([camera.of(group, i, torch.zeros(3)) for group in groups] if camera else groups)
+            groups = [
+                motion.of(group, i, group.pivot) if motion else group
+                for group, motion in zip(layout.groups, own)
+            ]
+            moments.append(
+                [camera.of(group, i, torch.zeros(3)) for group in groups] if camera else groups
+            )
         return moments
 
     def _render(self, layout, groups):
@@ -193,8 +248,12 @@ class SceneSource:
             joints = hand.joints.numpy()
             skins.append(skin if layout.sees(hand.palm[None])[0] else None)
             hands.append(TrueHand(hand.side, joints, k.xyz_to_uvd(joints).astype(np.float32)))
-        visible = tuple(0.0 if skin is None else float((depth[skin < torch.inf] == skin[skin < torch.inf]).float().mean())
-                        for skin in skins)
+        visible = tuple(
+            0.0
+            if skin is None
+            else float((depth[skin < torch.inf] == skin[skin < torch.inf]).float().mean())
+            for skin in skins
+        )
         return depth, tuple(hands), visible
 
     # What a scene is made of
@@ -222,7 +281,9 @@ class SceneSource:
             self._add_arm_without_hand(layout)
         if draws.chance(0.5):
             for _ in range(int(draws.uniform(1, 3))):
-                self._add_if_clear(layout, random_piece(self._anywhere(layout, 450, 2300), layout.upright, draws))
+                self._add_if_clear(
+                    layout, random_piece(self._anywhere(layout, 450, 2300), layout.upright, draws)
+                )
         layout.objects = draws.chance(0.5)
         for _ in range(int(draws.uniform(1, 4)) if layout.objects else 0):
             self._add_thing(layout)
@@ -233,10 +294,22 @@ class SceneSource:
         width, height = draws.choice(self.resolutions)
         kind = draws.uniform()
         # Depth aligned to the colour image; as stereo and most others measure it; wide time of flight.
-        degrees = draws.uniform(50, 58) if kind < 0.3 else draws.uniform(58, 92) if kind < 0.85 else draws.uniform(92, 120)
-        fx = min(width / 2 / math.tan(math.radians(degrees) / 2), 950.)
-        return Intrinsics(fx=fx, fy=fx * draws.uniform(0.99, 1.01), cx=width / 2 + draws.uniform(-9, 9),
-                          cy=height / 2 + draws.uniform(-9, 9), width=width, height=height)
+        degrees = (
+            draws.uniform(50, 58)
+            if kind < 0.3
+            else draws.uniform(58, 92)
+            if kind < 0.85
+            else draws.uniform(92, 120)
+        )
+        fx = min(width / 2 / math.tan(math.radians(degrees) / 2), 950.0)
+        return Intrinsics(
+            fx=fx,
+            fy=fx * draws.uniform(0.99, 1.01),
+            cx=width / 2 + draws.uniform(-9, 9),
+            cy=height / 2 + draws.uniform(-9, 9),
+            width=width,
+            height=height,
+        )
 
     def _upright(self):
         """Axes (3,3) of the room: most cameras stand about level, some look down or up, some are mounted on their side."""
@@ -250,7 +323,9 @@ class SceneSource:
 
     def _anywhere(self, layout, near, far):
         draws = self.draws
-        return layout.at(draws.uniform(-0.1, 1.1), draws.uniform(-0.1, 1.1), draws.log_uniform(near, far))
+        return layout.at(
+            draws.uniform(-0.1, 1.1), draws.uniform(-0.1, 1.1), draws.log_uniform(near, far)
+        )
 
     def _person(self, layout):
         draws = self.draws
@@ -259,7 +334,7 @@ class SceneSource:
             head = torch.tensor([draws.uniform(-220, 220), draws.uniform(-420, 40), z])
         else:
             head = layout.at(draws.uniform(-0.1, 1.1), draws.uniform(-0.3, 0.6), z)
-        turn = _small_rotation(torch.tensor([0., 0.4 * float(draws.normal(1)), 0.]))
+        turn = _small_rotation(torch.tensor([0.0, 0.4 * float(draws.normal(1)), 0.0]))
         return Person.random(head, layout.upright @ turn, draws)
 
     def _planes(self, layout, person):
@@ -268,16 +343,29 @@ class SceneSource:
 
         def facing(lean):
             return upright @ torch.nn.functional.normalize(
-                torch.tensor([draws.uniform(-lean, lean), draws.uniform(-lean, lean), 1.]), dim=0)
+                torch.tensor([draws.uniform(-lean, lean), draws.uniform(-lean, lean), 1.0]), dim=0
+            )
+
         planes = []
-        if person is None and draws.chance(0.4):                    # a desk seen from above, a wall behind a gesture
+        if person is None and draws.chance(0.4):  # a desk seen from above, a wall behind a gesture
             planes.append(Plane(facing(1.0), draws.uniform(350, 1500)))
-        elif draws.chance(0.8 if person else 0.6):                  # a wall, upright
-            normal = upright @ torch.nn.functional.normalize(torch.tensor([draws.uniform(-0.6, 0.6), 0., 1.]), dim=0)
-            behind = float(normal @ person.head) + draws.uniform(150, 1200) if person else draws.uniform(800, 2400)
+        elif draws.chance(0.8 if person else 0.6):  # a wall, upright
+            normal = upright @ torch.nn.functional.normalize(
+                torch.tensor([draws.uniform(-0.6, 0.6), 0.0, 1.0]), dim=0
+            )
+            behind = (
+                float(normal @ person.head) + draws.uniform(150, 1200)
+                if person
+                else draws.uniform(800, 2400)
+            )
             planes.append(Plane(normal, behind))
-        if draws.chance(0.25):                                      # a table, or the floor
-            planes.append(Plane(upright[:, 1], draws.uniform(180, 450) if draws.chance(0.7) else draws.uniform(450, 1500)))
+        if draws.chance(0.25):  # a table, or the floor
+            planes.append(
+                Plane(
+                    upright[:, 1],
+                    draws.uniform(180, 450) if draws.chance(0.7) else draws.uniform(450, 1500),
+                )
+            )
         return planes
 
     # Hands and their arms
@@ -293,15 +381,22 @@ class SceneSource:
             if person is not None:
                 towards = person.arm(side, palm, draws).elbow - palm
             elif draws.chance(0.5):
-                towards = (torch.nn.functional.normalize(palm * torch.tensor([1., 1., 0.]) + 60 * draws.normal(3), dim=0)
-                           + torch.tensor([0., 0.5, draws.uniform(-0.2, 1.0)]))
+                towards = torch.nn.functional.normalize(
+                    palm * torch.tensor([1.0, 1.0, 0.0]) + 60 * draws.normal(3), dim=0
+                ) + torch.tensor([0.0, 0.5, draws.uniform(-0.2, 1.0)])
             else:
-                towards = draws.normal(3) * torch.tensor([1., 1., 0.]) + torch.tensor([0., 0., draws.uniform(-0.5, 1.2)])
+                towards = draws.normal(3) * torch.tensor([1.0, 1.0, 0.0]) + torch.tensor(
+                    [0.0, 0.0, draws.uniform(-0.5, 1.2)]
+                )
             towards = torch.nn.functional.normalize(towards, dim=0)
             hand, thickness = self._posed(side, palm, towards)
             wrist = hand.joints[0]
             elbow = wrist + FOREARM_MM * towards
-            shoulder = person.shoulder(side) if person else self._shoulder(layout, side, elbow, wrist, hand.palm)
+            shoulder = (
+                person.shoulder(side)
+                if person
+                else self._shoulder(layout, side, elbow, wrist, hand.palm)
+            )
             sleeve = person.sleeve if person else Sleeve.random(draws)
             group = _Group(hand=hand, pivot=shoulder)
             group.add_arm(Arm(shoulder, elbow, wrist, sleeve, thickness), draws, forearm=False)
@@ -316,22 +411,36 @@ class SceneSource:
         """A free place (3,) [mm] in view for the middle of a palm, or None."""
         draws, k = self.draws, layout.intrinsics
         coarse = max(k.width / COARSE[0], k.height / COARSE[1])
-        far = min(FARTHEST_MM, HAND_MM * k.fx / SMALLEST_PX, HAND_MM * k.fx / coarse / SMALLEST_COARSE_PX)
+        far = min(
+            FARTHEST_MM, HAND_MM * k.fx / SMALLEST_PX, HAND_MM * k.fx / coarse / SMALLEST_COARSE_PX
+        )
         shoulder = person.shoulder(side) if person else None
         for _ in range(40):
             if person is not None and draws.chance(0.6):
-                palm = shoulder + draws.uniform(220, UPPER_ARM_MM + FOREARM_MM) * draws.direction() * torch.tensor([1., 1., -1.])
+                palm = shoulder + draws.uniform(
+                    220, UPPER_ARM_MM + FOREARM_MM
+                ) * draws.direction() * torch.tensor([1.0, 1.0, -1.0])
                 u, v = layout.project(palm[None])[0].tolist()
-                if not (0.06 < u / k.width < 0.94 and 0.06 < v / k.height < 0.94 and NEAREST_MM < palm[2] < far):
+                if not (
+                    0.06 < u / k.width < 0.94
+                    and 0.06 < v / k.height < 0.94
+                    and NEAREST_MM < palm[2] < far
+                ):
                     continue
             else:
-                palm = layout.at(draws.uniform(0.09, 0.91), draws.uniform(0.09, 0.91), draws.log_uniform(NEAREST_MM, far))
+                palm = layout.at(
+                    draws.uniform(0.09, 0.91),
+                    draws.uniform(0.09, 0.91),
+                    draws.log_uniform(NEAREST_MM, far),
+                )
             if any((other - palm).norm() < APART_MM for other in layout.palms):
                 continue
             if any(plane.normal @ palm > plane.distance - OVER_MM for plane in planes):
                 continue
-            if person is not None and not (200 < (palm - shoulder).norm() < UPPER_ARM_MM + FOREARM_MM
-                                           and palm[2] < shoulder[2] - 130):
+            if person is not None and not (
+                200 < (palm - shoulder).norm() < UPPER_ARM_MM + FOREARM_MM
+                and palm[2] < shoulder[2] - 130
+            ):
                 continue
             return palm
         return None
@@ -341,22 +450,24 @@ class SceneSource:
         draws = self.draws
         shape = random_shapes(1, self.generator)
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
-        mirror = torch.tensor([1., 1., 1.] if side == 'right' else [-1., 1., 1.])
+        mirror = torch.tensor([1.0, 1.0, 1.0] if side == 'right' else [-1.0, 1.0, 1.0])
         rotation = self._turned(frames[0, FOREARM, :3, 0], towards * mirror)
         placed = torch.eye(4)[None]
         placed[0, :3, :3] = rotation
         placed[0, :3, 3] = palm * mirror - rotation @ palm_centre(joints[0])
         points = self.skin.posed(shape, frames, placed)[0] * mirror[:, None]
         joints = (joints[0] @ rotation.t() + placed[0, :3, 3]) * mirror
-        return (_PosedHand(side, points[:, ~self._of_arm], points[:, self._of_arm], joints),
-                float(shape.thickness[0, FOREARM]) * draws.uniform(0.95, 1.1))
+        return (
+            _PosedHand(side, points[:, ~self._of_arm], points[:, self._of_arm], joints),
+            float(shape.thickness[0, FOREARM]) * draws.uniform(0.95, 1.1),
+        )
 
     def _turned(self, axis, towards):
         """Rotation (3,3) that takes one unit vector to another, with any spin, rather palm or back to the camera than edge."""
         best = None
         for rotation in random_rotations(4, self.generator, 'cpu'):
             # Gram-Schmidt: two frames that share their first axis with the vectors.
-            a = torch.stack(_frame(axis, torch.tensor([0., 0., 1.])), 1)
+            a = torch.stack(_frame(axis, torch.tensor([0.0, 0.0, 1.0])), 1)
             b = torch.stack(_frame(towards, rotation[:, 0]), 1)
             candidate = b @ a.t()
             if best is None or candidate[2, 2].abs() > best[2, 2].abs():
@@ -369,17 +480,27 @@ class SceneSource:
         """A shoulder (3,) [mm] for an elbow: out of the image, or in it and then with a person, whom it adds."""
         draws = self.draws
         for _ in range(8):
-            outwards = torch.nn.functional.normalize(elbow * torch.tensor([1., 1., 0.]), dim=0)
-            towards = torch.nn.functional.normalize(outwards + 0.7 * draws.normal(3) + torch.tensor([0., 0., draws.uniform(-0.3, 0.8)]), dim=0)
+            outwards = torch.nn.functional.normalize(elbow * torch.tensor([1.0, 1.0, 0.0]), dim=0)
+            towards = torch.nn.functional.normalize(
+                outwards
+                + 0.7 * draws.normal(3)
+                + torch.tensor([0.0, 0.0, draws.uniform(-0.3, 0.8)]),
+                dim=0,
+            )
             shoulder = elbow + UPPER_ARM_MM * towards
-            if towards @ (wrist - elbow) > 0.75 * FOREARM_MM:       # no arm bends farther
+            if towards @ (wrist - elbow) > 0.75 * FOREARM_MM:  # no arm bends farther
                 continue
             if not layout.sees(shoulder[None], 0.08)[0]:
                 return shoulder
             person = Person.random(shoulder, layout.upright, draws)
             head = shoulder - (person.shoulder(side) - person.head)
-            if head[2] > 350 and (palm is None or palm[2] < shoulder[2] - 150) and not layout.hides_palms(
-                    torch.stack([head, head + 560 * layout.upright[:, 1]]), 130):
+            if (
+                head[2] > 350
+                and (palm is None or palm[2] < shoulder[2] - 150)
+                and not layout.hides_palms(
+                    torch.stack([head, head + 560 * layout.upright[:, 1]]), 130
+                )
+            ):
                 person = Person.random(head, layout.upright, draws, person.size)
                 layout.groups[0].solids += [*person.parts, *person.clothes(draws)]
                 self._add_free_arm(layout, person, 'left' if side == 'right' else 'right')
@@ -392,12 +513,18 @@ class SceneSource:
         shoulder = person.shoulder(side)
         down = torch.nn.functional.normalize(person.upright[:, 1] + 0.15 * draws.normal(3), dim=0)
         elbow = shoulder + UPPER_ARM_MM * down
-        wrist = elbow + FOREARM_MM * torch.nn.functional.normalize(down - 0.3 * draws.uniform() * person.upright[:, 2], dim=0)
+        wrist = elbow + FOREARM_MM * torch.nn.functional.normalize(
+            down - 0.3 * draws.uniform() * person.upright[:, 2], dim=0
+        )
         arm, stump = Arm(shoulder, elbow, wrist, person.sleeve, person.size), wrist
         if draws.chance(0.6) or layout.sees(wrist[None], 0.02)[0]:
             x, y, z = ((TORSO[1][i] + draws.uniform(-0.6, 0.6) * TORSO[0][i]) for i in range(3))
-            wrist = person.at((x, y + 60, z)) if draws.chance(0.75) else person.at((170., 420., 20.), side == 'left')
-            arm, stump = person.arm(side, wrist, draws), None       # which stays where it is tucked in
+            wrist = (
+                person.at((x, y + 60, z))
+                if draws.chance(0.75)
+                else person.at((170.0, 420.0, 20.0), side == 'left')
+            )
+            arm, stump = person.arm(side, wrist, draws), None  # which stays where it is tucked in
         if not layout.hides_palms(arm.axis(), 50):
             group = _Group(stump=stump)
             group.add_arm(arm, draws)
@@ -407,19 +534,33 @@ class SceneSource:
         """An arm whose hand is out of the image, or hidden: cut by a border at forearm, elbow or upper arm."""
         draws = self.draws
         for _ in range(12):
-            elbow = layout.at(draws.uniform(-0.25, 1.25), draws.uniform(-0.25, 1.25), draws.log_uniform(250, 1900))
-            towards = torch.nn.functional.normalize(draws.normal(3) * torch.tensor([1., 1., 0.7]), dim=0)
+            elbow = layout.at(
+                draws.uniform(-0.25, 1.25), draws.uniform(-0.25, 1.25), draws.log_uniform(250, 1900)
+            )
+            towards = torch.nn.functional.normalize(
+                draws.normal(3) * torch.tensor([1.0, 1.0, 0.7]), dim=0
+            )
             wrist, fingers = elbow + FOREARM_MM * towards, elbow + (FOREARM_MM + HAND_MM) * towards
             hidden = draws.chance(0.12)
-            if min(wrist[2], fingers[2]) < 150 or (not hidden and layout.sees(torch.stack([wrist, fingers])).any()):
+            if min(wrist[2], fingers[2]) < 150 or (
+                not hidden and layout.sees(torch.stack([wrist, fingers])).any()
+            ):
                 continue
-            arm = Arm(elbow + UPPER_ARM_MM * draws.direction(), elbow, wrist, Sleeve.random(draws), 1 + 0.1 * float(draws.normal(1)))
+            arm = Arm(
+                elbow + UPPER_ARM_MM * draws.direction(),
+                elbow,
+                wrist,
+                Sleeve.random(draws),
+                1 + 0.1 * float(draws.normal(1)),
+            )
             if not layout.sees(arm.axis()[3:]).any() or layout.hides_palms(arm.axis(), 50):
                 continue
             group = _Group(stump=None if hidden else wrist)
             if hidden:
                 extent = torch.tensor([draws.uniform(75, 200) for _ in range(3)])
-                cover = (Box if draws.chance(0.7) else Ellipsoid)(wrist + 60 * towards, extent, random_rotations(1, self.generator, 'cpu')[0])
+                cover = (Box if draws.chance(0.7) else Ellipsoid)(
+                    wrist + 60 * towards, extent, random_rotations(1, self.generator, 'cpu')[0]
+                )
                 if layout.hides_palms(cover.centre[None], float(extent.max())):
                     continue
                 group.solids.append(cover)
@@ -434,30 +575,63 @@ class SceneSource:
         """Somebody near a border of the image: a strip of torso, a shoulder, legs."""
         draws = self.draws
         along, beyond = draws.uniform(-0.2, 1.2), draws.uniform(-0.1, 0.25)
-        u, v = draws.choice(((-beyond, along), (1 + beyond, along), (along, -beyond), (along, 1 + beyond)))
+        u, v = draws.choice(
+            ((-beyond, along), (1 + beyond, along), (along, -beyond), (along, 1 + beyond))
+        )
         middle = layout.at(u, v, draws.log_uniform(380, 1600))
-        person = Person.random(torch.zeros(3), layout.upright @ _small_rotation(0.4 * draws.normal(3)), draws)
-        at = draws.choice(((0., 560., 55.), (0., 560., 55.), (170., 320., 45.), (-170., 320., 45.), (0., 1000., 50.)))
+        person = Person.random(
+            torch.zeros(3), layout.upright @ _small_rotation(0.4 * draws.normal(3)), draws
+        )
+        at = draws.choice(
+            (
+                (0.0, 560.0, 55.0),
+                (0.0, 560.0, 55.0),
+                (170.0, 320.0, 45.0),
+                (-170.0, 320.0, 45.0),
+                (0.0, 1000.0, 50.0),
+            )
+        )
         person = Person.random(middle - person.at(at), person.upright, draws, person.size)
         solids = [*person.parts, *person.clothes(draws)]
-        if layout.hides_palms(torch.stack([person.at((0., y, 55.)) for y in (0., 350., 500., 700., 1000., 1300.)]), 150):
+        if layout.hides_palms(
+            torch.stack(
+                [person.at((0.0, y, 55.0)) for y in (0.0, 350.0, 500.0, 700.0, 1000.0, 1300.0)]
+            ),
+            150,
+        ):
             return
         layout.groups[0].solids += solids
-        layout.groups[0].limbs.append(torch.stack([person.at(place) for place in ((150., 260., 45.), (-150., 260., 45.), (100., 1000., 50.),
-                                                                                  (-100., 1000., 50.), (160., 560., 55.), (-160., 560., 55.))]))
+        layout.groups[0].limbs.append(
+            torch.stack(
+                [
+                    person.at(place)
+                    for place in (
+                        (150.0, 260.0, 45.0),
+                        (-150.0, 260.0, 45.0),
+                        (100.0, 1000.0, 50.0),
+                        (-100.0, 1000.0, 50.0),
+                        (160.0, 560.0, 55.0),
+                        (-160.0, 560.0, 55.0),
+                    )
+                ]
+            )
+        )
         for side in ('left', 'right'):
             self._add_free_arm(layout, person, side)
 
     # Things
 
     def _add_if_clear(self, layout, solids):
-        centres = [solid.centre if isinstance(solid, Ellipsoid) else (solid.start + solid.end) / 2 for solid in solids]
+        centres = [
+            solid.centre if isinstance(solid, Ellipsoid) else (solid.start + solid.end) / 2
+            for solid in solids
+        ]
         if not layout.hides_palms(torch.stack(centres), 60):
             layout.groups[0].solids += solids
 
     def _add_thing(self, layout):
         draws, palms = self.draws, layout.palms
-        if palms and draws.chance(0.4):                             # in or at the hand
+        if palms and draws.chance(0.4):  # in or at the hand
             group = next(group for group in layout.groups if group.hand)
             group.solids += random_thing(palms[0] + 45 * draws.normal(3), draws, smaller=True)
         else:
@@ -482,15 +656,20 @@ def _scene(layout, groups, frames, hands, visible, kind):
 @dataclass(frozen=True)
 class _Motion:
     """A rigid motion that swings: where it is at any frame of a sequence."""
-    turn: torch.Tensor          # (3,) [rad] rotation vector at most
-    shift: torch.Tensor         # (3,) [mm] at most
-    rate: float                 # [rad] of its phase a frame
-    phase: float                # [rad]
+
+    turn: torch.Tensor  # (3,) [rad] rotation vector at most
+    shift: torch.Tensor  # (3,) [mm] at most
+    rate: float  # [rad] of its phase a frame
+    phase: float  # [rad]
 
     @classmethod
     def random(cls, draws, shift_mm, turn_rad):
-        return cls(turn_rad * draws.uniform() * draws.direction(), shift_mm * draws.uniform() * draws.direction(),
-                   2 * math.pi * draws.log_uniform(0.2, 1.5) / RATE_HZ, draws.uniform(0, 2 * math.pi))
+        return cls(
+            turn_rad * draws.uniform() * draws.direction(),
+            shift_mm * draws.uniform() * draws.direction(),
+            2 * math.pi * draws.log_uniform(0.2, 1.5) / RATE_HZ,
+            draws.uniform(0, 2 * math.pi),
+        )
 
     def of(self, group, frame, pivot):
         """A group at a frame: as it was laid out at the first one, turned about a pivot (3,) and shifted."""
@@ -500,7 +679,9 @@ class _Motion:
 
 
 def _small_rotation(turn):
-    return torch.linalg.matrix_exp(torch.tensor([[0., -turn[2], turn[1]], [turn[2], 0., -turn[0]], [-turn[1], turn[0], 0.]]))
+    return torch.linalg.matrix_exp(
+        torch.tensor([[0.0, -turn[2], turn[1]], [turn[2], 0.0, -turn[0]], [-turn[1], turn[0], 0.0]])
+    )
 
 
 def _frame(first, other):

@@ -3,15 +3,16 @@
 Every crop draws its own sensor: lateral jitter of the outline, lost edges, flying pixels, fattened outlines, lost thin
 fingers, blobs of missing depth, axial noise that grows with z^2 (about 1 mm at 0.5 m), quantisation.
 """
+
 import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.synthetic.render import chunk_size, fused, pad_by_one, window3
 
-DRAWS = 20                  # uniform numbers that describe one sensor
-KIND_DRAW = 2               # which of them says what kind it is, and between which values
+DRAWS = 20  # uniform numbers that describe one sensor
+KIND_DRAW = 2  # which of them says what kind it is, and between which values
 KINDS = {'any': (0.0, 1.0), 'structured light': (0.25, 0.75), 'time of flight': (0.75, 1.0)}
-EDGE_MM = 12.               # a larger jump around a pixel makes it one of an edge
+EDGE_MM = 12.0  # a larger jump around a pixel makes it one of an edge
 
 
 class NoiseBank:
@@ -21,7 +22,13 @@ class NoiseBank:
     """
 
     def __init__(self, size, generator, device='cpu', images=384, lasts=1600):
-        self.size, self.generator, self.device, self.images, self.lasts = size, generator, device, images, lasts
+        self.size, self.generator, self.device, self.images, self.lasts = (
+            size,
+            generator,
+            device,
+            images,
+            lasts,
+        )
         self.used = lasts
 
     def draw(self, kind, batch):
@@ -31,26 +38,50 @@ class NoiseBank:
         if self.used >= self.lasts:
             self._refill()
         self.used += 1
-        start = int(torch.randint(self.images - batch + 1, (1,), generator=self.generator, device=self.device))
-        return self.bank[kind][start:start + batch]
+        start = int(
+            torch.randint(
+                self.images - batch + 1, (1,), generator=self.generator, device=self.device
+            )
+        )
+        return self.bank[kind][start : start + batch]
 
     def _refill(self):
         def normal(size):
-            return torch.randn(self.images, 1, size, size, generator=self.generator, device=self.device)
-        self.bank = {'white': normal(self.size), 'aside': normal(self.size),
-                     'fine': nn_f.interpolate(normal(self.size // 2), size=self.size, mode='nearest'),
-                     'coarse': nn_f.interpolate(normal(self.size // 8), size=self.size, mode='bilinear')}
-        self.bank = {kind: images.half() for kind, images in self.bank.items()}         # half as much to read from memory
+            return torch.randn(
+                self.images, 1, size, size, generator=self.generator, device=self.device
+            )
+
+        self.bank = {
+            'white': normal(self.size),
+            'aside': normal(self.size),
+            'fine': nn_f.interpolate(normal(self.size // 2), size=self.size, mode='nearest'),
+            'coarse': nn_f.interpolate(normal(self.size // 8), size=self.size, mode='bilinear'),
+        }
+        self.bank = {
+            kind: images.half() for kind, images in self.bank.items()
+        }  # half as much to read from memory
         self.used = 0
 
 
-def random_sensor(depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'):
+def random_sensor(
+    depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'
+):
     """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `spoil`."""
     spoilt = []
     for chunk in zip(*(values.split(chunk_size(depth)) for values in (depth, depth_mm, cube_mm))):
         batch = len(chunk[0])
-        draws = of_kind(torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind)
-        spoilt.append(spoil(*chunk, draws, *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')), compiled, bridges))
+        draws = of_kind(
+            torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind
+        )
+        spoilt.append(
+            spoil(
+                *chunk,
+                draws,
+                *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')),
+                compiled,
+                bridges,
+            )
+        )
     return torch.cat(spoilt)
 
 
@@ -61,7 +92,9 @@ def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
     return draws
 
 
-def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False):
+def spoil(
+    depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False
+):
     """Spoil a batch of crops, each by a sensor of its own.
 
     depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or (B,1,S,S) of every pixel;
@@ -80,37 +113,50 @@ def spoil(depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=
     def below(threshold, p):
         """The threshold where chance has it, one that nothing exceeds elsewhere."""
         return torch.where(chance(p), threshold, torch.inf)
+
     reach = torch.where(chance(0.7), next(draw) * 0.9, 0.0)
-    kind = next(draw)                                                       # < 0.25 stereo, > 0.75 time of flight
+    kind = next(draw)  # < 0.25 stereo, > 0.75 time of flight
     swells, flying = chance(0.6), 0.6 + next(draw)
     axial = 0.3 + 1.2 * next(draw)
-    grain = torch.where(chance(0.3), 0.125, torch.where(chance(0.6), 1.0, 1.0 + 5 * metres ** 2)) / half
+    grain = (
+        torch.where(chance(0.3), 0.125, torch.where(chance(0.6), 1.0, 1.0 + 5 * metres**2)) / half
+    )
     ragged = 2.6 - 3.0 * next(draw) * chance(0.6)
     thin = (0.25 + 0.35 * next(draw)) * chance(0.25)
     blobs, specks = below(1.4 + 1.2 * next(draw), 0.2), below(2.2 + 1.5 * next(draw), 0.4)
     left, shadow = chance(0.5), (kind > 0.25) & (kind < 0.75) & chance(0.7)
-    filled = next(draw)                                                     # > 0.4: gaps are filled, the more the higher
+    filled = next(draw)  # > 0.4: gaps are filled, the more the higher
 
     # What only some sensors do is done to their crops alone.
     depth = fused(_jitter, compiled)(depth, white, aside, reach)
     padded = pad_by_one(depth)
-    lacking, stereo, flight, shaded = (_chosen(some) for some in (thin > 0, kind < 0.25, kind > 0.75, shadow))
+    lacking, stereo, flight, shaded = (
+        _chosen(some) for some in (thin > 0, kind < 0.25, kind > 0.75, shadow)
+    )
     frail = _foreground_around(depth[lacking]) < 81 * thin[lacking]
     if len(stereo):
-        grown, edge = fused(_grow, compiled, dynamic=True)(depth[stereo], padded[stereo], half[stereo], swells[stereo])
-        depth[stereo] = fused(_blur, compiled, dynamic=True)(grown, nn_f.pad(grown, (1, 1, 1, 1)), edge)
+        grown, edge = fused(_grow, compiled, dynamic=True)(
+            depth[stereo], padded[stereo], half[stereo], swells[stereo]
+        )
+        depth[stereo] = fused(_blur, compiled, dynamic=True)(
+            grown, nn_f.pad(grown, (1, 1, 1, 1)), edge
+        )
     if len(flight) and bridges:
         depth[flight] = _bridge(depth[flight], half[flight], coarse[flight], filled[flight])
         padded[flight] = pad_by_one(depth[flight])
     if len(flight):
-        depth[flight] = fused(_flight, compiled, dynamic=True)(depth[flight], padded[flight], half[flight], aside[flight],
-                                                               fine[flight], flying[flight])
-    depth, spoilt = fused(_measure, compiled)(depth, padded, half, metres, axial, grain, ragged, blobs, specks,
-                                              white, aside, fine, coarse)
+        depth[flight] = fused(_flight, compiled, dynamic=True)(
+            depth[flight], padded[flight], half[flight], aside[flight], fine[flight], flying[flight]
+        )
+    depth, spoilt = fused(_measure, compiled)(
+        depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse
+    )
     if len(lacking):
         spoilt[lacking] = spoilt[lacking].masked_fill_(frail, 1.0)
     if len(shaded):
-        spoilt[shaded] = fused(_shade, compiled, dynamic=True)(spoilt[shaded], depth[shaded], half[shaded], left[shaded])
+        spoilt[shaded] = fused(_shade, compiled, dynamic=True)(
+            spoilt[shaded], depth[shaded], half[shaded], left[shaded]
+        )
     return spoilt
 
 
@@ -123,7 +169,9 @@ def _jitter(depth, white, aside, reach):
     """Outline jitter: every pixel looks up a neighbour, up to `reach` (B,1,1,1) [px] away, or often so. Returns (B,1,H,W)."""
     height, width = depth.shape[-2:]
     cells = torch.arange(height * width, device=depth.device, dtype=torch.float32)
-    source = ((white.float() * reach).round() * width + (aside.float() * reach).round()).flatten(1) + cells
+    source = ((white.float() * reach).round() * width + (aside.float() * reach).round()).flatten(
+        1
+    ) + cells
     return depth.flatten(1).gather(1, source.clamp(0, height * width - 1).long()).view_as(depth)
 
 
@@ -159,18 +207,26 @@ def _bridge(depth, half, coarse, filled):
         near = window3(pad_by_one(near), torch.minimum)
     for _ in range(2):
         near = window3(pad_by_one(near), torch.maximum)
-    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(0, 0.95)   # of the near surface in the mixture
+    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(
+        0, 0.95
+    )  # of the near surface in the mixture
     gap = ((depth - near) * half > EDGE_MM) & (near < 0.9) & (filled > 0.4) & (share > 0.15)
-    return torch.where(gap, torch.lerp(depth.clamp(max=0.98).minimum(near + 60 / half), near, share), depth)
+    return torch.where(
+        gap, torch.lerp(depth.clamp(max=0.98).minimum(near + 60 / half), near, share), depth
+    )
 
 
-def _measure(depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse):
+def _measure(
+    depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse
+):
     """Axial noise, quantisation, lost depth. Returns (depth before pixels were lost, depth), both (B,1,H,W)."""
-    step = (window3(padded, torch.maximum) - window3(padded, torch.minimum)) * half       # [mm] jump around the pixel
+    step = (
+        window3(padded, torch.maximum) - window3(padded, torch.minimum)
+    ) * half  # [mm] jump around the pixel
     # Half of the axial noise is correlated over a few pixels.
-    sigma = axial * (0.35 + 2.6 * metres ** 2) / half * (1 + (step / 40).clamp(max=1.5))
+    sigma = axial * (0.35 + 2.6 * metres**2) / half * (1 + (step / 40).clamp(max=1.5))
     noisy = depth + sigma * (0.75 * white.float() + 0.5 * coarse.float())
-    noisy = torch.where(depth < 0.99, noisy, depth)                         # background has no noise
+    noisy = torch.where(depth < 0.99, noisy, depth)  # background has no noise
     measured = torch.where(noisy < 0.99, (noisy / grain).round() * grain, noisy)
     lost = ((step > EDGE_MM) & (aside > ragged)) | (coarse > blobs) | (fine > specks)
     return measured, torch.where(lost | (measured >= 0.99), 1.0, measured.clamp_min(-1))

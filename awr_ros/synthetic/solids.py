@@ -2,21 +2,29 @@
 
 A scene's depth image (H,W) float32 [mm], inf where nothing is, is lowered by one solid after the other, in place.
 """
+
 import math
 from dataclasses import dataclass, replace
 
 import torch
 
-NEAR_MM = 50.           # nothing nearer is drawn
+NEAR_MM = 50.0  # nothing nearer is drawn
 
 
 class Rays:
     """The rays of a camera: x/z of its columns, y/z of its rows."""
 
     def __init__(self, intrinsics):
-        self.x = (torch.arange(intrinsics.width, dtype=torch.float32) - intrinsics.cx) / intrinsics.fx      # (W,)
-        self.y = ((torch.arange(intrinsics.height, dtype=torch.float32) - intrinsics.cy) / intrinsics.fy)[:, None]   # (H,1)
-        self._axes = ((intrinsics.fx, intrinsics.cx, intrinsics.width), (intrinsics.fy, intrinsics.cy, intrinsics.height))
+        self.x = (
+            torch.arange(intrinsics.width, dtype=torch.float32) - intrinsics.cx
+        ) / intrinsics.fx  # (W,)
+        self.y = (
+            (torch.arange(intrinsics.height, dtype=torch.float32) - intrinsics.cy) / intrinsics.fy
+        )[:, None]  # (H,1)
+        self._axes = (
+            (intrinsics.fx, intrinsics.cx, intrinsics.width),
+            (intrinsics.fy, intrinsics.cy, intrinsics.height),
+        )
 
     def empty(self):
         """A depth image with nothing in it."""
@@ -24,7 +32,7 @@ class Rays:
 
     def window(self, centre, reach):
         """(rows, columns) slices that hold all within `reach` (3,) [mm] of `centre` (3,) [mm] along each camera axis."""
-        *middle, z = centre.tolist()            # plain numbers: there are dozens of solids in a scene
+        *middle, z = centre.tolist()  # plain numbers: there are dozens of solids in a scene
         *aside, deep = reach.tolist()
         if z + deep <= NEAR_MM:
             return slice(0), slice(0)
@@ -35,9 +43,16 @@ class Rays:
             # The outline lies at the near or the far end of the box, whichever is farther from the optical axis.
             focal, principal, side = self._axes[axis]
             low, high = middle[axis] - aside[axis], middle[axis] + aside[axis]
-            first, last = low / (z - deep if low < 0 else z + deep), high / (z + deep if high < 0 else z - deep)
-            first, last = math.floor(first * focal + principal), math.ceil(last * focal + principal) + 1
+            first, last = (
+                low / (z - deep if low < 0 else z + deep),
+                high / (z + deep if high < 0 else z - deep),
+            )
+            first, last = (
+                math.floor(first * focal + principal),
+                math.ceil(last * focal + principal) + 1,
+            )
             return slice(min(max(first, 0), side), min(max(last, 0), side))
+
         return span(1), span(0)
 
 
@@ -49,19 +64,23 @@ def add_plane(depth, rays, normal, distance):
 
 def add_ellipsoid(depth, rays, centre, extent, rotation):
     """Lower depth to an ellipsoid with semi-axes extent (3,) [mm], which are the columns of rotation (3,3)."""
-    unit = rotation / extent                                        # makes the ellipsoid a unit sphere
+    unit = rotation / extent  # makes the ellipsoid a unit sphere
     window = rays.window(centre, (rotation * extent).norm(dim=1))
     x, y = rays.x[window[1]], rays.y[window[0]]
     if not len(x) or not len(y):
         return
-    line = unit @ (centre @ unit)                                   # |t ray - middle|^2 = 1
+    line = unit @ (centre @ unit)  # |t ray - middle|^2 = 1
     _lower(depth[window], _nearest_root(x, y, unit @ unit.t(), line, line @ centre - 1))
 
 
 def _nearest_root(x, y, form, line, c):
     """(H,W) t of the first point t (x,y,1) on a quadric, NaN where there is none: a t^2 - 2 b t + c = 0 with a quadratic (form
     (3,3)) and b linear (line (3,)) in x (W,) and y (H,1)."""
-    a = (x * (form[0, 0] * x + 2 * form[0, 2]) + form[2, 2]) + y * (form[1, 1] * y + 2 * form[1, 2]) + 2 * form[0, 1] * y * x
+    a = (
+        (x * (form[0, 0] * x + 2 * form[0, 2]) + form[2, 2])
+        + y * (form[1, 1] * y + 2 * form[1, 2])
+        + 2 * form[0, 1] * y * x
+    )
     b = (line[0] * x + line[2]) + line[1] * y
     return (b - (b * b - a * c).sqrt()) / a
 
@@ -90,31 +109,41 @@ def add_cone(depth: torch.Tensor, rays: Rays, cone: 'Cone') -> None:
     u = torch.nn.functional.normalize(cone.across - (cone.across @ axis) * axis, dim=0)
     v = torch.linalg.cross(axis, u) / cone.flat
     first, last = cone.radii
-    window = rays.window((cone.start + cone.end) / 2, (cone.end - cone.start).abs() / 2 + max(first, last) * max(1, cone.flat))
+    window = rays.window(
+        (cone.start + cone.end) / 2,
+        (cone.end - cone.start).abs() / 2 + max(first, last) * max(1, cone.flat),
+    )
     x, y = rays.x[window[1]], rays.y[window[0]]
     if not len(x) or not len(y):
         return
     # Along ray = (x,y,1), in the cone's axes: (z du - au)^2 + (z dv - av)^2 = (base + slope z dw)^2.
-    along = torch.stack([u, v, axis])                                       # (3,3)
+    along = torch.stack([u, v, axis])  # (3,3)
     au, av, aw = (along @ cone.start).tolist()
     slope = (last - first) / length
     base = first - slope * aw
-    form = torch.outer(u, u) + torch.outer(v, v) - slope ** 2 * torch.outer(axis, axis)
+    form = torch.outer(u, u) + torch.outer(v, v) - slope**2 * torch.outer(axis, axis)
     line = au * u + av * v + slope * base * axis
 
     def linear(x_factor, y_factor, constant):
         return (x_factor * x + constant) + y_factor * y
+
     hit = _nearest_root(x, y, form, line, au * au + av * av - base * base)
     dw = linear(*axis.tolist())
     t = hit * dw - aw
-    hit = torch.where((t >= 0) & (t <= length), hit, torch.inf)             # a ray that misses is NaN
+    hit = torch.where((t >= 0) & (t <= length), hit, torch.inf)  # a ray that misses is NaN
     if cone.fold_mm:
-        phase = t / cone.fold_lengths[0] + cone.fold_slant / max(first, last) * (hit * linear(*u.tolist()) - au)
-        hit = hit - cone.fold_mm * ((6.283 * phase).sin() + 0.5 * (t * (6.283 / cone.fold_lengths[1])).sin())
+        phase = t / cone.fold_lengths[0] + cone.fold_slant / max(first, last) * (
+            hit * linear(*u.tolist()) - au
+        )
+        hit = hit - cone.fold_mm * (
+            (6.283 * phase).sin() + 0.5 * (t * (6.283 / cone.fold_lengths[1])).sin()
+        )
     if cone.capped:
         for offset, radius in ((aw, first), (aw + length, last)):
             end = offset / dw
-            within = (end * linear(*u.tolist()) - au) ** 2 + (end * linear(*v.tolist()) - av) ** 2 <= radius ** 2
+            within = (end * linear(*u.tolist()) - au) ** 2 + (
+                end * linear(*v.tolist()) - av
+            ) ** 2 <= radius**2
             hit = torch.where(within & (end > NEAR_MM) & ~(hit < end), end, hit)
     _lower(depth[window], hit)
 
@@ -127,6 +156,7 @@ def _lower(depth, hit):
 @dataclass(frozen=True)
 class Plane:
     """All at a distance [mm] along a normal (3,)."""
+
     normal: torch.Tensor
     distance: float
 
@@ -142,6 +172,7 @@ class Plane:
 @dataclass(frozen=True)
 class Ellipsoid:
     """Semi-axes extent (3,) [mm] along the columns of rotation (3,3)."""
+
     centre: torch.Tensor
     extent: torch.Tensor
     rotation: torch.Tensor
@@ -155,7 +186,9 @@ class Ellipsoid:
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Ellipsoid':
         """Return it turned by rotation (3,3), then shifted (3,) [mm]."""
-        return replace(self, centre=rotation @ self.centre + shift, rotation=rotation @ self.rotation)
+        return replace(
+            self, centre=rotation @ self.centre + shift, rotation=rotation @ self.rotation
+        )
 
 
 @dataclass(frozen=True)
@@ -169,19 +202,25 @@ class Box(Ellipsoid):
 @dataclass(frozen=True)
 class Cone:
     """A cone cut square to its axis at both ends: limbs, sleeves, poles, cups."""
-    start: torch.Tensor                             # (3,) [mm]
-    end: torch.Tensor                               # (3,) [mm]
-    radii: tuple[float, float]                      # [mm] at start and end
-    across: torch.Tensor                            # (3,) about square to the axis: where the radius is as given
-    flat: float = 1.0                               # of the radius on the third axis
-    capped: bool = False                            # its ends are closed
-    fold_mm: float = 0.0                            # height of folds
-    fold_lengths: tuple[float, float] = (45., 21.)  # [mm] from one to the next
-    fold_slant: float = 0.0                         # turns of the folds from side to side
+
+    start: torch.Tensor  # (3,) [mm]
+    end: torch.Tensor  # (3,) [mm]
+    radii: tuple[float, float]  # [mm] at start and end
+    across: torch.Tensor  # (3,) about square to the axis: where the radius is as given
+    flat: float = 1.0  # of the radius on the third axis
+    capped: bool = False  # its ends are closed
+    fold_mm: float = 0.0  # height of folds
+    fold_lengths: tuple[float, float] = (45.0, 21.0)  # [mm] from one to the next
+    fold_slant: float = 0.0  # turns of the folds from side to side
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
         add_cone(depth, rays, self)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Cone':
         """Return it turned by rotation (3,3), then shifted (3,) [mm]."""
-        return replace(self, start=rotation @ self.start + shift, end=rotation @ self.end + shift, across=rotation @ self.across)
+        return replace(
+            self,
+            start=rotation @ self.start + shift,
+            end=rotation @ self.end + shift,
+            across=rotation @ self.across,
+        )

@@ -4,6 +4,7 @@ What is wrong with the depth of such cameras comes from matching blocks of pixel
 smooth skin, holes where the pattern is too dim or too bright, islands of wrong matches, shadows on one side, torn tips. Static
 noise models miss it; simulated matching does not (ActiveZero, SimSense, arXiv 2201.11924).
 """
+
 import math
 from dataclasses import dataclass
 
@@ -11,60 +12,87 @@ import cv2
 import numpy as np
 import torch
 
-PATTERN_PX = 1024           # side of the dot pattern, repeated beyond
-MAX_DISPARITIES = 128       # what is nearer than these allow is not measured, as before real cameras
+PATTERN_PX = 1024  # side of the dot pattern, repeated beyond
+MAX_DISPARITIES = 128  # what is nearer than these allow is not measured, as before real cameras
 
 
 @dataclass(frozen=True)
 class StereoCamera:
     """One active stereo camera and how well it sees a scene."""
-    focal_px: float             # of the matched images
-    baseline_mm: float          # from the left camera to the right one
-    projector: float            # where the projector stands between them, 0 left to 1 right
-    dot_px: float               # blur of the pattern's dots
-    contrast: float             # of the pattern on bright skin at 0.5 m, of full scale
-    noise: float                # of a pixel, standard deviation, of full scale
-    patchiness: float           # how unevenly surfaces reflect the pattern
-    overexposed: float          # share of near surfaces that saturate
-    block_px: int               # side of the matched blocks, odd
-    smoothness: float           # penalty of disparity steps, relative to OpenCV's advice
-    uniqueness: int             # [%] by which the best match must beat the second
-    speckle_px: int             # regions smaller than this are dropped; 0: none
-    steps: int                  # disparity steps of a pixel that reach the depth image, up to 16
+
+    focal_px: float  # of the matched images
+    baseline_mm: float  # from the left camera to the right one
+    projector: float  # where the projector stands between them, 0 left to 1 right
+    dot_px: float  # blur of the pattern's dots
+    contrast: float  # of the pattern on bright skin at 0.5 m, of full scale
+    noise: float  # of a pixel, standard deviation, of full scale
+    patchiness: float  # how unevenly surfaces reflect the pattern
+    overexposed: float  # share of near surfaces that saturate
+    block_px: int  # side of the matched blocks, odd
+    smoothness: float  # penalty of disparity steps, relative to OpenCV's advice
+    uniqueness: int  # [%] by which the best match must beat the second
+    speckle_px: int  # regions smaller than this are dropped; 0: none
+    steps: int  # disparity steps of a pixel that reach the depth image, up to 16
 
 
 def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCamera:
     """Draw a camera like those that robots carry. focal_px: of the matched images."""
     block = int(rng.choice([3, 5, 7, 9], p=[0.15, 0.4, 0.3, 0.15]))
-    return StereoCamera(focal_px=focal_px, baseline_mm=float(rng.choice([50.0, 55.0, 75.0, 95.0], p=[0.6, 0.15, 0.15, 0.1])),
-                        projector=float(rng.uniform(0.2, 0.8)), dot_px=float(rng.uniform(0.6, 1.3)),
-                        contrast=float(np.exp(rng.uniform(np.log(0.12), np.log(0.7)))), noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.016)))),
-                        patchiness=float(rng.uniform(0.1, 0.8)), overexposed=float(rng.uniform(0, 0.25) * (rng.random() < 0.3)),
-                        block_px=block, smoothness=float(np.exp(rng.uniform(np.log(0.4), np.log(2.5)))),
-                        uniqueness=int(rng.integers(0, 16)), speckle_px=int(rng.choice([0, 30, 80, 200])), steps=int(rng.choice([4, 8, 16, 16])))
+    return StereoCamera(
+        focal_px=focal_px,
+        baseline_mm=float(rng.choice([50.0, 55.0, 75.0, 95.0], p=[0.6, 0.15, 0.15, 0.1])),
+        projector=float(rng.uniform(0.2, 0.8)),
+        dot_px=float(rng.uniform(0.6, 1.3)),
+        contrast=float(np.exp(rng.uniform(np.log(0.12), np.log(0.7)))),
+        noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.016)))),
+        patchiness=float(rng.uniform(0.1, 0.8)),
+        overexposed=float(rng.uniform(0, 0.25) * (rng.random() < 0.3)),
+        block_px=block,
+        smoothness=float(np.exp(rng.uniform(np.log(0.4), np.log(2.5)))),
+        uniqueness=int(rng.integers(0, 16)),
+        speckle_px=int(rng.choice([0, 30, 80, 200])),
+        steps=int(rng.choice([4, 8, 16, 16])),
+    )
 
 
-def stereo_depth(depth_mm: np.ndarray, camera: StereoCamera, surface: np.random.Generator,
-                 noise: np.random.Generator) -> np.ndarray:
+def stereo_depth(
+    depth_mm: np.ndarray,
+    camera: StereoCamera,
+    surface: np.random.Generator,
+    noise: np.random.Generator,
+) -> np.ndarray:
     """Measure a scene by block matching.
 
     depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is; surface: draws how surfaces reflect,
     which stays from frame to frame; noise: draws what does not. Returns (H,W) float32 [mm], 0 where nothing was matched.
     """
     scale = camera.focal_px * camera.baseline_mm
-    disparity = np.where(np.isfinite(depth_mm) & (depth_mm > 0), scale / np.maximum(depth_mm, 1), 0).astype(np.float32)
+    disparity = np.where(
+        np.isfinite(depth_mm) & (depth_mm > 0), scale / np.maximum(depth_mm, 1), 0
+    ).astype(np.float32)
     matched = disparity[disparity > 0]
     if not matched.size:
         return np.zeros_like(depth_mm)
     lowest = max(0, math.floor(float(matched.min())) - 2)
     count = min(MAX_DISPARITIES, 16 * math.ceil((float(matched.max()) - lowest + 4) / 16))
-    pad = lowest + count                                # what the matcher cannot say of the left columns is not of the scene
+    pad = lowest + count  # what the matcher cannot say of the left columns is not of the scene
     disparity = cv2.copyMakeBorder(disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE)
     left, right = _images(disparity, camera, surface, noise)
     block = camera.block_px
-    smooth = camera.smoothness * block ** 2
-    matcher = cv2.StereoSGBM_create(lowest, count, block, int(8 * smooth), int(32 * smooth), 2, 31, camera.uniqueness, camera.speckle_px, 2,
-                                    cv2.STEREO_SGBM_MODE_SGBM_3WAY)
+    smooth = camera.smoothness * block**2
+    matcher = cv2.StereoSGBM_create(
+        lowest,
+        count,
+        block,
+        int(8 * smooth),
+        int(32 * smooth),
+        2,
+        31,
+        camera.uniqueness,
+        camera.speckle_px,
+        2,
+        cv2.STEREO_SGBM_MODE_SGBM_3WAY,
+    )
     found = matcher.compute(left, right)[:, pad:].astype(np.float32) / 16
     known = found > max(lowest, 0.5)
     # Cameras drop most of what they match where nothing reflects; what is left are islands.
@@ -87,8 +115,12 @@ def colour_aligned_cracks(depth_mm: np.ndarray, shift_mm_px: float) -> np.ndarra
     return cracks
 
 
-def _images(disparity: np.ndarray, camera: StereoCamera, surface: np.random.Generator,
-            noise: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _images(
+    disparity: np.ndarray,
+    camera: StereoCamera,
+    surface: np.random.Generator,
+    noise: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """The two cameras' images (H,W) uint8. disparity: (H,W) float32 [px] in the left one, 0 where nothing is."""
     height, width = disparity.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -96,19 +128,31 @@ def _images(disparity: np.ndarray, camera: StereoCamera, surface: np.random.Gene
     # The pattern is sharp everywhere; its light falls off with distance, and no surface reflects it evenly.
     pattern = _pattern(camera.dot_px)
     shift = surface.integers(0, PATTERN_PX, 2).astype(np.float32)
-    patches = _smooth_noise(surface, (height, width), 24) * 0.7 + _smooth_noise(surface, (height, width), 9) * 0.5
+    patches = (
+        _smooth_noise(surface, (height, width), 24) * 0.7
+        + _smooth_noise(surface, (height, width), 9) * 0.5
+    )
     reflect = np.exp(camera.patchiness * patches)
-    reference = camera.focal_px * camera.baseline_mm / 500                          # [px] disparity at 0.5 m
+    reference = camera.focal_px * camera.baseline_mm / 500  # [px] disparity at 0.5 m
     if camera.overexposed:
         limit = np.quantile(patches[::4, ::4], 1 - camera.overexposed)
         reflect[(patches > limit) & (disparity > 0.6 * reference)] = 0
     views = []
     for d, across in ((disparity, 0.0), (seen_right, 1.0)):
         source = x + (across - camera.projector) * d
-        dots = cv2.remap(pattern, np.mod(source + shift[0], PATTERN_PX), np.mod(y + shift[1], PATTERN_PX), cv2.INTER_LINEAR,
-                         borderMode=cv2.BORDER_WRAP)
+        dots = cv2.remap(
+            pattern,
+            np.mod(source + shift[0], PATTERN_PX),
+            np.mod(y + shift[1], PATTERN_PX),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_WRAP,
+        )
         # Reflectance stays on the surface: looked up where the left camera sees it.
-        on_left = cv2.remap(reflect, x + d * across, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) if across else reflect
+        on_left = (
+            cv2.remap(reflect, x + d * across, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            if across
+            else reflect
+        )
         light = camera.contrast * on_left * np.minimum(d / reference, 2)
         image = 0.35 + light * dots + 0.08 * on_left * (d > 0)
         image += camera.noise * noise.standard_normal((height, width), dtype=np.float32)
@@ -122,10 +166,19 @@ def _in_right_view(disparity: np.ndarray) -> np.ndarray:
     column = np.arange(width, dtype=np.float32) - disparity
     column = np.rint(column).astype(np.int64)
     inside = column >= 0
-    index = torch.from_numpy(np.where(inside, column, 0) + np.arange(height)[:, None] * width).flatten()
+    index = torch.from_numpy(
+        np.where(inside, column, 0) + np.arange(height)[:, None] * width
+    ).flatten()
     value = torch.from_numpy(np.where(inside, disparity, 0)).flatten()
-    right = torch.zeros(height * width).scatter_reduce_(0, index, value, 'amax').view(height, width).numpy()
-    return np.where(right > 0, right, cv2.dilate(right, np.ones((1, 3), np.uint8)))     # stretched surfaces have cracks
+    right = (
+        torch.zeros(height * width)
+        .scatter_reduce_(0, index, value, 'amax')
+        .view(height, width)
+        .numpy()
+    )
+    return np.where(
+        right > 0, right, cv2.dilate(right, np.ones((1, 3), np.uint8))
+    )  # stretched surfaces have cracks
 
 
 _PATTERNS: dict[float, np.ndarray] = {}
@@ -144,4 +197,9 @@ def _pattern(dot_px: float) -> np.ndarray:
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
     """(H,W) float32, about standard normal, smooth over `cell` pixels."""
     small = rng.standard_normal((shape[0] // cell + 3, shape[1] // cell + 3), dtype=np.float32)
-    return 1.3 * cv2.resize(small, (shape[1] + 2 * cell, shape[0] + 2 * cell), interpolation=cv2.INTER_CUBIC)[cell:-cell, cell:-cell]
+    return (
+        1.3
+        * cv2.resize(
+            small, (shape[1] + 2 * cell, shape[0] + 2 * cell), interpolation=cv2.INTER_CUBIC
+        )[cell:-cell, cell:-cell]
+    )

@@ -1,30 +1,36 @@
 """Settings of a training run. Apart from the trainer, so that the command line can show them without PyTorch."""
+
 from dataclasses import dataclass
 
 SIZES = ('s', 'm')
-SCENES_A_FILE = 1500        # of the finder's
+SCENES_A_FILE = 1500  # of the finder's
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
+
     size: str = 's'
-    samples: int = 1_000_000        # crops to see in all
+    samples: int = 1_000_000  # crops to see in all
     batch: int = 64
-    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
+    learning_rate: float = 2e-3  # peak; a short warm-up, then a cosine to zero
     weight_decay: float = 1e-2
-    ema: float = 0.999              # of the weights, per step
-    workers: int = 1                # rendering processes; 0 renders between steps
-    validate_every: int = 50_000    # samples
-    validation: int = 2048          # crops, in whole batches of 128
+    ema: float = 0.999  # of the weights, per step
+    workers: int = 1  # rendering processes; 0 renders between steps
+    validate_every: int = 50_000  # samples
+    validation: int = 2048  # crops, in whole batches of 128
     seed: int = 0
     device: str = 'auto'
-    negatives: int = 4096           # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
-    init: str = ''                  # weights to start from, a checkpoint of the same size; empty: random ones
-    compiled: bool = False          # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as fast
-    bfloat16: bool = False          # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
-    finder_weights: str = ''        # of the finder that offers the negatives, ONNX; empty: the one of the package
-    skin: str = ''                  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
+    negatives: int = 4096  # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
+    init: str = ''  # weights to start from, a checkpoint of the same size; empty: random ones
+    compiled: bool = False  # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as fast
+    bfloat16: bool = False  # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
+    finder_weights: str = (
+        ''  # of the finder that offers the negatives, ONNX; empty: the one of the package
+    )
+    skin: str = (
+        ''  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
+    )
 
     def __post_init__(self):
         if self.size not in SIZES:
@@ -32,21 +38,28 @@ class TrainConfig:
         for name in ('samples', 'batch', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if min(self.workers, self.validation, self.negatives) < 0 or not self.learning_rate > 0 or not 0 <= self.ema < 1:
-            raise ValueError('workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
-                             f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}')
+        if (
+            min(self.workers, self.validation, self.negatives) < 0
+            or not self.learning_rate > 0
+            or not 0 <= self.ema < 1
+        ):
+            raise ValueError(
+                'workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
+                f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}'
+            )
 
 
 @dataclass(frozen=True)
 class FinderTrainConfig:
     """One training run of the learned finder."""
-    scenes: int = 36_000            # to render once; kept in the run's folder, 40 kB each
-    samples: int = 250_000          # frames to see in all
+
+    scenes: int = 36_000  # to render once; kept in the run's folder, 40 kB each
+    samples: int = 250_000  # frames to see in all
     batch: int = 32
-    learning_rate: float = 2e-3     # peak; a short warm-up, then a cosine to zero
+    learning_rate: float = 2e-3  # peak; a short warm-up, then a cosine to zero
     weight_decay: float = 1e-2
-    ema: float = 0.998              # of the weights, per step
-    validate_every: int = 12_000    # frames
+    ema: float = 0.998  # of the weights, per step
+    validate_every: int = 12_000  # frames
     seed: int = 0
 
     def __post_init__(self):
@@ -56,5 +69,7 @@ class FinderTrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
         if not self.learning_rate > 0 or self.weight_decay < 0 or not 0 <= self.ema < 1:
-            raise ValueError('learning_rate > 0, weight_decay >= 0 and 0 <= ema < 1 must hold, got '
-                             f'{self.learning_rate}, {self.weight_decay} and {self.ema}')
+            raise ValueError(
+                'learning_rate > 0, weight_decay >= 0 and 0 <= ema < 1 must hold, got '
+                f'{self.learning_rate}, {self.weight_decay} and {self.ema}'
+            )

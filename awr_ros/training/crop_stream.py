@@ -1,4 +1,5 @@
 """Endless training batches: rendered by worker processes on CPU cores, or on the GPU that learns from them."""
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -9,19 +10,22 @@ from awr_ros.synthetic.crops import TRAINING, CropBatch, CropConfig, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.run import keep_memory
 
-FOREARM_MM = 240.0          # longer than a crop shows of a hand's own arm: arms without a hand are shown too
-PART = 64                   # crops that a CPU core renders at once: the fastest there
-AHEAD = 4                   # batches that each worker process prepares ahead
-DEVICE_ID = 63              # in the seed of what a GPU renders, where workers have their number
+FOREARM_MM = (
+    240.0  # longer than a crop shows of a hand's own arm: arms without a hand are shown too
+)
+PART = 64  # crops that a CPU core renders at once: the fastest there
+AHEAD = 4  # batches that each worker process prepares ahead
+DEVICE_ID = 63  # in the seed of what a GPU renders, where workers have their number
 
 
 @dataclass(frozen=True)
 class PoolSizes:
     """How many crops a GPU draws at once and keeps to choose batches from."""
-    draw: int = 8192        # modelled crops: kernels need about as long for a few of them
-    draws: int = 6          # kept; one draw has one skin and one camera size
-    stereo: int = 4096      # crops of simulated stereo kept, a multiple of PART
-    shown: int = 4          # how often each of these is shown, on average
+
+    draw: int = 8192  # modelled crops: kernels need about as long for a few of them
+    draws: int = 6  # kept; one draw has one skin and one camera size
+    stereo: int = 4096  # crops of simulated stereo kept, a multiple of PART
+    shown: int = 4  # how often each of these is shown, on average
 
     def __post_init__(self):
         if self.stereo % PART:
@@ -31,17 +35,26 @@ class PoolSizes:
 def load_skins(path):
     """The hands to draw from: the procedural one, and a GLB file's where one is given."""
     from awr_ros.synthetic.hand import procedural_skin
+
     if not path:
         return [procedural_skin(2.5, FOREARM_MM)]
     from awr_ros.synthetic.glb_skin import read_glb_skin
+
     return [procedural_skin(2.5, FOREARM_MM), read_glb_skin(path, 2.5)]
 
 
 class RenderedCrops(IterableDataset):
     """Endless batches on the CPU; every worker, every process and every start of a run draws other ones."""
 
-    def __init__(self, config: TrainConfig, start: int, negatives: torch.Tensor | None = None, rank: int = 0,
-                 crops: CropConfig = TRAINING, batch: int = 0):
+    def __init__(
+        self,
+        config: TrainConfig,
+        start: int,
+        negatives: torch.Tensor | None = None,
+        rank: int = 0,
+        crops: CropConfig = TRAINING,
+        batch: int = 0,
+    ):
         """config: seed, skin, compiled; start: crops that the run has seen; negatives: as CropSource's; rank: of the process;
         batch: crops of a batch, 0: config.batch."""
         self.config, self.start, self.negatives, self.rank = config, start, negatives, rank
@@ -52,11 +65,18 @@ class RenderedCrops(IterableDataset):
         if info:
             torch.set_num_threads(1)
             keep_memory()
-        source = CropSource(_seed(self.config, self.start, self.rank, info.id if info else 0), self.crops,
-                            skins=load_skins(self.config.skin), negatives=self.negatives, compiled=self.config.compiled)
-        while True:                     # rendering is fastest in batches of 64, learning not
+        source = CropSource(
+            _seed(self.config, self.start, self.rank, info.id if info else 0),
+            self.crops,
+            skins=load_skins(self.config.skin),
+            negatives=self.negatives,
+            compiled=self.config.compiled,
+        )
+        while True:  # rendering is fastest in batches of 64, learning not
             drawn = source.draw(-(-PART // self.batch) * self.batch)
-            yield from zip(*(getattr(drawn, name).split(self.batch) for name in CropBatch.__dataclass_fields__))
+            yield from zip(
+                *(getattr(drawn, name).split(self.batch) for name in CropBatch.__dataclass_fields__)
+            )
 
 
 class DeviceCrops:
@@ -66,29 +86,64 @@ class DeviceCrops:
     needs CPU cores: worker processes render it ahead. Where they are slower than the GPU the batches wait for them.
     """
 
-    def __init__(self, config: TrainConfig, start: int, negatives: torch.Tensor | None, rank: int, device: torch.device,
-                 crops: CropConfig = TRAINING, sizes: PoolSizes = PoolSizes()):
+    def __init__(
+        self,
+        config: TrainConfig,
+        start: int,
+        negatives: torch.Tensor | None,
+        rank: int,
+        device: torch.device,
+        crops: CropConfig = TRAINING,
+        sizes: PoolSizes = PoolSizes(),
+    ):
         """Arguments as RenderedCrops'. device: where all tensors of a batch are."""
         self._stereo_count = round(crops.stereo * config.batch)
-        modelled = CropSource(_seed(config, start, rank, DEVICE_ID), replace(crops, stereo=0.0), skins=load_skins(config.skin),
-                              negatives=negatives, device=device, compiled=config.compiled, largest=sizes.draw)
+        modelled = CropSource(
+            _seed(config, start, rank, DEVICE_ID),
+            replace(crops, stereo=0.0),
+            skins=load_skins(config.skin),
+            negatives=negatives,
+            device=device,
+            compiled=config.compiled,
+            largest=sizes.draw,
+        )
         generator = torch.Generator(device).manual_seed(_seed(config, start, rank, DEVICE_ID))
         self._modelled_count = config.batch - self._stereo_count
         self._modelled = self._stereo = None
         if self._modelled_count:
             self._modelled = Pool(lambda: modelled.draw(sizes.draw), sizes.draws, 1, generator)
         if self._stereo_count:
-            rendered = RenderedCrops(config, start, negatives, rank, replace(crops, stereo=1.0), PART)
-            parts = iter(DataLoader(rendered, batch_size=None, num_workers=config.workers,
-                                    prefetch_factor=AHEAD if config.workers else None, pin_memory=torch.cuda.is_available()))
-            self._stereo = Pool(lambda: CropBatch(*next(parts)).to(device), sizes.stereo // PART, sizes.shown, generator)
+            rendered = RenderedCrops(
+                config, start, negatives, rank, replace(crops, stereo=1.0), PART
+            )
+            parts = iter(
+                DataLoader(
+                    rendered,
+                    batch_size=None,
+                    num_workers=config.workers,
+                    prefetch_factor=AHEAD if config.workers else None,
+                    pin_memory=torch.cuda.is_available(),
+                )
+            )
+            self._stereo = Pool(
+                lambda: CropBatch(*next(parts)).to(device),
+                sizes.stereo // PART,
+                sizes.shown,
+                generator,
+            )
 
     def __iter__(self) -> 'DeviceCrops':
         return self
 
     def __next__(self) -> tuple[torch.Tensor, ...]:
-        taken = [pool.take(count) for pool, count in ((self._stereo, self._stereo_count), (self._modelled, self._modelled_count))
-                 if pool]
+        taken = [
+            pool.take(count)
+            for pool, count in (
+                (self._stereo, self._stereo_count),
+                (self._modelled, self._modelled_count),
+            )
+            if pool
+        ]
         batch = CropBatch.join(taken)
         return tuple(getattr(batch, name) for name in CropBatch.__dataclass_fields__)
 
@@ -96,12 +151,14 @@ class DeviceCrops:
 class Pool:
     """The last crops of a source, out of which some are taken at random: each `shown` times on average."""
 
-    def __init__(self, fresh: Callable[[], CropBatch], parts: int, shown: int, generator: torch.Generator):
+    def __init__(
+        self, fresh: Callable[[], CropBatch], parts: int, shown: int, generator: torch.Generator
+    ):
         """fresh: draws new crops, always as many; parts: how many of its draws are kept; generator: on the crops' device."""
         self._fresh, self._shown, self._generator = fresh, shown, generator
         drawn = [fresh() for _ in range(parts)]
         self._part, self._oldest, self._crops = len(drawn[0].hand), 0, CropBatch.join(drawn)
-        self._left = shown * self._part         # crops to take until the oldest part is replaced
+        self._left = shown * self._part  # crops to take until the oldest part is replaced
 
     def take(self, count: int) -> CropBatch:
         """Return `count` crops, after as many new ones came as that demands."""
@@ -113,17 +170,26 @@ class Pool:
             self._left += self._shown * self._part
         self._left -= count
         device = self._crops.depth.device
-        return self._crops[torch.randint(len(self._crops.hand), (count,), generator=self._generator, device=device)]
+        return self._crops[
+            torch.randint(len(self._crops.hand), (count,), generator=self._generator, device=device)
+        ]
 
 
-def crop_stream(config: TrainConfig, start: int, negatives: torch.Tensor | None, rank: int,
-                device: torch.device) -> Iterator[tuple[torch.Tensor, ...]]:
+def crop_stream(
+    config: TrainConfig, start: int, negatives: torch.Tensor | None, rank: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """Endless batches of the tensors of a CropBatch, on the device. Arguments as DeviceCrops'."""
     if device.type != 'cpu':
         return DeviceCrops(config, start, negatives, rank, device)
-    return iter(DataLoader(RenderedCrops(config, start, negatives, rank), batch_size=None, num_workers=config.workers,
-                           prefetch_factor=AHEAD if config.workers else None))
+    return iter(
+        DataLoader(
+            RenderedCrops(config, start, negatives, rank),
+            batch_size=None,
+            num_workers=config.workers,
+            prefetch_factor=AHEAD if config.workers else None,
+        )
+    )
 
 
 def _seed(config: TrainConfig, start: int, rank: int, worker: int) -> int:
-    return (config.seed * 1_000_003 + start * 4096 + rank * 64 + worker) % 2 ** 62
+    return (config.seed * 1_000_003 + start * 4096 + rank * 64 + worker) % 2**62

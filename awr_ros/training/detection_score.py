@@ -1,4 +1,5 @@
 """Fit the start score (tracker.start_score): how likely what the finder offers and the network reads is a hand."""
+
 import numpy as np
 
 from awr_ros.finders.palm_detector import LearnedFinder
@@ -9,8 +10,8 @@ from awr_ros.tracker_config import TrackerConfig
 from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_asked
 from awr_ros.training.logistic import fit_logistic
 
-START_SEED = 3_500_000_011          # of scenes that neither networks nor evaluation use
-UNLIKELY = 0.02                     # [0,1] least finder's score of candidates to fit to
+START_SEED = 3_500_000_011  # of scenes that neither networks nor evaluation use
+UNLIKELY = 0.02  # [0,1] least finder's score of candidates to fit to
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -31,14 +32,27 @@ def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), p
             counts = is_asked(truth, visible, scene.intrinsics, config)
             names.append(len(asked) if counts else -2)
             asked += [index] * counts
-        places = finder.find(scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, UNLIKELY)
-        for place, readings, pose, _ in HandTracker(estimator, config).verify(scene.depth_mm, scene.intrinsics, places):
-            near = [name for name, truth in zip(names, scene.hands)
-                    if np.linalg.norm(pose.centre_xyz - palm_centre(truth.joints_xyz)) < FOUND_MM]
+        places = finder.find(
+            scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, UNLIKELY
+        )
+        for place, readings, pose, _ in HandTracker(estimator, config).verify(
+            scene.depth_mm, scene.intrinsics, places
+        ):
+            near = [
+                name
+                for name, truth in zip(names, scene.hands)
+                if np.linalg.norm(pose.centre_xyz - palm_centre(truth.joints_xyz)) < FOUND_MM
+            ]
             told.append((place.score, pose.hand_score, np.nanmean(pose.joint_scores)))
             hand.append(near[0] if near else -1)
             frame.append(index)
-    return np.array(told).reshape(-1, 3), np.array(hand, int), np.array(frame, int), np.array(peopled), np.array(asked, int)
+    return (
+        np.array(told).reshape(-1, 3),
+        np.array(hand, int),
+        np.array(frame, int),
+        np.array(peopled),
+        np.array(asked, int),
+    )
 
 
 def fit_start(told, hand):
@@ -46,20 +60,28 @@ def fit_start(told, hand):
     ValueError where no candidate is a hand."""
     kept = hand != -2
     if not (hand >= 0).any():
-        raise ValueError(f'of {len(hand)} candidates in rendered scenes none was read as the hand that it is')
-    weights, constant = fit_logistic(np.column_stack([logit(told[kept, :2]), told[kept, 2]]), hand[kept] >= 0)
+        raise ValueError(
+            f'of {len(hand)} candidates in rendered scenes none was read as the hand that it is'
+        )
+    weights, constant = fit_logistic(
+        np.column_stack([logit(told[kept, :2]), told[kept, 2]]), hand[kept] >= 0
+    )
     return (*weights, constant)
 
 
 def learn_start(estimator, scenes, config=TrackerConfig(), progress=iter):
     """The four weights of tracker.start_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
     of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes."""
-    told, hand, frame, peopled, asked = start_examples(estimator, scenes, config=config, progress=progress)
-    print(f'{scenes} scenes, {len(asked)} hands at least {VISIBLE:.0%} visible, {len(told)} candidates')
+    told, hand, frame, peopled, asked = start_examples(
+        estimator, scenes, config=config, progress=progress
+    )
+    print(
+        f'{scenes} scenes, {len(asked)} hands at least {VISIBLE:.0%} visible, {len(told)} candidates'
+    )
     fit = fit_start(told, hand)
     second, late = frame >= scenes / 2, np.arange(scenes) >= scenes / 2
     if not (hand[~second] >= 0).any():
-        return fit                      # too few scenes for a table
+        return fit  # too few scenes for a table
     score = start_score(fit_start(told[~second], hand[~second]), *told.T)
     print('start score   hands   false, no hands there   false, beside hands')
     for threshold in THRESHOLDS:
@@ -67,5 +89,7 @@ def learn_start(estimator, scenes, config=TrackerConfig(), progress=iter):
         found = len(np.unique(hand[over & (hand >= 0)])) / max(1, (asked >= scenes / 2).sum())
         false = np.zeros(scenes, bool)
         false[frame[over & (hand == -1)]] = True
-        print(f'{threshold:11.2f} {found:7.1%} {false[late & ~peopled].mean():23.1%} {false[late & peopled].mean():21.1%}')
+        print(
+            f'{threshold:11.2f} {found:7.1%} {false[late & ~peopled].mean():23.1%} {false[late & peopled].mean():21.1%}'
+        )
     return fit

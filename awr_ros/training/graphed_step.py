@@ -1,11 +1,12 @@
 """A training step as one CUDA graph: one launch instead of some thousand, most of which take longer than their work."""
+
 import sys
 from collections.abc import Callable
 from typing import Protocol
 
 import torch
 
-WARM_UPS = 4                # steps before the capture: libraries choose their kernels, the allocator its blocks
+WARM_UPS = 4  # steps before the capture: libraries choose their kernels, the allocator its blocks
 
 Terms = dict[str, torch.Tensor]
 
@@ -46,10 +47,19 @@ class CudaCapture:
 class GraphedStep:
     """A step of training, captured after some steps, or where that fails run as it is, which is said once."""
 
-    def __init__(self, step: Callable[..., Terms], make_capture: Callable[[], Capture] = CudaCapture):
+    def __init__(
+        self, step: Callable[..., Terms], make_capture: Callable[[], Capture] = CudaCapture
+    ):
         """step: takes tensors of one size and type at every call, updates weights in place and returns tensors, all without
         waiting for the GPU; make_capture: how it is captured."""
-        self._step, self._capture, self._given, self._replay, self._terms, self._warm_ups = step, None, None, None, {}, 0
+        self._step, self._capture, self._given, self._replay, self._terms, self._warm_ups = (
+            step,
+            None,
+            None,
+            None,
+            {},
+            0,
+        )
         self._try(lambda: setattr(self, '_capture', make_capture()))
 
     def __call__(self, *inputs: torch.Tensor) -> Terms:
@@ -79,8 +89,14 @@ class GraphedStep:
     def _try(self, prepare: Callable[[], None]) -> None:
         try:
             prepare()
-        except (RuntimeError, AssertionError) as error:         # torch raises both where CUDA lacks something
+        except (
+            RuntimeError,
+            AssertionError,
+        ) as error:  # torch raises both where CUDA lacks something
             self._capture = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f'No CUDA graph of the training step ({reason}): its kernels are launched one by one, which is slower.',
-                  file=sys.stderr, flush=True)
+            print(
+                f'No CUDA graph of the training step ({reason}): its kernels are launched one by one, which is slower.',
+                file=sys.stderr,
+                flush=True,
+            )

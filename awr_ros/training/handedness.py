@@ -1,5 +1,6 @@
 """What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
 the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand."""
+
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,8 @@ from awr_ros.training.detection_score import learn_start
 from awr_ros.training.train import load_compact
 
 HIDDEN = 128
-JUDGE_SEED = 3_000_000_019          # of crops that no network was trained on
-HELD_OUT = 0.1                      # share of the crops that only the figures are of
+JUDGE_SEED = 3_000_000_019  # of crops that no network was trained on
+HELD_OUT = 0.1  # share of the crops that only the figures are of
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
@@ -36,16 +37,20 @@ def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, fi
     network, about = load_compact(weights, 'judge')
     as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
     calibration = ()
-    if not network.refiner:             # which says itself how likely its joints are right
+    if not network.refiner:  # which says itself how likely its joints are right
         (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
         calibration = slope, -constant / slope
-    judged = CompactNetwork(replace(network.config, judge=HIDDEN, calibration=calibration, start=())).eval()
-    judged.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False)
-    torch.manual_seed(seed % 2 ** 31)
+    judged = CompactNetwork(
+        replace(network.config, judge=HIDDEN, calibration=calibration, start=())
+    ).eval()
+    judged.load_state_dict(
+        {k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False
+    )
+    torch.manual_seed(seed % 2**31)
     right, loss = fit_judge(judged.judge, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
-    if scenes:                          # what follows may find nothing to learn from: the judge is kept
+    if scenes:  # what follows may find nothing to learn from: the judge is kept
         add_start(output, output, scenes, finder_weights)
     return right, loss
 
@@ -58,7 +63,12 @@ def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = ''
     """
     network, about = load_checkpoint(weights)
     estimator = HandPoseEstimator(TorchEngine(network))
-    start = learn_start(estimator, scenes, TrackerConfig(finder_weights=finder_weights), partial(progress_bar, unit='scene'))
+    start = learn_start(
+        estimator,
+        scenes,
+        TrackerConfig(finder_weights=finder_weights),
+        partial(progress_bar, unit='scene'),
+    )
     network.config = replace(network.config, start=start)
     save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('recipe'))
 
@@ -69,14 +79,27 @@ def _read_both_ways(network, count, seed):
     the joints of the former are (count,J) [mm]."""
     keep_memory()
     config = network.config
-    source = CropSource(seed, replace(TRAINING, size=config.crop_size, cube_mm=config.cube_mm, no_hand=0.0, cut=0.0,
-                                      aligned=float(config.aligned), far_off=0.0))
+    source = CropSource(
+        seed,
+        replace(
+            TRAINING,
+            size=config.crop_size,
+            cube_mm=config.cube_mm,
+            no_hand=0.0,
+            cut=0.0,
+            aligned=float(config.aligned),
+            far_off=0.0,
+        ),
+    )
     network = network.to(memory_format=torch.channels_last)
 
     def read(depth):
-        field, hand_logit, summary = network.look(depth.contiguous(memory_format=torch.channels_last))
+        field, hand_logit, summary = network.look(
+            depth.contiguous(memory_format=torch.channels_last)
+        )
         joints_uvdn, _, voted, closeness = network.read_out(field, depth, summary)
         return joints_uvdn, (voted, closeness, hand_logit, summary)
+
     readings, errors_mm = ([], []), []
     with progress_bar(total=count, unit='crop') as bar:
         for _ in range(-(-count // 64)):
@@ -86,7 +109,9 @@ def _read_both_ways(network, count, seed):
             readings[1].append(read(batch.depth.flip(-1))[1])
             errors_mm.append(batch.errors_mm(joints_uvdn))
             bar.update(64)
-    as_is, mirrored = (tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings)
+    as_is, mirrored = (
+        tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings
+    )
     return as_is, mirrored, torch.cat(errors_mm)[:count]
 
 
@@ -100,8 +125,11 @@ def fit_judge(judge: Judge, as_is, mirrored):
 
     def odds(chosen):
         # Together, or the norm of the summaries would take each half's own mean away, which is what tells them apart.
-        own, other = judge(*(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))).chunk(2)
+        own, other = judge(
+            *(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))
+        ).chunk(2)
         return own - other
+
     judge.train()
     for _ in range(EPOCHS):
         for chosen in torch.randperm(kept).split(BATCH):

@@ -1,7 +1,8 @@
 """Logistic regression, by PyTorch: what turns scores into chances."""
+
 import torch
 
-DECAY = 1e-5        # keeps weights finite where the examples are told apart without error
+DECAY = 1e-5  # keeps weights finite where the examples are told apart without error
 
 
 def fit_logistic(inputs, target):
@@ -15,9 +16,13 @@ def fit_logistic(inputs, target):
     def loss():
         optimizer.zero_grad()
         odds = layer((inputs - middle) / size)[:, 0]
-        value = torch.nn.functional.binary_cross_entropy_with_logits(odds, target) + DECAY * layer.weight.square().sum()
+        value = (
+            torch.nn.functional.binary_cross_entropy_with_logits(odds, target)
+            + DECAY * layer.weight.square().sum()
+        )
         value.backward()
         return value
+
     optimizer.step(loss)
     weights = layer.weight.detach()[0] / size
     return weights.tolist(), (layer.bias.detach()[0] - weights @ middle).item()

@@ -1,4 +1,5 @@
 """What the network is trained to do: the dense field, the joints read out of it, and whether there is a hand."""
+
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,12 @@ from awr_ros.offset_field import decode, encode, field_points
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the terms. Joint and dense terms are mean absolute errors in uvdn units."""
-    joint: float = 10.0     # read-out joints against the truth
-    dense: float = 2.0      # field against the encoded truth, on foreground pixels only: the others do not vote
-    hand: float = 0.1       # is there a hand (cross entropy)
+
+    joint: float = 10.0  # read-out joints against the truth
+    dense: float = (
+        2.0  # field against the encoded truth, on foreground pixels only: the others do not vote
+    )
+    hand: float = 0.1  # is there a hand (cross entropy)
 
 
 def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
@@ -21,17 +25,25 @@ def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
     field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Returns (scalar tensor, {name: scalar tensor}). A crop without a
     hand teaches the logit only.
     """
-    posed = batch.hand.float()                                                              # (B,)
+    posed = batch.hand.float()  # (B,)
     field = field.float()
     joints_pred, _ = decode(field, batch.depth, kernel_size)
-    joint = (_smooth_l1(joints_pred, batch.joints_uvdn, 'none').mean((1, 2)) * posed).sum() / posed.sum().clamp_min(1)
+    joint = (
+        _smooth_l1(joints_pred, batch.joints_uvdn, 'none').mean((1, 2)) * posed
+    ).sum() / posed.sum().clamp_min(1)
     with torch.no_grad():
         field_gt = encode(batch.joints_uvdn, batch.depth, kernel_size, field.shape[-1])
-        votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]  # (B,1,F,F)
+        votes = (
+            field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]
+        )  # (B,1,F,F)
         field_gt *= votes
     dense = _smooth_l1(field * votes, field_gt, 'sum') / (votes.sum() * field.shape[1]).clamp_min(1)
     hand = nn_f.binary_cross_entropy_with_logits(hand_logit.float(), posed)
-    return config.joint * joint + config.dense * dense + config.hand * hand, {'joint': joint, 'dense': dense, 'hand': hand}
+    return config.joint * joint + config.dense * dense + config.hand * hand, {
+        'joint': joint,
+        'dense': dense,
+        'hand': hand,
+    }
 
 
 def _smooth_l1(pred, target, reduction):
@@ -46,8 +58,12 @@ def validation_figures(field, hand_logit, batch, kernel_size):
     """
     hands = batch[batch.hand]
     pred, _ = decode(field[batch.hand].float(), hands.depth, kernel_size)
-    error = hands.errors_mm(pred)                                                           # (n,J)
+    error = hands.errors_mm(pred)  # (n,J)
     tips = error[:, [4, 8, 12, 16, 20]] if error.shape[1] == 21 else error
-    return {'mean_mm': error.mean().item(), 'median_mm': error.median().item(), 'tips_mm': tips.mean().item(),
-            'max_below_20mm': (error.amax(1) < 20).float().mean().item(),
-            'hand_told': ((hand_logit > 0) == batch.hand).float().mean().item()}
+    return {
+        'mean_mm': error.mean().item(),
+        'median_mm': error.median().item(),
+        'tips_mm': tips.mean().item(),
+        'max_below_20mm': (error.amax(1) < 20).float().mean().item(),
+        'hand_told': ((hand_logit > 0) == batch.hand).float().mean().item(),
+    }

@@ -1,4 +1,5 @@
 """From random weights to a checkpoint with its evaluation and its model card, in stages that go on after any stop."""
+
 import contextlib
 import io
 import json
@@ -23,8 +24,8 @@ from awr_ros.training.refiner import train_refiner
 from awr_ros.training.train import train
 from awr_ros.training.weights_config import WeightsConfig, differences
 
-NETWORK_TIME = 0.6          # share of the time that the network takes, about; the rest is what follows it
-MEASURED_STEPS = 40         # of which the second half is timed, to turn minutes into samples
+NETWORK_TIME = 0.6  # share of the time that the network takes, about; the rest is what follows it
+MEASURED_STEPS = 40  # of which the second half is timed, to turn minutes into samples
 
 
 class Progress:
@@ -37,7 +38,9 @@ class Progress:
         if kept is not None:
             changed = differences(kept, config)
             if changed:
-                raise ValueError(f'{folder} was begun with other settings ({", ".join(changed)}): repeat these or take another folder')
+                raise ValueError(
+                    f'{folder} was begun with other settings ({", ".join(changed)}): repeat these or take another folder'
+                )
             self.seconds = json.loads(self._path.read_text())['seconds']
         self.config = config
         self._write()
@@ -55,7 +58,9 @@ class Progress:
 
     def _write(self) -> None:
         unfinished = self._path.with_suffix('.tmp')
-        unfinished.write_text(json.dumps({'config': asdict(self.config), 'seconds': self.seconds}, indent=1))
+        unfinished.write_text(
+            json.dumps({'config': asdict(self.config), 'seconds': self.seconds}, indent=1)
+        )
         unfinished.replace(self._path)
 
 
@@ -83,9 +88,11 @@ def make_weights(folder: Path | str, config: WeightsConfig) -> None:
 
 def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
     """Take part in the network's training, once the finder is there."""
+
     def done() -> dict:
         path = folder / 'progress.json'
         return json.loads(path.read_text())['seconds'] if path.exists() else {}
+
     while 'finder' not in done():
         time.sleep(1)
     if 'network' not in done():
@@ -94,40 +101,83 @@ def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
 
 def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]]:
     """The stages in their order: what each does."""
-    finder = str(folder / 'finder' / 'finder.onnx') if config.finder_samples else config.finder_weights
+    finder = (
+        str(folder / 'finder' / 'finder.onnx') if config.finder_samples else config.finder_weights
+    )
     processes = int(os.environ.get('WORLD_SIZE', 1))
-    common = dict(skin=config.skin, workers=config.workers, compiled=config.compiled, bfloat16=config.bfloat16)
-    network = TrainConfig(size=config.size, samples=config.samples, batch=max(1, config.batch // processes),
-                          learning_rate=config.learning_rate, validate_every=config.validate_every, validation=config.validation,
-                          negatives=config.negatives, finder_weights=finder, init=config.init, seed=config.seed,
-                          device=config.device, **common)
-    refined, headed, weights = (folder / name for name in ('refined.pt', 'with_handedness.pt', 'weights.pt'))
+    common = dict(
+        skin=config.skin, workers=config.workers, compiled=config.compiled, bfloat16=config.bfloat16
+    )
+    network = TrainConfig(
+        size=config.size,
+        samples=config.samples,
+        batch=max(1, config.batch // processes),
+        learning_rate=config.learning_rate,
+        validate_every=config.validate_every,
+        validation=config.validation,
+        negatives=config.negatives,
+        finder_weights=finder,
+        init=config.init,
+        seed=config.seed,
+        device=config.device,
+        **common,
+    )
+    refined, headed, weights = (
+        folder / name for name in ('refined.pt', 'with_handedness.pt', 'weights.pt')
+    )
 
     def learn_finder() -> None:
         if config.finder_samples:
-            train_finder(folder / 'finder', FinderTrainConfig(scenes=config.finder_scenes, samples=config.finder_samples,
-                                                              seed=config.seed))
+            train_finder(
+                folder / 'finder',
+                FinderTrainConfig(
+                    scenes=config.finder_scenes, samples=config.finder_samples, seed=config.seed
+                ),
+            )
 
     def learn_refiner() -> None:
-        train_refiner(folder / 'network' / 'weights.pt', refined, config.crops(config.refiner_share), folder=folder / 'refiner', **common)
+        train_refiner(
+            folder / 'network' / 'weights.pt',
+            refined,
+            config.crops(config.refiner_share),
+            folder=folder / 'refiner',
+            **common,
+        )
 
     def learn_detection() -> None:
         try:
             add_start(headed, weights, config.scenes, finder)
-        except ValueError as error:             # of a network that finds no hand
-            print(f'make-weights: no detection score was fitted, its default stays: {error}', file=sys.stderr, flush=True)
+        except ValueError as error:  # of a network that finds no hand
+            print(
+                f'make-weights: no detection score was fitted, its default stays: {error}',
+                file=sys.stderr,
+                flush=True,
+            )
             weights.write_bytes(headed.read_bytes())
             weights.with_suffix('.sha256').write_text(f'{checksum(weights)}  {weights.name}\n')
 
     def report() -> None:
         with contextlib.redirect_stdout(io.StringIO()) as text:
-            evaluate(weights, config.evaluated_crops, config.evaluated_scenes, config.evaluated_seconds,
-                     sequences=config.evaluated_sequences)
+            evaluate(
+                weights,
+                config.evaluated_crops,
+                config.evaluated_scenes,
+                config.evaluated_seconds,
+                sequences=config.evaluated_sequences,
+            )
         (folder / 'evaluation.txt').write_text(text.getvalue())
         print(text.getvalue())
-    return {'finder': learn_finder, 'network': partial(train, folder / 'network', network), 'refiner': learn_refiner,
-            'handedness': lambda: train_judge(refined, headed, config.crops(config.handedness_share), scenes=0),
-            'detection score': learn_detection, 'evaluation': report}
+
+    return {
+        'finder': learn_finder,
+        'network': partial(train, folder / 'network', network),
+        'refiner': learn_refiner,
+        'handedness': lambda: train_judge(
+            refined, headed, config.crops(config.handedness_share), scenes=0
+        ),
+        'detection score': learn_detection,
+        'evaluation': report,
+    }
 
 
 def for_minutes(folder: Path, config: WeightsConfig, minutes: float) -> WeightsConfig:
@@ -142,8 +192,18 @@ def for_minutes(folder: Path, config: WeightsConfig, minutes: float) -> WeightsC
     if 'RANK' in os.environ:
         raise ValueError('minutes cannot be turned into samples under torchrun: give samples')
     half = MEASURED_STEPS // 2 * config.batch
-    timed = TrainConfig(size=config.size, samples=2 * half, batch=config.batch, validate_every=half, validation=0, negatives=0,
-                        workers=config.workers, device=config.device, compiled=config.compiled, bfloat16=config.bfloat16)
+    timed = TrainConfig(
+        size=config.size,
+        samples=2 * half,
+        batch=config.batch,
+        validate_every=half,
+        validation=0,
+        negatives=0,
+        workers=config.workers,
+        device=config.device,
+        compiled=config.compiled,
+        bfloat16=config.bfloat16,
+    )
     (folder / 'measured').mkdir(parents=True, exist_ok=True)
     (folder / 'measured' / 'log.csv').unlink(missing_ok=True)
     (folder / 'measured' / 'last.pt').unlink(missing_ok=True)
@@ -158,17 +218,30 @@ def model_card(folder: Path, config: WeightsConfig, seconds: dict[str, float]) -
     """The table of a model card, in Markdown: how the weights in the folder were made, and their evaluation."""
     _, about = load_checkpoint(folder / 'weights.pt')
     defaults = WeightsConfig()
-    options = ' '.join(f'--{field.name.replace("_", "-")}' + ('' if value is True else f' {value}') for field in fields(config)
-                       if (value := getattr(config, field.name)) != getattr(defaults, field.name))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() and config.device != 'cpu' else \
-        f'{platform.machine()}, {os.cpu_count()} CPU cores'
-    rows = {'Command': f'`python -m awr_ros make-weights OUT {options}`'.replace(' `', '`'), 'Machine': device,
-            'PyTorch': torch.__version__, 'SHA-256': f'`{checksum(folder / "weights.pt")}`',
-            'Crops the network learnt from': f'{about["step"]:,}', 'Crops of the refiner': f'{config.crops(config.refiner_share):,}',
-            'Crops of the handedness head': f'{config.crops(config.handedness_share):,}',
-            'Scenes of the detection score': f'{config.scenes:,}',
-            **{f'Time, {stage}': f'{time_s / 60:.1f} min' for stage, time_s in seconds.items()},
-            **{name: f'{value:.4g}' for name, value in about['metrics'].items()}}
+    options = ' '.join(
+        f'--{field.name.replace("_", "-")}' + ('' if value is True else f' {value}')
+        for field in fields(config)
+        if (value := getattr(config, field.name)) != getattr(defaults, field.name)
+    )
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available() and config.device != 'cpu'
+        else f'{platform.machine()}, {os.cpu_count()} CPU cores'
+    )
+    rows = {
+        'Command': f'`python -m awr_ros make-weights OUT {options}`'.replace(' `', '`'),
+        'Machine': device,
+        'PyTorch': torch.__version__,
+        'SHA-256': f'`{checksum(folder / "weights.pt")}`',
+        'Crops the network learnt from': f'{about["step"]:,}',
+        'Crops of the refiner': f'{config.crops(config.refiner_share):,}',
+        'Crops of the handedness head': f'{config.crops(config.handedness_share):,}',
+        'Scenes of the detection score': f'{config.scenes:,}',
+        **{f'Time, {stage}': f'{time_s / 60:.1f} min' for stage, time_s in seconds.items()},
+        **{name: f'{value:.4g}' for name, value in about['metrics'].items()},
+    }
     table = '\n'.join(f'| {name} | {value} |' for name, value in rows.items())
-    return (f'| | |\n|---|---|\n{table}\n\nTimes are of the last start of each stage.\n\n`python -m awr_ros evaluate`:\n\n```\n'
-            f'{(folder / "evaluation.txt").read_text()}```\n')
+    return (
+        f'| | |\n|---|---|\n{table}\n\nTimes are of the last start of each stage.\n\n`python -m awr_ros evaluate`:\n\n```\n'
+        f'{(folder / "evaluation.txt").read_text()}```\n'
+    )

@@ -2,6 +2,7 @@
 
 Drawing scenes costs a hundred times what a crop does, so a run renders some thousand such crops once and draws from them.
 """
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,29 +19,49 @@ from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import save_whole
 
 NEGATIVES_SEED = 2_000_000_011
-COARSE = ((320, 240), (424, 240), (512, 424), (640, 480))       # [px] finer cameras look no other in a crop
-CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0                          # a negative's centre is farther from every palm
+COARSE = (
+    (320, 240),
+    (424, 240),
+    (512, 424),
+    (640, 480),
+)  # [px] finer cameras look no other in a crop
+CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0  # a negative's centre is farther from every palm
 JITTER_MM = 20.0
 FARTHEST_MM = 2000.0
-LIMBS = 0.5                                                     # share of the crops that are centred on arms and legs
-LIMBS_A_SCENE = 4                                               # at most
-THICKEST_MM = 130.0                                             # the axis of a limb lies no farther behind its surface
+LIMBS = 0.5  # share of the crops that are centred on arms and legs
+LIMBS_A_SCENE = 4  # at most
+THICKEST_MM = 130.0  # the axis of a limb lies no farther behind its surface
 
 
-def render_negatives(count: int, crop_size: int, cube_mm: float, seed: int = NEGATIVES_SEED, progress: Callable = iter,
-                     limbs: float = LIMBS, finder_weights: str = '') -> torch.Tensor:
+def render_negatives(
+    count: int,
+    crop_size: int,
+    cube_mm: float,
+    seed: int = NEGATIVES_SEED,
+    progress: Callable = iter,
+    limbs: float = LIMBS,
+    finder_weights: str = '',
+) -> torch.Tensor:
     """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs: share of these [0,1];
     finder_weights: as TrackerConfig's."""
     rng = np.random.default_rng(seed)
-    crops = _crops(SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs, LearnedFinder(finder_weights))
+    crops = _crops(
+        SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs, LearnedFinder(finder_weights)
+    )
     return torch.from_numpy(np.stack([next(crops) for _ in progress(range(count))]))[:, None].half()
 
 
-def _crops(scenes: SceneSource, rng: np.random.Generator, crop_size: int, cube_mm: float, limbs: float,
-           finder: LearnedFinder) -> Iterator[np.ndarray]:
+def _crops(
+    scenes: SceneSource,
+    rng: np.random.Generator,
+    crop_size: int,
+    cube_mm: float,
+    limbs: float,
+    finder: LearnedFinder,
+) -> Iterator[np.ndarray]:
     """Yield crops (S,S) without end, a share `limbs` of them of limbs."""
     config = TrackerConfig(max_depth_mm=FARTHEST_MM)
-    taken = [0, 0]                                              # of what the finders offer, of limbs
+    taken = [0, 0]  # of what the finders offer, of limbs
     while True:
         scene = scenes.draw(arms=None if rng.uniform() < 0.5 else 1)
         of_limbs = taken[1] < limbs * (sum(taken) + 1)
@@ -52,7 +73,7 @@ def _crops(scenes: SceneSource, rng: np.random.Generator, crop_size: int, cube_m
 
 
 def _crop(scene, place, rng, crop_size, cube_mm):
-    roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)              # as often as hands are turned
+    roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)  # as often as hands are turned
     return crop_hand(scene.depth_mm, scene.intrinsics, place, cube_mm, crop_size, roll)
 
 
@@ -69,10 +90,14 @@ def _offered(scene, finder, config, rng):
 
 
 def _clear(scene, place, distance_mm):
-    return all(np.linalg.norm(place - palm_centre(hand.joints_xyz)) > distance_mm for hand in scene.hands)
+    return all(
+        np.linalg.norm(place - palm_centre(hand.joints_xyz)) > distance_mm for hand in scene.hands
+    )
 
 
-def limb_centres(scene: Scene, rng: np.random.Generator, most: int = LIMBS_A_SCENE, jitter_mm: float = JITTER_MM) -> np.ndarray:
+def limb_centres(
+    scene: Scene, rng: np.random.Generator, most: int = LIMBS_A_SCENE, jitter_mm: float = JITTER_MM
+) -> np.ndarray:
     """Return places (n,3) [mm] on arms and legs in view, in random order, n <= most, where a finder would centre a crop.
 
     Forearms, elbows, upper arms, sleeves, and often where the border cuts a limb; none nearer than LIMB_CLEAR_MM to a palm.
@@ -89,11 +114,23 @@ def limb_centres(scene: Scene, rng: np.random.Generator, most: int = LIMBS_A_SCE
         uvd, cut = uvd[inside], _beside_border(inside)[inside]
         column, row = np.rint(uvd[:, :2]).astype(int).T
         surface = scene.depth_mm[row, column].astype(np.float64)
-        seen = (surface > 0) & (surface <= FARTHEST_MM) & (surface < uvd[:, 2] + 10) & (surface > uvd[:, 2] - THICKEST_MM)
-        order = np.concatenate([rng.permutation(np.flatnonzero(seen & cut)), rng.permutation(np.flatnonzero(seen & ~cut))])
+        seen = (
+            (surface > 0)
+            & (surface <= FARTHEST_MM)
+            & (surface < uvd[:, 2] + 10)
+            & (surface > uvd[:, 2] - THICKEST_MM)
+        )
+        order = np.concatenate(
+            [
+                rng.permutation(np.flatnonzero(seen & cut)),
+                rng.permutation(np.flatnonzero(seen & ~cut)),
+            ]
+        )
         order = order if rng.uniform() < 0.5 else rng.permutation(order)
         for i in order.astype(int)[:2]:
-            place = k.uvd_to_xyz(np.array([*uvd[i, :2], surface[i] + BELOW_SKIN_MM])) + rng.normal(0, jitter_mm, 3)
+            place = k.uvd_to_xyz(np.array([*uvd[i, :2], surface[i] + BELOW_SKIN_MM])) + rng.normal(
+                0, jitter_mm, 3
+            )
             if place[2] > 150 and _clear(scene, place, LIMB_CLEAR_MM):
                 centres.append(place)
     return np.array(centres[:most]).reshape(-1, 3)
@@ -108,14 +145,27 @@ def _beside_border(inside):
     return beside & inside
 
 
-def cached_negatives(path: str | Path, count: int, crop_size: int, cube_mm: float, progress: Callable = iter,
-                     finder_weights: str = '') -> torch.Tensor:
+def cached_negatives(
+    path: str | Path,
+    count: int,
+    crop_size: int,
+    cube_mm: float,
+    progress: Callable = iter,
+    finder_weights: str = '',
+) -> torch.Tensor:
     """Return `render_negatives`, kept in a file."""
     path = Path(path)
     if path.exists():
         negatives = load_tensors(path)
-        if isinstance(negatives, torch.Tensor) and negatives.shape == (count, 1, crop_size, crop_size):
+        if isinstance(negatives, torch.Tensor) and negatives.shape == (
+            count,
+            1,
+            crop_size,
+            crop_size,
+        ):
             return negatives
-    negatives = render_negatives(count, crop_size, cube_mm, progress=progress, finder_weights=finder_weights)
+    negatives = render_negatives(
+        count, crop_size, cube_mm, progress=progress, finder_weights=finder_weights
+    )
     save_whole(negatives, path)
     return negatives

@@ -1,10 +1,13 @@
 """What both trainers step with: Muon for convolutions, AdamW for everything else."""
+
 import math
 
 import torch
 
 
-def make_optimizer(network: torch.nn.Module, learning_rate: float, weight_decay: float) -> 'MuonAdamW':
+def make_optimizer(
+    network: torch.nn.Module, learning_rate: float, weight_decay: float
+) -> 'MuonAdamW':
     """The optimiser of a network, for the device that it is on. Arguments as MuonAdamW's."""
     on_cpu = next(network.parameters()).device.type == 'cpu'
     return (MuonAdamW if on_cpu else CapturableMuonAdamW)(network, learning_rate, weight_decay)
@@ -20,15 +23,27 @@ class MuonAdamW:
 
     def __init__(self, network, learning_rate, weight_decay):
         """network: in channels_last memory format, in which a convolution's weights are such a matrix without a copy."""
-        self._weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.weight[0].numel() > 9]
+        self._weights = [
+            m.weight
+            for m in network.modules()
+            if isinstance(m, torch.nn.Conv2d) and m.weight[0].numel() > 9
+        ]
         matrices = [torch.nn.Parameter(_matrix(weight.detach())) for weight in self._weights]
-        if any(matrix.data_ptr() != weight.data_ptr() for matrix, weight in zip(matrices, self._weights)):
+        if any(
+            matrix.data_ptr() != weight.data_ptr()
+            for matrix, weight in zip(matrices, self._weights)
+        ):
             raise ValueError('the network must be in channels_last memory format')
         others = {id(weight) for weight in self._weights}
         self._matrices = matrices
-        self._muon = torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn='match_rms_adamw')
-        self._adamw = torch.optim.AdamW([p for p in network.parameters() if id(p) not in others], lr=learning_rate,
-                                        weight_decay=weight_decay)
+        self._muon = torch.optim.Muon(
+            matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn='match_rms_adamw'
+        )
+        self._adamw = torch.optim.AdamW(
+            [p for p in network.parameters() if id(p) not in others],
+            lr=learning_rate,
+            weight_decay=weight_decay,
+        )
 
     @property
     def param_groups(self):
@@ -60,11 +75,18 @@ class MuonAdamW:
     def load_state_dict(self, state):
         """What `state_dict` gave. Raises ValueError for the state of another optimiser."""
         if set(state) != {'muon', 'adamw'}:
-            raise ValueError(f'expected the state of muon and adamw, got {sorted(state)}: begin a new run from its weights')
+            raise ValueError(
+                f'expected the state of muon and adamw, got {sorted(state)}: begin a new run from its weights'
+            )
         for optimizer, saved in ((self._muon, state['muon']), (self._adamw, state['adamw'])):
             # Settings stay this optimiser's own: those of a GPU are none for a CPU.
-            groups = [{**{key: value for key, value in own.items() if key != 'params'}, 'params': group['params']}
-                      for own, group in zip(optimizer.param_groups, saved['param_groups'])]
+            groups = [
+                {
+                    **{key: value for key, value in own.items() if key != 'params'},
+                    'params': group['params'],
+                }
+                for own, group in zip(optimizer.param_groups, saved['param_groups'])
+            ]
             optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
 
 
@@ -75,12 +97,19 @@ class CapturableMuonAdamW(MuonAdamW):
     def __init__(self, network: torch.nn.Module, learning_rate: float, weight_decay: float):
         super().__init__(network, learning_rate, weight_decay)
         self._rate = torch.tensor(float(learning_rate), device=self._matrices[0].device)
-        self._adamw = torch.optim.AdamW(self._adamw.param_groups[0]['params'], lr=self._rate, weight_decay=weight_decay,
-                                        fused=True, capturable=self._rate.device.type != 'cpu')
-        self._stacks = []                                   # (indices of matrices of one shape (R,C), their momenta (n,R,C))
+        self._adamw = torch.optim.AdamW(
+            self._adamw.param_groups[0]['params'],
+            lr=self._rate,
+            weight_decay=weight_decay,
+            fused=True,
+            capturable=self._rate.device.type != 'cpu',
+        )
+        self._stacks = []  # (indices of matrices of one shape (R,C), their momenta (n,R,C))
         for shape in sorted({matrix.shape for matrix in self._matrices}):
             indices = [i for i, matrix in enumerate(self._matrices) if matrix.shape == shape]
-            self._stacks.append((indices, torch.zeros(len(indices), *shape, device=self._rate.device)))
+            self._stacks.append(
+                (indices, torch.zeros(len(indices), *shape, device=self._rate.device))
+            )
         self._keep_momenta()
 
     def _keep_momenta(self) -> None:
@@ -106,7 +135,7 @@ class CapturableMuonAdamW(MuonAdamW):
             gradients = torch.stack([_matrix(self._weights[i].grad) for i in indices])
             momenta.lerp_(gradients, 1 - settings['momentum'])
             update = _orthogonal(gradients.lerp(momenta, settings['momentum']), settings)
-            rate = self._rate * (0.2 * math.sqrt(max(momenta.shape[1:])))           # match_rms_adamw
+            rate = self._rate * (0.2 * math.sqrt(max(momenta.shape[1:])))  # match_rms_adamw
             matrices = [self._matrices[i] for i in indices]
             torch._foreach_mul_(matrices, 1 - self._rate * settings['weight_decay'])
             torch._foreach_sub_(matrices, list((update.float() * rate).unbind()))

@@ -1,4 +1,5 @@
 """Train the learned finder on rendered scenes: resumable, and light enough for a laptop."""
+
 import time
 from importlib import import_module
 from pathlib import Path
@@ -9,13 +10,21 @@ import torch.nn.functional as nn_f
 from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
 from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.networks.palm_detector import FinderNetwork, write_finder
-from awr_ros.training.palm_detector_scenes import ASKED, HIDDEN, SCENES_SEED, FinderScenes, as_rendered, render_finder_scenes, varied
+from awr_ros.training.palm_detector_scenes import (
+    ASKED,
+    HIDDEN,
+    SCENES_SEED,
+    FinderScenes,
+    as_rendered,
+    render_finder_scenes,
+    varied,
+)
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
-PALM_MM = 28.0              # standard deviation of the target around a palm's middle
-FOUND_MM = 60.0             # a candidate nearer than this to a palm is that hand,
-FOUND_SHARE = 0.1           # and by no more than this share of its depth nearer or farther: the frame says it more precisely
-FAR_PALM_MM = 1000.0        # palms beyond this have a figure of their own
+PALM_MM = 28.0  # standard deviation of the target around a palm's middle
+FOUND_MM = 60.0  # a candidate nearer than this to a palm is that hand,
+FOUND_SHARE = 0.1  # and by no more than this share of its depth nearer or farther: the frame says it more precisely
+FAR_PALM_MM = 1000.0  # palms beyond this have a figure of their own
 
 
 def train_finder(folder, config: FinderTrainConfig):
@@ -24,29 +33,39 @@ def train_finder(folder, config: FinderTrainConfig):
     Writes scenes_*.pt (rendered once), last.pt, finder.onnx (of the averaged weights, as the package loads it) and log.csv.
     Raises ModuleNotFoundError where the package onnx is not installed.
     """
-    import_module('onnx')       # fails now, not after an hour of rendering
+    import_module('onnx')  # fails now, not after an hour of rendering
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     keep_memory()
     torch.manual_seed(config.seed)
     network = FinderNetwork().to(memory_format=torch.channels_last)
     run = Run(folder, network, config)
-    files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]        # the first is for validation
+    files = [
+        _rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)
+    ]  # the first is for validation
     validation, scenes = files[0], FinderScenes.join(files[1:])
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + run.seen)
     total, count, began = 0.0, 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='frame', smoothing=0.05) as bar:
         while not run.finished:
             network.train()
-            batch = varied(scenes, torch.randint(len(scenes), (config.batch,), generator=generator), generator)
-            loss = finder_loss(network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch))
+            batch = varied(
+                scenes, torch.randint(len(scenes), (config.batch,), generator=generator), generator
+            )
+            loss = finder_loss(
+                network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch)
+            )
             due = run.step(loss, config.batch)
             bar.update(config.batch)
             total, count = total + loss.item(), count + 1
             if due:
                 figures = validate_finder(run.average.module, validation)
-                row = {'seen': run.seen, 'frames_per_s': round(count * config.batch / (time.time() - began), 1),
-                       'loss': total / count, **figures}
+                row = {
+                    'seen': run.seen,
+                    'frames_per_s': round(count * config.batch / (time.time() - began), 1),
+                    'loss': total / count,
+                    **figures,
+                }
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
                 write_finder(run.average.module, folder / 'finder.onnx')
@@ -59,10 +78,12 @@ def _rendered(folder, number):
     path = folder / f'scenes_{number}.pt'
     if not path.exists():
         with progress_bar(total=SCENES_A_FILE, desc=f'scenes {number}', unit='scene') as bar:
+
             def shown(indices):
                 for i in indices:
                     yield i
                     bar.update()
+
             render_finder_scenes(SCENES_A_FILE, SCENES_SEED + number, shown).save(path)
     return FinderScenes.load(path)
 
@@ -74,18 +95,26 @@ def targets(batch):
     hands; values (B,3,32,40): u and v offset [cells], depth [m] of the nearest palm; nearness (B,1,32,40): how much these
     count.
     """
-    rows, columns = torch.meshgrid(torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij')
-    u, v = ((batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1))      # (B,2,1,1) [cells]
-    du, dv = u - columns, v - rows                                                          # (B,2,32,40)
-    spread = (PALM_MM * batch.focal[:, None] / batch.palms[..., 2].clamp_min(100) / CELL).clamp(0.7, 4)[..., None, None]
-    near = torch.exp(-(du ** 2 + dv ** 2) / (2 * spread ** 2))
+    rows, columns = torch.meshgrid(
+        torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij'
+    )
+    u, v = (
+        (batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1)
+    )  # (B,2,1,1) [cells]
+    du, dv = u - columns, v - rows  # (B,2,32,40)
+    spread = (PALM_MM * batch.focal[:, None] / batch.palms[..., 2].clamp_min(100) / CELL).clamp(
+        0.7, 4
+    )[..., None, None]
+    near = torch.exp(-(du**2 + dv**2) / (2 * spread**2))
     near = torch.where((du.abs() <= 0.5) & (dv.abs() <= 0.5), 1.0, near)
     kind = batch.kind[..., None, None]
-    hands = near * (kind == ASKED)                                                          # (B,2,32,40)
+    hands = near * (kind == ASKED)  # (B,2,32,40)
     closeness, which = hands.max(1, keepdim=True)
     asked = 1 - ((near * (kind == HIDDEN)).amax(1, keepdim=True) > 0.1).float()
-    values = torch.stack([du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2)       # (B,2,3,32,40)
-    values = values.gather(1, which[:, :, None].expand(-1, -1, 3, -1, -1))[:, 0]            # (B,3,32,40)
+    values = torch.stack(
+        [du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2
+    )  # (B,2,3,32,40)
+    values = values.gather(1, which[:, :, None].expand(-1, -1, 3, -1, -1))[:, 0]  # (B,3,32,40)
     return closeness, asked, values, closeness * (closeness > 0.3)
 
 
@@ -94,7 +123,14 @@ def finder_loss(said, closeness, asked, values, nearness):
     equation 1)."""
     score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
-    palms = torch.where(middle, (1 - score) ** 2 * score.log(), (1 - closeness) ** 4 * score ** 2 * (1 - score).log()) * asked
+    palms = (
+        torch.where(
+            middle,
+            (1 - score) ** 2 * score.log(),
+            (1 - closeness) ** 4 * score**2 * (1 - score).log(),
+        )
+        * asked
+    )
     weight = nearness / nearness.sum().clamp_min(1)
     place = (said[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
     depth = (said[:, 3:] - values[:, 2:]).abs()
@@ -112,15 +148,24 @@ def validate_finder(network, scenes):
         said = network(batch.frame)
         score = said[:, 0].sigmoid()
         peak = score == nn_f.max_pool2d(score[:, None], 3, 1, 1)[:, 0]
-        rows, columns = torch.meshgrid(torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij')
-        u, v = (columns + said[:, 1]) * CELL + (CELL - 1) / 2, (rows + said[:, 2]) * CELL + (CELL - 1) / 2
+        rows, columns = torch.meshgrid(
+            torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij'
+        )
+        u, v = (
+            (columns + said[:, 1]) * CELL + (CELL - 1) / 2,
+            (rows + said[:, 2]) * CELL + (CELL - 1) / 2,
+        )
         taken = torch.zeros_like(peak)
         for j in range(batch.palms.shape[1]):
             palm, focal = batch.palms[:, j, :, None, None], batch.focal[:, None, None]
             aside = ((u - palm[:, 0]) ** 2 + (v - palm[:, 1]) ** 2).sqrt() * palm[:, 2] / focal
             deeper = (1000 * said[:, 3] - palm[:, 2]).abs()
-            distance = (aside ** 2 + deeper ** 2).sqrt()                                            # (B,32,40) [mm]
-            near = peak & (aside < FOUND_MM) & (deeper < (FOUND_SHARE * palm[:, 2]).clamp_min(FOUND_MM))
+            distance = (aside**2 + deeper**2).sqrt()  # (B,32,40) [mm]
+            near = (
+                peak
+                & (aside < FOUND_MM)
+                & (deeper < (FOUND_SHARE * palm[:, 2]).clamp_min(FOUND_MM))
+            )
             near &= batch.kind[:, j, None, None] > 0
             taken |= near
             best, where = (score * near).flatten(1).max(1)
@@ -131,7 +176,10 @@ def validate_finder(network, scenes):
                     distances.append(distance[i].flatten()[where[i]].item())
         false += (score * (peak & ~taken)).flatten(1).amax(1).tolist()
     scores, false = torch.tensor(scores), torch.tensor(false)
-    found = {f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item() for share in (0.02, 0.2)}
+    found = {
+        f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item()
+        for share in (0.02, 0.2)
+    }
     far = scores[torch.tensor(depths) > FAR_PALM_MM]
     found['far_at_2%_false'] = (far > false.quantile(0.98)).float().mean().item() if len(far) else 0
     return {**found, 'median_mm': torch.tensor(distances).median().item() if distances else 0}

@@ -1,4 +1,5 @@
 """Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and spoilt anew."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +13,31 @@ from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.training.run import save_whole
 
-SCENES_SEED = 2_500_000_003                 # evaluation draws scenes from another
-RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))      # finer cameras look no other at 160x128
-CLEAR = 0.6                                 # hands that show less of their surface are neither asked for nor wrong
-HANDS = 2                                   # at most, in a scene
-FARTHEST_MM = 2000.                         # of palms to be found; those that are moved farther count as hidden
-NONE, HIDDEN, ASKED = 0, 1, 2               # kinds of hands: a free place, neither asked for nor wrong, to be found
+SCENES_SEED = 2_500_000_003  # evaluation draws scenes from another
+RESOLUTIONS = (
+    (320, 240),
+    (320, 180),
+    (424, 240),
+    (512, 424),
+)  # finer cameras look no other at 160x128
+CLEAR = 0.6  # hands that show less of their surface are neither asked for nor wrong
+HANDS = 2  # at most, in a scene
+FARTHEST_MM = 2000.0  # of palms to be found; those that are moved farther count as hidden
+NONE, HIDDEN, ASKED = (
+    0,
+    1,
+    2,
+)  # kinds of hands: a free place, neither asked for nor wrong, to be found
 
 
 @dataclass(frozen=True)
 class FinderScenes:
     """N coarse frames with their hands."""
-    depth: torch.Tensor         # (N,128,160) uint16 [mm], 0 invalid
-    focal: torch.Tensor         # (N,) float [px] of the coarse frame
-    palms: torch.Tensor         # (N,2,3) float [px, px, mm] of the coarse frame, pixel centres at integers
-    kind: torch.Tensor          # (N,2) uint8: NONE, HIDDEN or ASKED
+
+    depth: torch.Tensor  # (N,128,160) uint16 [mm], 0 invalid
+    focal: torch.Tensor  # (N,) float [px] of the coarse frame
+    palms: torch.Tensor  # (N,2,3) float [px, px, mm] of the coarse frame, pixel centres at integers
+    kind: torch.Tensor  # (N,2) uint8: NONE, HIDDEN or ASKED
 
     def __len__(self):
         return len(self.depth)
@@ -46,14 +57,20 @@ class FinderScenes:
     @classmethod
     def join(cls, parts):
         """Several as one."""
-        return cls(*(torch.cat([vars(part)[name] for part in parts]) for name in cls.__dataclass_fields__))
+        return cls(
+            *(torch.cat([vars(part)[name] for part in parts]) for name in cls.__dataclass_fields__)
+        )
 
 
 def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
     """FinderScenes of `count` scenes. progress: wraps their range, as tqdm does."""
     source = SceneSource(seed, RESOLUTIONS)
-    scenes = FinderScenes(torch.zeros(count, ROWS, COLUMNS, dtype=torch.uint16), torch.zeros(count), torch.zeros(count, HANDS, 3),
-                          torch.zeros(count, HANDS, dtype=torch.uint8))
+    scenes = FinderScenes(
+        torch.zeros(count, ROWS, COLUMNS, dtype=torch.uint16),
+        torch.zeros(count),
+        torch.zeros(count, HANDS, 3),
+        torch.zeros(count, HANDS, dtype=torch.uint8),
+    )
     for i in progress(range(count)):
         scene = source.draw()
         frame, step = coarse_frame(scene.depth_mm, scene.intrinsics)
@@ -69,22 +86,30 @@ def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
 @dataclass(frozen=True)
 class FinderBatch:
     """B frames as the network sees them, and their hands."""
-    frame: torch.Tensor         # (B,3,128,160) float32, see learned_finder.coarse_frame
-    focal: torch.Tensor         # (B,) float [px]
-    palms: torch.Tensor         # (B,2,3) float [px, px, mm]
-    kind: torch.Tensor          # (B,2) uint8
+
+    frame: torch.Tensor  # (B,3,128,160) float32, see learned_finder.coarse_frame
+    focal: torch.Tensor  # (B,) float [px]
+    palms: torch.Tensor  # (B,2,3) float [px, px, mm]
+    kind: torch.Tensor  # (B,2) uint8
 
     @classmethod
     def of(cls, depth, focal, palms, kind):
         """Of depth (B,128,160) float [mm], 0 invalid, and the hands in it."""
         depth = torch.where(depth <= FAR_MM, depth, 0)
-        frame = torch.stack([depth / 1000, (depth > 0).float(), depth / focal[:, None, None] / 10], 1)
+        frame = torch.stack(
+            [depth / 1000, (depth > 0).float(), depth / focal[:, None, None] / 10], 1
+        )
         return cls(frame, focal, palms, kind)
 
 
 def as_rendered(scenes, chosen):
     """FinderBatch of some scenes. chosen: (B,) long."""
-    return FinderBatch.of(scenes.depth[chosen].float(), scenes.focal[chosen], scenes.palms[chosen], scenes.kind[chosen])
+    return FinderBatch.of(
+        scenes.depth[chosen].float(),
+        scenes.focal[chosen],
+        scenes.palms[chosen],
+        scenes.kind[chosen],
+    )
 
 
 def varied(scenes, chosen, generator):
@@ -95,6 +120,7 @@ def varied(scenes, chosen, generator):
 
     def uniform(*shape, low=0.0, high=1.0):
         return low + (high - low) * torch.rand(*shape, generator=generator)
+
     mirrored, over = uniform(batch) < 0.5, uniform(batch) < 0.15
     zoom = torch.where(uniform(batch) < 0.5, uniform(batch, low=0.75, high=1.3), 1.0)
     # Source pixel of every pixel: source = middle + (pixel - middle - shift) * sign / zoom, on each axis.
@@ -103,19 +129,28 @@ def varied(scenes, chosen, generator):
         shift = torch.where(uniform(batch) < 0.6, uniform(batch, low=-most, high=most), 0.0).round()
         axes.append(((side - 1) / 2, shift, torch.where(flipped, -1.0, 1.0) / zoom, side))
     (columns, columns_in), (rows, rows_in) = (_sources(*axis) for axis in axes)
-    depth = scenes.depth[chosen].float()[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]]
+    depth = scenes.depth[chosen].float()[
+        torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]
+    ]
     depth *= rows_in[:, :, None] & columns_in[:, None]
     farther = torch.where(uniform(batch) < 0.6, uniform(batch, low=0.8, high=1.3), 1.0)
     scale = uniform(batch, low=0.92, high=1.08) * farther
     lost = uniform(batch, ROWS, COLUMNS) < (uniform(batch, 1, 1) - 0.6).clamp_min(0)
-    holes = uniform(batch, 1, ROWS // 8, COLUMNS // 8) < (0.5 * uniform(batch, 1, 1, 1) - 0.42).clamp_min(0)
+    holes = uniform(batch, 1, ROWS // 8, COLUMNS // 8) < (
+        0.5 * uniform(batch, 1, 1, 1) - 0.42
+    ).clamp_min(0)
     lost |= nn_f.interpolate(holes.float(), scale_factor=8, mode='nearest')[:, 0] > 0
     depth = (depth * scale[:, None, None]).masked_fill(lost, 0)
     palms = scenes.palms[chosen].clone()
     for i, (middle, shift, slope, side) in enumerate(axes):
         palms[..., i] = (palms[..., i] - middle) / slope[:, None] + middle + shift[:, None]
     palms[..., 2] *= scale[:, None]
-    inside = (palms[..., 0] > 0) & (palms[..., 0] < COLUMNS - 1) & (palms[..., 1] > 0) & (palms[..., 1] < ROWS - 1)
+    inside = (
+        (palms[..., 0] > 0)
+        & (palms[..., 0] < COLUMNS - 1)
+        & (palms[..., 1] > 0)
+        & (palms[..., 1] < ROWS - 1)
+    )
     kind = torch.where(inside, scenes.kind[chosen], NONE)
     kind = torch.where((palms[..., 2] > FARTHEST_MM) & (kind == ASKED), HIDDEN, kind)
     return FinderBatch.of(depth, scenes.focal[chosen] * zoom * farther, palms, kind)
@@ -123,5 +158,7 @@ def varied(scenes, chosen, generator):
 
 def _sources(middle, shift, slope, side):
     """(B,side) long source of every pixel of an axis, and whether it is in the image."""
-    source = (middle + (torch.arange(side) - middle - shift[:, None]) * slope[:, None]).round().long()
+    source = (
+        (middle + (torch.arange(side) - middle - shift[:, None]) * slope[:, None]).round().long()
+    )
     return source.clamp(0, side - 1), (source >= 0) & (source < side)

@@ -1,5 +1,6 @@
 """What a finished network's refiner learns from crops that the network reads: to correct the joints that the votes give, and to
 know how likely they are right."""
+
 import json
 import shutil
 from dataclasses import replace
@@ -21,19 +22,29 @@ from awr_ros.training.run import keep_memory, progress_bar, save_whole
 from awr_ros.training.train import load_compact
 
 HIDDEN = 256
-REFINER_SEED = 4_000_000_007        # of crops that no network was trained on
-HELD_OUT = 0.02                     # share of the crops that only the figures are of
-BATCH_READ = 64                     # crops rendered and read at once
+REFINER_SEED = 4_000_000_007  # of crops that no network was trained on
+HELD_OUT = 0.02  # share of the crops that only the figures are of
+BATCH_READ = 64  # crops rendered and read at once
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
-SCORE = 0.04                        # weight of the cross entropy of the scores beside the joints' errors, uvdn units
-DEPTH_STEP = 2 / 255                # uvdn units, 1.1 mm: what depth is kept in
-NEGATIVES = 4096                    # crops of what the finder offers beside hands
-NOTED = 16                          # batches between notes of how far the reading is
-SAVED = 500                         # steps between saved states of the fitting
+SCORE = 0.04  # weight of the cross entropy of the scores beside the joints' errors, uvdn units
+DEPTH_STEP = 2 / 255  # uvdn units, 1.1 mm: what depth is kept in
+NEGATIVES = 4096  # crops of what the finder offers beside hands
+NOTED = 16  # batches between notes of how far the reading is
+SAVED = 500  # steps between saved states of the fitting
 
 
-def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=False, bfloat16=False, init='', seed=REFINER_SEED,
-                  folder: Path | None = None):
+def train_refiner(
+    weights,
+    output,
+    crops=500_000,
+    skin='',
+    workers=2,
+    compiled=False,
+    bfloat16=False,
+    init='',
+    seed=REFINER_SEED,
+    folder: Path | None = None,
+):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 21 kB each; skin,
@@ -43,8 +54,10 @@ def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=F
     of crops held out, before and after. Raises ValueError for other networks.
     """
     network, about = load_compact(weights, 'refiner')
-    torch.manual_seed(seed % 2 ** 31)
-    refined = CompactNetwork(replace(network.config, refiner=HIDDEN, calibration=(), start=())).eval()
+    torch.manual_seed(seed % 2**31)
+    refined = CompactNetwork(
+        replace(network.config, refiner=HIDDEN, calibration=(), start=())
+    ).eval()
     own = {k: v for k, v in network.state_dict().items() if not k.startswith('refiner.')}
     refined.load_state_dict(refined.state_dict() | own)
     if init:
@@ -57,20 +70,43 @@ def train_refiner(weights, output, crops=500_000, skin='', workers=2, compiled=F
         folder.mkdir(parents=True, exist_ok=True)
     readings = _finished_readings(folder, crops, seed)
     if readings is None:
-        negatives = render_negatives(min(NEGATIVES, crops // 16), network.config.crop_size, network.config.cube_mm, seed % 2 ** 31,
-                                     partial(progress_bar, desc='crops of other things', unit='crop'))
-        readings = read_crops(network, crops, seed, skin, workers, compiled, bfloat16, negatives, folder)
+        negatives = render_negatives(
+            min(NEGATIVES, crops // 16),
+            network.config.crop_size,
+            network.config.cube_mm,
+            seed % 2**31,
+            partial(progress_bar, desc='crops of other things', unit='crop'),
+        )
+        readings = read_crops(
+            network, crops, seed, skin, workers, compiled, bfloat16, negatives, folder
+        )
     if not init:
         refined.refiner.see(*readings[2:4])
     before, after = fit_refiner(refined.refiner, readings, state=folder and folder / 'fitting.pt')
-    save_checkpoint(Path(output), refined, about['step'], {**about['metrics'], 'refined_mm': after}, about.get('recipe'))
+    save_checkpoint(
+        Path(output),
+        refined,
+        about['step'],
+        {**about['metrics'], 'refined_mm': after},
+        about.get('recipe'),
+    )
     if folder:
         del readings
         shutil.rmtree(folder)
     return before, after
 
 
-def read_crops(network, count, seed, skin='', workers=2, compiled=False, bfloat16=False, negatives=None, folder=None):
+def read_crops(
+    network,
+    count,
+    seed,
+    skin='',
+    workers=2,
+    compiled=False,
+    bfloat16=False,
+    negatives=None,
+    folder=None,
+):
     """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
     claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
     half precision, and depth of whole steps of DEPTH_STEP. negatives: as CropSource's; folder:
@@ -80,12 +116,17 @@ def read_crops(network, count, seed, skin='', workers=2, compiled=False, bfloat1
     readings = DataLoader(readings, batch_size=None, num_workers=workers)
     kept = None
     with progress_bar(total=count, initial=done['read'], unit='crop') as bar:
-        for number, (first, part) in enumerate(zip(range(done['read'], count, BATCH_READ), readings), 1):
-            if not kept:                # at once: there is not memory for two of them
-                done['tensors'] = [(list(tensor.shape[1:]), str(tensor.dtype).removeprefix('torch.')) for tensor in part]
+        for number, (first, part) in enumerate(
+            zip(range(done['read'], count, BATCH_READ), readings), 1
+        ):
+            if not kept:  # at once: there is not memory for two of them
+                done['tensors'] = [
+                    (list(tensor.shape[1:]), str(tensor.dtype).removeprefix('torch.'))
+                    for tensor in part
+                ]
                 kept = _room(folder, done)
             for whole, tensor in zip(kept, part):
-                whole[first:first + BATCH_READ] = tensor[:count - first]
+                whole[first : first + BATCH_READ] = tensor[: count - first]
             done['read'] = min(first + BATCH_READ, count)
             if folder and (number % NOTED == 0 or done['read'] == count):
                 _note(folder, done)
@@ -114,8 +155,12 @@ def _room(folder: Path | None, done: dict) -> list[torch.Tensor]:
     shapes = [((done['count'], *shape), getattr(torch, dtype)) for shape, dtype in done['tensors']]
     if folder is None:
         return [torch.empty(shape, dtype=dtype) for shape, dtype in shapes]
-    return [torch.from_file(str(folder / f'readings_{i}.bin'), True, torch.Size(shape).numel(), dtype=dtype).view(shape)
-            for i, (shape, dtype) in enumerate(shapes)]
+    return [
+        torch.from_file(
+            str(folder / f'readings_{i}.bin'), True, torch.Size(shape).numel(), dtype=dtype
+        ).view(shape)
+        for i, (shape, dtype) in enumerate(shapes)
+    ]
 
 
 def _finished_readings(folder: Path | None, count: int, seed: int) -> list[torch.Tensor] | None:
@@ -128,7 +173,13 @@ class _Readings(IterableDataset):
     """Endless readings of BATCH_READ crops."""
 
     def __init__(self, network, seed, skin, compiled, bfloat16, negatives, start=0):
-        self.network, self.seed, self.skin, self.negatives, self.start = network, seed, skin, negatives, start
+        self.network, self.seed, self.skin, self.negatives, self.start = (
+            network,
+            seed,
+            skin,
+            negatives,
+            start,
+        )
         self.compiled, self.bfloat16 = compiled, bfloat16
 
     @torch.inference_mode()
@@ -139,8 +190,13 @@ class _Readings(IterableDataset):
             keep_memory()
         config, network = self.network.config, self.network.to(memory_format=torch.channels_last)
         wanted = replace(TRAINING, size=config.crop_size, cube_mm=config.cube_mm)
-        source = CropSource(self.seed * 64 + self.start * 4096 + (info.id if info else 0), wanted if config.aligned else replace(wanted, aligned=0.0),
-                            load_skins(self.skin), self.negatives, compiled=self.compiled)
+        source = CropSource(
+            self.seed * 64 + self.start * 4096 + (info.id if info else 0),
+            wanted if config.aligned else replace(wanted, aligned=0.0),
+            load_skins(self.skin),
+            self.negatives,
+            compiled=self.compiled,
+        )
 
         def read(depth):
             with torch.autocast('cpu', torch.bfloat16, enabled=self.bfloat16):
@@ -148,11 +204,17 @@ class _Readings(IterableDataset):
             field, depth = field.float(), without_strays(depth)
             voted, closeness, weights = vote(field, depth, config.kernel_size)
             return voted, closeness, claims(field, weights).half(), summary.half(), as_bytes(depth)
+
         if self.compiled:
             read = torch.compile(read)
         while True:
             batch = source.draw(BATCH_READ)
-            yield *read(batch.depth.contiguous(memory_format=torch.channels_last)), batch.joints_uvdn, batch.cube_mm, batch.hand
+            yield (
+                *read(batch.depth.contiguous(memory_format=torch.channels_last)),
+                batch.joints_uvdn,
+                batch.cube_mm,
+                batch.hand,
+            )
 
 
 def as_bytes(depth):
@@ -173,14 +235,21 @@ def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
     def refine(voted, closeness, claimed, summary, depth, true, cube_mm, hand):
         """(loss, errors [mm] of the hands' joints as voted for (B,), and refined; 0 where there is none)"""
         loss, share = 0, hand.float().mean().clamp_min(1e-6)
-        for joints_uvdn, odds in refiner.by_stages(voted, closeness, claimed.float(), summary.float(), depth.float() * DEPTH_STEP - 1):
-            off = (joints_uvdn - true).norm(dim=-1) * hand[:, None]                                     # (B,J)
+        for joints_uvdn, odds in refiner.by_stages(
+            voted, closeness, claimed.float(), summary.float(), depth.float() * DEPTH_STEP - 1
+        ):
+            off = (joints_uvdn - true).norm(dim=-1) * hand[:, None]  # (B,J)
             right = (off.detach() * cube_mm[:, None] / 2 <= RIGHT_MM) & hand[:, None]
-            loss = loss + off.mean() / share + SCORE * nn_f.binary_cross_entropy_with_logits(odds, right.float())
+            loss = (
+                loss
+                + off.mean() / share
+                + SCORE * nn_f.binary_cross_entropy_with_logits(odds, right.float())
+            )
         before = (voted - true).norm(dim=-1).mean(1) * hand
         return loss, torch.stack([before, off.detach().mean(1)]) * cube_mm / 2
+
     refiner.train()
-    step, order_seed = 0, int(torch.randint(2 ** 31, ()))
+    step, order_seed = 0, int(torch.randint(2**31, ()))
     parts = {'refiner': refiner, 'optimizer': optimizer, 'schedule': schedule}
     if state and state.exists():
         saved = torch.load(state, map_location=device, weights_only=True)
@@ -190,7 +259,9 @@ def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
     with progress_bar(total=steps, initial=step, unit='step') as bar:
         while step < steps:
             epoch, first = divmod(step, steps // epochs)
-            order = torch.randperm(kept, generator=torch.Generator().manual_seed(order_seed + epoch)).split(BATCH)
+            order = torch.randperm(
+                kept, generator=torch.Generator().manual_seed(order_seed + epoch)
+            ).split(BATCH)
             for chosen in order[first:]:
                 loss, _ = refine(*(tensor[chosen].to(device) for tensor in readings))
                 optimizer.zero_grad()
@@ -200,9 +271,21 @@ def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
                 bar.update()
                 step += 1
                 if state and (step % SAVED == 0 or step == steps):
-                    save_whole({'step': step, 'order_seed': order_seed,
-                                **{name: part.state_dict() for name, part in parts.items()}}, state)
+                    save_whole(
+                        {
+                            'step': step,
+                            'order_seed': order_seed,
+                            **{name: part.state_dict() for name, part in parts.items()},
+                        },
+                        state,
+                    )
     refiner.eval()
     with torch.no_grad():
-        off_mm = torch.cat([refine(*(tensor.to(device) for tensor in part))[1].cpu() for part in zip(*(tensor[kept:].split(BATCH) for tensor in readings))], 1)
+        off_mm = torch.cat(
+            [
+                refine(*(tensor.to(device) for tensor in part))[1].cpu()
+                for part in zip(*(tensor[kept:].split(BATCH) for tensor in readings))
+            ],
+            1,
+        )
     return (off_mm.sum(1) / readings[-1][kept:].sum()).tolist()

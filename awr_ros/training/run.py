@@ -1,4 +1,5 @@
 """A training run: a network and its average as they learn, and all that is needed to go on after any stop."""
+
 import csv
 import ctypes
 import io
@@ -28,7 +29,9 @@ class Run:
                 self.average.load_state_dict(state['average'])
                 self.optimizer.load_state_dict(state['optimizer'])
                 self.seen = checked_count(state['seen'])
-        self._averaged = int(self.average.n_averaged)       # steps, known here so that no step waits for the GPU
+        self._averaged = int(
+            self.average.n_averaged
+        )  # steps, known here so that no step waits for the GPU
         trim_log(folder / 'log.csv', self.seen)
 
     @property
@@ -44,7 +47,9 @@ class Run:
 
     def set_learning_rate(self) -> None:
         """Set the learning rate of the next step."""
-        self.optimizer.set_learning_rate(self.config.learning_rate * schedule(self.seen, self.config.samples))
+        self.optimizer.set_learning_rate(
+            self.config.learning_rate * schedule(self.seen, self.config.samples)
+        )
 
     def learn(self, loss: torch.Tensor) -> None:
         """Change the weights by the gradient of a loss (a scalar tensor). On a GPU this waits for nothing."""
@@ -57,16 +62,29 @@ class Run:
         """Update the average and count the samples of a step. Return whether it is time to validate and to save."""
         self._update_average()
         before, self.seen = self.seen, self.seen + samples
-        return before // self.config.validate_every != self.seen // self.config.validate_every or self.finished
+        return (
+            before // self.config.validate_every != self.seen // self.config.validate_every
+            or self.finished
+        )
 
     @torch.no_grad()
     def _update_average(self) -> None:
         """Exponential moving average whose memory grows with the steps taken, so that it forgets the random start."""
-        keep = min(self.config.ema, (1 + self._averaged) / (10 + self._averaged)) if self._averaged else 0.0
-        averages, values = ([*module.parameters(), *module.buffers()] for module in (self.average.module, self.network))
+        keep = (
+            min(self.config.ema, (1 + self._averaged) / (10 + self._averaged))
+            if self._averaged
+            else 0.0
+        )
+        averages, values = (
+            [*module.parameters(), *module.buffers()]
+            for module in (self.average.module, self.network)
+        )
         floating = [average.is_floating_point() for average in averages]
-        torch._foreach_lerp_([a for a, real in zip(averages, floating) if real], [v for v, real in zip(values, floating) if real],
-                             1 - keep)
+        torch._foreach_lerp_(
+            [a for a, real in zip(averages, floating) if real],
+            [v for v, real in zip(values, floating) if real],
+            1 - keep,
+        )
         for average, value, real in zip(averages, values, floating):
             if not real:
                 average.copy_(value)
@@ -75,8 +93,15 @@ class Run:
 
     def save(self):
         """Write last.pt."""
-        save_whole({'network': self.network.state_dict(), 'average': self.average.state_dict(),
-                    'optimizer': self.optimizer.state_dict(), 'seen': self.seen}, self.folder / 'last.pt')
+        save_whole(
+            {
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'seen': self.seen,
+            },
+            self.folder / 'last.pt',
+        )
 
 
 def schedule(seen, total):
@@ -101,11 +126,15 @@ def state_of(last, device):
     except ValueError as error:
         if str(last) in str(error):
             raise
-        raise ValueError(f'{last} is no state of a training: {error}; move it away to begin anew') from error
+        raise ValueError(
+            f'{last} is no state of a training: {error}; move it away to begin anew'
+        ) from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         reason = next(iter(str(error).splitlines()), '')[:200]
-        raise ValueError(f'{last} is no state of this training ({type(error).__name__}: {reason}): take another folder, or '
-                         'move it away to begin anew') from error
+        raise ValueError(
+            f'{last} is no state of this training ({type(error).__name__}: {reason}): take another folder, or '
+            'move it away to begin anew'
+        ) from error
 
 
 def load_network_of(last, network, state):
@@ -143,10 +172,12 @@ def trim_log(path, seen):
     """Leave out the rows of a log that a run will write again: it goes on from `seen` samples, and was killed later."""
     if not path.exists():
         return
-    if not seen:                # of a run whose last.pt is gone
+    if not seen:  # of a run whose last.pt is gone
         path.rename(path.with_name(f'{path.stem}-before-{path.stat().st_mtime_ns}{path.suffix}'))
         return
-    header, *rows = path.read_text(encoding='utf-8', errors='replace').splitlines(keepends=True) or ['']
+    header, *rows = path.read_text(encoding='utf-8', errors='replace').splitlines(
+        keepends=True
+    ) or ['']
     columns = header.strip().split(',')
     kept = [row for row in rows if _seen_in(row, columns) <= seen]
     if len(kept) < len(rows):
@@ -165,7 +196,8 @@ def _seen_in(row, columns):
 
 
 def progress_bar(iterable=None, **options):
-    from tqdm import tqdm       # of the training extras; evaluation does without
+    from tqdm import tqdm  # of the training extras; evaluation does without
+
     return tqdm(iterable, mininterval=5, **options)
 
 

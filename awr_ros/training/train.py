@@ -1,4 +1,5 @@
 """Train the compact network on rendered hands: resumable at any sample, on the CPU, a GPU or, under torchrun, several."""
+
 import json
 import os
 import time
@@ -8,7 +9,13 @@ from pathlib import Path
 import torch
 
 from awr_ros.files import write_text
-from awr_ros.networks.checkpoint import COMPACT_M, COMPACT_S, CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.networks.checkpoint import (
+    COMPACT_M,
+    COMPACT_S,
+    CompactNetwork,
+    load_checkpoint,
+    save_checkpoint,
+)
 from awr_ros.offset_field import decode
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
@@ -20,7 +27,10 @@ from awr_ros.training.negatives import cached_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 from awr_ros.evaluation.contact_sheet import crop_sheet
 
-NETWORKS = {'s': replace(COMPACT_S, aligned=True), 'm': replace(COMPACT_M, aligned=True)}     # as CropSource turns hands
+NETWORKS = {
+    's': replace(COMPACT_S, aligned=True),
+    'm': replace(COMPACT_M, aligned=True),
+}  # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
 
 
@@ -32,7 +42,9 @@ def train(folder, config: TrainConfig):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu')
+    device = torch.device(
+        config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
+    )
     rank, processes = join_processes(device)
     keep_memory()
     torch.manual_seed(config.seed)
@@ -46,13 +58,18 @@ def train(folder, config: TrainConfig):
     crops = crop_stream(config, run.seen, negatives, rank, device)
     # Half precision pays where there are matrix units for it; without them it is slower than float32 on many a CPU.
     half = device.type == 'cuda' or config.bfloat16 or torch.cpu._is_amx_tile_supported()
-    network = run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
+    network = (
+        run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
+    )
 
     def compute(*crops):
         batch = CropBatch(*crops)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=device.type == 'cpu'):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=half, cache_enabled=device.type == 'cpu'
+        ):
             field, hand_logit = network(batch.depth)
         return losses(field, hand_logit, batch, run.network.config.kernel_size)
+
     if config.compiled:
         compute = torch.compile(compute)
 
@@ -60,10 +77,13 @@ def train(folder, config: TrainConfig):
         total, terms = compute(*crops)
         run.learn(total)
         return {name: value.detach() for name, value in terms.items()}
+
     # Gradients of several processes are exchanged by their CPUs' word, which no graph holds.
     graphed = GraphedStep(learn) if device.type == 'cuda' and processes == 1 else None
     sums, count, began = {}, 0, time.time()
-    with progress_bar(total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0) as bar:
+    with progress_bar(
+        total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0
+    ) as bar:
         while not run.finished:
             crops_now = next(crops)
             network.train()
@@ -76,16 +96,25 @@ def train(folder, config: TrainConfig):
                 due = run.step(total, config.batch * processes)
             bar.update(config.batch * processes)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach()         # a tensor: no step waits for the GPU
+                sums[name] = (
+                    sums.get(name, 0) + value.detach()
+                )  # a tensor: no step waits for the GPU
             count += 1
             if due and rank == 0:
                 figures = validate(run.average.module, validation, device)
                 rate = count * config.batch * processes / (time.time() - began)
-                row = {'seen': run.seen, 'lr': run.optimizer.param_groups[0]['lr'], 'crops_per_s': round(rate, 1),
-                       **{f'train_{k}': v.item() / count for k, v in sums.items()}, **figures}
+                row = {
+                    'seen': run.seen,
+                    'lr': run.optimizer.param_groups[0]['lr'],
+                    'crops_per_s': round(rate, 1),
+                    **{f'train_{k}': v.item() / count for k, v in sums.items()},
+                    **figures,
+                }
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                save_checkpoint(folder / 'weights.pt', run.average.module, seen_before + run.seen, figures)
+                save_checkpoint(
+                    folder / 'weights.pt', run.average.module, seen_before + run.seen, figures
+                )
                 run.save()
                 if validation:
                     predicted_sheet(folder / 'sheet.png', run.average.module, validation[0], device)
@@ -101,10 +130,18 @@ def start_network(config):
     if config.init:
         start, about = load_checkpoint(config.init)
         seen = about['step']
-        try:                            # what is learnt afterwards has to be learnt anew
-            network.load_state_dict({k: v for k, v in start.state_dict().items() if not k.startswith(('refiner.', 'judge.'))})
+        try:  # what is learnt afterwards has to be learnt anew
+            network.load_state_dict(
+                {
+                    k: v
+                    for k, v in start.state_dict().items()
+                    if not k.startswith(('refiner.', 'judge.'))
+                }
+            )
         except RuntimeError as error:
-            raise ValueError(f'init {config.init} holds another network than size {config.size!r}') from error
+            raise ValueError(
+                f'init {config.init} holds another network than size {config.size!r}'
+            ) from error
     return network, seen
 
 
@@ -113,8 +150,10 @@ def load_compact(path, wanted):
     can have no `wanted`: a word for the message."""
     network, about = load_checkpoint(path)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
-        raise ValueError(f'only compact networks of the 21 joints have a {wanted}, {path} holds a {about["network"]} of '
-                         f'{len(network.config.joint_names)}')
+        raise ValueError(
+            f'only compact networks of the 21 joints have a {wanted}, {path} holds a {about["network"]} of '
+            f'{len(network.config.joint_names)}'
+        )
     return network, about
 
 
@@ -140,7 +179,15 @@ def other_things(folder, config, model, rank):
             for crop in crops:
                 yield crop
                 bar.update()
-    negatives = cached_negatives(folder / 'negatives.pt', config.negatives, model.crop_size, model.cube_mm, shown, config.finder_weights)
+
+    negatives = cached_negatives(
+        folder / 'negatives.pt',
+        config.negatives,
+        model.crop_size,
+        model.cube_mm,
+        shown,
+        config.finder_weights,
+    )
     if rank == 0 and torch.distributed.is_initialized():
         torch.distributed.barrier()
     return negatives
@@ -162,6 +209,8 @@ def validate(network, batches, device):
     sums = {}
     for batch in batches:
         batch = batch.to(device)
-        for name, value in validation_figures(*network(batch.depth), batch, network.config.kernel_size).items():
+        for name, value in validation_figures(
+            *network(batch.depth), batch, network.config.kernel_size
+        ).items():
             sums[name] = sums.get(name, 0) + value / len(batches)
     return sums

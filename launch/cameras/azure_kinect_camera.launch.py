@@ -2,6 +2,7 @@
 
 Its depth images are not undistorted, and CameraInfo says so with the model rational_polynomial.
 """
+
 from awr_ros.ros.camera_preset import CameraPreset, driver_description
 
 PRESET = CameraPreset(
@@ -11,11 +12,13 @@ PRESET = CameraPreset(
     package='azure_kinect_ros_driver',
     install='it is not in apt, build the branch humble of https://github.com/microsoft/Azure_Kinect_ROS_Driver',
     launch_files=('driver.launch.py',),
-    arguments=(('depth_mode', 'NFOV_UNBINNED', '640x576, the narrow field of view'),
-               ('fps', '30', 'images per second: 5, 15 or 30'),
-               ('color_enabled', 'false', 'colour camera'),
-               ('point_cloud', 'false', 'point cloud of the driver'),
-               ('rgb_point_cloud', 'false', 'coloured point cloud; needs the colour camera')),
+    arguments=(
+        ('depth_mode', 'NFOV_UNBINNED', '640x576, the narrow field of view'),
+        ('fps', '30', 'images per second: 5, 15 or 30'),
+        ('color_enabled', 'false', 'colour camera'),
+        ('point_cloud', 'false', 'point cloud of the driver'),
+        ('rgb_point_cloud', 'false', 'coloured point cloud; needs the colour camera'),
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 depth_topic and info_topic are the names on both sides of the bridge. The sensor needs an optical frame:
 <gz_frame_id>camera_depth_optical_frame</gz_frame_id> in its SDF, or hands come out in a frame that looks along x.
 """
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -25,16 +26,35 @@ def start(context):
     require_package(PRESET.package, 'a Gazebo camera', PRESET.install)
     depth, info, output = (LaunchConfiguration(name).perform(context) for name in PRESET.forwards)
     # '[': from Gazebo to ROS only.
-    return [Node(package='ros_gz_bridge', executable='parameter_bridge', name='depth_camera_bridge', output=output,
-                 arguments=[f'{depth}@sensor_msgs/msg/Image[gz.msgs.Image',
-                            f'{info}@sensor_msgs/msg/CameraInfo[gz.msgs.CameraInfo',
-                            '/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock'])]
+    return [
+        Node(
+            package='ros_gz_bridge',
+            executable='parameter_bridge',
+            name='depth_camera_bridge',
+            output=output,
+            arguments=[
+                f'{depth}@sensor_msgs/msg/Image[gz.msgs.Image',
+                f'{info}@sensor_msgs/msg/CameraInfo[gz.msgs.CameraInfo',
+                '/clock@rosgraph_msgs/msg/Clock[gz.msgs.Clock',
+            ],
+        )
+    ]
 
 
 def generate_launch_description():
-    return LaunchDescription([
-        DeclareLaunchArgument('depth_topic', default_value=PRESET.depth_topic, description='depth image in Gazebo and ROS'),
-        DeclareLaunchArgument('info_topic', default_value=PRESET.info_topic, description='its camera info'),
-        DeclareLaunchArgument('output', default_value='screen', description='where it prints: screen, log or both'),
-        OpaqueFunction(function=start),
-    ])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'depth_topic',
+                default_value=PRESET.depth_topic,
+                description='depth image in Gazebo and ROS',
+            ),
+            DeclareLaunchArgument(
+                'info_topic', default_value=PRESET.info_topic, description='its camera info'
+            ),
+            DeclareLaunchArgument(
+                'output', default_value='screen', description='where it prints: screen, log or both'
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )

@@ -2,6 +2,7 @@
 
 orbbec_model is the name of one of the driver's launch files without .launch.py.
 """
+
 from dataclasses import replace
 
 from launch import LaunchDescription
@@ -19,9 +20,11 @@ PRESET = CameraPreset(
     build='https://github.com/orbbec/OrbbecSDK_ROS2 (branch v2-main)',
     not_in_apt_from='kilted',
     launch_files=('gemini_330_series.launch.py',),
-    arguments=(('depth_registration', 'false', 'depth in the frame of the colour camera'),
-               ('enable_color', 'false', 'colour stream of the driver'),
-               ('enable_point_cloud', 'false', 'point cloud of the driver')),
+    arguments=(
+        ('depth_registration', 'false', 'depth in the frame of the colour camera'),
+        ('enable_color', 'false', 'colour stream of the driver'),
+        ('enable_point_cloud', 'false', 'point cloud of the driver'),
+    ),
 )
 
 
@@ -31,8 +34,13 @@ def start(context):
 
 
 def generate_launch_description():
-    return LaunchDescription([
-        DeclareLaunchArgument('orbbec_model', default_value='gemini_330_series',
-                              description="name of the driver's launch file without .launch.py"),
-        OpaqueFunction(function=start),
-    ])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'orbbec_model',
+                default_value='gemini_330_series',
+                description="name of the driver's launch file without .launch.py",
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )

@@ -3,6 +3,7 @@
 Depth is not aligned to colour (the tracker needs none) and colour stays off, which leaves the bus to depth. Older
 drivers, which the SR305 needs, publish on /camera/depth/...: start them and give depth_topic and info_topic.
 """
+
 from awr_ros.ros.camera_preset import CameraPreset, driver_description
 
 PRESET = CameraPreset(
@@ -12,8 +13,10 @@ PRESET = CameraPreset(
     package='realsense2_camera',
     install='sudo apt install ros-{distro}-realsense2-camera',
     launch_files=('rs_launch.py',),
-    arguments=(('enable_color', 'false', 'colour stream of the driver'),
-               ('depth_module.depth_profile', '640x480x30', 'width x height x images per second')),
+    arguments=(
+        ('enable_color', 'false', 'colour stream of the driver'),
+        ('depth_module.depth_profile', '640x480x30', 'width x height x images per second'),
+    ),
 )
 
 

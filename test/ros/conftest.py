@@ -1,4 +1,5 @@
 """Real rclpy over real DDS, in a domain of this test session only."""
+
 import fcntl
 import os
 import random
@@ -15,7 +16,7 @@ from awr_ros.msg import HandArray
 from awr_ros.ros.node import TrackerNode
 from awr_ros.ros.spin import make_executor
 
-PATIENCE_S = 20.0       # nothing takes so long unless it is broken
+PATIENCE_S = 20.0  # nothing takes so long unless it is broken
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -43,7 +44,7 @@ class Bench:
     """Nodes that are spun by the test's own thread, and only while it waits for something."""
 
     def __init__(self):
-        self.executor = make_executor()         # what the nodes run on
+        self.executor = make_executor()  # what the nodes run on
         self.nodes = []
         self.client = self.add(rclpy.create_node('client'))
 
@@ -130,11 +131,19 @@ class Diagnostics:
 
     def until(self, text, name, level):
         """Wait until the status `name` of the tracker says `text` at this level."""
+
         def said():
-            return any(s.name == f'tracker: {name}' and text in s.message and s.level == level
-                       for message in self._heard for s in message.status)
-        self._bench.until(said, f'diagnostics "{text}"; the last ones were '
-                                f'{[s.message for m in self._heard[-1:] for s in m.status]}')
+            return any(
+                s.name == f'tracker: {name}' and text in s.message and s.level == level
+                for message in self._heard
+                for s in message.status
+            )
+
+        self._bench.until(
+            said,
+            f'diagnostics "{text}"; the last ones were '
+            f'{[s.message for m in self._heard[-1:] for s in m.status]}',
+        )
         self._heard.clear()
 
 

@@ -2,6 +2,7 @@
 
 Names and behaviour are theirs, as far as test_launch.py needs them, which uses the real ones where they are installed.
 """
+
 import importlib.util
 import os
 import sys
@@ -40,7 +41,12 @@ class LaunchConfiguration:
 
 class DeclareLaunchArgument(Action):
     def __init__(self, name, *, default_value=None, description=None, choices=None):
-        self.name, self.default, self.description, self.choices = name, default_value, description, choices
+        self.name, self.default, self.description, self.choices = (
+            name,
+            default_value,
+            description,
+            choices,
+        )
 
     def execute(self, context):
         value = context.launch_configurations.setdefault(self.name, perform(self.default, context))
@@ -94,6 +100,7 @@ class GroupAction(Action):
             context.launch_configurations.update(configurations)
             os.environ.clear()
             os.environ.update(environment)
+
         return [*self.actions, OpaqueFunction(function=leave)]
 
 
@@ -105,8 +112,10 @@ class IncludeLaunchDescription(Action):
         spec = importlib.util.spec_from_file_location('launch_file', self.source)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return [*(SetLaunchConfiguration(name, value) for name, value in self.arguments),
-                module.generate_launch_description()]
+        return [
+            *(SetLaunchConfiguration(name, value) for name, value in self.arguments),
+            module.generate_launch_description(),
+        ]
 
 
 class Shutdown(Action):
@@ -118,9 +127,20 @@ def install(monkeypatch):
     """Put the fakes where `import launch` finds them."""
     modules = {
         'launch': dict(LaunchDescription=LaunchDescription, Action=Action, LaunchContext=Context),
-        'launch.actions': dict(LogInfo=None) | {cls.__name__: cls for cls in (
-            DeclareLaunchArgument, SetLaunchConfiguration, UnsetLaunchConfiguration, SetEnvironmentVariable, OpaqueFunction,
-            GroupAction, IncludeLaunchDescription, Shutdown)},
+        'launch.actions': dict(LogInfo=None)
+        | {
+            cls.__name__: cls
+            for cls in (
+                DeclareLaunchArgument,
+                SetLaunchConfiguration,
+                UnsetLaunchConfiguration,
+                SetEnvironmentVariable,
+                OpaqueFunction,
+                GroupAction,
+                IncludeLaunchDescription,
+                Shutdown,
+            )
+        },
         'launch.substitutions': dict(LaunchConfiguration=LaunchConfiguration),
         'launch.launch_description_sources': dict(PythonLaunchDescriptionSource=lambda path: path),
         'launch_ros': {},

@@ -1,4 +1,5 @@
 """What the ROS tests need instead of a camera and a network."""
+
 import threading
 from array import array
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,9 @@ from awr_ros.tracker import TrackerConfig
 WIDTH, HEIGHT, FRAME_ID = 32, 24, 'camera_depth_optical_frame'
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 
 
 def open_hand_xyz():
@@ -22,13 +25,18 @@ def open_hand_xyz():
     joints = np.zeros((21, 3), np.float32)
     for finger in range(5):
         for bone in range(4):
-            joints[1 + 4 * finger + bone] = (50 - 22 * finger, -30 - 25 * bone - 20 * (finger > 0), 0)
+            joints[1 + 4 * finger + bone] = (
+                50 - 22 * finger,
+                -30 - 25 * bone - 20 * (finger > 0),
+                0,
+            )
     return joints + np.float32([0, 0, 500])
 
 
 @dataclass(frozen=True)
 class FakeHand:
     """The fields of awr_ros.tracker.TrackedHand."""
+
     id: str = 'hand_1'
     side: str = 'right'
     side_score: float = 0.9
@@ -36,7 +44,9 @@ class FakeHand:
     score: float = 0.8
     joints_xyz: np.ndarray = field(default_factory=open_hand_xyz)
     joints_uvd: np.ndarray = field(default_factory=lambda: np.full((21, 3), 10, np.float32))
-    joint_scores: np.ndarray = field(default_factory=lambda: np.linspace(0, 1, 21, dtype=np.float32))
+    joint_scores: np.ndarray = field(
+        default_factory=lambda: np.linspace(0, 1, 21, dtype=np.float32)
+    )
     roi: tuple = (4, 4, 10, 10)
 
 
@@ -49,6 +59,7 @@ class FakeTimings:
 
 class FakeTracker:
     """Returns the hands it is told to; `gate` holds update() up while it is cleared."""
+
     description = 'fake tracker'
     timings = FakeTimings()
 
@@ -79,8 +90,14 @@ def image(stamp_s=100.0, encoding='16UC1', depth_mm=500, **changes):
     dtype = {'32FC1': '<f4'}.get(encoding, '<u2')
     value = depth_mm / 1000 if encoding == '32FC1' else depth_mm
     pixels = np.full((HEIGHT, WIDTH), value, dtype)
-    message = Image(header=header(stamp_s), width=WIDTH, height=HEIGHT, encoding=encoding,
-                    step=WIDTH * pixels.itemsize, data=array('B', pixels.tobytes()))
+    message = Image(
+        header=header(stamp_s),
+        width=WIDTH,
+        height=HEIGHT,
+        encoding=encoding,
+        step=WIDTH * pixels.itemsize,
+        data=array('B', pixels.tobytes()),
+    )
     for name, changed in changes.items():
         setattr(message, name, changed)
     return message
@@ -88,8 +105,14 @@ def image(stamp_s=100.0, encoding='16UC1', depth_mm=500, **changes):
 
 def info(**changes):
     """A good CameraInfo, less what is changed."""
-    message = CameraInfo(header=header(), width=WIDTH, height=HEIGHT, distortion_model='plumb_bob', d=[0.0] * 5,
-                         k=[30.0, 0.0, 15.5, 0.0, 30.0, 11.5, 0.0, 0.0, 1.0])
+    message = CameraInfo(
+        header=header(),
+        width=WIDTH,
+        height=HEIGHT,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=[30.0, 0.0, 15.5, 0.0, 30.0, 11.5, 0.0, 0.0, 1.0],
+    )
     for name, changed in changes.items():
         setattr(message, name, changed)
     return message
@@ -113,9 +136,13 @@ class Camera:
     def _heard(self, publisher):
         """Whether somebody listens who has seen what is offered: before, the subscription is about to start anew."""
         offered = publisher.qos_profile
-        asked = [s.qos_profile for s in self._node.get_subscriptions_info_by_topic(publisher.topic_name)]
+        asked = [
+            s.qos_profile for s in self._node.get_subscriptions_info_by_topic(publisher.topic_name)
+        ]
         return publisher.get_subscription_count() > 0 and any(
-            (qos.reliability, qos.durability) == (offered.reliability, offered.durability) for qos in asked)
+            (qos.reliability, qos.durability) == (offered.reliability, offered.durability)
+            for qos in asked
+        )
 
     def info(self, **changes):
         self._infos.publish(info(**changes))

@@ -1,4 +1,5 @@
 """Messages to millimetres and back, checked against values worked out by hand."""
+
 import math
 from array import array
 
@@ -18,8 +19,14 @@ def depth_image(pixels, encoding, padding=0, big=False):
     """An Image of (H,W) pixels with `padding` bytes of 0xff after each row."""
     pixels = pixels.astype(pixels.dtype.newbyteorder('>' if big else '<'))
     rows = b''.join(row.tobytes() + b'\xff' * padding for row in pixels)
-    return Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, is_bigendian=int(big),
-                 step=pixels.shape[1] * pixels.itemsize + padding, data=array('B', rows))
+    return Image(
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=int(big),
+        step=pixels.shape[1] * pixels.itemsize + padding,
+        data=array('B', rows),
+    )
 
 
 @pytest.mark.parametrize('big', [False, True], ids=['little', 'big'])
@@ -34,7 +41,9 @@ def test_16_bit_depth(encoding, padding, big):
 
 def test_16_bit_depth_is_not_copied():
     message = image()
-    assert np.shares_memory(conversions.depth_from_image(message), np.frombuffer(message.data, np.uint8))
+    assert np.shares_memory(
+        conversions.depth_from_image(message), np.frombuffer(message.data, np.uint8)
+    )
 
 
 @pytest.mark.parametrize('big', [False, True], ids=['little', 'big'])
@@ -50,7 +59,14 @@ def test_info_gives_k_and_not_p():
     message = info()
     message.p = [99.0] * 12
     got = conversions.intrinsics_from_info(message)
-    assert (got.fx, got.fy, got.cx, got.cy, got.width, got.height) == (30, 30, 15.5, 11.5, WIDTH, HEIGHT)
+    assert (got.fx, got.fy, got.cx, got.cy, got.width, got.height) == (
+        30,
+        30,
+        15.5,
+        11.5,
+        WIDTH,
+        HEIGHT,
+    )
 
 
 def test_info_with_roi_and_binning_sees_the_same_rays():
@@ -66,11 +82,20 @@ def test_info_with_roi_and_binning_sees_the_same_rays():
 
 def test_intrinsics_go_both_ways():
     intrinsics = conversions.intrinsics_from_info(info())
-    assert conversions.intrinsics_from_info(conversions.info_from_intrinsics(intrinsics, header())) == intrinsics
+    assert (
+        conversions.intrinsics_from_info(conversions.info_from_intrinsics(intrinsics, header()))
+        == intrinsics
+    )
 
 
-@pytest.mark.parametrize('k, words', [([0.0] * 9, 'fx=0'), ([-30.0, 0, 1, 0, 30, 1, 0, 0, 1], 'fx=-30'),
-                                      ([30.0, 0, math.inf, 0, 30, 1, 0, 0, 1], 'cx=inf')])
+@pytest.mark.parametrize(
+    'k, words',
+    [
+        ([0.0] * 9, 'fx=0'),
+        ([-30.0, 0, 1, 0, 30, 1, 0, 0, 1], 'fx=-30'),
+        ([30.0, 0, math.inf, 0, 30, 1, 0, 0, 1], 'cx=inf'),
+    ],
+)
 def test_impossible_k_is_named(k, words):
     with pytest.raises(BadInput, match=words):
         conversions.intrinsics_from_info(info(k=[float(v) for v in k]))
@@ -83,9 +108,18 @@ def test_joint_constants_are_the_skeletons():
 
 def test_hand_message():
     joints = open_hand_xyz()
-    joints[3] = np.nan                                          # a joint this model does not have
-    message = conversions.hand_message(hand(side='left', state='coasting', side_score=math.nan, joints_xyz=joints,
-                                            roi=(-4, 10, 12, 100)), WIDTH, HEIGHT)
+    joints[3] = np.nan  # a joint this model does not have
+    message = conversions.hand_message(
+        hand(
+            side='left',
+            state='coasting',
+            side_score=math.nan,
+            joints_xyz=joints,
+            roi=(-4, 10, 12, 100),
+        ),
+        WIDTH,
+        HEIGHT,
+    )
     assert message.side == Hand.SIDE_LEFT and message.tracking_state == Hand.TRACKING_COASTING
     assert math.isnan(message.side_score) and message.score == pytest.approx(0.8)
     assert math.isnan(message.joints[3].x) and message.joints[0].z == pytest.approx(0.5)
@@ -123,6 +157,7 @@ def test_quaternion_turns_like_the_matrix(seed):
     joints = rng.normal(size=(21, 3))
     rotation = wrist_rotation(joints, 'left' if seed % 2 else 'right')
     from geometry_msgs.msg import Quaternion
+
     q = Quaternion(**dict(zip('xyzw', quaternion_from_rotation(rotation), strict=True)))
     vector = rng.normal(size=3)
     np.testing.assert_allclose(rotate(q, vector), rotation @ vector, atol=1e-9)
@@ -144,7 +179,9 @@ def rotate(q, vector):
 
 
 def test_pose_array_has_21_poses_a_hand():
-    hands = conversions.hand_array([hand(id='a'), hand(id='b', side='left')], header(), WIDTH, HEIGHT)
+    hands = conversions.hand_array(
+        [hand(id='a'), hand(id='b', side='left')], header(), WIDTH, HEIGHT
+    )
     poses = conversions.pose_array(hands)
     assert poses.header == hands.header and len(poses.poses) == 42
     assert poses.poses[0] == hands.hands[0].wrist_pose

@@ -1,4 +1,5 @@
 """The demo's arithmetic on made-up recordings, then the real thing: three processes over DDS."""
+
 import os
 import re
 import signal
@@ -24,7 +25,9 @@ from awr_ros.ros.spin import CONFIGURATION_REFUSED
 MS = 1_000_000
 
 
-def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right', latency_ms=20, new_id=None):
+def recording(
+    images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right', latency_ms=20, new_id=None
+):
     """Images at 1, 2, ... s; the hands of the images that were tracked are off by offset_mm."""
     record, received, processed, gone = session.Recording(), 0, 0, 0
     for number in range(1, images + 1):
@@ -39,8 +42,9 @@ def recording(images=10, lost=(), dropped=(), offset_mm=(0, 0, 0), side='right',
         identity = 'other' if new_id and number >= new_id else 'first'
         tracked = hand(side=side, id=identity, joints_xyz=open_hand_xyz() + np.float32(offset_mm))
         record.hands[stamp] = (hand_array([tracked], header, 640, 480), stamp + latency_ms * MS)
-        record.stats[stamp] = TrackerStats(header=header, frames_received=received, frames_processed=processed,
-                                           frames_dropped=gone)
+        record.stats[stamp] = TrackerStats(
+            header=header, frames_received=received, frames_processed=processed, frames_dropped=gone
+        )
     return record
 
 
@@ -51,8 +55,9 @@ def evaluate(record):
 def test_a_camera_that_cannot_render_ends_with_the_reason(monkeypatch):
     def broken(*_, **__):
         raise MemoryError('no room')
+
     monkeypatch.setattr(synthetic_camera, 'SyntheticCamera', broken)
-    monkeypatch.setattr(threading, 'excepthook', lambda _: None)         # else it is on the terminal
+    monkeypatch.setattr(threading, 'excepthook', lambda _: None)  # else it is on the terminal
     node = synthetic_camera.SyntheticCameraNode()
     node._renderer.join()
     with pytest.raises(RuntimeError, match='rendering has ended'):
@@ -62,23 +67,34 @@ def test_a_camera_that_cannot_render_ends_with_the_reason(monkeypatch):
 
 def test_a_perfect_run():
     result = evaluate(recording())
-    assert (result.published, result.received, result.processed, result.dropped, result.lost) == (9, 9, 9, 0, 0)
+    assert (result.published, result.received, result.processed, result.dropped, result.lost) == (
+        9,
+        9,
+        9,
+        0,
+        0,
+    )
     assert result.seconds == 9 and result.found == 1 and result.errors_mm.max() < 1e-3
     assert result.latencies_ms == pytest.approx(20)
     assert demo.report(result)
 
 
-@pytest.mark.parametrize('changes, expected', [
-    (dict(lost=(4, 5)), dict(published=9, received=7, processed=7, dropped=0, lost=2)),
-    (dict(dropped=(4, 5)), dict(published=9, received=9, processed=7, dropped=2, lost=0)),
-])
+@pytest.mark.parametrize(
+    'changes, expected',
+    [
+        (dict(lost=(4, 5)), dict(published=9, received=7, processed=7, dropped=0, lost=2)),
+        (dict(dropped=(4, 5)), dict(published=9, received=9, processed=7, dropped=2, lost=0)),
+    ],
+)
 def test_lost_and_dropped_are_told_apart(changes, expected):
     result = evaluate(recording(**changes))
     assert {name: getattr(result, name) for name in expected} == expected
     assert demo.report(result) == (result.lost == 0)
 
 
-@pytest.mark.parametrize('changes', [dict(offset_mm=(10, 0, 0)), dict(side='left'), dict(latency_ms=61), dict(new_id=6)])
+@pytest.mark.parametrize(
+    'changes', [dict(offset_mm=(10, 0, 0)), dict(side='left'), dict(latency_ms=61), dict(new_id=6)]
+)
 def test_not_good_enough(changes):
     assert not demo.report(evaluate(recording(**changes)))
 
@@ -96,9 +112,14 @@ class Run:
 
     def __init__(self, *arguments):
         self.mark = uuid.uuid4().hex
-        self.process = subprocess.Popen([sys.executable, '-m', 'awr_ros.ros.measure.demo', *arguments], text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1,
-                                        env={**os.environ, 'AWR_ROS_TEST_MARK': self.mark, 'PYTHONUNBUFFERED': '1'})
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'awr_ros.ros.measure.demo', *arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=1,
+            env={**os.environ, 'AWR_ROS_TEST_MARK': self.mark, 'PYTHONUNBUFFERED': '1'},
+        )
 
     def alive(self):
         """Process ids that carry the mark."""
@@ -108,7 +129,7 @@ class Run:
                 if self.mark.encode() in path.read_bytes():
                     found.append(int(path.parent.name))
             except OSError:
-                pass            # gone meanwhile, or not ours to read
+                pass  # gone meanwhile, or not ours to read
         return found
 
 
@@ -116,13 +137,19 @@ class Run:
 def test_two_real_processes_lose_nothing(tmp_path):
     run = Run('--seconds', '3', '--output', str(tmp_path))
     output, _ = run.process.communicate(timeout=350)
-    counts = re.search(r'published (\d+), received (\d+), processed (\d+), dropped (\d+), lost (-?\d+)', output)
+    counts = re.search(
+        r'published (\d+), received (\d+), processed (\d+), dropped (\d+), lost (-?\d+)', output
+    )
     assert counts, output
     published, received, processed, dropped, lost = map(int, counts.groups())
-    assert published >= 30 and lost == 0 and processed > 0 and processed + dropped == received, output
+    assert published >= 30 and lost == 0 and processed > 0 and processed + dropped == received, (
+        output
+    )
     # How well and how fast is the demo's own judgement; a busy test machine may be too slow for it.
     assert ('the demo worked' in output) == (run.process.returncode == 0)
-    assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, output
+    assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, (
+        output
+    )
     assert (tmp_path / 'overlay.png').stat().st_size > 10_000
     assert run.alive() == []
 
@@ -144,34 +171,66 @@ def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
 @pytest.fixture
 def start_node(tmp_path):
     """start_node('node' or 'synthetic_camera', arguments, parameter file in words) runs a node that ends by itself."""
+
     def start(module, *arguments, file=None):
         if file is not None:
             (tmp_path / 'mine.yaml').write_text(file)
             arguments = (*arguments, '--ros-args', '--params-file', str(tmp_path / 'mine.yaml'))
-        return subprocess.run([sys.executable, '-m', f'awr_ros.ros.{module}', *arguments], capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [sys.executable, '-m', f'awr_ros.ros.{module}', *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
     return start
 
 
 REFUSED = {
-    'a choice': ('node', ['side:=both'], "parameter side is 'both', expected one of auto, left, right"),
-    'a range': ('synthetic_camera', ['num_hands:=3'], 'parameter num_hands is 3, expected a whole number, 1 to 2'),
-    'an integer': ('node', ['max_depth:=2'], 'parameter max_depth is 2, expected a number with a decimal point, 0.05 to 5: write 2.0'),
-    'a qos override': ('node', ['qos_overrides./tracker/hands.publisher.reliability:=perhaps'], 'perhaps'),
+    'a choice': (
+        'node',
+        ['side:=both'],
+        "parameter side is 'both', expected one of auto, left, right",
+    ),
+    'a range': (
+        'synthetic_camera',
+        ['num_hands:=3'],
+        'parameter num_hands is 3, expected a whole number, 1 to 2',
+    ),
+    'an integer': (
+        'node',
+        ['max_depth:=2'],
+        'parameter max_depth is 2, expected a number with a decimal point, 0.05 to 5: write 2.0',
+    ),
+    'a qos override': (
+        'node',
+        ['qos_overrides./tracker/hands.publisher.reliability:=perhaps'],
+        'perhaps',
+    ),
 }
 
 
 @pytest.mark.parametrize('module, parameters, words', REFUSED.values(), ids=REFUSED)
-def test_a_start_that_is_refused_is_one_line_that_names_the_parameter(start_node, module, parameters, words):
-    done = start_node(module, '--ros-args', *(word for parameter in parameters for word in ('-p', parameter)))
+def test_a_start_that_is_refused_is_one_line_that_names_the_parameter(
+    start_node, module, parameters, words
+):
+    done = start_node(
+        module, '--ros-args', *(word for parameter in parameters for word in ('-p', parameter))
+    )
     assert done.returncode == CONFIGURATION_REFUSED
     lines = done.stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith('cannot start: ') and words in lines[0], done.stderr
+    assert len(lines) == 1 and lines[0].startswith('cannot start: ') and words in lines[0], (
+        done.stderr
+    )
 
 
 def test_a_parameter_file_that_cannot_be_read_is_one_line_that_says_what_to_write(start_node):
     done = start_node('node', file='tracker:\n  max_hands: 1\n')
     assert done.returncode == CONFIGURATION_REFUSED and len(done.stderr.splitlines()) == 1
-    assert "mine.yaml: 'max_hands' stands outside of ros__parameters: write 'ros__parameters:'" in done.stderr
+    assert (
+        "mine.yaml: 'max_hands' stands outside of ros__parameters: write 'ros__parameters:'"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize('arguments', [['--ros-args', '-r', 'x'], ['max_hands:=1']])
@@ -184,14 +243,21 @@ def test_a_command_line_that_cannot_be_read_leaves_no_traceback(start_node, argu
 def test_help_lists_the_parameters_and_starts_nothing(start_node):
     done = start_node('node', '--help')
     assert done.returncode == 0 and not done.stderr
-    assert done.stdout.startswith('usage: ros2 run awr_ros tracker') and 'max_hands:=2' in done.stdout
+    assert (
+        done.stdout.startswith('usage: ros2 run awr_ros tracker') and 'max_hands:=2' in done.stdout
+    )
 
 
 def test_installed_program_ends_in_good_order(tmp_path):
     from ament_index_python.packages import get_package_prefix
+
     program = Path(get_package_prefix('awr_ros')) / 'lib' / 'awr_ros' / 'tracker'
-    process = subprocess.Popen([program, '--ros-args', '-p', f'weights:={tmp_path}/missing.pt'], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        [program, '--ros-args', '-p', f'weights:={tmp_path}/missing.pt'],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     for line in process.stdout:
         if 'cannot load the tracker' in line:
             break

@@ -103,7 +103,9 @@ def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera
     last = heard[-1].gestures[0]
     assert heard[-1].header == sent.header and (last.id, last.side) == ('hand_1', 2)
     assert last.gesture == OPEN and last.held == pytest.approx(5 / 30, abs=1e-3)
-    assert last.grasp < 0.2 and last.pinch < 0.1 and all(0 <= value <= 1 for value in last.extension)
+    assert (
+        last.grasp < 0.2 and last.pinch < 0.1 and all(0 <= value <= 1 for value in last.extension)
+    )
     tracker.hands = []
     camera.image()
     bench.until(lambda: len(heard) == 7, 'an empty array')

@@ -1,4 +1,5 @@
 """Why nothing comes out, in words, with a clock made of numbers."""
+
 import math
 import sys
 from dataclasses import replace
@@ -11,8 +12,15 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from awr_ros.ros import diagnostics
 from awr_ros.ros.diagnostics import Health, Situation, StampGaps
 
-ACTIVE = Situation(state='active', failure='', enabled=True, engine='cpu, torch, small.pt', camera_notes=(), lost_advice='export A=b',
-                   sources=(('/cam/depth', 'published by cam'), ('/cam/info', 'published by cam')))
+ACTIVE = Situation(
+    state='active',
+    failure='',
+    enabled=True,
+    engine='cpu, torch, small.pt',
+    camera_notes=(),
+    lost_advice='export A=b',
+    sources=(('/cam/depth', 'published by cam'), ('/cam/info', 'published by cam')),
+)
 PERIOD = 1 / 30
 
 
@@ -38,7 +46,10 @@ def test_all_is_well():
     for status in health.report('tracker', ACTIVE, now):
         assert (status.level, status.message) == (DiagnosticStatus.OK, 'ok')
     values = {v.key: v.value for v in status.values}
-    assert values['engine'] == 'cpu, torch, small.pt' and values['images processed per second'] == '30.0'
+    assert (
+        values['engine'] == 'cpu, torch, small.pt'
+        and values['images processed per second'] == '30.0'
+    )
 
 
 def test_silence_is_named_with_topic_and_publishers():
@@ -52,7 +63,10 @@ def test_silence_is_named_with_topic_and_publishers():
 
 def test_a_start_up_is_waited_for_in_words_and_without_a_warning():
     health = Health(0.0)
-    for now, words in ((1.0, 'ok'), (29.0, 'waiting for the first image on /cam/depth: published by cam')):
+    for now, words in (
+        (1.0, 'ok'),
+        (29.0, 'waiting for the first image on /cam/depth: published by cam'),
+    ):
         input_, tracking = health.report('tracker', ACTIVE, now)
         assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
         assert input_.message == words and health.waiting == words.removeprefix('ok')
@@ -64,17 +78,28 @@ def test_camera_info_may_come_some_seconds_after_the_first_image():
         health.image_received(1000 + index * PERIOD, 10 + index * PERIOD)
     input_, tracking = health.report('tracker', ACTIVE, 14.9)
     assert (input_.level, tracking.level) == (DiagnosticStatus.OK, DiagnosticStatus.OK)
-    assert input_.message == health.waiting == 'waiting for the first camera_info on /cam/info: published by cam'
+    assert (
+        input_.message
+        == health.waiting
+        == 'waiting for the first camera_info on /cam/info: published by cam'
+    )
     status = health.report('tracker', ACTIVE, 18.0)[0]
-    assert status.level == DiagnosticStatus.ERROR and 'no camera_info on /cam/info for 18 s: published by cam' in status.message
+    assert (
+        status.level == DiagnosticStatus.ERROR
+        and 'no camera_info on /cam/info for 18 s: published by cam' in status.message
+    )
 
 
 def test_a_camera_that_stops_is_named():
     health = Health(0.0)
     stream(health, 1.0)
     input_, tracking = health.report('tracker', ACTIVE, 6.0)
-    assert 'no image on /cam/depth for 5 s' in input_.message and 'camera_info' not in input_.message
-    assert tracking.level == DiagnosticStatus.WARN and 'no image tracked for 5 s' in tracking.message
+    assert (
+        'no image on /cam/depth for 5 s' in input_.message and 'camera_info' not in input_.message
+    )
+    assert (
+        tracking.level == DiagnosticStatus.WARN and 'no image tracked for 5 s' in tracking.message
+    )
 
 
 def test_latched_info_is_no_silence():
@@ -83,12 +108,14 @@ def test_latched_info_is_no_silence():
     assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
 
 
-@pytest.mark.parametrize('keep, share', [(lambda i: i % 2, 0.5), (lambda i: i % 10 < 2, 0.8), (lambda i: i % 20, 0.05)])
+@pytest.mark.parametrize(
+    'keep, share', [(lambda i: i % 2, 0.5), (lambda i: i % 10 < 2, 0.8), (lambda i: i % 20, 0.05)]
+)
 def test_lost_images_are_named_with_their_share_and_a_remedy(keep, share):
     health = Health(0.0)
     now = stream(health, 30.0, keep=keep)
     status = health.report('tracker', ACTIVE, now)[0]
-    if share == 0.5:        # every second image of 30 Hz is the same as all images of 15 Hz
+    if share == 0.5:  # every second image of 30 Hz is the same as all images of 15 Hz
         assert status.message == 'ok'
         return
     assert status.level == DiagnosticStatus.WARN
@@ -124,15 +151,15 @@ def test_a_jittering_camera_that_loses_nothing_is_never_warned_of(jitter):
 def test_late_images_are_no_loss_whether_they_are_stamped_late_or_overtaken():
     times = np.arange(600) * PERIOD
     late = times.copy()
-    late[::20] += 0.8 * PERIOD              # a long gap, then a short one
-    late[7::60] += 2.5 * PERIOD             # and one that holds up the next two, which come close behind it
+    late[::20] += 0.8 * PERIOD  # a long gap, then a short one
+    late[7::60] += 2.5 * PERIOD  # and one that holds up the next two, which come close behind it
     late[8::60] += 1.6 * PERIOD
     late[9::60] += 0.7 * PERIOD
     assert shares(late).max() < diagnostics.LOST_SHARE
     overtaken = times.copy()
     overtaken[10::30], overtaken[11::30] = times[11::30], times[10::30]
     assert shares(overtaken).max() == 0
-    twice = np.repeat(times, 2)             # two publishers of the same images
+    twice = np.repeat(times, 2)  # two publishers of the same images
     assert shares(twice).max() == 0
 
 
@@ -160,7 +187,11 @@ def test_too_slow_is_named():
     health = Health(0.0)
     now = stream(health, 1.0, drop=lambda index: index % 2)
     status = health.report('tracker', ACTIVE, now)[1]
-    assert status.level == DiagnosticStatus.WARN and 'too slow' in status.message and '10 ms' in status.message
+    assert (
+        status.level == DiagnosticStatus.WARN
+        and 'too slow' in status.message
+        and '10 ms' in status.message
+    )
     now = stream(health, 1.0, start=now)
     assert health.report('tracker', ACTIVE, now)[1].message == 'ok', 'what is over is over'
 
@@ -177,7 +208,10 @@ def test_refusals_are_named_and_forgotten_when_over():
     now = stream(health, 1.0)
     health.refused("image encoding is 'rgb8'", now)
     status = health.report('tracker', ACTIVE, now)[0]
-    assert status.level == DiagnosticStatus.ERROR and "1 images refused in 1 s: image encoding is 'rgb8'" in status.message
+    assert (
+        status.level == DiagnosticStatus.ERROR
+        and "1 images refused in 1 s: image encoding is 'rgb8'" in status.message
+    )
     now = stream(health, 4.0, start=now)
     assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
 
@@ -194,11 +228,19 @@ def test_what_happened_between_two_late_reports_is_told_once():
 
 
 def test_others_are_told_of_and_waited_for_only_while_no_hand_is_tracked():
-    situation = replace(ACTIVE, unserved=('/rviz gets nothing on /hands',), waiting='no place came', lens='plumb_bob, undistort')
+    situation = replace(
+        ACTIVE,
+        unserved=('/rviz gets nothing on /hands',),
+        waiting='no place came',
+        lens='plumb_bob, undistort',
+    )
     health = Health(0.0)
     now = stream(health, 1.0, hands=0)
     status = health.report('tracker', situation, now)[1]
-    assert status.level == DiagnosticStatus.WARN and status.message == 'no place came; /rviz gets nothing on /hands'
+    assert (
+        status.level == DiagnosticStatus.WARN
+        and status.message == 'no place came; /rviz gets nothing on /hands'
+    )
     now = stream(health, 1.0, start=now)
     input_, status = health.report('tracker', situation, now)
     assert status.message == '/rviz gets nothing on /hands'
@@ -215,10 +257,16 @@ def test_images_of_another_time_are_told_of_but_no_fault():
 
 def test_gpu_memory_is_told_while_torch_uses_one(monkeypatch):
     assert diagnostics.gpu_memory() == {}
-    cuda = SimpleNamespace(is_initialized=lambda: True, mem_get_info=lambda: (3 * 2**30, 8 * 2**30),
-                           memory_reserved=lambda: 700 * 2**20)
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        mem_get_info=lambda: (3 * 2**30, 8 * 2**30),
+        memory_reserved=lambda: 700 * 2**20,
+    )
     monkeypatch.setitem(sys.modules, 'torch', SimpleNamespace(cuda=cuda))
-    assert diagnostics.gpu_memory() == {'GPU memory of this process [MiB]': 700, 'GPU memory free [MiB]': '3072 of 8192'}
+    assert diagnostics.gpu_memory() == {
+        'GPU memory of this process [MiB]': 700,
+        'GPU memory free [MiB]': '3072 of 8192',
+    }
 
 
 def test_the_hardware_is_named_whether_active_or_not():
@@ -228,12 +276,20 @@ def test_the_hardware_is_named_whether_active_or_not():
 
 
 def test_not_active_says_why():
-    failed = Situation(state='unconfigured', failure='no such file: x.pt', enabled=True, sources=(), engine='not loaded',
-                       camera_notes=())
+    failed = Situation(
+        state='unconfigured',
+        failure='no such file: x.pt',
+        enabled=True,
+        sources=(),
+        engine='not loaded',
+        camera_notes=(),
+    )
     status = Health(0.0).report('tracker', failed, 9.0)[1]
     assert status.level == DiagnosticStatus.ERROR
     assert status.message == 'not active: unconfigured: no such file: x.pt'
-    disabled = Situation(state='active', failure='', enabled=False, sources=(), engine='cpu', camera_notes=())
+    disabled = Situation(
+        state='active', failure='', enabled=False, sources=(), engine='cpu', camera_notes=()
+    )
     status = Health(0.0).report('tracker', disabled, 9.0)[1]
     assert status.level == DiagnosticStatus.WARN and 'disabled' in status.message
 
@@ -241,8 +297,14 @@ def test_not_active_says_why():
 # Images out of order, and clocks
 
 
-@pytest.mark.parametrize('stamps', [[i + 1 if i % 15 == 7 else i - 1 if i % 15 == 8 else i for i in range(60)],
-                                    [i - 1.03 * (i == 20) for i in range(60)]], ids=['overtaken', '1 ms early'])
+@pytest.mark.parametrize(
+    'stamps',
+    [
+        [i + 1 if i % 15 == 7 else i - 1 if i % 15 == 8 else i for i in range(60)],
+        [i - 1.03 * (i == 20) for i in range(60)],
+    ],
+    ids=['overtaken', '1 ms early'],
+)
 def test_late_images_are_not_missing(stamps):
     gaps = StampGaps()
     for stamp in stamps:
@@ -265,9 +327,16 @@ def test_late_images_are_counted_and_named_until_they_are_over():
         health.late(0.04, now)
     input_, tracking = health.report('tracker', ACTIVE, now)
     assert input_.level == DiagnosticStatus.WARN
-    assert '3 of 33 images came late and were left out: stamps go back by 0.040 s' in input_.message and '/cam/depth' in input_.message
+    assert (
+        '3 of 33 images came late and were left out: stamps go back by 0.040 s' in input_.message
+        and '/cam/depth' in input_.message
+    )
     values = {v.key: v.value for status in (input_, tracking) for v in status.values}
-    assert values['images late'] == '3' and values['images processed'] == '30' and health.counts.tracked == 30
+    assert (
+        values['images late'] == '3'
+        and values['images processed'] == '30'
+        and health.counts.tracked == 30
+    )
     assert 'images came late' in health.report('tracker', ACTIVE, now + 0.5)[0].message
     now = stream(health, 4.0, start=now)
     assert health.report('tracker', ACTIVE, now)[0].message == 'ok'
@@ -280,7 +349,10 @@ def test_a_recording_that_starts_over_is_no_fault_but_a_time_that_jumps_about_is
     for _ in range(jumps):
         health.jumped_back(9.97, now)
     status = health.report('tracker', ACTIVE, now)[0]
-    assert status.level == level and f'stamps went back by 9.970 s, {jumps} times so far' in status.message
+    assert (
+        status.level == level
+        and f'stamps went back by 9.970 s, {jumps} times so far' in status.message
+    )
 
 
 def test_an_info_that_was_refused_and_a_clock_that_stands_still_are_named():
@@ -289,7 +361,10 @@ def test_an_info_that_was_refused_and_a_clock_that_stands_still_are_named():
     health.info_refused('12 bytes that cannot be decoded', now)
     status = health.report('tracker', replace(ACTIVE, clock='no time has come on /clock'), now)[0]
     assert status.level == DiagnosticStatus.ERROR
-    assert status.message == 'camera_info refused: 12 bytes that cannot be decoded; no time has come on /clock'
+    assert (
+        status.message
+        == 'camera_info refused: 12 bytes that cannot be decoded; no time has come on /clock'
+    )
 
 
 def test_of_one_kind_only_the_last_note_is_kept():

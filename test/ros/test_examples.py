@@ -1,4 +1,5 @@
 """The examples do what they say: with real messages over DDS, with a compiler, and in numbers."""
+
 import math
 import os
 import runpy
@@ -72,7 +73,8 @@ def test_retargeting_input_does_not_depend_on_where_the_hand_is(side):
     joints = open_hand_xyz()
     here = RETARGET.retargeting_input(message(joints_xyz=joints, side=side).hands[0], side)
     there = RETARGET.retargeting_input(
-        message(joints_xyz=turned(joints, (3, -1, 1), 1.3) + (50, 60, 70), side=side).hands[0], side)
+        message(joints_xyz=turned(joints, (3, -1, 1), 1.3) + (50, 60, 70), side=side).hands[0], side
+    )
     assert np.allclose(here, there, atol=1e-5) and np.allclose(here[0], 0)
     lengths = np.linalg.norm(joints - joints[0], axis=1) / 1000
     assert np.allclose(np.linalg.norm(here, axis=1), lengths, atol=1e-5)
@@ -89,7 +91,10 @@ def test_hands_on_a_line_have_no_frame():
 def test_retarget_node(bench):
     class Retargeting:
         """The part of dex_retargeting.seq_retarget.SeqRetargeting that is used."""
-        optimizer = SimpleNamespace(retargeting_type='VECTOR', target_link_human_indices=[[0, 0], [4, 8]])
+
+        optimizer = SimpleNamespace(
+            retargeting_type='VECTOR', target_link_human_indices=[[0, 0], [4, 8]]
+        )
         joint_names = ('thumb', 'index')
 
         def retarget(self, vectors):
@@ -104,6 +109,7 @@ def test_retarget_node(bench):
     def both_heard():
         publisher.publish(sent)
         return joints_heard and states
+
     bench.until(both_heard, 'joints and joint states')
     expected = RETARGET.retargeting_input(sent.hands[0], 'right')
     assert np.allclose(np.reshape(joints_heard[0].data, (21, 3)), expected, atol=1e-6)
@@ -114,7 +120,9 @@ def test_retarget_node(bench):
 def test_positions_or_vectors_for_dex_retargeting():
     joints = np.arange(63.0).reshape(21, 3)
     optimizer = SimpleNamespace(retargeting_type='POSITION', target_link_human_indices=[4, 8])
-    assert np.array_equal(RETARGET.reference_value(joints, SimpleNamespace(optimizer=optimizer)), joints[[4, 8]])
+    assert np.array_equal(
+        RETARGET.reference_value(joints, SimpleNamespace(optimizer=optimizer)), joints[[4, 8]]
+    )
 
 
 # ---- teleoperation -------------------------------------------------------------------------------------------------
@@ -123,14 +131,20 @@ PERIOD_S = 0.02
 
 
 def sample(position=(0, 0, 0.5), rotation=None, pinch=0.1, id='a'):
-    return SERVO.WristSample(id, np.array(position, float), np.eye(3) if rotation is None else rotation, pinch)
+    return SERVO.WristSample(
+        id, np.array(position, float), np.eye(3) if rotation is None else rotation, pinch
+    )
 
 
 class Drive:
     """A Teleop, its switch and its hand, one period after another."""
 
     def __init__(self, **settings):
-        self.teleop, self.now_s, self.pressed = SERVO.Teleop(SERVO.Settings(**settings)), 100.0, False
+        self.teleop, self.now_s, self.pressed = (
+            SERVO.Teleop(SERVO.Settings(**settings)),
+            100.0,
+            False,
+        )
         self.run(sample())
         self.pressed = True
         self.run(sample())
@@ -147,15 +161,18 @@ class Drive:
 def test_speed_is_distance_from_the_middle_within_limits():
     drive = Drive()
     s = drive.teleop.settings
-    assert not drive.run(sample((0.01, 0, 0.5)), 0.5)[0].any()                    # a trembling hand
+    assert not drive.run(sample((0.01, 0, 0.5)), 0.5)[0].any()  # a trembling hand
     linear, angular, _ = drive.run(sample((0, 0.06, 0.5)), 1.0)
-    assert np.allclose(linear, (0, s.linear_gain * (0.06 - s.linear_deadband), 0)) and not angular.any()
+    assert (
+        np.allclose(linear, (0, s.linear_gain * (0.06 - s.linear_deadband), 0))
+        and not angular.any()
+    )
     linear, _, _ = drive.run(sample((0, 0.39, 0.5)), 1.0)
     assert np.linalg.norm(linear) == pytest.approx(s.max_linear)
     drive.run(sample(), 0.1)
     linear, _, _ = drive.run(sample((0.3, 0, 0.5)))
-    assert np.linalg.norm(linear) <= s.max_linear_step * PERIOD_S + 1e-9          # it starts gently
-    assert not drive.run(sample())[0].any()                                       # and stops at once
+    assert np.linalg.norm(linear) <= s.max_linear_step * PERIOD_S + 1e-9  # it starts gently
+    assert not drive.run(sample())[0].any()  # and stops at once
 
 
 def test_turning_the_hand_turns_about_the_same_axis_of_the_camera():
@@ -167,10 +184,15 @@ def test_turning_the_hand_turns_about_the_same_axis_of_the_camera():
     drive.pressed = True
     drive.run(sample(rotation=begin))
     linear, angular, _ = drive.run(sample(rotation=rotation((0, 0, 1), 0.5) @ begin), 1.0)
-    assert np.allclose(angular, (0, 0, s.angular_gain * (0.5 - s.angular_deadband))) and not linear.any()
+    assert (
+        np.allclose(angular, (0, 0, s.angular_gain * (0.5 - s.angular_deadband)))
+        and not linear.any()
+    )
 
 
-@pytest.mark.parametrize('trouble', ['lost', 'other hand', 'too far', 'silent switch', 'no images', 'clock back'])
+@pytest.mark.parametrize(
+    'trouble', ['lost', 'other hand', 'too far', 'silent switch', 'no images', 'clock back']
+)
 def test_trouble_stops_until_the_switch_was_opened(trouble):
     drive = Drive()
     away = sample((0.1, 0, 0.5))
@@ -186,13 +208,17 @@ def test_trouble_stops_until_the_switch_was_opened(trouble):
     elif trouble == 'clock back':
         assert drive.teleop.command(drive.now_s - 5.0) is None
     else:
-        bad = {'lost': None, 'other hand': sample((0.1, 0, 0.5), id='b'), 'too far': sample((0.6, 0, 0.5))}[trouble]
+        bad = {
+            'lost': None,
+            'other hand': sample((0.1, 0, 0.5), id='b'),
+            'too far': sample((0.6, 0, 0.5)),
+        }[trouble]
         assert drive.run(bad) is None
     assert drive.run(away, 0.5) is None and drive.teleop.reason == 'open the switch first'
     drive.pressed = False
     assert drive.run(away) is None
     drive.pressed = True
-    assert not drive.run(away, 0.5)[0].any()                # the middle is here now
+    assert not drive.run(away, 0.5)[0].any()  # the middle is here now
 
 
 def test_opening_the_switch_once_is_enough_and_it_must_have_been_open_at_first():
@@ -211,7 +237,10 @@ def test_pinch_with_hysteresis():
     drive = Drive()
     s = drive.teleop.settings
     between = (s.pinch_close + s.pinch_open) / 2
-    openings = [drive.run(sample(pinch=pinch))[2] for pinch in (between, s.pinch_close - 0.001, between, s.pinch_open + 0.001)]
+    openings = [
+        drive.run(sample(pinch=pinch))[2]
+        for pinch in (between, s.pinch_close - 0.001, between, s.pinch_open + 0.001)
+    ]
     assert openings == [s.gripper_opened, s.gripper_closed, s.gripper_closed, s.gripper_opened]
 
 
@@ -219,27 +248,56 @@ def test_only_one_seen_hand_of_the_side_counts():
     assert SERVO.wrist_sample(message(side='right'), 'right') is not None
     assert SERVO.wrist_sample(message(side='right'), 'left') is None
     assert SERVO.wrist_sample(message(side='right', state='coasting'), 'right') is None
-    assert SERVO.wrist_sample(hand_array([hand(id='a'), hand(id='b')], header(), WIDTH, HEIGHT), 'right') is None
+    assert (
+        SERVO.wrist_sample(
+            hand_array([hand(id='a'), hand(id='b')], header(), WIDTH, HEIGHT), 'right'
+        )
+        is None
+    )
     joints = open_hand_xyz()
     joints[Hand.INDEX_TIP] = np.nan
     assert SERVO.wrist_sample(message(joints_xyz=joints), 'right') is None
     found = SERVO.wrist_sample(message(), 'right')
-    assert np.allclose(found.position, open_hand_xyz()[0] / 1000) and np.linalg.det(found.rotation) == pytest.approx(1)
+    assert np.allclose(found.position, open_hand_xyz()[0] / 1000) and np.linalg.det(
+        found.rotation
+    ) == pytest.approx(1)
 
 
-@pytest.mark.parametrize('changes', [{'side': 'both'}, {'max_linear': -1.0}, {'max_linear': math.nan}, {'rate': 0.0},
-                                     {'pinch_close': 0.1}])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'side': 'both'},
+        {'max_linear': -1.0},
+        {'max_linear': math.nan},
+        {'rate': 0.0},
+        {'pinch_close': 0.1},
+    ],
+)
 def test_settings_that_cannot_be_are_refused_by_name(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         SERVO.Settings(**changes)
 
 
-@pytest.mark.parametrize('script, parameter', [('servo_teleop.py', 'rate:=50'), ('retarget.py', 'side:=1'),
-                                               ('retarget.py', 'config:=nowhere.yml')])
+@pytest.mark.parametrize(
+    'script, parameter',
+    [
+        ('servo_teleop.py', 'rate:=50'),
+        ('retarget.py', 'side:=1'),
+        ('retarget.py', 'config:=nowhere.yml'),
+    ],
+)
 def test_parameters_that_cannot_be_end_the_start_with_a_line(script, parameter):
-    done = subprocess.run([sys.executable, PREFIX / 'lib' / 'awr_ros' / script, '--ros-args', '-p', parameter],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and done.stderr.startswith('cannot start: ') and 'Traceback' not in done.stderr
+    done = subprocess.run(
+        [sys.executable, PREFIX / 'lib' / 'awr_ros' / script, '--ros-args', '-p', parameter],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (
+        done.returncode == 1
+        and done.stderr.startswith('cannot start: ')
+        and 'Traceback' not in done.stderr
+    )
 
 
 @pytest.mark.timeout(240)
@@ -257,13 +315,19 @@ def test_servo_node(bench):
         def step():
             if time.monotonic() < state['next_s']:
                 return condition()
-            state['next_s'] = time.monotonic() + 0.03       # as a camera does; a flood would starve the node's timer
+            state['next_s'] = (
+                time.monotonic() + 0.03
+            )  # as a camera does; a flood would starve the node's timer
             switch.publish(Bool(data=state['pressed']))
             hands.publish(message(joints_xyz=state['joints']))
             return condition()
+
         bench.until(step, what, seconds=50)
 
-    bench.until(lambda: hands.get_subscription_count() and switch.get_subscription_count(), 'the subscriptions')
+    bench.until(
+        lambda: hands.get_subscription_count() and switch.get_subscription_count(),
+        'the subscriptions',
+    )
     fed(lambda: node._reason == 'the switch is open', 'the open switch')
     assert not twists
     state['pressed'] = True
@@ -278,7 +342,7 @@ def test_servo_node(bench):
 
 # ---- C++ -----------------------------------------------------------------------------------------------------------
 
-PROGRAM = r'''
+PROGRAM = r"""
 #include <cmath>
 #include <iostream>
 #include "awr_ros_example/index_tip.hpp"
@@ -299,7 +363,7 @@ int main()
     std::cout << awr_ros_example::describe(hand) << "\n";
   }
 }
-'''
+"""
 
 
 @pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
@@ -307,12 +371,34 @@ def test_cpp_reads_the_messages(tmp_path):
     source, program = tmp_path / 'main.cpp', tmp_path / 'main'
     source.write_text(PROGRAM)
     prefixes = [Path(path) for path in os.environ['AMENT_PREFIX_PATH'].split(os.pathsep)]
-    headers = [folder for prefix in prefixes if (prefix / 'include').is_dir() for folder in (prefix / 'include').iterdir()]
-    done = subprocess.run(['c++', '-std=c++17', '-Wall', '-Wextra', '-Werror', str(source), '-o', str(program),
-                           '-I', str(PREFIX / 'share' / 'awr_ros' / 'examples' / 'cpp' / 'include'),
-                           *(f'-isystem{folder}' for folder in headers)], capture_output=True, text=True, timeout=110)
+    headers = [
+        folder
+        for prefix in prefixes
+        if (prefix / 'include').is_dir()
+        for folder in (prefix / 'include').iterdir()
+    ]
+    done = subprocess.run(
+        [
+            'c++',
+            '-std=c++17',
+            '-Wall',
+            '-Wextra',
+            '-Werror',
+            str(source),
+            '-o',
+            str(program),
+            '-I',
+            str(PREFIX / 'share' / 'awr_ros' / 'examples' / 'cpp' / 'include'),
+            *(f'-isystem{folder}' for folder in headers),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        [str(program)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert lines == ['right 3: 0.012 0.000 0.480 m', 'right 3: not seen']
 
 
@@ -320,7 +406,9 @@ def test_cpp_reads_the_messages(tmp_path):
 
 
 def shown(gesture, held=1.0, state=Hand.TRACKING_OK):
-    return HandGestureArray(gestures=[HandGesture(gesture=gesture, held=held, tracking_state=state)])
+    return HandGestureArray(
+        gestures=[HandGesture(gesture=gesture, held=held, tracking_state=state)]
+    )
 
 
 def test_a_palm_stops_and_a_thumb_lets_go():
@@ -328,15 +416,21 @@ def test_a_palm_stops_and_a_thumb_lets_go():
     assert 'no gestures' in gate.reason(10.0)
     gate.gestures(HandGestureArray(), 10.0)
     assert gate.reason(10.4) == '' and 'no gestures' in gate.reason(10.6)
-    for message in (shown(HandGesture.OPEN, held=0.1), shown(HandGesture.FIST), shown(HandGesture.OPEN, state=Hand.TRACKING_COASTING)):
+    for message in (
+        shown(HandGesture.OPEN, held=0.1),
+        shown(HandGesture.FIST),
+        shown(HandGesture.OPEN, state=Hand.TRACKING_COASTING),
+    ):
         gate.gestures(message, 11.0)
         assert gate.reason(11.0) == ''
     gate.gestures(shown(HandGesture.OPEN), 12.0)
-    gate.gestures(HandGestureArray(), 12.1)             # the hand is gone: the robot stays where it is
+    gate.gestures(HandGestureArray(), 12.1)  # the hand is gone: the robot stays where it is
     assert 'open palm' in gate.reason(12.1)
     gate.gestures(shown(HandGesture.THUMBS_UP), 12.2)
     assert gate.reason(12.2) == ''
-    both = HandGestureArray(gestures=[*shown(HandGesture.THUMBS_UP).gestures, *shown(HandGesture.OPEN).gestures])
+    both = HandGestureArray(
+        gestures=[*shown(HandGesture.THUMBS_UP).gestures, *shown(HandGesture.OPEN).gestures]
+    )
     gate.gestures(both, 12.3)
     assert 'open palm' in gate.reason(12.3)
 
@@ -353,6 +447,7 @@ def test_stop_on_palm_node(bench):
         gestures.publish(HandGestureArray())
         twists.publish(wanted)
         return any(message.twist.linear.x == 0.3 for message in out)
+
     bench.until(passed, 'a twist to pass')
     gestures.publish(shown(HandGesture.OPEN))
     bench.until(lambda: out[-1].twist.linear.x == 0, 'the stop')

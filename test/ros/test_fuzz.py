@@ -4,6 +4,7 @@ By the fields and by the bytes, as hypothesis thinks them up: the same ones in e
 
     FUZZ_EXAMPLES=16000 pytest test/ros/test_fuzz.py -s            # 100,000 messages and more
 """
+
 import math
 import os
 import resource
@@ -33,21 +34,43 @@ from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', 500))
 RATE_HZ = 30
-pytestmark = pytest.mark.timeout(600 + EXAMPLES // 5)     # it takes seconds, but on a machine that trains networks minutes
-ASIDE = 11.5, 0.5           # nothing is farther off the axis than 85 degrees, a hand at the border of the image by a hand [m]
-LONGEST = 3000              # characters of a status of the diagnostics
-EVERYTHING = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-                      suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.timeout(
+    600 + EXAMPLES // 5
+)  # it takes seconds, but on a machine that trains networks minutes
+ASIDE = (
+    11.5,
+    0.5,
+)  # nothing is farther off the axis than 85 degrees, a hand at the border of the image by a hand [m]
+LONGEST = 3000  # characters of a status of the diagnostics
+EVERYTHING = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 # ---- what may stand in a field ---------------------------------------------------------------------------------------
 
-floats = st.one_of(st.floats(), st.sampled_from([0.0, -1.0, 1e-30, 1e6, 1e300, -1e300, math.nan, math.inf, 1.7e308]))
+floats = st.one_of(
+    st.floats(),
+    st.sampled_from([0.0, -1.0, 1e-30, 1e6, 1e300, -1e300, math.nan, math.inf, 1.7e308]),
+)
 float32s = st.floats(width=32)
-uint32s = st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2**15, 2**31 - 1, 2**31, 2**32 - 1]))
+uint32s = st.one_of(
+    st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2**15, 2**31 - 1, 2**31, 2**32 - 1])
+)
 small = st.integers(0, 80)
-texts = st.one_of(st.text(max_size=20), st.sampled_from(['', '/', 'x' * 5000, 'line\nline', '\0', '16UC1', '%s%n', '\x1b[2J']))
-encodings = st.one_of(st.sampled_from(['16UC1', 'mono16', '32FC1', '8UC1', 'rgb8', '32SC1', '64FC1']), texts)
-stamps = st.builds(Time, sec=st.one_of(st.integers(-2**31, 2**31 - 1), st.integers(999, 1010)), nanosec=uint32s)
+texts = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(['', '/', 'x' * 5000, 'line\nline', '\0', '16UC1', '%s%n', '\x1b[2J']),
+)
+encodings = st.one_of(
+    st.sampled_from(['16UC1', 'mono16', '32FC1', '8UC1', 'rgb8', '32SC1', '64FC1']), texts
+)
+stamps = st.builds(
+    Time, sec=st.one_of(st.integers(-(2**31), 2**31 - 1), st.integers(999, 1010)), nanosec=uint32s
+)
 blobs = st.binary(max_size=200).map(lambda data: array('B', data))
 
 
@@ -55,7 +78,9 @@ blobs = st.binary(max_size=200).map(lambda data: array('B', data))
 def changed(draw, make, **fields):
     """make() with some of its fields drawn anew."""
     message = make()
-    for name in draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=3, unique=True)):
+    for name in draw(
+        st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=3, unique=True)
+    ):
         *parents, last = name.split('__')
         owner = message
         for parent in parents:
@@ -69,28 +94,58 @@ def garbled(draw, make):
     """The bytes of make(), cut, flipped, or with others put in."""
     data = bytearray(make)
     for _ in range(draw(st.integers(1, 4))):
-        at, kind = draw(st.integers(0, min(len(data), 400))), draw(st.sampled_from(['cut', 'flip', 'put', 'word']))
+        at, kind = (
+            draw(st.integers(0, min(len(data), 400))),
+            draw(st.sampled_from(['cut', 'flip', 'put', 'word'])),
+        )
         if kind == 'cut':
             del data[at:]
         elif kind == 'put':
             data[at:at] = draw(st.binary(max_size=8))
         elif kind == 'word':
-            data[at:at + 4] = struct.pack('<I', draw(uint32s))
+            data[at : at + 4] = struct.pack('<I', draw(uint32s))
         elif at < len(data):
             data[at] ^= 1 << draw(st.integers(0, 7))
     return bytes(data)
 
 
-pixels = st.lists(float32s, min_size=1, max_size=20).map(lambda values: array(
-    'B', np.resize(np.array(values, '<f4'), HEIGHT * WIDTH).tobytes()))
-images = changed(image, header__stamp=stamps, header__frame_id=texts, width=st.one_of(uint32s, small), height=st.one_of(uint32s, small),
-                 step=st.one_of(uint32s, small), encoding=encodings, is_bigendian=st.integers(0, 255), data=blobs)
-float_images = changed(lambda: image(encoding='32FC1'), data=pixels, header__stamp=stamps, is_bigendian=st.integers(0, 255))
-infos = changed(info, header__frame_id=texts, width=st.one_of(uint32s, small), height=st.one_of(uint32s, small),
-                distortion_model=st.one_of(st.sampled_from(['plumb_bob', 'rational_polynomial', 'equidistant']), texts),
-                d=st.lists(floats, max_size=20).map(lambda d: array('d', d)), binning_x=uint32s, binning_y=uint32s,
-                k=st.lists(floats, min_size=9, max_size=9), p=st.lists(floats, min_size=12, max_size=12),
-                roi=st.builds(RegionOfInterest, x_offset=uint32s, y_offset=uint32s, width=uint32s, height=uint32s))
+pixels = st.lists(float32s, min_size=1, max_size=20).map(
+    lambda values: array('B', np.resize(np.array(values, '<f4'), HEIGHT * WIDTH).tobytes())
+)
+images = changed(
+    image,
+    header__stamp=stamps,
+    header__frame_id=texts,
+    width=st.one_of(uint32s, small),
+    height=st.one_of(uint32s, small),
+    step=st.one_of(uint32s, small),
+    encoding=encodings,
+    is_bigendian=st.integers(0, 255),
+    data=blobs,
+)
+float_images = changed(
+    lambda: image(encoding='32FC1'),
+    data=pixels,
+    header__stamp=stamps,
+    is_bigendian=st.integers(0, 255),
+)
+infos = changed(
+    info,
+    header__frame_id=texts,
+    width=st.one_of(uint32s, small),
+    height=st.one_of(uint32s, small),
+    distortion_model=st.one_of(
+        st.sampled_from(['plumb_bob', 'rational_polynomial', 'equidistant']), texts
+    ),
+    d=st.lists(floats, max_size=20).map(lambda d: array('d', d)),
+    binning_x=uint32s,
+    binning_y=uint32s,
+    k=st.lists(floats, min_size=9, max_size=9),
+    p=st.lists(floats, min_size=12, max_size=12),
+    roi=st.builds(
+        RegionOfInterest, x_offset=uint32s, y_offset=uint32s, width=uint32s, height=uint32s
+    ),
+)
 
 
 def png(depth, claimed=None):
@@ -99,32 +154,81 @@ def png(depth, claimed=None):
     if claimed:
         data[16:24] = struct.pack('>II', *claimed)
         data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
-    return CompressedImage(header=header(), format='16UC1; compressedDepth png',
-                           data=array('B', struct.pack('<iff', 0, 0.0, 0.0) + data))
+    return CompressedImage(
+        header=header(),
+        format='16UC1; compressedDepth png',
+        data=array('B', struct.pack('<iff', 0, 0.0, 0.0) + data),
+    )
 
 
 WALL = np.full((HEIGHT, WIDTH), 600, np.uint16)
 PNG = bytes(png(WALL).data)
 compressed = st.one_of(
-    changed(lambda: png(WALL), header__stamp=stamps, header__frame_id=texts, format=st.one_of(encodings, texts.map(
-        lambda text: f'16UC1; compressedDepth {text}')), data=st.one_of(blobs, garbled(PNG).map(lambda data: array('B', data)))),
+    changed(
+        lambda: png(WALL),
+        header__stamp=stamps,
+        header__frame_id=texts,
+        format=st.one_of(encodings, texts.map(lambda text: f'16UC1; compressedDepth {text}')),
+        data=st.one_of(blobs, garbled(PNG).map(lambda data: array('B', data))),
+    ),
     st.builds(lambda *claimed: png(WALL, claimed), uint32s, uint32s),
-    st.builds(lambda a, b: CompressedImage(header=header(), format='32FC1; compressedDepth png', data=array(
-        'B', struct.pack('<iff', 0, a, b) + PNG[12:])), float32s, float32s))
-points = changed(lambda: PointStamped(header=header(), point=Point(z=0.5)), header__frame_id=texts, header__stamp=stamps, point__x=floats,
-                 point__y=floats, point__z=floats)
-boxes = st.builds(lambda frame_id, values: SimpleNamespace(header=header(frame_id=frame_id), detections=[SimpleNamespace(
-    bbox=SimpleNamespace(center=SimpleNamespace(position=SimpleNamespace(x=u, y=v)), size_x=w, size_y=h)) for u, v, w, h in values]),
-    st.one_of(st.just(header().frame_id), texts), st.lists(st.one_of(
-        st.tuples(floats, floats, floats, floats), floats.map(lambda value: (value,) * 4)), max_size=12))
+    st.builds(
+        lambda a, b: CompressedImage(
+            header=header(),
+            format='32FC1; compressedDepth png',
+            data=array('B', struct.pack('<iff', 0, a, b) + PNG[12:]),
+        ),
+        float32s,
+        float32s,
+    ),
+)
+points = changed(
+    lambda: PointStamped(header=header(), point=Point(z=0.5)),
+    header__frame_id=texts,
+    header__stamp=stamps,
+    point__x=floats,
+    point__y=floats,
+    point__z=floats,
+)
+boxes = st.builds(
+    lambda frame_id, values: SimpleNamespace(
+        header=header(frame_id=frame_id),
+        detections=[
+            SimpleNamespace(
+                bbox=SimpleNamespace(
+                    center=SimpleNamespace(position=SimpleNamespace(x=u, y=v)), size_x=w, size_y=h
+                )
+            )
+            for u, v, w, h in values
+        ],
+    ),
+    st.one_of(st.just(header().frame_id), texts),
+    st.lists(
+        st.one_of(
+            st.tuples(floats, floats, floats, floats), floats.map(lambda value: (value,) * 4)
+        ),
+        max_size=12,
+    ),
+)
 clocks = st.builds(lambda time: Clock(clock=time), stamps)
-messages = st.one_of(images, float_images, infos, compressed, points, boxes, clocks,
-                     garbled(bytes(serialize_message(info()))).map(lambda data: (CameraInfo, data)),
-                     garbled(bytes(serialize_message(image()))).map(lambda data: (Image, data)),
-                     garbled(bytes(serialize_message(PointStamped(header=header())))).map(lambda data: (PointStamped, data)))
+messages = st.one_of(
+    images,
+    float_images,
+    infos,
+    compressed,
+    points,
+    boxes,
+    clocks,
+    garbled(bytes(serialize_message(info()))).map(lambda data: (CameraInfo, data)),
+    garbled(bytes(serialize_message(image()))).map(lambda data: (Image, data)),
+    garbled(bytes(serialize_message(PointStamped(header=header())))).map(
+        lambda data: (PointStamped, data)
+    ),
+)
 
 
 # ---- what they are sent to -------------------------------------------------------------------------------------------
+
 
 class Victim:
     """An active node, whose callbacks are called as its executor would, and which works in the test's own thread."""
@@ -132,7 +236,13 @@ class Victim:
     def __init__(self, node, good_image, good_info):
         self.node, self.good_image, self.good_info_message = node, good_image, good_info
         self.good_info = bytes(serialize_message(good_info))
-        self.count, self.stamp_s, self.published, self.unforeseen, self.memory_mb = Counter(), 1000.0, [], [], []
+        self.count, self.stamp_s, self.published, self.unforeseen, self.memory_mb = (
+            Counter(),
+            1000.0,
+            [],
+            [],
+            [],
+        )
         node._worker.stop()
         node._worker = SimpleNamespace(put=lambda frame: node._process(frame, 0), stop=lambda: None)
         track, publish = node._track, node._hands_pub.publish
@@ -146,17 +256,20 @@ class Victim:
             except Exception as error:
                 self.unforeseen.append(repr(error))
                 raise
+
         node._track = watched
         node._hands_pub.publish = lambda message: (self.published.append(message), publish(message))
 
     def send(self, message):
         """One message; bytes as the middleware would: what it cannot decode it drops, but for infos, which come as bytes."""
-        if self.count['messages'] % 10_000 == 1000:     # when all is warm, and from then on
+        if self.count['messages'] % 10_000 == 1000:  # when all is warm, and from then on
             self.memory_mb.append(round(resident_mb()))
         self.count['messages'] += 1
         if isinstance(message, tuple) and message[0] is not CameraInfo:
             try:
-                if len(message[1]) <= 4:        # nothing but the encapsulation: deserialize_message, not the middleware, may die of it
+                if (
+                    len(message[1]) <= 4
+                ):  # nothing but the encapsulation: deserialize_message, not the middleware, may die of it
                     raise ValueError
                 message = deserialize_message(message[1], message[0])
             except Exception:
@@ -173,7 +286,7 @@ class Victim:
             self.node._external._on_point(message)
         elif isinstance(message, Clock):
             clock = message.clock
-            if clock.sec >= 0:              # of earlier times rclpy takes none, see test_process
+            if clock.sec >= 0:  # of earlier times rclpy takes none, see test_process
                 self.node.get_clock().set_ros_time_override(rclpy_time(clock))
         else:
             self.node._external._on_boxes(message)
@@ -187,7 +300,9 @@ class Victim:
                 joints = np.array([(p.x, p.y, p.z) for p in hand.joints])
                 joints = joints[~np.isnan(joints).all(axis=1)]
                 assert joints.size and (joints[:, 2] > 0).all(), joints
-                assert (np.abs(joints[:, :2]) <= ASIDE[0] * joints[:, 2:] + ASIDE[1]).all() and joints[:, 2].max() < 6, joints
+                assert (
+                    np.abs(joints[:, :2]) <= ASIDE[0] * joints[:, 2:] + ASIDE[1]
+                ).all() and joints[:, 2].max() < 6, joints
 
     def recover(self):
         """Good images at their rate: the first that is tracked must come within a second."""
@@ -206,7 +321,10 @@ class Victim:
     def report(self):
         """What the node says of it all is some lines, not a flood, and is not longer for longer texts in messages."""
         said = []
-        self.node._diagnostics_pub.publish, publish = said.append, self.node._diagnostics_pub.publish
+        self.node._diagnostics_pub.publish, publish = (
+            said.append,
+            self.node._diagnostics_pub.publish,
+        )
         self.node._report()
         self.node._diagnostics_pub.publish = publish
         for status in said[0].status:
@@ -215,6 +333,7 @@ class Victim:
 
 def rclpy_time(stamp):
     from rclpy.time import Time as RclpyTime
+
     return RclpyTime.from_msg(stamp)
 
 
@@ -222,16 +341,35 @@ def rclpy_time(stamp):
 def victim(request, bench, monkeypatch):
     """A Victim with a fake tracker, or with the real one where the test's parameter says so."""
     real = getattr(request, 'param', 'fake') == 'real'
-    node = bench.add(TrackerNode(tracker_factory=load_tracker if real else lambda values: FakeTracker(), parameter_overrides=[
-        Parameter('use_sim_time', value=True), Parameter('finder', value='external'), Parameter('max_depth', value=5.0),
-        Parameter('min_depth', value=0.05), Parameter('num_threads', value=1)]))
-    quiet = SimpleNamespace(**{level: lambda *_, **__: None for level in ('debug', 'info', 'warning', 'error')})
+    node = bench.add(
+        TrackerNode(
+            tracker_factory=load_tracker if real else lambda values: FakeTracker(),
+            parameter_overrides=[
+                Parameter('use_sim_time', value=True),
+                Parameter('finder', value='external'),
+                Parameter('max_depth', value=5.0),
+                Parameter('min_depth', value=0.05),
+                Parameter('num_threads', value=1),
+            ],
+        )
+    )
+    quiet = SimpleNamespace(
+        **{level: lambda *_, **__: None for level in ('debug', 'info', 'warning', 'error')}
+    )
     node.autostart()
-    monkeypatch.setattr(node, 'get_logger', lambda: quiet)      # it is throttled, but what is logged is not looked at here
+    monkeypatch.setattr(
+        node, 'get_logger', lambda: quiet
+    )  # it is throttled, but what is logged is not looked at here
     good_image, good_info = image(), info()
     if real:
         depth, _ = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=1, seed=0).frame(0.0)
-        good_image = Image(width=640, height=480, encoding='16UC1', step=1280, data=array('B', depth.astype('<u2').tobytes()))
+        good_image = Image(
+            width=640,
+            height=480,
+            encoding='16UC1',
+            step=1280,
+            data=array('B', depth.astype('<u2').tobytes()),
+        )
         good_info = info_from_intrinsics(DEFAULT_INTRINSICS, header(), CameraInfo)
     victim = Victim(node, good_image, good_info)
     yield victim
@@ -243,6 +381,7 @@ def resident_mb():
 
 
 # ---- the tests -------------------------------------------------------------------------------------------------------
+
 
 @EVERYTHING
 @given(burst=st.lists(messages, min_size=4, max_size=12))
@@ -256,13 +395,28 @@ def test_after_any_burst_a_good_image_is_tracked_within_a_second(victim, burst):
 # Cameras that are just believable, so that hands are looked for and found through them.
 believable = st.builds(
     lambda scale, fx, fy, cx, cy, d: info(
-        width=640, height=480, distortion_model='plumb_bob', d=[d, 0.0, 0.0, 0.0, 0.0], k=[475 * scale * fx, 0.0, 320 + cx, 0.0,
-                                                                                        475 * scale * fy, 240 + cy, 0.0, 0.0, 1.0]),
-    st.sampled_from([0.05, 0.1, 0.3, 1.0, 3.0, 30.0, 100.0]), st.floats(0.2, 5), st.floats(0.2, 5), st.floats(-5000, 5000),
-    st.floats(-5000, 5000), st.sampled_from([0.0, 0.0, -0.3, 0.1, 5.0]))
-places = st.builds(lambda x, y, z: PointStamped(header=header(), point=Point(x=x, y=y, z=z)), st.floats(-1, 1), st.floats(-1, 1),
-                   st.floats(0.0, 2.0))
-scenes = st.tuples(st.one_of(st.none(), believable), places, st.one_of(st.floats(0.1, 0.4), st.floats(0.1, 4)))
+        width=640,
+        height=480,
+        distortion_model='plumb_bob',
+        d=[d, 0.0, 0.0, 0.0, 0.0],
+        k=[475 * scale * fx, 0.0, 320 + cx, 0.0, 475 * scale * fy, 240 + cy, 0.0, 0.0, 1.0],
+    ),
+    st.sampled_from([0.05, 0.1, 0.3, 1.0, 3.0, 30.0, 100.0]),
+    st.floats(0.2, 5),
+    st.floats(0.2, 5),
+    st.floats(-5000, 5000),
+    st.floats(-5000, 5000),
+    st.sampled_from([0.0, 0.0, -0.3, 0.1, 5.0]),
+)
+places = st.builds(
+    lambda x, y, z: PointStamped(header=header(), point=Point(x=x, y=y, z=z)),
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+    st.floats(0.0, 2.0),
+)
+scenes = st.tuples(
+    st.one_of(st.none(), believable), places, st.one_of(st.floats(0.1, 0.4), st.floats(0.1, 4))
+)
 
 
 @pytest.mark.parametrize('victim', ['real'], indirect=True)
@@ -270,18 +424,31 @@ scenes = st.tuples(st.one_of(st.none(), believable), places, st.one_of(st.floats
 @given(burst=st.lists(st.one_of(scenes, scenes, messages), min_size=2, max_size=8))
 def test_hands_of_the_real_tracker_are_in_front_of_the_camera(victim, burst):
     """With the thresholds at their lowest, so that whatever the network makes of it is published."""
-    victim.node.set_parameters([Parameter('score_threshold', value=0.0), Parameter('beside_threshold', value=0.0),
-                                Parameter('lose_threshold', value=0.0)])
+    victim.node.set_parameters(
+        [
+            Parameter('score_threshold', value=0.0),
+            Parameter('beside_threshold', value=0.0),
+            Parameter('lose_threshold', value=0.0),
+        ]
+    )
     depth = np.frombuffer(victim.good_image.data, '<u2').reshape(480, 640)
     for message in burst:
-        if isinstance(message, tuple) and len(message) == 3:        # a camera, a place, and the scene nearer or farther than it was
+        if (
+            isinstance(message, tuple) and len(message) == 3
+        ):  # a camera, a place, and the scene nearer or farther than it was
             camera, place, scale = message
             victim.send(camera or victim.good_info_message)
             near = (depth * scale).clip(0, 65535).astype('<u2')
-            message = Image(width=640, height=480, encoding='16UC1', step=1280, data=array('B', near.tobytes()))
+            message = Image(
+                width=640, height=480, encoding='16UC1', step=1280, data=array('B', near.tobytes())
+            )
             victim.stamp_s += 1 / RATE_HZ
             message.header = header(victim.stamp_s)
             victim.send(place)
-            victim.send(PointStamped(header=header(), point=Point(z=float(np.percentile(near[near > 0], 2)) / 1000)))
+            victim.send(
+                PointStamped(
+                    header=header(), point=Point(z=float(np.percentile(near[near > 0], 2)) / 1000)
+                )
+            )
         victim.send(message)
     victim.recover()

@@ -1,4 +1,5 @@
 """What a viewer ends up showing, by applying the messages as RViz does."""
+
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ class Viewer:
         for marker in self.markers.update(hand_array(hands, header(), WIDTH, HEIGHT)).markers:
             if marker.action == Marker.DELETE:
                 self.deletions += 1
-                del self.shown[marker.ns, marker.id]            # KeyError: deleted what was never there
+                del self.shown[marker.ns, marker.id]  # KeyError: deleted what was never there
             else:
                 assert marker.action == Marker.ADD
                 self.shown[marker.ns, marker.id] = marker
@@ -69,7 +70,9 @@ def test_a_hand_without_any_joint_shows_nothing():
     assert Viewer().show(hand(joints_xyz=np.full((21, 3), np.nan))) == set()
 
 
-@pytest.mark.parametrize('score, rgb', [(0, (1, 0, 0)), (0.5, (1, 1, 0)), (1, (0, 1, 0)), (math.nan, (1, 0, 0))])
+@pytest.mark.parametrize(
+    'score, rgb', [(0, (1, 0, 0)), (0.5, (1, 1, 0)), (1, (0, 1, 0)), (math.nan, (1, 0, 0))]
+)
 def test_colour_of_a_score(score, rgb):
     colour = score_colour(score)
     assert (colour['r'], colour['g'], colour['b']) == pytest.approx(rgb)

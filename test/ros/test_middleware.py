@@ -1,4 +1,5 @@
 """What is said and done about images that are lost between processes."""
+
 import importlib.util
 import os
 import subprocess
@@ -9,7 +10,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from awr_ros.ros import endpoints, middleware
-from awr_ros.ros.middleware import PROFILE_VARIABLES, lost_images_advice, missing_profile, profile_path, profile_variable
+from awr_ros.ros.middleware import (
+    PROFILE_VARIABLES,
+    lost_images_advice,
+    missing_profile,
+    profile_path,
+    profile_variable,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 FAST_DDS_3, FAST_DDS_2 = PROFILE_VARIABLES
@@ -21,9 +28,14 @@ def fast_dds(monkeypatch):
     return lambda name: monkeypatch.setattr(middleware, 'profile_variable', lambda: name)
 
 
-@pytest.mark.parametrize('version, name', [('6.2.7', FAST_DDS_2), ('8.4.3', FAST_DDS_2), ('9.3.3', FAST_DDS_3), ('10.0.1', FAST_DDS_3)])
+@pytest.mark.parametrize(
+    'version, name',
+    [('6.2.7', FAST_DDS_2), ('8.4.3', FAST_DDS_2), ('9.3.3', FAST_DDS_3), ('10.0.1', FAST_DDS_3)],
+)
 def test_the_variable_is_that_of_the_installed_version(tmp_path, monkeypatch, version, name):
-    (tmp_path / 'package.xml').write_text(f'<package format="3"><name>rmw_fastrtps_cpp</name><version>{version}</version></package>')
+    (tmp_path / 'package.xml').write_text(
+        f'<package format="3"><name>rmw_fastrtps_cpp</name><version>{version}</version></package>'
+    )
     monkeypatch.setattr(middleware, 'get_package_share_directory', lambda package: str(tmp_path))
     assert profile_variable.__wrapped__() == name
 
@@ -34,7 +46,7 @@ def test_the_profile_is_set_where_it_is_read_and_the_users_own_is_kept(fast_dds,
     assert missing_profile('/p.xml', {}) == {variable: '/p.xml'}
     assert missing_profile('/p.xml', {other: '/mine.xml', variable: ''}) == {variable: '/mine.xml'}
     assert missing_profile('/p.xml', {variable: '/a.xml'}) == {}
-    fast_dds('')                # another middleware only
+    fast_dds('')  # another middleware only
     assert missing_profile('/p.xml', {}) == {}
 
 
@@ -53,13 +65,25 @@ def test_another_middleware_is_not_advised_to_set_what_it_does_not_read(middlewa
     assert 'fast' not in advice and 'troubleshooting.md' in advice
 
 
-@pytest.mark.parametrize('environment, expected', [
-    ({}, str(REPOSITORY / 'config' / 'fastdds_shm.xml')), ({FAST_DDS_3: '/mine.xml'}, '/mine.xml'),
-    ({FAST_DDS_2: '/mine.xml'}, '/mine.xml')])
+@pytest.mark.parametrize(
+    'environment, expected',
+    [
+        ({}, str(REPOSITORY / 'config' / 'fastdds_shm.xml')),
+        ({FAST_DDS_3: '/mine.xml'}, '/mine.xml'),
+        ({FAST_DDS_2: '/mine.xml'}, '/mine.xml'),
+    ],
+)
 def test_the_shell_script_sets_the_name_that_is_read(environment, expected):
     outside = {name: value for name, value in os.environ.items() if name not in PROFILE_VARIABLES}
-    shown = subprocess.run(['bash', '-c', f'source scripts/env.sh && echo ${profile_variable()}'], cwd=REPOSITORY,
-                           env={**outside, **environment}, capture_output=True, text=True, timeout=60, check=True)
+    shown = subprocess.run(
+        ['bash', '-c', f'source scripts/env.sh && echo ${profile_variable()}'],
+        cwd=REPOSITORY,
+        env={**outside, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert shown.stdout.split() == [expected]
 
 
@@ -72,7 +96,7 @@ def test_who_reads_of_one_name_reads_of_the_other(document):
 def test_the_events_of_humble_are_found_under_their_older_name(monkeypatch):
     older = ModuleType('rclpy.qos_event')
     older.PublisherEventCallbacks = object()
-    monkeypatch.setitem(sys.modules, 'rclpy.event_handler', None)       # as if it were not there
+    monkeypatch.setitem(sys.modules, 'rclpy.event_handler', None)  # as if it were not there
     monkeypatch.setitem(sys.modules, 'rclpy.qos_event', older)
     spec = importlib.util.spec_from_file_location('endpoints_of_humble', endpoints.__file__)
     module = importlib.util.module_from_spec(spec)
@@ -82,5 +106,10 @@ def test_the_events_of_humble_are_found_under_their_older_name(monkeypatch):
 
 def test_a_node_that_the_middleware_does_not_know_yet_is_called_so():
     known = SimpleNamespace(node_name='camera', node_namespace='/left')
-    unknown = SimpleNamespace(node_name='_NODE_NAME_UNKNOWN_', node_namespace='_NODE_NAMESPACE_UNKNOWN_')
-    assert (endpoints.endpoint_name(known), endpoints.endpoint_name(unknown)) == ('/left/camera', 'a node of unknown name')
+    unknown = SimpleNamespace(
+        node_name='_NODE_NAME_UNKNOWN_', node_namespace='_NODE_NAMESPACE_UNKNOWN_'
+    )
+    assert (endpoints.endpoint_name(known), endpoints.endpoint_name(unknown)) == (
+        '/left/camera',
+        'a node of unknown name',
+    )

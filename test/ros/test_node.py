@@ -1,4 +1,5 @@
 """The node over real DDS around a fake tracker: everything that is not the network."""
+
 import gc
 import math
 import weakref
@@ -25,7 +26,11 @@ from awr_ros.ros.node import TrackerNode
 
 
 def change_state(bench, transition):
-    return bench.call(ChangeState, 'tracker/change_state', ChangeState.Request(transition=Transition(id=transition)))
+    return bench.call(
+        ChangeState,
+        'tracker/change_state',
+        ChangeState.Request(transition=Transition(id=transition)),
+    )
 
 
 def state(bench):
@@ -78,14 +83,18 @@ def test_stats_count_and_time(bench, node, camera):
     assert (last.frames_received, last.frames_processed, last.frames_dropped) == (3, 3, 0)
     assert (last.find_ms, last.inference_ms, last.postprocess_ms) == (1, 2, 3)
     assert 0 <= last.decode_ms <= last.latency_ms < 10_000
-    assert last.input_age_ms > 1e6       # the stamps of this camera are of 1970
+    assert last.input_age_ms > 1e6  # the stamps of this camera are of 1970
 
 
 def test_poses_and_debug_image_have_the_header(bench, node, camera, tracker):
     poses = bench.listen(PoseArray, 'tracker/poses')
     pictures = bench.listen(Image, 'tracker/debug/image')
-    bench.until(lambda: node._poses_pub.get_subscription_count() and node._debug_pub.get_subscription_count(),
-                'listeners')
+    bench.until(
+        lambda: (
+            node._poses_pub.get_subscription_count() and node._debug_pub.get_subscription_count()
+        ),
+        'listeners',
+    )
     sent = camera.image()
     bench.until(lambda: poses and pictures, 'poses and a picture')
     assert poses[0].header == sent.header and len(poses[0].poses) == 21
@@ -99,7 +108,7 @@ def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
     bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
     tracker.gate.clear()
     sent = []
-    for number in range(1, 7):          # the first is being tracked, 2 to 5 give way to 6
+    for number in range(1, 7):  # the first is being tracked, 2 to 5 give way to 6
         sent.append(camera.image())
         bench.until(lambda: node._health.counts.received == number, f'image {number}')
         bench.until(lambda: tracker.calls, 'the first image to be taken')
@@ -108,7 +117,11 @@ def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
     bench.spin(0.2)
     assert [s.header for s in stats] == [sent[0].header, sent[5].header]
     assert (stats[0].frames_received, stats[0].frames_dropped) == (1, 0)
-    assert (stats[1].frames_received, stats[1].frames_processed, stats[1].frames_dropped) == (6, 2, 4)
+    assert (stats[1].frames_received, stats[1].frames_processed, stats[1].frames_dropped) == (
+        6,
+        2,
+        4,
+    )
 
 
 # ---- quality of service ------------------------------------------------------------------------------------------
@@ -116,17 +129,20 @@ def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
 
 @pytest.mark.parametrize('first', ['tracker first', 'camera first'])
 @pytest.mark.parametrize('image_qos', [RELIABLE, BEST_EFFORT], ids=['reliable', 'best_effort'])
-@pytest.mark.parametrize('info_qos', [RELIABLE, BEST_EFFORT, LATCHED], ids=['reliable', 'best_effort', 'latched'])
+@pytest.mark.parametrize(
+    'info_qos', [RELIABLE, BEST_EFFORT, LATCHED], ids=['reliable', 'best_effort', 'latched']
+)
 def test_every_quality_of_service_is_heard(bench, tracker, image_qos, info_qos, first):
     def start_node():
         node = bench.add(TrackerNode(tracker_factory=lambda values: tracker))
         node.autostart()
+
     if first == 'tracker first':
         start_node()
         bench.spin(0.1)
     camera = Camera(bench.client, image_qos, info_qos)
     if info_qos is LATCHED:
-        camera.info()                   # once, and before anybody listens
+        camera.info()  # once, and before anybody listens
     if first == 'camera first':
         bench.until(lambda: bench.client.count_publishers('depth/image'), 'the camera')
         start_node()
@@ -137,40 +153,76 @@ def test_every_quality_of_service_is_heard(bench, tracker, image_qos, info_qos, 
         camera.image()
         bench.spin(0.03)
         return tracker.calls
+
     bench.until(tracked, 'a tracked image')
 
 
-@pytest.mark.parametrize('qos', [RELIABLE, BEST_EFFORT, LATCHED], ids=['reliable', 'best_effort', 'latched'])
+@pytest.mark.parametrize(
+    'qos', [RELIABLE, BEST_EFFORT, LATCHED], ids=['reliable', 'best_effort', 'latched']
+)
 def test_no_driver_is_asked_for_what_it_does_not_offer(bench, node, qos):
     """It would print "requesting incompatible QoS. No messages will be sent to it"."""
-    bench.spin(0.1)                     # the tracker is there first
+    bench.spin(0.1)  # the tracker is there first
     refused, driver = [], bench.add(rclpy.create_node('driver'))
     for message_type, topic in ((Image, 'depth/image'), (CameraInfo, 'depth/camera_info')):
-        driver.create_publisher(message_type, topic, qos,
-                                event_callbacks=PublisherEventCallbacks(incompatible_qos=refused.append))
+        driver.create_publisher(
+            message_type,
+            topic,
+            qos,
+            event_callbacks=PublisherEventCallbacks(incompatible_qos=refused.append),
+        )
 
     def asked():
-        return {(s.qos_profile.reliability, s.qos_profile.durability) for topic in ('/depth/image', '/depth/camera_info')
-                for s in driver.get_subscriptions_info_by_topic(topic)}
-    bench.until(lambda: asked() == {(qos.reliability, qos.durability)}, 'what is offered to be made use of')
+        return {
+            (s.qos_profile.reliability, s.qos_profile.durability)
+            for topic in ('/depth/image', '/depth/camera_info')
+            for s in driver.get_subscriptions_info_by_topic(topic)
+        }
+
+    bench.until(
+        lambda: asked() == {(qos.reliability, qos.durability)}, 'what is offered to be made use of'
+    )
     bench.executor.remove_node(driver)
     bench.nodes.remove(driver)
     driver.destroy_node()
     other = bench.add(rclpy.create_node('other_driver'))
-    bench.until(lambda: {(s.qos_profile.reliability, s.qos_profile.durability)
-                         for s in other.get_subscriptions_info_by_topic('/depth/image')}
-                == {(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)}, 'the subscription to ask for nothing again')
+    bench.until(
+        lambda: (
+            {
+                (s.qos_profile.reliability, s.qos_profile.durability)
+                for s in other.get_subscriptions_info_by_topic('/depth/image')
+            }
+            == {(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)}
+        ),
+        'the subscription to ask for nothing again',
+    )
     assert not refused
 
 
 def test_the_quality_of_service_of_each_output_is_a_parameter(bench, tracker):
     overrides = {'reliability': 'best_effort', 'durability': 'transient_local', 'depth': 3}
-    node = bench.add(TrackerNode(tracker_factory=lambda values: tracker, parameter_overrides=[
-        Parameter(f'qos_overrides./tracker/hands.publisher.{policy}', value=value) for policy, value in overrides.items()]))
-    offered, = node.get_publishers_info_by_topic('/tracker/hands')
-    assert (offered.qos_profile.reliability, offered.qos_profile.durability) == (ReliabilityPolicy.BEST_EFFORT,
-                                                                                 DurabilityPolicy.TRANSIENT_LOCAL)
-    for topic in ('tracker/hands', 'tracker/markers', 'tracker/poses', 'tracker/stats', 'tracker/debug/image', 'diagnostics'):
+    node = bench.add(
+        TrackerNode(
+            tracker_factory=lambda values: tracker,
+            parameter_overrides=[
+                Parameter(f'qos_overrides./tracker/hands.publisher.{policy}', value=value)
+                for policy, value in overrides.items()
+            ],
+        )
+    )
+    (offered,) = node.get_publishers_info_by_topic('/tracker/hands')
+    assert (offered.qos_profile.reliability, offered.qos_profile.durability) == (
+        ReliabilityPolicy.BEST_EFFORT,
+        DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    for topic in (
+        'tracker/hands',
+        'tracker/markers',
+        'tracker/poses',
+        'tracker/stats',
+        'tracker/debug/image',
+        'diagnostics',
+    ):
         assert node.has_parameter(f'qos_overrides./{topic}.publisher.reliability')
 
 
@@ -182,13 +234,17 @@ BAD_IMAGES = {
     'longer step': (dict(step=100), 'step 100'),
     'truncated': (dict(data=image().data[:-7]), f'data has {32 * 24 * 2 - 7} bytes'),
     'empty': (dict(width=0, height=0, step=0, data=image().data[:0]), '0 x 0'),
-    'other size': (dict(width=16, step=32, data=image().data[:16 * 24 * 2]), 'image is 16 x 24, but camera_info is for'
-                                                                             ' 32 x 24'),
+    'other size': (
+        dict(width=16, step=32, data=image().data[: 16 * 24 * 2]),
+        'image is 16 x 24, but camera_info is for 32 x 24',
+    ),
 }
 
 
 @pytest.mark.parametrize('changes, words', BAD_IMAGES.values(), ids=BAD_IMAGES)
-def test_bad_image_is_named_and_the_next_one_tracked(bench, camera, hands, diagnostics, changes, words):
+def test_bad_image_is_named_and_the_next_one_tracked(
+    bench, camera, hands, diagnostics, changes, words
+):
     camera.image(**changes)
     diagnostics.until(words, 'input', DiagnosticStatus.ERROR)
     assert not hands
@@ -205,7 +261,9 @@ BAD_INFOS = {
 
 
 @pytest.mark.parametrize('changes, words', BAD_INFOS.values(), ids=BAD_INFOS)
-def test_bad_info_is_named_and_a_good_one_mends_it(bench, node, camera, hands, diagnostics, changes, words):
+def test_bad_info_is_named_and_a_good_one_mends_it(
+    bench, node, camera, hands, diagnostics, changes, words
+):
     camera.info(**changes)
     before = node._info
     bench.until(lambda: node._info is not before, 'the bad camera_info')
@@ -219,8 +277,12 @@ def test_bad_info_is_named_and_a_good_one_mends_it(bench, node, camera, hands, d
     bench.until(lambda: hands, 'hands')
 
 
-@pytest.mark.parametrize('encoding, value', [('16UC1', 0), ('32FC1', math.nan), ('32FC1', -1000.0), ('32FC1', math.inf)])
-def test_depth_without_a_measurement_is_tracked_and_named(bench, camera, hands, tracker, diagnostics, encoding, value):
+@pytest.mark.parametrize(
+    'encoding, value', [('16UC1', 0), ('32FC1', math.nan), ('32FC1', -1000.0), ('32FC1', math.inf)]
+)
+def test_depth_without_a_measurement_is_tracked_and_named(
+    bench, camera, hands, tracker, diagnostics, encoding, value
+):
     tracker.hands = []
     camera.image(encoding=encoding, depth_mm=value)
     diagnostics.until('no valid depth', 'input', DiagnosticStatus.WARN)
@@ -237,7 +299,9 @@ def test_stamp_zero_is_tracked_by_arrival_and_named(bench, camera, hands, tracke
     assert tracker.calls[1][2] > tracker.calls[0][2]
 
 
-def test_a_failing_tracker_is_named_and_gets_the_next_image(bench, camera, hands, tracker, diagnostics):
+def test_a_failing_tracker_is_named_and_gets_the_next_image(
+    bench, camera, hands, tracker, diagnostics
+):
     tracker.failure = RuntimeError('out of memory')
     camera.image()
     diagnostics.until('RuntimeError: out of memory', 'input', DiagnosticStatus.ERROR)
@@ -275,18 +339,28 @@ def test_diagnostics_name_engine_and_are_ok_while_tracking(bench, camera, diagno
     def tracking():
         camera.image()
         bench.spin(0.03)
-        return any(s.message == 'ok' and s.level == DiagnosticStatus.OK and s.name == 'tracker: tracking'
-                   and any(v.key == 'engine' and v.value == 'fake tracker' for v in s.values)
-                   for m in diagnostics._heard for s in m.status)
+        return any(
+            s.message == 'ok'
+            and s.level == DiagnosticStatus.OK
+            and s.name == 'tracker: tracking'
+            and any(v.key == 'engine' and v.value == 'fake tracker' for v in s.values)
+            for m in diagnostics._heard
+            for s in m.status
+        )
+
     bench.until(tracking, 'everything to be ok')
 
 
 # ---- services and parameters ---------------------------------------------------------------------------------------
 
 
-def test_disable_is_silent_and_clears_markers_and_enable_goes_on(bench, node, camera, hands, tracker, diagnostics):
+def test_disable_is_silent_and_clears_markers_and_enable_goes_on(
+    bench, node, camera, hands, tracker, diagnostics
+):
     markers = bench.listen(MarkerArray, 'tracker/markers')
-    bench.until(lambda: node._markers_pub.get_subscription_count(), 'the markers to have a listener')
+    bench.until(
+        lambda: node._markers_pub.get_subscription_count(), 'the markers to have a listener'
+    )
     camera.image()
     bench.until(lambda: hands and markers, 'hands and markers')
     assert bench.call(SetBool, 'tracker/enable', SetBool.Request(data=False)).success
@@ -297,7 +371,7 @@ def test_disable_is_silent_and_clears_markers_and_enable_goes_on(bench, node, ca
     camera.image()
     bench.spin(0.2)
     assert len(hands) == 1 and len(tracker.calls) == calls
-    node._on_image(image())                     # one that was on its way when listening ended
+    node._on_image(image())  # one that was on its way when listening ended
     resets = tracker.resets
     assert bench.call(SetBool, 'tracker/enable', SetBool.Request(data=True)).success
     assert tracker.resets == resets + 1
@@ -325,9 +399,13 @@ def test_time_that_jumps_back_forgets_the_hands(bench, camera, hands, tracker):
     assert tracker.resets == resets + 1
 
 
-@pytest.mark.parametrize('behind_s, words, times', [(0.05, 'stamps go back by 0.017 s', 0), (10.0, 'stamps went back by', 10)])
-def test_two_clocks_on_a_topic_are_named_and_flood_no_log(bench, node, camera, hands, tracker, diagnostics, behind_s,
-                                                                words, times):
+@pytest.mark.parametrize(
+    'behind_s, words, times',
+    [(0.05, 'stamps go back by 0.017 s', 0), (10.0, 'stamps went back by', 10)],
+)
+def test_two_clocks_on_a_topic_are_named_and_flood_no_log(
+    bench, node, camera, hands, tracker, diagnostics, behind_s, words, times
+):
     lines = bench.listen(Log, '/rosout', 100)
     bench.until(lambda: bench.client.count_publishers('/rosout'), 'the log')
     resets = tracker.resets
@@ -348,7 +426,11 @@ def test_a_late_image_is_left_out_and_counted_as_dropped(bench, node, camera, ha
         camera.image(image(stamp_s))
         bench.until(lambda done=done: node._health.counts.processed > done, 'the image to be done')
     bench.until(lambda: len(hands) == len(stats) == 3, 'three tracked images')
-    assert (stats[-1].frames_received, stats[-1].frames_processed, stats[-1].frames_dropped) == (4, 3, 1)
+    assert (stats[-1].frames_received, stats[-1].frames_processed, stats[-1].frames_dropped) == (
+        4,
+        3,
+        1,
+    )
 
 
 def test_live_parameter_reaches_the_tracker(bench, camera, hands, tracker):
@@ -359,9 +441,16 @@ def test_live_parameter_reaches_the_tracker(bench, camera, hands, tracker):
     assert tracker.config.max_hands == 1 and tracker.config.max_depth_mm == pytest.approx(2500)
 
 
-@pytest.mark.parametrize('name, value, words', [
-    ('max_hands', 0, 'max_hands'), ('side', 'both', "side is 'both'"), ('min_depth', 4.9, 'min_depth is 4.9'),
-    ('weights', 'other.pt', 'while not active'), ('autostart', False, 'read-only')])
+@pytest.mark.parametrize(
+    'name, value, words',
+    [
+        ('max_hands', 0, 'max_hands'),
+        ('side', 'both', "side is 'both'"),
+        ('min_depth', 4.9, 'min_depth is 4.9'),
+        ('weights', 'other.pt', 'while not active'),
+        ('autostart', False, 'read-only'),
+    ],
+)
 def test_unusable_parameter_is_refused_with_its_name(bench, node, name, value, words):
     result = set_parameter(bench, name, value)
     assert not result.successful and words in result.reason
@@ -371,8 +460,12 @@ def test_unusable_parameter_is_refused_with_its_name(bench, node, name, value, w
 
 
 def test_without_autostart_nothing_happens_until_asked(bench, tracker, diagnostics):
-    node = bench.add(TrackerNode(tracker_factory=lambda values: tracker,
-                                 parameter_overrides=[Parameter('autostart', value=False)]))
+    node = bench.add(
+        TrackerNode(
+            tracker_factory=lambda values: tracker,
+            parameter_overrides=[Parameter('autostart', value=False)],
+        )
+    )
     node.autostart()
     assert state(bench) == State.PRIMARY_STATE_UNCONFIGURED
     diagnostics.until('not active: unconfigured', 'tracking', DiagnosticStatus.WARN)
@@ -391,6 +484,7 @@ def test_deactivate_frees_the_network_and_activate_loads_it_again(bench):
         tracker = FakeTracker()
         alive.add(tracker)
         return tracker
+
     node = bench.add(TrackerNode(tracker_factory=load))
     node.autostart()
     assert len(alive) == 1
@@ -409,7 +503,9 @@ def test_deactivate_frees_the_network_and_activate_loads_it_again(bench):
 
 def test_two_hands_and_one_that_leaves(bench, node, camera, hands, tracker):
     markers = bench.listen(MarkerArray, 'tracker/markers')
-    bench.until(lambda: node._markers_pub.get_subscription_count(), 'the markers to have a listener')
+    bench.until(
+        lambda: node._markers_pub.get_subscription_count(), 'the markers to have a listener'
+    )
     tracker.hands = [hand(id='a', side='left'), hand(id='b')]
     camera.image()
     bench.until(lambda: markers, 'markers')
@@ -421,7 +517,9 @@ def test_two_hands_and_one_that_leaves(bench, node, camera, hands, tracker):
     assert {m.ns for m in markers[1].markers if m.action == Marker.ADD} == {'b'}
 
 
-@pytest.mark.parametrize('content, words', [(None, 'no weights'), (b'this is no checkpoint', 'cannot be read')])
+@pytest.mark.parametrize(
+    'content, words', [(None, 'no weights'), (b'this is no checkpoint', 'cannot be read')]
+)
 def test_configure_fails_with_path_and_reason(bench, diagnostics, tmp_path, content, words):
     """The real tracker factory."""
     path = tmp_path / 'weights.pt'

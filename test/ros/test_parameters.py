@@ -1,4 +1,5 @@
 """The table, the YAML file and the README tell the same story."""
+
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,13 @@ def test_yaml_has_every_default():
 def test_readme_has_every_parameter_with_its_default():
     text = (Path(__file__).parents[2] / 'README.md').read_text()
     for name, default in DEFAULTS.items():
-        shown = str(default).lower() if isinstance(default, bool) else f'"{default}"' if default == '' else default
+        shown = (
+            str(default).lower()
+            if isinstance(default, bool)
+            else f'"{default}"'
+            if default == ''
+            else default
+        )
         assert f'| `{name}` | `{shown}` |' in text
 
 
@@ -35,18 +42,28 @@ def test_descriptors_describe():
         descriptor = parameter.descriptor()
         assert descriptor.description and descriptor.name == parameter.name
         if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool):
-            assert parameter.range and parameter.range[0] <= parameter.default <= parameter.range[1] or \
-                parameter.name == 'num_threads'
+            assert (
+                parameter.range
+                and parameter.range[0] <= parameter.default <= parameter.range[1]
+                or parameter.name == 'num_threads'
+            )
 
 
 def test_si_outside_and_millimetres_inside():
-    config = Parameters(**{**DEFAULTS, 'min_depth': 0.25, 'max_depth': 2.0, 'side': 'left'}).tracker_config()
+    config = Parameters(
+        **{**DEFAULTS, 'min_depth': 0.25, 'max_depth': 2.0, 'side': 'left'}
+    ).tracker_config()
     assert (config.min_depth_mm, config.max_depth_mm, config.side) == (250, 2000, 'left')
 
 
-@pytest.mark.parametrize('changes, words', [(dict(device='tpu'), "device is 'tpu', expected one of auto, cpu, cuda"),
-                                            (dict(min_depth=2.0, max_depth=1.0), 'min_depth is 2'),
-                                            (dict(side='both'), "side is 'both'")])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(device='tpu'), "device is 'tpu', expected one of auto, cpu, cuda"),
+        (dict(min_depth=2.0, max_depth=1.0), 'min_depth is 2'),
+        (dict(side='both'), "side is 'both'"),
+    ],
+)
 def test_impossible_values_are_named(changes, words):
     with pytest.raises(ValueError, match=words):
         Parameters(**{**DEFAULTS, **changes})
@@ -67,7 +84,9 @@ def test_yaml_reaches_a_node_in_any_namespace(tmp_path, namespace):
     text = (Path(get_package_share_directory('awr_ros')) / 'config' / 'tracker.yaml').read_text()
     changed = tmp_path / 'changed.yaml'
     changed.write_text(text.replace('max_hands: 2', 'max_hands: 1'))
-    node = rclpy.create_node('tracker', namespace=namespace, cli_args=['--ros-args', '--params-file', str(changed)])
+    node = rclpy.create_node(
+        'tracker', namespace=namespace, cli_args=['--ros-args', '--params-file', str(changed)]
+    )
     try:
         parameters.declare(node)
         assert parameters.read(node) == Parameters(**{**DEFAULTS, 'max_hands': 1})
@@ -78,12 +97,25 @@ def test_yaml_reaches_a_node_in_any_namespace(tmp_path, namespace):
 # ---- what people write -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('text, words', [
-    ('tracker:\n  max_hands: 1\n', "'max_hands' stands outside of ros__parameters: write 'ros__parameters:'"),
-    ('max_hands: 1\n', "'max_hands' stands outside of ros__parameters"),
-    ('ros__parameters:\n  max_hands: 1\n', r"names no node above ros__parameters: write '/\*\*/tracker:'"),
-    ('tracker:\n\tros__parameters:\n', 'is not YAML: .*line 2'),
-    ('', 'names no node'), ('- 1\n', 'names no node'), (b'\xff\xfe\x00', 'is not text'), (None, 'No such file')])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        (
+            'tracker:\n  max_hands: 1\n',
+            "'max_hands' stands outside of ros__parameters: write 'ros__parameters:'",
+        ),
+        ('max_hands: 1\n', "'max_hands' stands outside of ros__parameters"),
+        (
+            'ros__parameters:\n  max_hands: 1\n',
+            r"names no node above ros__parameters: write '/\*\*/tracker:'",
+        ),
+        ('tracker:\n\tros__parameters:\n', 'is not YAML: .*line 2'),
+        ('', 'names no node'),
+        ('- 1\n', 'names no node'),
+        (b'\xff\xfe\x00', 'is not text'),
+        (None, 'No such file'),
+    ],
+)
 def test_a_file_that_ros_cannot_read_is_refused_with_what_to_write(tmp_path, text, words):
     path = tmp_path / 'mine.yaml'
     if text is not None:
@@ -93,12 +125,26 @@ def test_a_file_that_ros_cannot_read_is_refused_with_what_to_write(tmp_path, tex
     assert str(path) in str(refusal.value) and '\n' not in str(refusal.value)
 
 
-@pytest.mark.parametrize('pattern, meant', [
-    ('/tracker', True), ('tracker', True), ('/**', True), ('/*', True), ('/**/tracker', True), ('/hand_tracker', False),
-    ('/left/tracker', False), ('/*/tracker', False), ('/**/left/tracker', False)])
+@pytest.mark.parametrize(
+    'pattern, meant',
+    [
+        ('/tracker', True),
+        ('tracker', True),
+        ('/**', True),
+        ('/*', True),
+        ('/**/tracker', True),
+        ('/hand_tracker', False),
+        ('/left/tracker', False),
+        ('/*/tracker', False),
+        ('/**/left/tracker', False),
+    ],
+)
 def test_names_of_nodes_mean_what_they_mean_to_ros(tmp_path, pattern, meant):
     """Compared with what rclpy takes of the same file."""
-    assert parameter_files.is_for(pattern if pattern.startswith('/') else f'/{pattern}', '/tracker') is meant
+    assert (
+        parameter_files.is_for(pattern if pattern.startswith('/') else f'/{pattern}', '/tracker')
+        is meant
+    )
     path = tmp_path / 'mine.yaml'
     path.write_text(f'{pattern}:\n  ros__parameters:\n    max_hands: 1\n')
     arguments = ['--ros-args', '--params-file', str(path)]
@@ -109,16 +155,27 @@ def test_names_of_nodes_mean_what_they_mean_to_ros(tmp_path, pattern, meant):
         node.destroy_node()
     lines = parameter_files.unused_files(arguments, ['/tracker'])
     assert bool(lines) is not meant
-    assert meant or f"has nothing for this node: it is for /{pattern.strip('/')}, this is /tracker" in lines[0]
+    assert (
+        meant
+        or f'has nothing for this node: it is for /{pattern.strip("/")}, this is /tracker'
+        in lines[0]
+    )
 
 
-@pytest.mark.parametrize('given, words', [
-    ('max_depth: 2', 'max_depth is 2, expected a number with a decimal point, 0.05 to 5: write 2.0'),
-    ('max_depth: 9.0', 'max_depth is 9.0, expected a number with a decimal point, 0.05 to 5'),
-    ('max_hands: two', "max_hands is 'two', expected a whole number, 1 to 4"),
-    ('max_hands: true', 'max_hands is true, expected a whole number'),
-    ('smoothing: "on"', "smoothing is 'on', expected true or false"),
-    ('tf_prefix: 5', "tf_prefix is 5, expected text: write '5' in quotes")])
+@pytest.mark.parametrize(
+    'given, words',
+    [
+        (
+            'max_depth: 2',
+            'max_depth is 2, expected a number with a decimal point, 0.05 to 5: write 2.0',
+        ),
+        ('max_depth: 9.0', 'max_depth is 9.0, expected a number with a decimal point, 0.05 to 5'),
+        ('max_hands: two', "max_hands is 'two', expected a whole number, 1 to 4"),
+        ('max_hands: true', 'max_hands is true, expected a whole number'),
+        ('smoothing: "on"', "smoothing is 'on', expected true or false"),
+        ('tf_prefix: 5', "tf_prefix is 5, expected text: write '5' in quotes"),
+    ],
+)
 def test_values_of_the_wrong_type_or_range_are_refused_with_what_to_write(tmp_path, given, words):
     path = tmp_path / 'mine.yaml'
     path.write_text(f'/**:\n  ros__parameters:\n    {given}\n')
@@ -132,7 +189,9 @@ def test_values_of_the_wrong_type_or_range_are_refused_with_what_to_write(tmp_pa
 
 def test_unknown_parameters_are_named_with_the_nearest_one(tmp_path, monkeypatch):
     path = tmp_path / 'mine.yaml'
-    path.write_text('/**:\n  ros__parameters:\n    max_hand: 1\n    max_hands: 1\n    nonsense: 3\n    use_sim_time: true\n')
+    path.write_text(
+        '/**:\n  ros__parameters:\n    max_hand: 1\n    max_hands: 1\n    nonsense: 3\n    use_sim_time: true\n'
+    )
     node = rclpy.create_node('tracker', cli_args=['--ros-args', '--params-file', str(path)])
     said = []
     try:
@@ -141,10 +200,14 @@ def test_unknown_parameters_are_named_with_the_nearest_one(tmp_path, monkeypatch
         parameters.warn_of_unknown(node)
     finally:
         node.destroy_node()
-    assert said == ['parameter max_hand is unknown and has no effect, did you mean max_hands?',
-                    'parameter nonsense is unknown and has no effect']
+    assert said == [
+        'parameter max_hand is unknown and has no effect, did you mean max_hands?',
+        'parameter nonsense is unknown and has no effect',
+    ]
 
 
 def test_help_has_every_parameter_with_its_meaning():
     text = parameters.usage('tracker', 'Tracks hands.')
-    assert all(f'  {p.name}:=' in text and p.description in text for p in TABLE) and '1 to 4' in text
+    assert (
+        all(f'  {p.name}:=' in text and p.description in text for p in TABLE) and '1 to 4' in text
+    )

@@ -1,4 +1,5 @@
 """A node's process: what ends it and what must not."""
+
 import subprocess
 import sys
 
@@ -34,7 +35,16 @@ raise SystemExit(run(make_node, 'usage', keep_going=KEEP_GOING))
 
 @pytest.mark.parametrize('keep_going', [True, False])
 def test_a_clock_before_1970_ends_only_what_wants_to_end(keep_going):
-    done = subprocess.run([sys.executable, '-c', HOSTILE.replace('KEEP_GOING', str(keep_going))], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run(
+        [sys.executable, '-c', HOSTILE.replace('KEEP_GOING', str(keep_going))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.returncode == 0 and 'went on' in done.stdout) == keep_going, done.stderr
-    assert done.stderr.count('a message could not be handled: ValueError: Seconds value must not be negative') == keep_going
+    assert (
+        done.stderr.count(
+            'a message could not be handled: ValueError: Seconds value must not be negative'
+        )
+        == keep_going
+    )

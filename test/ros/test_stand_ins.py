@@ -1,4 +1,5 @@
 """The stand-ins behave as message_filters and cv_bridge do; where those are installed, they take the same tests."""
+
 import importlib
 
 import numpy as np
@@ -33,7 +34,9 @@ def test_a_filter_passes_on_what_it_gets_with_the_callers_own_arguments(filters)
 
 
 @BRIDGES
-@pytest.mark.parametrize('encoding, dtype, shape', [('16UC1', np.uint16, (4, 6)), ('bgr8', np.uint8, (4, 6, 3))])
+@pytest.mark.parametrize(
+    'encoding, dtype, shape', [('16UC1', np.uint16, (4, 6)), ('bgr8', np.uint8, (4, 6, 3))]
+)
 def test_arrays_become_messages(bridges, encoding, dtype, shape):
     pixels = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
     header = Header(frame_id='eye')

@@ -1,4 +1,5 @@
 """One slot, the newest wins."""
+
 import threading
 
 from awr_ros.ros.worker import NewestWorker
@@ -14,6 +15,7 @@ def test_newest_wins_and_the_rest_is_counted():
         assert gate.wait(10)
         if item == 4:
             done.set()
+
     worker = NewestWorker(handle, 'test')
     worker.put(1)
     assert started.wait(10)
@@ -33,6 +35,7 @@ def test_stop_finishes_the_work_and_forgets_what_waits():
         started.set()
         assert gate.wait(10)
         handled.append(item)
+
     worker = NewestWorker(handle, 'test')
     worker.put(1)
     assert started.wait(10)

@@ -1,4 +1,5 @@
 """The whole path in some seconds: synthetic camera and tracker as two processes over DDS, measured by a third."""
+
 import argparse
 import sys
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import numpy as np
 
 from awr_ros.ros.measure.session import Result, Session, exit_on_endings, nanoseconds
 
-PICTURE_S = 10.0            # [s] patience
+PICTURE_S = 10.0  # [s] patience
 # What "it works" means.
 MIN_FOUND, MAX_ERROR_MM, MAX_ID_CHANGES, MAX_LATENCY_MS, MAX_LOST = 0.95, 9.0, 0, 60.0, 0
 
@@ -16,19 +17,28 @@ MIN_FOUND, MAX_ERROR_MM, MAX_ID_CHANGES, MAX_LATENCY_MS, MAX_LOST = 0.95, 9.0, 0
 @dataclass(frozen=True)
 class DrawnHand:
     """What awr_ros.draw.overlay draws."""
+
     id: str
     side: str
     score: float
-    joints_uvd: np.ndarray      # (21,3) [px, px, mm]
+    joints_uvd: np.ndarray  # (21,3) [px, px, mm]
 
 
 def drawn_hands(message):
     """The hands of a HandArray of the synthetic camera."""
     from awr_ros.ros.conversions import SIDES, joints_from_hand
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS
+
     names = {number: name for name, number in SIDES.items()}
-    return [DrawnHand(hand.id, names[hand.side], hand.score, DEFAULT_INTRINSICS.xyz_to_uvd(joints_from_hand(hand)))
-            for hand in message.hands]
+    return [
+        DrawnHand(
+            hand.id,
+            names[hand.side],
+            hand.score,
+            DEFAULT_INTRINSICS.xyz_to_uvd(joints_from_hand(hand)),
+        )
+        for hand in message.hands
+    ]
 
 
 def report(result: Result):
@@ -36,20 +46,26 @@ def report(result: Result):
     latency = result.latencies_ms if result.latencies_ms.size else np.array([np.inf])
     error = result.errors_mm.mean() if result.errors_mm.size else np.inf
     p50, p99 = np.percentile(latency, [50, 99])
-    print(f'images    published {result.published}, received {result.received}, processed {result.processed}, '
-          f'dropped {result.dropped}, lost {result.lost}')
+    print(
+        f'images    published {result.published}, received {result.received}, processed {result.processed}, '
+        f'dropped {result.dropped}, lost {result.lost}'
+    )
     print(f'rate      {result.processed / max(result.seconds, 1e-9):.1f} Hz')
-    print(f'latency   p50 {p50:.1f} ms, p99 {p99:.1f} ms, from the stamp of the image to the arrival of its hands')
+    print(
+        f'latency   p50 {p50:.1f} ms, p99 {p99:.1f} ms, from the stamp of the image to the arrival of its hands'
+    )
     print(f'found     {result.found:.1%} of the hands')
     print(f'error     {error:.1f} mm mean over joints and images')
     print(f'ids       changed {result.id_changes} times')
-    checks = ((f'hands found in >= {MIN_FOUND:.0%}', result.found >= MIN_FOUND),
-              (f'mean joint error <= {MAX_ERROR_MM:g} mm', error <= MAX_ERROR_MM),
-              (f'id changes <= {MAX_ID_CHANGES}', result.id_changes <= MAX_ID_CHANGES),
-              (f'latency p99 <= {MAX_LATENCY_MS:g} ms', p99 <= MAX_LATENCY_MS),
-              (f'lost <= {MAX_LOST}', result.lost <= MAX_LOST))
+    checks = (
+        (f'hands found in >= {MIN_FOUND:.0%}', result.found >= MIN_FOUND),
+        (f'mean joint error <= {MAX_ERROR_MM:g} mm', error <= MAX_ERROR_MM),
+        (f'id changes <= {MAX_ID_CHANGES}', result.id_changes <= MAX_ID_CHANGES),
+        (f'latency p99 <= {MAX_LATENCY_MS:g} ms', p99 <= MAX_LATENCY_MS),
+        (f'lost <= {MAX_LOST}', result.lost <= MAX_LOST),
+    )
     for text, good in checks:
-        print(f"{'ok    ' if good else 'FAILED'}    {text}")
+        print(f'{"ok    " if good else "FAILED"}    {text}')
     return all(good for _, good in checks)
 
 
@@ -61,6 +77,7 @@ def picture(session, path):
     from awr_ros.draw import overlay
     from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
     from awr_ros.ros.conversions import depth_from_image
+
     monitor = session.monitor
     record = monitor.recording
     images = AdaptiveSubscription(monitor.node, Image, 'depth/image')
@@ -68,11 +85,20 @@ def picture(session, path):
 
     def complete():
         monitor.read_truths()
-        return [s for s in record.images if s in record.truth and s in record.hands and record.hands[s][0].hands]
+        return [
+            s
+            for s in record.images
+            if s in record.truth and s in record.hands and record.hands[s][0].hands
+        ]
+
     if not monitor.spin_until(complete, PICTURE_S, session.processes):
         return False
     stamp = complete()[-1]
-    drawn = overlay(depth_from_image(record.images[stamp]), drawn_hands(record.hands[stamp][0]), drawn_hands(record.truth[stamp]))
+    drawn = overlay(
+        depth_from_image(record.images[stamp]),
+        drawn_hands(record.hands[stamp][0]),
+        drawn_hands(record.truth[stamp]),
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     return cv2.imwrite(str(path), drawn)
 
@@ -84,7 +110,10 @@ def main(arguments=None):
     parser.add_argument('--output', type=Path, default=Path('demo'), help='folder for overlay.png')
     options = parser.parse_args(arguments)
     exit_on_endings()
-    with Session((f'num_hands:={options.num_hands}', 'best_effort:=true'), (f'max_hands:={options.num_hands}',)) as session:
+    with Session(
+        (f'num_hands:={options.num_hands}', 'best_effort:=true'),
+        (f'max_hands:={options.num_hands}',),
+    ) as session:
         result, _ = session.measure(options.seconds, progress_bar)
         good = report(result)
         path = options.output / 'overlay.png'
@@ -107,10 +136,15 @@ def progress_bar(text, seconds):
         if done == last[0]:
             return
         if interactive:
-            print(f'\r{text} {done:3d}/{seconds:.0f} s', end='' if done + 1 < seconds else '\n', flush=True)
+            print(
+                f'\r{text} {done:3d}/{seconds:.0f} s',
+                end='' if done + 1 < seconds else '\n',
+                flush=True,
+            )
         elif last[0] is None:
             print(f'{text} {seconds:.0f} s ...', flush=True)
         last[0] = done
+
     return show
 
 

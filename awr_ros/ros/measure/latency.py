@@ -1,39 +1,81 @@
 """From message to message: camera and tracker as two processes, at several rates, with one and two hands."""
+
 import numpy as np
 
 from awr_ros.ros.measure.session import STAGES, Session, exit_on_endings
 
 RATES_HZ, HANDS = (15, 30, 60, 90), (1, 2)
-REPEAT_S = 2.0              # [s] rendered before, so that rendering takes no CPU while the tracker is measured
-SHOWN = 30                  # [Hz] the rate whose stages are shown
+REPEAT_S = 2.0  # [s] rendered before, so that rendering takes no CPU while the tracker is measured
+SHOWN = 30  # [Hz] the rate whose stages are shown
 
 
 def bench_messages(report, seconds, rates=RATES_HZ, hands=HANDS):
     """Two tables: latency at each rate and number of hands; what the tracker's node says of its stages."""
     exit_on_endings()
-    report.section('Message to message', 'Camera and tracker as two processes over DDS, best effort, 640 x 480, '
-                   f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, taken before it is '
-                   'published, to the arrival of its hands. Dropped: a newer image came before this one\'s turn. Lost: never '
-                   'arrived. CPU: of the tracker\'s process, 100 % is one core. Start: of that process, to its first hand. '
-                   'Stolen: of all cores, what the host of a virtual machine gave to others; p99 is theirs as soon as it is not 0.')
+    report.section(
+        'Message to message',
+        'Camera and tracker as two processes over DDS, best effort, 640 x 480, '
+        f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, taken before it is '
+        "published, to the arrival of its hands. Dropped: a newer image came before this one's turn. Lost: never "
+        "arrived. CPU: of the tracker's process, 100 % is one core. Start: of that process, to its first hand. "
+        'Stolen: of all cores, what the host of a virtual machine gave to others; p99 is theirs as soon as it is not 0.',
+    )
     measured = {}
     for count in hands:
         for rate in rates:
-            with Session((f'num_hands:={count}', f'rate:={rate:.1f}', f'repeat:={REPEAT_S}', 'best_effort:=true'),
-                         (f'max_hands:={count}',)) as session:
+            with Session(
+                (
+                    f'num_hands:={count}',
+                    f'rate:={rate:.1f}',
+                    f'repeat:={REPEAT_S}',
+                    'best_effort:=true',
+                ),
+                (f'max_hands:={count}',),
+            ) as session:
                 measured[count, rate] = (*session.measure(seconds), session.cold_start_s)
-    row = report.table(('hands, rate', 'p50 [ms]', 'p99 [ms]', 'published', 'dropped', 'lost', 'found', 'error [mm]', 'CPU',
-                        'memory [MB]', 'start [s]', 'stolen'))
+    row = report.table(
+        (
+            'hands, rate',
+            'p50 [ms]',
+            'p99 [ms]',
+            'published',
+            'dropped',
+            'lost',
+            'found',
+            'error [mm]',
+            'CPU',
+            'memory [MB]',
+            'start [s]',
+            'stolen',
+        )
+    )
     for (count, rate), (result, usage, start_s) in measured.items():
-        p50, p99 = np.percentile(result.latencies_ms, [50, 99]) if result.latencies_ms.size else (np.nan, np.nan)
+        p50, p99 = (
+            np.percentile(result.latencies_ms, [50, 99])
+            if result.latencies_ms.size
+            else (np.nan, np.nan)
+        )
         error = result.errors_mm.mean() if result.errors_mm.size else np.nan
-        row(f'{count} at {rate} Hz', float(p50), float(p99), result.published, result.dropped, result.lost, f'{result.found:.1%}',
-            f'{error:.1f}', f'{usage.cpu:.0%}', f'{usage.memory_mb:.0f}', f'{start_s:.1f}',
-            f'{usage.stolen:.1%}')
+        row(
+            f'{count} at {rate} Hz',
+            float(p50),
+            float(p99),
+            result.published,
+            result.dropped,
+            result.lost,
+            f'{result.found:.1%}',
+            f'{error:.1f}',
+            f'{usage.cpu:.0%}',
+            f'{usage.memory_mb:.0f}',
+            f'{start_s:.1f}',
+            f'{usage.stolen:.1%}',
+        )
     if not any(rate == SHOWN for _, rate in measured):
         return
-    report.remark(f'Where the time goes at {SHOWN} Hz, medians of what the node says of itself in milliseconds; input_age is '
-                  'the way from the stamp to the node, latency from there to the publication of the hands.')
+    report.remark(
+        f'Where the time goes at {SHOWN} Hz, medians of what the node says of itself in milliseconds; input_age is '
+        'the way from the stamp to the node, latency from there to the publication of the hands.'
+    )
     row = report.table(('hands', *(stage.removesuffix('_ms') for stage in STAGES)))
     for (count, rate), (result, _, _) in measured.items():
         if rate == SHOWN:

@@ -1,4 +1,5 @@
 """Synthetic camera and tracker as two processes over DDS, listened to by this one: what the demo and the bench measure."""
+
 import math
 import os
 import random
@@ -14,33 +15,42 @@ import numpy as np
 
 from awr_ros.ros.middleware import missing_profile, profile_path
 
-WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5    # [s]
+WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5  # [s]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_ms', 'latency_ms')     # of TrackerStats
+STAGES = (
+    'input_age_ms',
+    'decode_ms',
+    'find_ms',
+    'inference_ms',
+    'postprocess_ms',
+    'latency_ms',
+)  # of TrackerStats
 
 
 @dataclass
 class Recording:
     """What the monitor hears, by stamp [ns]."""
-    truth: dict = field(default_factory=dict)       # HandArray
-    hands: dict = field(default_factory=dict)       # (HandArray, time of arrival [ns])
-    stats: dict = field(default_factory=dict)       # TrackerStats
-    images: dict = field(default_factory=dict)      # Image
+
+    truth: dict = field(default_factory=dict)  # HandArray
+    hands: dict = field(default_factory=dict)  # (HandArray, time of arrival [ns])
+    stats: dict = field(default_factory=dict)  # TrackerStats
+    images: dict = field(default_factory=dict)  # Image
 
 
 @dataclass(frozen=True)
 class Result:
     """What came of the images of some seconds."""
+
     published: int
     received: int
     processed: int
     dropped: int
     seconds: float
-    latencies_ms: np.ndarray    # (N,) image stamp to the arrival of the hands
-    found: float                # share of true hands with a tracked hand of the same side, [0,1]
-    errors_mm: np.ndarray       # (M,) mean joint error of each tracked hand
-    id_changes: int             # how often a true hand's tracked one got another id
-    stages_ms: dict             # median of each of STAGES, of TrackerStats
+    latencies_ms: np.ndarray  # (N,) image stamp to the arrival of the hands
+    found: float  # share of true hands with a tracked hand of the same side, [0,1]
+    errors_mm: np.ndarray  # (M,) mean joint error of each tracked hand
+    id_changes: int  # how often a true hand's tracked one got another id
+    stages_ms: dict  # median of each of STAGES, of TrackerStats
 
     @property
     def lost(self):
@@ -50,9 +60,12 @@ class Result:
 @dataclass(frozen=True)
 class Usage:
     """What the tracker's process took."""
-    cpu: float                  # share of one core, 1: all of it
-    memory_mb: float            # resident at the end
-    stolen: float = math.nan    # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
+
+    cpu: float  # share of one core, 1: all of it
+    memory_mb: float  # resident at the end
+    stolen: float = (
+        math.nan
+    )  # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
 
 
 def nanoseconds(header):
@@ -63,12 +76,13 @@ def nanoseconds(header):
 def evaluate(recording: Recording, first_ns, last_ns):
     """The Result of the images after stamp first_ns up to last_ns; both must be stamps of TrackerStats."""
     from awr_ros.ros.conversions import joints_from_hand
+
     stamps = sorted(stamp for stamp in recording.truth if first_ns < stamp <= last_ns)
     first, last = recording.stats[first_ns], recording.stats[last_ns]
     latencies, errors, ids, true_hands = [], [], {}, 0
     for stamp in stamps:
         if stamp not in recording.hands:
-            continue                    # lost or dropped: counted as such, says nothing about the tracking
+            continue  # lost or dropped: counted as such, says nothing about the tracking
         message, arrival = recording.hands[stamp]
         latencies.append((arrival - stamp) * 1e-6)
         tracked = {hand.side: hand for hand in message.hands}
@@ -76,16 +90,28 @@ def evaluate(recording: Recording, first_ns, last_ns):
             true_hands += 1
             if true_hand.side in tracked:
                 hand = tracked[true_hand.side]
-                distances = np.linalg.norm(joints_from_hand(hand) - joints_from_hand(true_hand), axis=1)
+                distances = np.linalg.norm(
+                    joints_from_hand(hand) - joints_from_hand(true_hand), axis=1
+                )
                 errors.append(np.nanmean(distances))
                 ids.setdefault(true_hand.side, []).append(hand.id)
     stats = [recording.stats[stamp] for stamp in recording.stats if first_ns < stamp <= last_ns]
-    return Result(published=len(stamps), received=last.frames_received - first.frames_received,
-                  processed=last.frames_processed - first.frames_processed,
-                  dropped=last.frames_dropped - first.frames_dropped, seconds=(last_ns - first_ns) * 1e-9,
-                  latencies_ms=np.array(latencies), found=len(errors) / max(true_hands, 1), errors_mm=np.array(errors),
-                  id_changes=sum(before != after for given in ids.values() for before, after in pairwise(given)),
-                  stages_ms={name: float(np.median([getattr(s, name) for s in stats] or [np.nan])) for name in STAGES})
+    return Result(
+        published=len(stamps),
+        received=last.frames_received - first.frames_received,
+        processed=last.frames_processed - first.frames_processed,
+        dropped=last.frames_dropped - first.frames_dropped,
+        seconds=(last_ns - first_ns) * 1e-9,
+        latencies_ms=np.array(latencies),
+        found=len(errors) / max(true_hands, 1),
+        errors_mm=np.array(errors),
+        id_changes=sum(
+            before != after for given in ids.values() for before, after in pairwise(given)
+        ),
+        stages_ms={
+            name: float(np.median([getattr(s, name) for s in stats] or [np.nan])) for name in STAGES
+        },
+    )
 
 
 class Monitor:
@@ -96,17 +122,23 @@ class Monitor:
 
         from awr_ros.msg import HandArray, TrackerStats
         from awr_ros.ros.spin import make_executor
+
         rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
         self.recording = Recording()
         self.node = rclpy.create_node('demo_monitor')
         self._executor = make_executor()
         self._executor.add_node(self.node)
         record = self.recording
-        self.truths = []                # serialised, see read_truths
+        self.truths = []  # serialised, see read_truths
         self._subscribe(HandArray, 'synthetic_camera/truth', self.truths.append, raw=True)
-        self._subscribe(HandArray, 'tracker/hands',
-                        lambda m: record.hands.update({nanoseconds(m.header): (m, time.time_ns())}))
-        self._subscribe(TrackerStats, 'tracker/stats', lambda m: record.stats.update({nanoseconds(m.header): m}))
+        self._subscribe(
+            HandArray,
+            'tracker/hands',
+            lambda m: record.hands.update({nanoseconds(m.header): (m, time.time_ns())}),
+        )
+        self._subscribe(
+            TrackerStats, 'tracker/stats', lambda m: record.stats.update({nanoseconds(m.header): m})
+        )
 
     def _subscribe(self, message_type, topic, callback, raw=False):
         self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
@@ -116,6 +148,7 @@ class Monitor:
         from rclpy.serialization import deserialize_message
 
         from awr_ros.msg import HandArray
+
         while self.truths:
             message = deserialize_message(self.truths.pop(), HandArray)
             self.recording.truth[nanoseconds(message.header)] = message
@@ -133,6 +166,7 @@ class Monitor:
 
     def close(self):
         import rclpy
+
         self.node.destroy_node()
         rclpy.try_shutdown()
 
@@ -144,7 +178,10 @@ class Session:
     """
 
     def __init__(self, camera=(), tracker=()):
-        self._parameters = {'camera': ('awr_ros.ros.synthetic_camera', *camera), 'tracker': ('awr_ros.ros.node', *tracker)}
+        self._parameters = {
+            'camera': ('awr_ros.ros.synthetic_camera', *camera),
+            'tracker': ('awr_ros.ros.node', *tracker),
+        }
         self.processes, self.monitor, self.cold_start_s = {}, None, float('nan')
 
     def __enter__(self):
@@ -163,25 +200,39 @@ class Session:
         record = self.monitor.recording
         # One after the other: both at once would fight for the cores while they load.
         for name, heard in (('camera', self.monitor.truths), ('tracker', record.stats)):
-            print(f"starting the {name} (domain {os.environ['ROS_DOMAIN_ID']}) ...", flush=True)
+            print(f'starting the {name} (domain {os.environ["ROS_DOMAIN_ID"]}) ...', flush=True)
             started = time.monotonic()
             self.processes[name] = start(*self._parameters[name])
             if not self.monitor.spin_until(lambda heard=heard: heard, START_UP_S, self.processes):
                 raise SystemExit(f'nothing heard from the {name} within {START_UP_S:.0f} s')
-        if self.monitor.spin_until(lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes):
-            self.cold_start_s = time.monotonic() - started      # of the tracker's process, to the first hand
+        if self.monitor.spin_until(
+            lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes
+        ):
+            self.cold_start_s = (
+                time.monotonic() - started
+            )  # of the tracker's process, to the first hand
 
     def measure(self, seconds, progress=lambda text, seconds: lambda left_s: None):
         """(Result, Usage) of the next seconds [s], after a warm-up. progress(text, seconds)(left_s) is told how it goes."""
         record, spin = self.monitor.recording, self.monitor.spin_until
         spin(lambda: False, WARM_UP_S, self.processes, progress('warming up', WARM_UP_S))
-        first_ns, cpu_s, began = max(record.stats), cpu_seconds(self.processes['tracker'].pid), time.monotonic()
+        first_ns, cpu_s, began = (
+            max(record.stats),
+            cpu_seconds(self.processes['tracker'].pid),
+            time.monotonic(),
+        )
         stolen_s = stolen_seconds()
         spin(lambda: False, seconds, self.processes, progress('measuring ', seconds))
         last_ns, pid = max(record.stats), self.processes['tracker'].pid
         passed_s = time.monotonic() - began
-        usage = Usage((cpu_seconds(pid) - cpu_s) / passed_s, memory_mb(pid), (stolen_seconds() - stolen_s) / passed_s / os.cpu_count())
-        spin(lambda: False, SETTLE_S, self.processes)       # what belongs to these images may still be on its way
+        usage = Usage(
+            (cpu_seconds(pid) - cpu_s) / passed_s,
+            memory_mb(pid),
+            (stolen_seconds() - stolen_s) / passed_s / os.cpu_count(),
+        )
+        spin(
+            lambda: False, SETTLE_S, self.processes
+        )  # what belongs to these images may still be on its way
         self.monitor.read_truths()
         return evaluate(record, first_ns, last_ns), usage
 
@@ -197,13 +248,17 @@ def cpu_seconds(pid):
         values = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
         return float('nan')
-    return (int(values[11]) + int(values[12])) / os.sysconf('SC_CLK_TCK')       # utime and stime: proc(5)
+    return (int(values[11]) + int(values[12])) / os.sysconf(
+        'SC_CLK_TCK'
+    )  # utime and stime: proc(5)
 
 
 def stolen_seconds():
     """CPU time [s] that this machine wanted and its host gave to others so far, over all cores; NaN where there is no /proc."""
     try:
-        return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf('SC_CLK_TCK')        # steal: proc(5)
+        return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf(
+            'SC_CLK_TCK'
+        )  # steal: proc(5)
     except OSError:
         return math.nan
 
@@ -221,17 +276,25 @@ def start(module, *parameters):
     """A node in a process group of its own, so that all of it can be ended, whatever it starts."""
     arguments = [argument for parameter in parameters for argument in ('-p', parameter)]
     # Safe path: started inside the source folder, the children must not import it instead of the installed package.
-    return subprocess.Popen([sys.executable, '-m', module, '--ros-args', *arguments], start_new_session=True,
-                            env={**os.environ, 'PYTHONSAFEPATH': '1'})
+    return subprocess.Popen(
+        [sys.executable, '-m', module, '--ros-args', *arguments],
+        start_new_session=True,
+        env={**os.environ, 'PYTHONSAFEPATH': '1'},
+    )
 
 
 def end(processes):
     """End the process groups: politely, then not."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}   # an impatient second Ctrl-C
-    for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):        # must not leave one behind
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS
+    }  # an impatient second Ctrl-C
+    for number, patience_s in (
+        (signal.SIGINT, 5.0),
+        (signal.SIGKILL, 5.0),
+    ):  # must not leave one behind
         for process in processes:
             if process.poll() is None:
-                os.killpg(process.pid, number)      # not reaped yet, so the group is still there
+                os.killpg(process.pid, number)  # not reaped yet, so the group is still there
         deadline = time.monotonic() + patience_s
         for process in processes:
             try:
@@ -244,7 +307,9 @@ def end(processes):
 
 def exit_on_endings():
     """SIGINT, SIGTERM and SIGHUP become SystemExit, so that a Session ends its processes."""
+
     def interrupted(number, _):
         raise SystemExit(128 + number)
+
     for number in ENDINGS:
         signal.signal(number, interrupted)
