@@ -49,7 +49,8 @@ def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
 
 def overlay(depth_mm, hands, truth=()):
     """Picture of a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3), hands also with id, side and
-    score. Returns (H,W,3) uint8 BGR."""
+    score. Returns (H,W,3) uint8 BGR.
+    """
     image = grey(depth_mm)
     for hand in truth:
         skeleton(image, hand.joints_uvd, (TRUTH_COLOUR,) * 5, 1)

@@ -420,7 +420,8 @@ class HandTracker:
 def start_score(weights, finder_score, hand_score, joint_score):
     """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
     numbers or arrays. weights: of the log odds: of the logits of the first two, of the third, and a constant
-    (python -m awr_ros train-judge fits them to candidates in rendered scenes)."""
+    (python -m awr_ros train-judge fits them to candidates in rendered scenes).
+    """
     of_finder, of_hand, of_joints, constant = weights
     odds = (
         of_finder * logit(finder_score)

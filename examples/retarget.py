@@ -20,8 +20,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 
-from awr_ros.msg import Hand, HandArray
 from awr_ros.derived.openxr import mano_rotation
+from awr_ros.msg import Hand, HandArray
 
 SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
 

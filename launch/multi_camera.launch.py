@@ -16,7 +16,6 @@ one_process:=true starts both trackers in one process, where one network reads t
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
@@ -30,6 +29,7 @@ from launch_ros.actions import Node
 
 from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file
 from awr_ros.ros.middleware import missing_profile, profile_path
+from launch import LaunchDescription
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 SEEDS = {'left': '1', 'right': '2'}  # of the synthetic cameras: they show different movements

@@ -5,9 +5,10 @@ The same as tracker.launch.py camera:=synthetic; all its arguments and those of 
 
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from launch import LaunchDescription
 
 
 def generate_launch_description():

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
@@ -33,6 +32,7 @@ from awr_ros.ros.camera_preset import (
 from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file, unknown_arguments
 from awr_ros.ros.middleware import missing_profile, profile_variable
 from awr_ros.ros.parameters import BY_NAME
+from launch import LaunchDescription
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS, CONFIG = SHARE / 'launch' / 'cameras', SHARE / 'config'
@@ -141,7 +141,8 @@ def notes(values, preset):
 
 def topics(values, preset):
     """(depth image, CameraInfo): as given, else the camera's. An info topic that is not given is the neighbour of a
-    depth topic that is (image_transport's convention)."""
+    depth topic that is (image_transport's convention).
+    """
     default_depth, default_info = (
         (preset.depth_topic, preset.info_topic) if preset else ('depth/image', 'depth/camera_info')
     )

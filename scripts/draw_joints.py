@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.draw import FINGER_COLOURS
 from awr_ros.derived.openxr import mano_rotation, openxr_joints, operator_rotation
+from awr_ros.draw import FINGER_COLOURS
 from awr_ros.skeleton import BONES, JOINT_NAMES, SIDES, WRIST, wrist_rotation
 
 WIDTH, HEIGHT, AXIS = 760, 470, 62  # [px]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from recordings import K, PlainTracker, png, usual
 
+from awr_ros.datasets.authors_checkpoint import import_official
 from awr_ros.finders.palm_detector import DEFAULT_FINDER, LearnedFinder
 from awr_ros.networks.checkpoint import (
     CompactNetwork,
@@ -30,7 +31,6 @@ from awr_ros.runtime import select
 from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
 from awr_ros.training.config import TrainConfig
-from awr_ros.datasets.authors_checkpoint import import_official
 from awr_ros.training.run import Run, log
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32)

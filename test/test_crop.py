@@ -21,7 +21,7 @@ def blank(intrinsics, value=0.0):
 
 
 def cell_centres(size):
-    """uvdn (u, v) of all crop pixels (S,S,2)."""
+    """Uvdn (u, v) of all crop pixels (S,S,2)."""
     axis = 2 * (np.arange(size) + 0.5) / size - 1
     return np.stack(np.meshgrid(axis, axis), -1)
 

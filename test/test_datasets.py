@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from awr_ros.datasets import nyu
-from awr_ros.datasets.specs import BENCHMARKS
-from awr_ros.datasets.loaders import load_frames
 from awr_ros.datasets.hands17 import read_boxes
+from awr_ros.datasets.loaders import load_frames
+from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.text_files import read_table
 
 scipy_io = pytest.importorskip('scipy.io')

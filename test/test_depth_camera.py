@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from awr_ros.messages.depth_image import BadInput
 from awr_ros.messages.compressed_depth import depth_from_compressed
 from awr_ros.messages.depth_camera import DepthCamera, scaled
+from awr_ros.messages.depth_image import BadInput
 
 WIDTH, HEIGHT, F = 160, 120, 100.0
 RATIONAL = [0.5, 0.2, 1e-3, -1e-3, 0.01, 0.8, 0.15, 0.02]

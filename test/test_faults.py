@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 from recordings import (
     HEIGHT,
-    K,
     SECOND,
     TYPES,
     WIDTH,
+    K,
     PlainTracker,
     camera_info,
     depth_image,
@@ -36,8 +36,8 @@ from recordings import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from awr_ros.__main__ import main
-from awr_ros.messages.depth_image import BadInput
 from awr_ros.files import FULL, completed, describe_file, work_folder
+from awr_ros.messages.depth_image import BadInput
 from awr_ros.offline import bag_writer, outputs, pictures
 from awr_ros.offline.bag_files import zstd
 from awr_ros.offline.bag_types import typestore

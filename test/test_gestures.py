@@ -1,5 +1,6 @@
 """Gestures: named postures of many hands, hysteresis in time, the tracked script of the synthetic
-camera."""
+camera.
+"""
 
 from types import SimpleNamespace
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import awr_ros.training.handedness
-from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.estimator import HandPose, HandPoseEstimator
-from awr_ros.networks.handedness import Judge
 from awr_ros.networks.checkpoint import load_checkpoint, save_checkpoint
+from awr_ros.networks.compact import CompactNetwork, ModelConfig
+from awr_ros.networks.handedness import Judge
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.tracker import _right_odds

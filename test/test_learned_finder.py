@@ -10,7 +10,6 @@ from torch import nn
 
 import awr_ros.training.palm_detector as training
 from awr_ros.camera import Intrinsics
-from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.finders.palm_detector import (
     BELOW_SKIN_MM,
     CELL,
@@ -20,11 +19,12 @@ from awr_ros.finders.palm_detector import (
     coarse_frame,
     palm_depth,
 )
+from awr_ros.networks.compact import CompactNetwork, ModelConfig
+from awr_ros.networks.palm_detector import write_finder
 from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.config import FinderTrainConfig
-from awr_ros.networks.palm_detector import write_finder
 from awr_ros.training.palm_detector_scenes import (
     ASKED,
     HIDDEN,

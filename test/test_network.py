@@ -17,8 +17,8 @@ from awr_ros.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from awr_ros.offset_field import decode, vote
 from awr_ros.networks.refiner import PATCH, REACH, STEP, Refiner, around, claims
+from awr_ros.offset_field import decode, vote
 from awr_ros.skeleton import JOINT_NAMES
 
 TINY = ModelConfig(

@@ -7,8 +7,8 @@ import torch
 from awr_ros.__main__ import main
 from awr_ros.crop import crop_along_axes, crop_hand
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.skeleton import palm_centre
 from awr_ros.evaluation.off_axis import DEGREES, off_axis_errors, panned_view, random_hand
+from awr_ros.skeleton import palm_centre
 
 
 @pytest.mark.parametrize('degrees', [25, 45, 55])

@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from recordings import HEIGHT, K, SECOND, PlainTracker, png, usual
+from recordings import HEIGHT, SECOND, K, PlainTracker, png, usual
 from rosbags.highlevel import AnyReader
 
 from awr_ros.__main__ import main

@@ -1,5 +1,6 @@
 """OpenXR hands: axes on hand-made poses that any wrong sign breaks, bones of rendered hands, other
-wrist frames, checks."""
+wrist frames, checks.
+"""
 
 import functools
 from dataclasses import replace
@@ -10,7 +11,6 @@ import pytest
 import torch
 
 from awr_ros.derived import openxr
-from awr_ros.evaluation.openxr_conformance import Frame, hand_of, run_checks
 from awr_ros.derived.openxr import (
     CAMERA_FROM_VIEW,
     METACARPALS,
@@ -27,6 +27,7 @@ from awr_ros.derived.openxr import (
     operator_rotation,
     reference_frame,
 )
+from awr_ros.evaluation.openxr_conformance import Frame, hand_of, run_checks
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.hand import forward_kinematics, random_shapes
 from awr_ros.synthetic.poses import random_poses
@@ -36,7 +37,8 @@ VALID, TRACKED = ORIENTATION_VALID | POSITION_VALID, ORIENTATION_TRACKED | POSIT
 
 def palm_down(side='right'):
     """(21,3) [mm]: a flat hand as an OpenXR user sees it, x right, y up, z back: palm down,
-    parallel fingers forward."""
+    parallel fingers forward.
+    """
     joints = np.zeros((21, 3))
     for finger, x in enumerate((-22, 0, 20, 38)):
         joints[5 + 4 * finger : 9 + 4 * finger] = [(x, 0, -90 - along) for along in (0, 45, 70, 90)]
@@ -141,7 +143,8 @@ def test_a_turned_hand_has_turned_joints():
 @pytest.mark.parametrize('side', ['right', 'left'])
 def test_orientations_are_those_of_rendered_bones(side):
     """Against the bone frames that the renderer poses its hands with: x along the bone, z out of
-    its back."""
+    its back.
+    """
     generator = torch.Generator().manual_seed(0)
     frames, joints = (
         t.numpy()
@@ -296,7 +299,7 @@ def test_what_is_wrong_with_one_hand_is_found(changes, check):
 
 
 def test_turned_about_the_bone_is_found():
-    """y and x turned by half a turn: z is right, the back is not."""
+    """Y and x turned by half a turn: z is right, the back is not."""
     half = np.array([0, 0, 1, 0])
 
     def turn(q):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from awr_ros.__main__ import main
-from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.metrics import joint_errors, read_joints, report
+from awr_ros.datasets.specs import BENCHMARKS
 
 NYU = BENCHMARKS['nyu'].intrinsics
 scipy_io = pytest.importorskip('scipy.io')

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from awr_ros.__main__ import main
-from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint
-from awr_ros.offset_field import decode, encode
 from awr_ros.datasets import train as recipe
-from awr_ros.datasets.specs import BENCHMARKS
-from awr_ros.datasets.loaders import load_frames
-from awr_ros.datasets.frames import Frames
-from awr_ros.datasets.metrics import joint_errors
-from awr_ros.datasets.evaluate import predict
-from awr_ros.datasets.train import STAGES, StageLoss, build_network, smooth_l1, stage_losses
 from awr_ros.datasets.config import RecipeConfig
+from awr_ros.datasets.evaluate import predict
+from awr_ros.datasets.frames import Frames
+from awr_ros.datasets.loaders import load_frames
+from awr_ros.datasets.metrics import joint_errors
 from awr_ros.datasets.rendered_set import write_msra, write_nyu
 from awr_ros.datasets.samples import Augmentation, CropSamples, rotate
+from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.train import STAGES, StageLoss, build_network, smooth_l1, stage_losses
+from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint
+from awr_ros.offset_field import decode, encode
 
 pytest.importorskip('scipy')
 NYU = BENCHMARKS['nyu']

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from recordings import (
     HEIGHT,
-    K,
     SECOND,
     TYPES,
     WIDTH,
+    K,
     PlainTracker,
     camera_info,
     depth_image,

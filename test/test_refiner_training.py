@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import awr_ros.training.refiner as training
-from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.networks.checkpoint import load_checkpoint, save_checkpoint
+from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.networks.refiner import Refiner
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine

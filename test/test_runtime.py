@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from awr_ros.crop import crop_hand
-from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.runtime.export import export
 from awr_ros.networks.checkpoint import (
     CompactNetwork,
     ModelConfig,
@@ -25,12 +23,14 @@ from awr_ros.networks.checkpoint import (
     save_checkpoint,
 )
 from awr_ros.runtime import cache, cuda_engine, onnx_engine, select
+from awr_ros.runtime.export import export
 from awr_ros.runtime.onnx_engine import OnnxEngine, first_that_starts, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, fastest_precision, write_openvino
 from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, Readings, read_in_passes
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import NYU_14, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 TINY = ModelConfig(
     stem=(4, 8),

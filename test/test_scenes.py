@@ -9,6 +9,9 @@ import awr_ros.evaluation.scenes as evaluation
 import awr_ros.training.negatives as negatives_module
 from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPose
+from awr_ros.evaluation.contact_sheet import scene_sheet
+from awr_ros.evaluation.curves import draw_reliability
+from awr_ros.evaluation.scenes import SceneFigures, reliability
 from awr_ros.finders.palm_detector import BELOW_SKIN_MM
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
@@ -18,8 +21,6 @@ from awr_ros.synthetic.people import LostHead
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.evaluation.curves import draw_reliability
-from awr_ros.evaluation.scenes import SceneFigures, reliability
 from awr_ros.training.negatives import (
     CLEAR_MM,
     LIMB_CLEAR_MM,
@@ -27,7 +28,6 @@ from awr_ros.training.negatives import (
     limb_centres,
     render_negatives,
 )
-from awr_ros.evaluation.contact_sheet import scene_sheet
 
 COARSE = ((320, 240),)
 
@@ -79,7 +79,8 @@ def test_visible_hands_are_where_the_truth_says(scenes):
 
 def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     """Where hardly a joint of a hand lies close behind what the camera sees, something hides the hand. (One that points at
-    the camera hides its own.)"""
+    the camera hides its own.)
+    """
     source, hidden = SceneSource(6, COARSE), []
     for layout in (source._layout(2, None) for _ in range(60)):
         depth, hands, shares = source._render(layout, layout.groups)  # as no camera spoils it

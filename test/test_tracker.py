@@ -27,7 +27,8 @@ def palm(hand):
 
 class Scene:
     """Hands as palms (3,) with the side they look like; found by requests within 100 mm, scored as told. Read as the other
-    side, their joints are less sure by `lead`."""
+    side, their joints are less sure by `lead`.
+    """
 
     def __init__(self, monkeypatch, *palms):
         self.palms = [np.array(p, float) for p in palms]

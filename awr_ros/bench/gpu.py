@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from awr_ros.bench.timing import median_ms
-from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.runtime.cuda_engine import CudaEngine
 from awr_ros.runtime.select import load_network
+from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 BATCHES = (1, 2, 16, 64)
 CAMERAS = 4

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from awr_ros.bench.timing import median_ms
-from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.networks.checkpoint import (
     COMPACT_M,
     CompactNetwork,
@@ -16,10 +15,11 @@ from awr_ros.networks.checkpoint import (
     ResNetConfig,
     StackedHourglass,
 )
-from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
 from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
+from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
 from awr_ros.runtime.select import default_threads, installed, load_network
 from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 BASELINE = 'ResNet-18'
 TORCH = 'torch eager'

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from awr_ros.weight_files import reason_unreadable
+from awr_ros.datasets.specs import benchmark
 from awr_ros.networks.checkpoint import (
     HourglassConfig,
     ResNet,
@@ -13,7 +13,7 @@ from awr_ros.networks.checkpoint import (
     StackedHourglass,
     save_checkpoint,
 )
-from awr_ros.datasets.specs import benchmark
+from awr_ros.weight_files import reason_unreadable
 
 DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}  # transposed convolutions: downsample
 # As their configuration has it for the hourglass. For ResNets it says 1, the authors' words say 0.8: hence an option.

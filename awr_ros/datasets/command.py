@@ -165,8 +165,8 @@ def extend_train(verb):
 
 
 def _train(arguments):
-    from awr_ros.datasets.train import train_on_dataset
     from awr_ros.datasets.config import RecipeConfig
+    from awr_ros.datasets.train import train_on_dataset
 
     train_on_dataset(
         arguments.folder,

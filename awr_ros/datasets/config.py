@@ -84,7 +84,8 @@ class RecipeConfig:
     @property
     def kernel(self):
         """Radius of closeness, uvdn units: 0.4 for hourglasses and 1 for ResNets in the authors' configuration, 0.8 in the later
-        joint recipe."""
+        joint recipe.
+        """
         if self.kernel_size:
             return self.kernel_size
         return (

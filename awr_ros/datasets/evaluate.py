@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from awr_ros.networks.checkpoint import load_checkpoint
-from awr_ros.offset_field import decode
-from awr_ros.evaluation.curves import draw_curves
 from awr_ros.datasets.loaders import load_frames
 from awr_ros.datasets.metrics import joint_errors, print_report, report
 from awr_ros.datasets.samples import CropSamples
 from awr_ros.datasets.text_files import write_predictions
+from awr_ros.evaluation.curves import draw_curves
+from awr_ros.networks.checkpoint import load_checkpoint
+from awr_ros.offset_field import decode
 
 BATCH = 32
 

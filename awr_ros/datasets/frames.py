@@ -1,8 +1,8 @@
 """Frames of a public data set, whatever its files are: depth, true joints, where to crop and how large."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 import cv2
 import numpy as np
@@ -79,5 +79,6 @@ def _read_image(path, mode):
 
 def centres_of(joints_xyz):
     """Crop centres (N,3) for data sets without a file of them: the mean of the true joints, as the labels are known in
-    training. joints_xyz: (N,J,3) [mm]."""
+    training. joints_xyz: (N,J,3) [mm].
+    """
     return joints_xyz.mean(1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of, read_png16
+from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.text_files import read_table
 
 HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are held out
@@ -45,7 +45,8 @@ def load_hands17(root, split):
 
 def read_boxes(path):
     """Hand boxes of a BoundingBox.txt: a file's name, then left, top, right, bottom [px] (a detector's, of the test frames).
-    Returns (N,4) float64 and the names."""
+    Returns (N,4) float64 and the names.
+    """
     boxes, names = read_table(path, 4, names='first')
     bad = np.flatnonzero((boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1]))
     if len(bad):

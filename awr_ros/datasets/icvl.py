@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of, read_png16
+from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.text_files import read_table
 
 LABELS = {

@@ -34,7 +34,8 @@ def joint_errors(joints_uvd, truth_uvd, intrinsics):
 
 def report(errors_mm, subjects=()):
     """The figures of one method. errors_mm: (N,J) [mm]; subjects: (name, first frame, frame after the last one), of which
-    only those within the N frames are reported. Returns Report."""
+    only those within the N frames are reported. Returns Report.
+    """
     share = np.array([(errors_mm <= limit).mean() for limit in AUC_LIMITS_MM])
     worst = errors_mm.max(1)
     return Report(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of
+from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.text_files import read_table
 
 GESTURES = (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.frames import Frames, centres_of, read_png_rgb
 from awr_ros.datasets.metrics import NYU_IDS, read_joint_data
+from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.datasets.text_files import read_table
 
 Y_DOWN = np.array([1.0, -1.0, 1.0])

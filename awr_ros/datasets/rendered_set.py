@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import torch
 
+from awr_ros.datasets.metrics import NYU_IDS
+from awr_ros.datasets.msra import FROM_FILE
+from awr_ros.datasets.nyu import Y_DOWN
+from awr_ros.datasets.specs import BENCHMARKS
 from awr_ros.skeleton import JOINT_NAMES, MSRA_21
 from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses
 from awr_ros.synthetic.render import splat_image
-from awr_ros.datasets.specs import BENCHMARKS
-from awr_ros.datasets.msra import FROM_FILE
-from awr_ros.datasets.nyu import Y_DOWN
-from awr_ros.datasets.metrics import NYU_IDS
 
 SKIN_MM = 1.5  # between points of the skin
 NOISE_MM = 1.5  # standard deviation of the depth
@@ -30,7 +30,7 @@ class HandFrames:
 
     @torch.no_grad()
     def draw(self):
-        """depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera optical frame."""
+        """Depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera optical frame."""
         shape = random_shapes(1, self.generator, 'cpu')
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
         pose = torch.eye(4)[None].clone()

@@ -13,6 +13,12 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader
 
+from awr_ros.datasets.config import RecipeConfig
+from awr_ros.datasets.evaluate import predict
+from awr_ros.datasets.loaders import load_frames
+from awr_ros.datasets.metrics import joint_errors
+from awr_ros.datasets.samples import Augmentation, CropSamples
+from awr_ros.datasets.specs import benchmark
 from awr_ros.files import write_text
 from awr_ros.networks.checkpoint import (
     HourglassConfig,
@@ -22,13 +28,7 @@ from awr_ros.networks.checkpoint import (
     save_checkpoint,
 )
 from awr_ros.offset_field import decode, encode
-from awr_ros.datasets.specs import benchmark
-from awr_ros.datasets.loaders import load_frames
-from awr_ros.datasets.evaluate import predict
-from awr_ros.datasets.metrics import joint_errors
-from awr_ros.datasets.config import RecipeConfig
 from awr_ros.training.run import checked_count, load_network_of, log, save_whole, state_of, trim_log
-from awr_ros.datasets.samples import Augmentation, CropSamples
 
 BETA = 0.01  # the smooth L1's parabola ends here, uvdn units
 

@@ -77,7 +77,8 @@ def hand_features(
     up: Sequence[float] = UP_IN_IMAGE,
 ) -> HandShapeFeatures:
     """Measure a hand. joints_xyz: (21,3) float [any unit] any frame; up: (3,) unit vector in that
-    frame."""
+    frame.
+    """
     joints = np.asarray(joints_xyz, np.float64)
     if joints.shape != (21, 3):
         raise ValueError(f'joints_xyz must be (21,3), got {joints.shape}')
@@ -133,7 +134,8 @@ class GestureRecognizer:
 
     def __call__(self, joints_xyz: np.ndarray, stamp_s: float) -> Gesture:
         """Update with (21,3) joints [any unit, optical frame] of a time [s]. A step back in time
-        starts afresh."""
+        starts afresh.
+        """
         if self._since_s is None or stamp_s < self._since_s:
             self._gesture, self._since_s, self._next = NONE, stamp_s, NONE
         features = hand_features(joints_xyz, self._config, self._up)
@@ -170,7 +172,8 @@ class GestureRecognizers:
 
     def update(self, hands: Sequence, stamp_s: float) -> list[Gesture]:
         """Return the Gesture of each awr_ros.tracker.TrackedHand; hands that are gone are
-        forgotten."""
+        forgotten.
+        """
         known = {
             hand.id: self._by_id.get(hand.id) or GestureRecognizer(self._config) for hand in hands
         }

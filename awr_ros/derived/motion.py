@@ -129,7 +129,8 @@ class MotionFilter:
 
     def _widen(self, innovation: np.ndarray) -> None:
         """Doubt the prediction when most joints are far from it: a hand that accelerates moves them
-        all, a glitch does not. innovation: (N,3) [mm] of the measured joints."""
+        all, a glitch does not. innovation: (N,3) [mm] of the measured joints.
+        """
         if len(innovation) < MIN_JOINTS:
             return
         spread = np.nanmean(self._pxx, 0) + self._noise

@@ -69,7 +69,8 @@ OPERATOR_FROM_MANO = {
 @dataclass(frozen=True)
 class OpenXRJoints:
     """The 26 joints of one hand in the frame and the unit of the joints that they were made
-    from."""
+    from.
+    """
 
     positions: np.ndarray  # (26,3) float64, NaN where unknown
     rotations: np.ndarray  # (26,3,3) float64 frame_from_joint, NaN where unknown
@@ -139,7 +140,8 @@ def _right_hand(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _thumb_axis(bone: np.ndarray, dorsal: np.ndarray) -> np.ndarray:
     """Unit vector across the thumb nail: its pad turns to the fingers, the more so the farther it
-    leaves the palm."""
+    leaves the palm.
+    """
     across = _unit(np.cross(dorsal, bone))
     up = np.cross(bone, across)
     elevation = np.arcsin(np.clip(-bone @ dorsal, -1, 1))
@@ -149,7 +151,8 @@ def _thumb_axis(bone: np.ndarray, dorsal: np.ndarray) -> np.ndarray:
 
 def _directions(points: np.ndarray) -> np.ndarray:
     """Unit vectors (...,N-1,3) from each point to the next; NaN where one is unknown or two
-    coincide."""
+    coincide.
+    """
     return _unit(np.diff(points, axis=-2))
 
 
@@ -160,7 +163,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _frames(bones: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Rotations (...,3,3) with z against each bone (...,3) and x as near to -axis (...,3) as can
-    be."""
+    be.
+    """
     z = -bones
     x = _unit((z * axes).sum(-1, keepdims=True) * z - axes)
     return np.stack([x, np.cross(z, x), z], -1)
@@ -216,7 +220,8 @@ def reference_frame(
 
 def in_reference(joints: OpenXRJoints, origin: np.ndarray, rotation: np.ndarray) -> OpenXRJoints:
     """Express joints in a frame given by its origin (3,) and camera_from_frame (3,3). A NaN frame:
-    nothing is valid."""
+    nothing is valid.
+    """
     flags = (
         joints.flags
         if np.isfinite(rotation).all() and np.isfinite(origin).all()

@@ -11,7 +11,8 @@ SCENE_TILE = 320, 240
 
 def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
     """Write a PNG of crops. batch: CropBatch; joints_pred: (B,21,3) uvdn, drawn in colour over the truth in white; without
-    it the truth is in colour. notes: a word for each tile."""
+    it the truth is in colour. notes: a word for each tile.
+    """
     tiles = []
     for i in range(len(batch.depth)):
         depth = batch.depth[i, 0].numpy()

@@ -7,13 +7,7 @@ import numpy as np
 import torch
 
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.networks.checkpoint import load_checkpoint
-from awr_ros.runtime.readout import readout_module
-from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.skeleton import JOINT_NAMES, TIPS
-from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
-from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
-from awr_ros.tracker_config import TrackerConfig
+from awr_ros.evaluation.contact_sheet import crop_sheet
 from awr_ros.evaluation.curves import draw_curves, draw_reliability
 from awr_ros.evaluation.off_axis import off_axis_errors, print_off_axis
 from awr_ros.evaluation.scenes import (
@@ -24,8 +18,14 @@ from awr_ros.evaluation.scenes import (
     scene_figures,
     sequence_figures,
 )
+from awr_ros.networks.checkpoint import load_checkpoint
+from awr_ros.runtime.readout import readout_module
+from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.skeleton import JOINT_NAMES, TIPS
+from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
+from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import keep_memory, progress_bar
-from awr_ros.evaluation.contact_sheet import crop_sheet
 from awr_ros.training.train import VALIDATION_SEED
 
 BATCH = 128
@@ -84,7 +84,8 @@ def _load(weights):
 @torch.inference_mode()
 def evaluate_crops(network, crops, sheet=None):
     """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
-    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}."""
+    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}.
+    """
     hand_scores = {}
     turned = CropConfig(aligned=1.0, far_off=0.0)
     for kind, config, count in (
@@ -118,8 +119,9 @@ def evaluate_crops(network, crops, sheet=None):
 
 
 def crop_figures(network, source, batches):
-    """errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
-    hand score (N,) and the worst 48 of N crops, of which n are of hands."""
+    """Errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
+    hand score (N,) and the worst 48 of N crops, of which n are of hands.
+    """
     errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
     read = readout_module(network)
     for _ in range(batches):

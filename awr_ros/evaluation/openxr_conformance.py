@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.derived.openxr import (
     METACARPALS,
     NUM_OPENXR_JOINTS,
@@ -27,6 +25,8 @@ from awr_ros.derived.openxr import (
     POSITION_VALID,
     openxr_joints,
 )
+from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.messages.hands import quaternion_from_rotation
 
 SCRIPT = (
     'spread',
@@ -84,7 +84,8 @@ class Check:
 
 def run_checks(frames: Sequence[Frame]) -> list[Check]:
     """Check all promises. With no frames or no hands only those that can be checked, and these
-    fail."""
+    fail.
+    """
     hands = [hand for frame in frames for hand in frame.hands]
     checks = [
         *_timing(frames),
@@ -236,7 +237,8 @@ def track_script(
     tracker: Any, seconds: float, wrap: Callable[[Iterable], Iterable] = iter
 ) -> list[Frame]:
     """Track the scripted gestures of two hands in the synthetic camera; its rendering is not
-    timed."""
+    timed.
+    """
     from awr_ros.synthetic.camera import SyntheticCamera
 
     camera = SyntheticCamera(num_hands=2, postures=SCRIPT)
@@ -265,7 +267,8 @@ def _nearest(hand: Any, true_hands: Iterable[Any]) -> np.ndarray | None:
 
 def add_conformance(verbs: Any, listen: Callable[[str, float], list[Frame]]) -> None:
     """Add the verb to argparse's subparsers. listen(topic, seconds) collects the frames of a
-    running node."""
+    running node.
+    """
     parser = verbs.add_parser(
         'conformance', help='self-test of the OpenXR output, on scripted gestures or a running node'
     )

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from awr_ros.camera import Intrinsics
-from awr_ros.weight_files import check_onnx, check_whole
 from awr_ros.files import describe_file
+from awr_ros.weight_files import check_onnx, check_whole
 
 DEFAULT_FINDER = Path(__file__).parents[1] / 'weights' / 'finder.onnx'
 MIN_PALM_MM = 100.0  # nearer palms are not looked for

@@ -8,8 +8,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from awr_ros.messages.depth_image import BadInput, depth_from_image, intrinsics_from_info, shown
 from awr_ros.messages.compressed_depth import depth_from_compressed
+from awr_ros.messages.depth_image import BadInput, depth_from_image, intrinsics_from_info, shown
 
 DISTORTION_CHOICES = ('undistort', 'ignore', 'refuse')
 # Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the first two alike.

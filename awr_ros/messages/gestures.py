@@ -1,5 +1,6 @@
 """Gestures as messages: awr_ros/HandGestureArray. The classes of the messages are given, as for
-HandMessages."""
+HandMessages.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,8 @@ from awr_ros.derived.gestures import Gesture
 
 class GestureMessages:
     """Makes messages of gestures. `types` has the message classes Hand, HandGesture,
-    HandGestureArray."""
+    HandGestureArray.
+    """
 
     def __init__(self, types: Any):
         self._types, hand = types, types.Hand

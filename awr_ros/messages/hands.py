@@ -13,7 +13,8 @@ from awr_ros.skeleton import JOINT_CONVENTION, NUM_JOINTS, WRIST, wrist_rotation
 
 class HandMessages:
     """Makes messages of hands. `types` has the message classes as attributes, which take their fields by name:
-    Hand, HandArray, Point, Pose, PoseArray, Quaternion, RegionOfInterest."""
+    Hand, HandArray, Point, Pose, PoseArray, Quaternion, RegionOfInterest.
+    """
 
     def __init__(self, types):
         self._types, hand = types, types.Hand

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.derived.motion import Motion
+from awr_ros.messages.depth_image import MM_PER_M
 
 
 class MotionMessages:
     """Makes messages of motion. `types` has the message classes Hand, HandMotion, HandMotionArray,
-    Point, Vector3."""
+    Point, Vector3.
+    """
 
     def __init__(self, types: Any):
         self._types, hand = types, types.Hand

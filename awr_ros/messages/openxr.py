@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.derived.openxr import (
     OPENXR_JOINT_NAMES,
     OPENXR_WRIST,
@@ -20,6 +18,8 @@ from awr_ros.derived.openxr import (
     openxr_joints,
     reference_frame,
 )
+from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.messages.hands import quaternion_from_rotation
 
 VALID = ORIENTATION_VALID | POSITION_VALID
 NAMED_SIDES = ('left', 'right')  # the order of named poses
@@ -27,7 +27,8 @@ NAMED_SIDES = ('left', 'right')  # the order of named poses
 
 class OpenXRMessages:
     """Makes messages of hands. `types` has the message classes as attributes, which take their
-    fields by name: Hand, OpenXRHand, OpenXRHandArray, Point, Pose, Quaternion."""
+    fields by name: Hand, OpenXRHand, OpenXRHandArray, Point, Pose, Quaternion.
+    """
 
     def __init__(self, types: Any):
         self._types = types
@@ -35,7 +36,8 @@ class OpenXRMessages:
 
     def hand_array(self, hands: Sequence[Any], header: Any, reference: str = 'camera') -> Any:
         """Convert awr_ros.tracker.TrackedHands to awr_ros/OpenXRHandArray in one of
-        openxr.REFERENCES."""
+        openxr.REFERENCES.
+        """
         return self._types.OpenXRHandArray(
             header=header,
             reference=reference,

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from awr_ros.networks.compact import COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig
+from awr_ros.networks.hourglass import HourglassConfig, StackedHourglass
+from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.weight_files import (
     DEFAULT_WEIGHTS,
     check_whole,
@@ -21,8 +23,6 @@ from awr_ros.weight_files import (
     reason_unreadable,
     save_with_checksum,
 )
-from awr_ros.networks.hourglass import HourglassConfig, StackedHourglass
-from awr_ros.networks.resnet import ResNet, ResNetConfig
 
 __all__ = (
     'COMPACT_M',

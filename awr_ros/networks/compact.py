@@ -7,8 +7,8 @@ import torch.nn.functional as nn_f
 from torch import nn
 
 from awr_ros.networks.handedness import Judge
-from awr_ros.offset_field import vote, without_strays
 from awr_ros.networks.refiner import Refiner, claims
+from awr_ros.offset_field import vote, without_strays
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 

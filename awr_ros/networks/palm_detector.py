@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.finders.palm_detector import CELL, COLUMNS, OUTPUTS, ROWS
 from awr_ros.networks.compact import ResidualBlock
 from awr_ros.weight_files import save_with_checksum, sealed_onnx
-from awr_ros.finders.palm_detector import CELL, COLUMNS, OUTPUTS, ROWS
 
 
 @dataclass(frozen=True)

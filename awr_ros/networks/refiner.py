@@ -58,7 +58,8 @@ class Refiner(nn.Module):
 
     def forward(self, joints_uvdn, closeness, claimed, summary, depth):
         """joints_uvdn (B,J,3) and closeness (B,J): as voted for; claimed: (B,J,4J), see `claims`; summary: (B,C); depth:
-        (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's."""
+        (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's.
+        """
         return self.by_stages(joints_uvdn, closeness, claimed, summary, depth)[-1]
 
     def by_stages(self, joints_uvdn, closeness, claimed, summary, depth):
@@ -78,7 +79,8 @@ class Refiner(nn.Module):
 
 def claims(field, weights):
     """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
-    offset_field.vote. Returns (B,J,4J)."""
+    offset_field.vote. Returns (B,J,4J).
+    """
     return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(
         1, 2
     )  # whole numbers: see decode
@@ -86,7 +88,8 @@ def claims(field, weights):
 
 def around(depth, joints_uvdn):
     """Depth around each joint, less its own. depth: (B,1,S,S); joints_uvdn: (B,J,3). Returns (B,J,PATCH,PATCH) in
-    [-REACH,REACH]."""
+    [-REACH,REACH].
+    """
     size = int(depth.shape[-1])
     offsets = STEP * (torch.arange(PATCH, device=depth.device) - (PATCH - 1) / 2)
     columns, rows = (
@@ -121,7 +124,8 @@ class _Stage(nn.Module):
 
     def forward(self, joints_uvdn, odds, voted, told, overview, patches):
         """joints_uvdn (B,J,3) and odds (B,J): so far; voted (B,J,3): at first; told: (B,J,4J+1); overview: (B,OVERVIEW);
-        patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds."""
+        patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds.
+        """
         middle = joints_uvdn.mean(1)  # (B,3)
         overview = torch.cat([overview, 3 * middle], 1)
         each = self.first(

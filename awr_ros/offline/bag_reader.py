@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from awr_ros.messages.depth_image import DEPTH_ENCODINGS
+from awr_ros.files import printable
 from awr_ros.messages.compressed_depth import HEADER, png_size
 from awr_ros.messages.depth_camera import DepthCamera
-from awr_ros.files import printable
+from awr_ros.messages.depth_image import DEPTH_ENCODINGS
 from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import typestore
 from awr_ros.offline.frames import NS_PER_S, Frame

@@ -9,10 +9,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import ReaderError
 from rosbags.serde import SerdeError
 
-from awr_ros.messages.depth_image import info_from_intrinsics
 from awr_ros.files import ascii_path, completed, printable
-from awr_ros.messages.markers import HandMarkers
+from awr_ros.messages.depth_image import info_from_intrinsics
 from awr_ros.messages.hands import HandMessages
+from awr_ros.messages.markers import HandMarkers
 from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import bag_types, typestore
 from awr_ros.offline.frames import NS_PER_S, even_stamps

@@ -4,9 +4,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.messages.depth_camera import DISTORTION_CHOICES
 from awr_ros.files import printable
+from awr_ros.messages.depth_camera import DISTORTION_CHOICES
+from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.offline.archive_command import add_archive, add_lerobot, lerobot_options, track_archive
 from awr_ros.tracker_config import TrackerConfig
 

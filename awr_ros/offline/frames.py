@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from awr_ros.messages.depth_image import BadInput, stamp_seconds
-from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.files import describe_file, printable
+from awr_ros.messages.depth_camera import DepthCamera
+from awr_ros.messages.depth_image import BadInput, stamp_seconds
 
 NS_PER_S = 10**9
 LATEST_S = 2**31 - 1  # [s] the stamps of ROS end in 2038

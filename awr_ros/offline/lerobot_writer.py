@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.files import completed, printable
+from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.offline.frames import NS_PER_S
 from awr_ros.offline.outputs import Tracked

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from awr_ros.camera import Intrinsics
-from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.files import completed
+from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import clipped_roi, quaternion_from_rotation
 from awr_ros.offline.frames import Frame
 from awr_ros.skeleton import JOINT_NAMES, wrist_rotation

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from awr_ros.messages.depth_image import BadInput
 from awr_ros.files import describe_file, printable
+from awr_ros.messages.depth_image import BadInput
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
 from awr_ros.offline.outputs import Tracked, csv_rows, json_lines
-from awr_ros.stamps import LATE, StampOrder
 from awr_ros.offline.pictures import overlays
+from awr_ros.stamps import LATE, StampOrder
 
 if TYPE_CHECKING:
     from awr_ros.offline.lerobot_writer import LeRobotOptions

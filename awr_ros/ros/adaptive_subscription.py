@@ -25,7 +25,8 @@ class AdaptiveSubscription(SimpleFilter):
         """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only
         add latency. raw: messages are passed on as bytes, for
         rclpy.serialization.deserialize_message. on_renewal: called when the subscription started
-        anew; messages of that moment are missing."""
+        anew; messages of that moment are missing.
+        """
         super().__init__()
         self._node, self._type, self._raw, self._depth = node, message_type, raw, depth
         self._on_renewal = on_renewal

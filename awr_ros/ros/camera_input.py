@@ -3,9 +3,9 @@
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from awr_ros.messages.depth_image import shown
 from awr_ros.messages.compressed_depth import TRANSPORT
 from awr_ros.messages.depth_camera import DepthCamera
+from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInput
 
@@ -27,7 +27,8 @@ class CameraInput:
 
     def __init__(self, node, image_transport, on_image, on_info, on_renewal, on_bad_info):
         """on_renewal: called when the subscription to the images started anew, see AdaptiveSubscription; on_bad_info: with what
-        is wrong with a CameraInfo that cannot be decoded."""
+        is wrong with a CameraInfo that cannot be decoded.
+        """
         if (
             image_transport == TRANSPORT
         ):  # below the image's name after remapping, as image_transport has it
@@ -54,7 +55,8 @@ class CameraInput:
 
     def _on_info(self, data):
         """An info comes with every image and says the same but for its stamp; to make a message of it took 0.3 ms, just when the
-        image is to be worked on."""
+        image is to be worked on.
+        """
         if data[AFTER_STAMP:] != self._info_bytes:
             if (
                 data[AFTER_STAMP:] == self._bad_bytes
@@ -85,7 +87,8 @@ class CameraInput:
 
     def camera_for(self, image, info, distortion, depth_scale=1.0):
         """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises NoCameraInfo then, and
-        BadInput for what cannot be used."""
+        BadInput for what cannot be used.
+        """
         if info is None:
             raise NoCameraInfo('no camera_info yet')
         frame, known = image.header.frame_id, self._read_with

@@ -108,9 +108,10 @@ def driver_launch_file(preset: CameraPreset):
 
 def driver_description(preset: CameraPreset):
     """LaunchDescription that starts the driver; every argument of the driver's own launch file can be given as well."""
-    from launch import LaunchDescription
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from launch import LaunchDescription
 
     # Found when it is run, not when it is read: --show-args works without the driver.
     return LaunchDescription(

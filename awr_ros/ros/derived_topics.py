@@ -1,22 +1,24 @@
 """Topics derived from the tracked hands, computed only while somebody subscribes: OpenXR hands,
-gestures, motion."""
+gestures, motion.
+"""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from awr_ros.messages.gestures import GestureMessages
 from awr_ros.derived.gestures import GestureRecognizers
 from awr_ros.derived.motion import MotionFilters
+from awr_ros.messages.gestures import GestureMessages
 from awr_ros.messages.motion import MotionMessages
-from awr_ros.msg import HandGestureArray, HandMotionArray, OpenXRHandArray
 from awr_ros.messages.openxr import OpenXRMessages
+from awr_ros.msg import HandGestureArray, HandMotionArray, OpenXRHandArray
 from awr_ros.ros import message_types as messages
 
 
 class DerivedTopics:
     """Publishes what can be derived from hands. `publisher(message_type, topic)` creates the node's
-    publishers."""
+    publishers.
+    """
 
     def __init__(self, publisher: Callable[[type, str], Any]):
         self._openxr = OpenXRMessages(messages)

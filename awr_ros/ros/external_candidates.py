@@ -16,8 +16,8 @@ try:
 except ImportError:  # optional
     Detection2DArray = None
 
-from awr_ros.messages.depth_image import shown
 from awr_ros.crop import MIN_CENTRE_MM
+from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import MM_PER_M
 

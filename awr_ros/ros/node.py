@@ -69,7 +69,10 @@ class Frame:
 
 
 def load_tracker(values: parameters.Parameters, engines=None):
-    """The real tracker, as the parameters say. engines: SharedEngines that its engine is one of, None: it is its own."""
+    """Load the real tracker, as the parameters say.
+
+    engines: SharedEngines that its engine is one of; None: it is its own.
+    """
     import cv2  # here, because tests give the node another tracker
 
     from awr_ros.estimator import HandPoseEstimator
@@ -85,8 +88,12 @@ def load_tracker(values: parameters.Parameters, engines=None):
 
 
 class TrackerNode(LifecycleNode):
-    """See the module. tracker_factory(Parameters) returns what has the interface of awr_ros.tracker.HandTracker; others_parameters:
-    names that may be given to it too, without effect, because they are for another node of its process."""
+    """See the module.
+
+    tracker_factory(Parameters) returns what has the interface of awr_ros.tracker.HandTracker;
+    others_parameters: names that may be given to it too, without effect, because they are for
+    another node of its process.
+    """
 
     def __init__(self, tracker_factory=load_tracker, others_parameters=(), **node_options):
         super().__init__('tracker', **node_options)

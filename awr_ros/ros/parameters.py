@@ -1,14 +1,15 @@
 """The node's parameters: one table, from which ROS descriptors and a frozen dataclass are made. SI units here,
-millimetres from tracker_config() on."""
+millimetres from tracker_config() on.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from awr_ros.derived.openxr import REFERENCES
 from awr_ros.messages.compressed_depth import TRANSPORT
 from awr_ros.messages.depth_camera import DISTORTION_CHOICES
-from awr_ros.derived.openxr import REFERENCES
 from awr_ros.ros.conversions import MM_PER_M
 from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed
@@ -350,9 +351,9 @@ def declare(node, table=TABLE) -> None:
 
 
 def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
-    """Log a warning for each parameter that is given to a node but declared nowhere; to be called when all are declared.
+    """Log a warning for each parameter that is given to a node but declared nowhere.
 
-    others: names without a warning.
+    To be called when all are declared. others: names without a warning.
     """
     known = [name for name in node.get_parameters_by_prefix('') if name] + list(others)
     for line in unknown_parameters(sorted(given(node)), sorted(known)):

@@ -53,11 +53,12 @@ def spare_garbage_collector():
 def run(make_nodes, usage, keep_going=False):
     """Spin nodes until SIGINT or SIGTERM. Returns the exit status.
 
-    make_nodes: returns a node or a list of them, each of which gets a thread and an executor of its own, so that none waits for
-    another's callbacks; usage: what --help prints. What they cannot be started with (arguments, parameters, parameter files) ends
-    the start with one line that names it, and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not
-    end the process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for example, and over
-    messages that cannot be decoded.
+    make_nodes: returns a node or a list of them, each of which gets a thread and an executor of its
+    own, so that none waits for another's callbacks; usage: what --help prints. What they cannot be
+    started with (arguments, parameters, parameter files) ends the start with one line that names it,
+    and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end the
+    process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for
+    example, and over messages that cannot be decoded.
     """
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
     stop = threading.Event()

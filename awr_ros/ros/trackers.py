@@ -1,7 +1,8 @@
-"""Trackers of several cameras in one process: the network is loaded once and reads the hands of all cameras together.
+"""Trackers of several cameras in one process, with one network for the hands of all.
 
-Each camera has a tracker node of its own in the camera's namespace, with everything that a tracker alone has: topics,
-parameters, lifecycle, diagnostics. A thread takes each node's messages and another tracks, so that no camera waits for another.
+Each camera has a tracker node of its own in the camera's namespace, with everything that a tracker
+alone has: topics, parameters, lifecycle, diagnostics. One thread takes each node's messages and
+another tracks, so that no camera waits for another.
 """
 
 import sys
@@ -24,7 +25,7 @@ class CameraList(Node):
     """The node `trackers`: it has the parameter that names the cameras, and nothing else."""
 
     def __init__(self, **node_options) -> None:
-        """Raises ValueError where the parameter is missing or is no list of namespaces."""
+        """Raise ValueError where the parameter is missing or is no list of namespaces."""
         super().__init__('trackers', **node_options)
         given = parameters.given(self).get(CAMERAS)
         if given is None:
@@ -53,8 +54,9 @@ class CameraList(Node):
 def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
     """Return the node `trackers` and, behind it, a TrackerNode for each of its cameras, not yet started.
 
-    tracker_factory: as TrackerNode's, None: real trackers that share their engines; node_options: of all nodes. Raises ValueError
-    for a parameter that a node refuses, and where the nodes would be one because the command line renames them.
+    tracker_factory: as TrackerNode's, None: real trackers that share their engines; node_options: of
+    all nodes. Raises ValueError for a parameter that a node refuses, and where the nodes would be one
+    because the command line renames them.
     """
     cameras = CameraList(**node_options)
     factory = tracker_factory or partial(load_tracker, engines=SharedEngines())
@@ -71,6 +73,7 @@ def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
 
 
 def main():
+    """Run the executable `trackers`. Return the exit status."""
     usage = parameters.usage(
         'trackers',
         f'Tracks hands of several cameras in one process: -p {CAMERAS}:="[left, right]" are\n'

@@ -60,6 +60,7 @@ def entry_key(weights: str | Path, converter: str) -> str:
     for path in [
         Path(weights),
         *sorted(package.glob('*.py')),
+        *sorted((package / 'networks').glob('*.py')),
         *sorted((package / 'runtime').glob('*.py')),
     ]:
         digest.update(hashlib.sha256(path.read_bytes()).digest())

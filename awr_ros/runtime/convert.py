@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from awr_ros.runtime.cache import NAME
-
 PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.convert import main; main({arguments!r})'
 
 

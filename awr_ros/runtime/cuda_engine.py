@@ -38,7 +38,8 @@ class CudaEngine:
 
     def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES):
         """network: of awr_ros.networks.checkpoint; origin: of its weights, in words. half: False computes in single precision;
-        batches: sizes to capture a graph for."""
+        batches: sizes to capture a graph for.
+        """
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
         self.config, self.max_batch = EngineConfig.of(network.config, origin), max(batches)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from awr_ros.weight_files import DEFAULT_WEIGHTS
 from awr_ros.runtime.select import SUFFIXES, load_engine, load_network
+from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 # What `--format` may be, and the engine that reads it.
 FORMATS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.weight_files import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
 from awr_ros.files import write_bytes
 from awr_ros.runtime.cache import cache_folder
 from awr_ros.runtime.readout import (
@@ -19,6 +18,7 @@ from awr_ros.runtime.readout import (
     read_in_passes,
     readout_module,
 )
+from awr_ros.weight_files import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
 
 METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
 OPSET = 17  # read by ONNX Runtime 1.13 and newer
@@ -89,7 +89,8 @@ def cuda_providers():
 
 def first_that_starts(path, num_threads, providers, model=None):
     """The OnnxEngine of the first provider that can be started; its description names those that cannot. Arguments and errors
-    as OnnxEngine's."""
+    as OnnxEngine's.
+    """
     refused = ''
     for provider in providers[:-1]:
         try:

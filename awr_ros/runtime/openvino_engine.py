@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
 from awr_ros.files import write_bytes
 from awr_ros.runtime.readout import (
     MAX_BATCH,
@@ -16,6 +15,7 @@ from awr_ros.runtime.readout import (
     read_in_passes,
     trace,
 )
+from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
 
 METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
 

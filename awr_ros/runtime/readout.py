@@ -120,7 +120,7 @@ class Readings:
         return len(self.joints_uvdn)
 
     def __getitem__(self, chosen: slice) -> 'Readings':
-        """Some of them."""
+        """Return some of them."""
         return Readings(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
@@ -176,7 +176,7 @@ def check_answers(arrays, config, path):
 
 
 def readout_module(network):
-    """network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Readings as tensors."""
+    """Network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Readings as tensors."""
     import torch
 
     from awr_ros.offset_field import decode

@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from awr_ros.runtime.cache import cache_folder, converted
+from awr_ros.runtime.openvino_engine import fastest_precision
 from awr_ros.weight_files import (
     DEFAULT_WEIGHTS,
     ONNX_KEY,
@@ -18,8 +20,6 @@ from awr_ros.weight_files import (
     check_whole,
     check_xml,
 )
-from awr_ros.runtime.cache import cache_folder, converted
-from awr_ros.runtime.openvino_engine import fastest_precision
 
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime')
 DEVICES = ('auto', 'cpu', 'cuda')

@@ -1,7 +1,8 @@
 """One engine for several cameras of a process: the crops that wait are read together, in one pass.
 
-A GPU takes hardly longer for eight crops than for one, and on a CPU a single engine does not fight with others over the
-cores. Nobody waits for company: whoever comes while no pass runs starts one with whatever waits by then.
+A GPU takes hardly longer for eight crops than for one, and on a CPU a single engine does not fight
+with others over the cores. Nobody waits for company: whoever comes while no pass runs starts one
+with whatever waits by then.
 """
 
 import os
@@ -19,9 +20,9 @@ from awr_ros.runtime.select import load_engine
 class BatchedEngine:
     """An engine whose `read` may be called from several threads, one call at a time from each.
 
-    Each pass of the engine below holds crops of all callers that wait, in equal shares: a caller with no more crops than
-    its share waits for no more than the pass that is running. An error of the engine reaches only those callers whose own
-    crops raise it.
+    Each pass of the engine below holds crops of all callers that wait, in equal shares: a caller with
+    no more crops than its share waits for no more than the pass that is running. An error of the
+    engine reaches only those callers whose own crops raise it.
     """
 
     def __init__(self, engine) -> None:
@@ -47,7 +48,10 @@ class BatchedEngine:
         return self._engine.max_batch
 
     def read(self, crops: np.ndarray) -> Readings:
-        """Read crops (B,1,S,S) float32 uvdn. Raise ValueError for other arrays, and what the engine raises for these crops."""
+        """Read crops (B,1,S,S) float32 uvdn.
+
+        Raise ValueError for other arrays, and what the engine raises for these crops.
+        """
         check_crops(crops, self.config)  # or one caller's mistake would end the pass of all
         request = _Request(crops)
         with self._changed:
@@ -79,7 +83,7 @@ class BatchedEngine:
         return request.result()
 
     def _pass(self, parts) -> list['Readings | Exception']:
-        """Read the crops of several callers together; where that fails, each caller's by themselves."""
+        """Read the crops of several callers together; where that fails, each caller's alone."""
         try:
             together = self._engine.read(np.concatenate([crops for _, crops in parts]))
         except Exception as error:
@@ -115,7 +119,10 @@ class _Request:
 
 
 def fair_shares(wanted: Sequence[int], most: int) -> list[int]:
-    """Return how many each gets of `most` in all, in turns of one each, the first ones first. wanted: how many each wants."""
+    """Return how many each gets of `most` in all, in turns of one each, the first ones first.
+
+    wanted: how many each wants.
+    """
     shares = [0] * len(wanted)
     while most > 0 and shares != list(wanted):
         for i, (share, limit) in enumerate(zip(shares, wanted)):
@@ -158,7 +165,7 @@ class SharedEngines:
 
 
 def _contents(weights):
-    """What changes when a file is replaced."""
+    """Return what changes when a file is replaced."""
     if weights is None:
         return None
     path = Path(weights).resolve()

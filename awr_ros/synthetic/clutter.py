@@ -72,7 +72,7 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
 
 
 def _spare_hands(depth, result, hidden):
-    """result where it hides no more of the hand in depth than the share `hidden`, else depth. All (B,1,S,S)."""
+    """Result where it hides no more of the hand in depth than the share `hidden`, else depth. All (B,1,S,S)."""
     hand = depth < 0.99
     covered = ((result < depth - 0.01) & hand).sum((1, 2, 3)) > hidden * hand.sum((1, 2, 3))
     return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)

@@ -235,7 +235,8 @@ def _penetration(pose):
 @functools.lru_cache(maxsize=1)
 def _sphere_pairs():
     """Spheres along the bones that must not meet, by pairs: (Q,21) weights of the joints that give the vector from one to
-    the other, and (Q,1) the distance [mm] at which they touch, less what flesh gives way."""
+    the other, and (Q,1) the distance [mm] at which they touch, less what flesh gives way.
+    """
     spheres, radii, finger = [], [], []
     unit = torch.eye(NUM_JOINTS)
     for j in range(2, NUM_JOINTS):

@@ -103,7 +103,8 @@ def _close_padded(padded):
 
 def close_pinholes(depth, window=3):
     """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer surface. depth: (H,W) on the
-    CPU, changed in place."""
+    CPU, changed in place.
+    """
     image = depth.numpy()
     # Opening the depth closes what is near. With the border repeated, windows are as if cut by it.
     cv2.morphologyEx(
@@ -135,7 +136,8 @@ def pad_by_one(image):
 
 def splat_image(points, intrinsics, spacing_mm):
     """Depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical frame; spacing_mm: between neighbours,
-    about. Returns (H,W) float [mm], +inf where nothing."""
+    about. Returns (H,W) float [mm], +inf where nothing.
+    """
     width, height = intrinsics.width, intrinsics.height
     x, y, z = points
     col, row = (

@@ -75,7 +75,8 @@ def add_ellipsoid(depth, rays, centre, extent, rotation):
 
 def _nearest_root(x, y, form, line, c):
     """(H,W) t of the first point t (x,y,1) on a quadric, NaN where there is none: a t^2 - 2 b t + c = 0 with a quadratic (form
-    (3,3)) and b linear (line (3,)) in x (W,) and y (H,1)."""
+    (3,3)) and b linear (line (3,)) in x (W,) and y (H,1).
+    """
     a = (
         (x * (form[0, 0] * x + 2 * form[0, 2]) + form[2, 2])
         + y * (form[1, 1] * y + 2 * form[1, 2])
@@ -149,7 +150,7 @@ def add_cone(depth: torch.Tensor, rays: Rays, cone: 'Cone') -> None:
 
 
 def _lower(depth, hit):
-    """depth to hit where that is nearer and in front of the camera; hit may be NaN."""
+    """Depth to hit where that is nearer and in front of the camera; hit may be NaN."""
     depth.copy_(torch.where((hit > NEAR_MM) & (hit < depth), hit, depth))
 
 

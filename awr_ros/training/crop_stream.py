@@ -56,7 +56,8 @@ class RenderedCrops(IterableDataset):
         batch: int = 0,
     ):
         """config: seed, skin, compiled; start: crops that the run has seen; negatives: as CropSource's; rank: of the process;
-        batch: crops of a batch, 0: config.batch."""
+        batch: crops of a batch, 0: config.batch.
+        """
         self.config, self.start, self.negatives, self.rank = config, start, negatives, rank
         self.crops, self.batch = crops, batch or config.batch
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_asked
 from awr_ros.finders.palm_detector import LearnedFinder
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker, logit, start_score
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_asked
 from awr_ros.training.logistic import fit_logistic
 
 START_SEED = 3_500_000_011  # of scenes that neither networks nor evaluation use
@@ -57,7 +57,8 @@ def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), p
 
 def fit_start(told, hand):
     """Logistic regression. told, hand: as of `start_examples`. Returns the four weights of tracker.start_score. Raises
-    ValueError where no candidate is a hand."""
+    ValueError where no candidate is a hand.
+    """
     kept = hand != -2
     if not (hand >= 0).any():
         raise ValueError(
@@ -71,7 +72,8 @@ def fit_start(told, hand):
 
 def learn_start(estimator, scenes, config=TrackerConfig(), progress=iter):
     """The four weights of tracker.start_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
-    of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes."""
+    of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes.
+    """
     told, hand, frame, peopled, asked = start_examples(
         estimator, scenes, config=config, progress=progress
     )

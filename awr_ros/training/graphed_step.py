@@ -51,7 +51,8 @@ class GraphedStep:
         self, step: Callable[..., Terms], make_capture: Callable[[], Capture] = CudaCapture
     ):
         """step: takes tensors of one size and type at every call, updates weights in place and returns tensors, all without
-        waiting for the GPU; make_capture: how it is captured."""
+        waiting for the GPU; make_capture: how it is captured.
+        """
         self._step, self._capture, self._given, self._replay, self._terms, self._warm_ups = (
             step,
             None,

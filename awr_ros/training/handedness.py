@@ -1,5 +1,6 @@
 """What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
-the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand."""
+the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -9,15 +10,15 @@ import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.networks.handedness import Judge
+from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
+from awr_ros.networks.handedness import Judge
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.evaluation.scenes import RIGHT_MM
+from awr_ros.training.detection_score import learn_start
 from awr_ros.training.logistic import fit_logistic
 from awr_ros.training.run import keep_memory, progress_bar
-from awr_ros.training.detection_score import learn_start
 from awr_ros.training.train import load_compact
 
 HIDDEN = 128
@@ -76,7 +77,8 @@ def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = ''
 @torch.inference_mode()
 def _read_both_ways(network, count, seed):
     """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
-    the joints of the former are (count,J) [mm]."""
+    the joints of the former are (count,J) [mm].
+    """
     keep_memory()
     config = network.config
     source = CropSource(
@@ -117,7 +119,8 @@ def _read_both_ways(network, count, seed):
 
 def fit_judge(judge: Judge, as_is, mirrored):
     """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
-    (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out."""
+    (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out.
+    """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)

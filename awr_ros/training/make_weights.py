@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from awr_ros.weight_files import checksum
+from awr_ros.evaluation.crops import evaluate
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.training.config import FinderTrainConfig, TrainConfig
-from awr_ros.evaluation.crops import evaluate
-from awr_ros.training.palm_detector import train_finder
 from awr_ros.training.handedness import add_start, train_judge
+from awr_ros.training.palm_detector import train_finder
 from awr_ros.training.refiner import train_refiner
 from awr_ros.training.train import train
 from awr_ros.training.weights_config import WeightsConfig, differences
+from awr_ros.weight_files import checksum
 
 NETWORK_TIME = 0.6  # share of the time that the network takes, about; the rest is what follows it
 MEASURED_STEPS = 40  # of which the second half is timed, to turn minutes into samples

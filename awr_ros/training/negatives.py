@@ -43,7 +43,8 @@ def render_negatives(
     finder_weights: str = '',
 ) -> torch.Tensor:
     """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs: share of these [0,1];
-    finder_weights: as TrackerConfig's."""
+    finder_weights: as TrackerConfig's.
+    """
     rng = np.random.default_rng(seed)
     crops = _crops(
         SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs, LearnedFinder(finder_weights)

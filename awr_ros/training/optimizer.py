@@ -92,7 +92,8 @@ class MuonAdamW:
 
 class CapturableMuonAdamW(MuonAdamW):
     """The same steps for a GPU: few kernels, matrices of one shape together, nothing that waits, so that a CUDA graph can hold
-    them. States go over from the one to the other."""
+    them. States go over from the one to the other.
+    """
 
     def __init__(self, network: torch.nn.Module, learning_rate: float, weight_decay: float):
         super().__init__(network, learning_rate, weight_decay)

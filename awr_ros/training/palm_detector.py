@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
-from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.networks.palm_detector import FinderNetwork, write_finder
+from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
     ASKED,
     HIDDEN,
@@ -120,7 +120,8 @@ def targets(batch):
 
 def finder_loss(said, closeness, asked, values, nearness):
     """Scalar. said: (B,4,32,40) of the network; the rest: of `targets`. The palms' term is CenterNet's (Zhou et al. 2019,
-    equation 1)."""
+    equation 1).
+    """
     score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
     palms = (
@@ -140,7 +141,8 @@ def finder_loss(said, closeness, asked, values, nearness):
 @torch.no_grad()
 def validate_finder(network, scenes):
     """{name: float}: shares of clear hands found where the same threshold gives false candidates in 2 % and in 20 % of the
-    frames, the former also of hands beyond 1 m alone, and the median distance of the found from their palms [mm]."""
+    frames, the former also of hands beyond 1 m alone, and the median distance of the found from their palms [mm].
+    """
     network.eval()
     scores, depths, distances, false = [], [], [], []
     for first in range(0, len(scenes), 100):

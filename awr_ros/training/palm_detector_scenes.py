@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.finders.palm_detector import COLUMNS, FAR_MM, ROWS, coarse_frame
+from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
-from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.training.run import save_whole
 
 SCENES_SEED = 2_500_000_003  # evaluation draws scenes from another
@@ -115,7 +115,8 @@ def as_rendered(scenes, chosen):
 def varied(scenes, chosen, generator):
     """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, made smaller or larger, moved nearer or
     farther and with more of it lost, or not. What is moved fills as many pixels as before: of a camera with as much longer a
-    focal length. chosen: (B,) long."""
+    focal length. chosen: (B,) long.
+    """
     batch = len(chosen)
 
     def uniform(*shape, low=0.0, high=1.0):

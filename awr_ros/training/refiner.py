@@ -1,5 +1,6 @@
 """What a finished network's refiner learns from crops that the network reads: to correct the joints that the votes give, and to
-know how likely they are right."""
+know how likely they are right.
+"""
 
 import json
 import shutil
@@ -11,13 +12,13 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader, IterableDataset
 
-from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
-from awr_ros.offset_field import vote, without_strays
-from awr_ros.networks.refiner import claims
-from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.evaluation.scenes import RIGHT_MM
-from awr_ros.training.negatives import render_negatives
+from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
+from awr_ros.networks.refiner import claims
+from awr_ros.offset_field import vote, without_strays
+from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.crop_stream import load_skins
+from awr_ros.training.negatives import render_negatives
 from awr_ros.training.run import keep_memory, progress_bar, save_whole
 from awr_ros.training.train import load_compact
 
@@ -110,7 +111,8 @@ def read_crops(
     """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
     claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
     half precision, and depth of whole steps of DEPTH_STEP. negatives: as CropSource's; folder:
-    where they are kept in files, and taken up from where reading stopped, None: in memory."""
+    where they are kept in files, and taken up from where reading stopped, None: in memory.
+    """
     done = _noted(folder, count, seed)
     readings = _Readings(network, seed, skin, compiled, bfloat16, negatives, done['read'])
     readings = DataLoader(readings, batch_size=None, num_workers=workers)
@@ -224,7 +226,8 @@ def as_bytes(depth):
 
 def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
     """Teach a refiner from `read_crops`, on the device that it is on. state: file that is written now and then and gone on from
-    where it is there, None: none. Returns the mean error [mm] of those held out, before and after."""
+    where it is there, None: none. Returns the mean error [mm] of those held out, before and after.
+    """
     device = next(refiner.parameters()).device
     count = len(readings[0])
     kept = max(1, round(count * (1 - HELD_OUT)))

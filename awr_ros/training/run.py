@@ -18,7 +18,8 @@ class Run:
 
     def __init__(self, folder, network, config):
         """folder: Path, there already; network: on its device; config: of config.py. Raises ValueError where last.pt is of
-        another network."""
+        another network.
+        """
         self.folder, self.network, self.config, self.seen = folder, network, config, 0
         self.average = torch.optim.swa_utils.AveragedModel(network, use_buffers=True)
         self.optimizer = make_optimizer(network, config.learning_rate, config.weight_decay)
@@ -40,7 +41,8 @@ class Run:
 
     def step(self, loss, samples):
         """One step of the optimiser and of the average. loss: scalar tensor; samples: how many it is of. Returns whether it is
-        time to validate and to save."""
+        time to validate and to save.
+        """
         self.set_learning_rate()
         self.learn(loss)
         return self.advance(samples)

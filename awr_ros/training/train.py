@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from awr_ros.evaluation.contact_sheet import crop_sheet
 from awr_ros.files import write_text
 from awr_ros.networks.checkpoint import (
     COMPACT_M,
@@ -25,7 +26,6 @@ from awr_ros.training.graphed_step import GraphedStep
 from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
-from awr_ros.evaluation.contact_sheet import crop_sheet
 
 NETWORKS = {
     's': replace(COMPACT_S, aligned=True),
@@ -125,7 +125,8 @@ def train(folder, config: TrainConfig):
 
 def start_network(config):
     """(network of a run, with the weights that it starts from, samples that these have seen). Raises ValueError where they are of
-    another network."""
+    another network.
+    """
     network, seen = CompactNetwork(NETWORKS[config.size]), 0
     if config.init:
         start, about = load_checkpoint(config.init)
@@ -147,7 +148,8 @@ def start_network(config):
 
 def load_compact(path, wanted):
     """(network, about) of a checkpoint of the compact network; path: None: the package's. Raises ValueError for others, which
-    can have no `wanted`: a word for the message."""
+    can have no `wanted`: a word for the message.
+    """
     network, about = load_checkpoint(path)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
         raise ValueError(

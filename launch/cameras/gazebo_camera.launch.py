@@ -4,12 +4,12 @@ depth_topic and info_topic are the names on both sides of the bridge. The sensor
 <gz_frame_id>camera_depth_optical_frame</gz_frame_id> in its SDF, or hands come out in a frame that looks along x.
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from awr_ros.ros.camera_preset import CameraPreset, require_package
+from launch import LaunchDescription
 
 PRESET = CameraPreset(
     depth_topic='/rgbd_camera/depth_image',

@@ -5,11 +5,11 @@ orbbec_model is the name of one of the driver's launch files without .launch.py.
 
 from dataclasses import replace
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 from awr_ros.ros.camera_preset import CameraPreset, driver_description
+from launch import LaunchDescription
 
 PRESET = CameraPreset(
     depth_topic='/camera/depth/image_raw',

@@ -1,12 +1,12 @@
 """Rendered hands, no hardware needed; where their joints truly are is on synthetic_camera/truth."""
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from awr_ros.ros.camera_preset import CameraPreset
 from awr_ros.ros.launch_arguments import boolean, end_if_refused, number
+from launch import LaunchDescription
 
 PRESET = CameraPreset(
     depth_topic='depth/image',  # relative: in the namespace of its tracker

@@ -18,8 +18,8 @@ from std_msgs.msg import Header
 
 from awr_ros.msg import TrackerStats
 from awr_ros.ros import synthetic_camera
-from awr_ros.ros.measure import demo, session
 from awr_ros.ros.conversions import hand_array
+from awr_ros.ros.measure import demo, session
 from awr_ros.ros.spin import CONFIGURATION_REFUSED
 
 MS = 1_000_000

@@ -1,5 +1,6 @@
 """Topics derived from the hands: published only while somebody subscribes, with the header of the
-image."""
+image.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 from fakes import hand, header, open_hand_xyz
 from rclpy.parameter import Parameter
 
-from awr_ros.evaluation.openxr_conformance import Frame, run_checks
 from awr_ros.derived.gestures import GESTURE_NAMES, OPEN
+from awr_ros.derived.openxr import OPENXR_JOINT_NAMES
+from awr_ros.evaluation.openxr_conformance import Frame, run_checks
+from awr_ros.messages.openxr import OpenXRMessages
 from awr_ros.msg import (
     HandGesture,
     HandGestureArray,
@@ -18,8 +21,6 @@ from awr_ros.msg import (
     OpenXRHand,
     OpenXRHandArray,
 )
-from awr_ros.derived.openxr import OPENXR_JOINT_NAMES
-from awr_ros.messages.openxr import OpenXRMessages
 from awr_ros.ros import message_types as messages
 from awr_ros.ros.measure.listen import hand_from_message
 

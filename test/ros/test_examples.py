@@ -19,8 +19,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float32MultiArray, Float64MultiArray
 
-from awr_ros.msg import Hand, HandArray, HandGesture, HandGestureArray
 from awr_ros.derived.openxr import operator_rotation
+from awr_ros.msg import Hand, HandArray, HandGesture, HandGestureArray
 from awr_ros.ros.conversions import hand_array
 
 PREFIX = Path(get_package_prefix('awr_ros'))

@@ -21,8 +21,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from fakes import HEIGHT, WIDTH, FakeTracker, header, image, info
 from geometry_msgs.msg import Point, PointStamped
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock

@@ -58,12 +58,14 @@ def packages(tmp_path, monkeypatch):
 @pytest.fixture
 def launch(monkeypatch):
     """launch(file, name=value, ...) runs a launch file and returns its nodes, as dicts of plain values; launch.notes is
-    what it told the user."""
+    what it told the user.
+    """
     if importlib.util.find_spec('launch') is None:
         fake_launch.install(monkeypatch)
-    import launch
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    import launch
 
     for name in PROFILE_VARIABLES:
         monkeypatch.setenv(name, '')  # so that monkeypatch puts back what the launch files set

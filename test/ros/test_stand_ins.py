@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from awr_ros.ros import conversions, compat as stand_ins
+from awr_ros.ros import compat as stand_ins, conversions
 
 
 def variants(module, *names):
