@@ -150,20 +150,20 @@ def test_a_hand_that_is_not_seen_is_held():
 
 def test_rows_without_all_topics_are_cut_at_the_ends_and_refused_between():
     ticks = _ticks(np.arange(10) * 100_000_000, 10, 50_000_000)
-    logged = ticks.times_ns + SECOND
+    delay = np.full(10, SECOND)
 
     def samples(numbers, stamped=True):
         times = np.array(numbers) * 100_000_000 + (0 if stamped else SECOND)
         return Samples('/t', ('x',), times, np.float32(numbers)[:, None], stamped)
 
-    part, values = _covered(ticks, logged, [('a', samples([2, 3, 4, 5, 6, 7]))], 0.04)
+    part, values = _covered(ticks, delay, [('a', samples([2, 3, 4, 5, 6, 7]))], 0.04)
     assert part == slice(2, 8) and values['a'][part, 0].tolist() == [2, 3, 4, 5, 6, 7]
-    part, _ = _covered(ticks, logged, [('a', samples(range(4, 10), stamped=False))], 0.04)
+    part, _ = _covered(ticks, delay, [('a', samples(range(4, 10), stamped=False))], 0.04)
     assert part == slice(4, 10)  # compared by the times of recording
     with pytest.raises(ValueError, match='/t has a gap: at 0.300 s its nearest message is 0.100 s'):
-        _covered(ticks, logged, [('a', samples([2, 4, 5]))], 0.04)
+        _covered(ticks, delay, [('a', samples([2, 4, 5]))], 0.04)
     with pytest.raises(ValueError, match='the nearest is 1.100 s away'):
-        _covered(ticks, logged, [('a', samples([20]))], 0.04)
+        _covered(ticks, delay, [('a', samples([20]))], 0.04)
 
 
 def test_what_is_missing_is_named_with_the_command(tmp_path, monkeypatch, capsys):

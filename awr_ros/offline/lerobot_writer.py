@@ -159,17 +159,16 @@ def _rate(times_ns: np.ndarray) -> int:
 
 
 def _covered(
-    ticks: _Ticks, logged_ns: np.ndarray, topics: Sequence[tuple[str, Samples]], tolerance_s: float
+    ticks: _Ticks, delay_ns: np.ndarray, topics: Sequence[tuple[str, Samples]], tolerance_s: float
 ) -> tuple[slice, dict[str, np.ndarray]]:
     """The ticks from the first to the last that has a message of every topic, and their values.
 
-    ValueError for a longer gap between them. A topic without stamps is compared by the times of
-    recording.
+    delay_ns: (N,) [ns] from the stamp of each image to its recording, by which a topic without
+    stamps is compared. ValueError for a gap between the first and the last.
     """
     values, good = {}, np.ones(len(ticks.times_ns), bool)
-    shift_ns = logged_ns[ticks.image] - ticks.times_ns
     for name, samples in topics:
-        times_ns = ticks.times_ns if samples.stamped else ticks.times_ns + shift_ns
+        times_ns = ticks.times_ns if samples.stamped else ticks.times_ns + delay_ns[ticks.image]
         values[name], away_ns = samples.nearest(times_ns)
         near = away_ns <= tolerance_s * NS_PER_S
         if not near.any():
@@ -253,7 +252,7 @@ def _write(
     )
     fps = options.fps or _rate(times_ns)
     ticks = _ticks(times_ns, fps, round(options.tolerance_s * NS_PER_S))
-    part, extra = _covered(ticks, logged_ns, topics, options.tolerance_s)
+    part, extra = _covered(ticks, logged_ns - times_ns, topics, options.tolerance_s)
     valid = np.array(rows.valid)[order][ticks.image] & ticks.near[:, None]
     values = np.stack(rows.values)[order][ticks.image]
     hands = [_held(values[:, side], valid[:, side]) for side in range(len(SIDES))]
