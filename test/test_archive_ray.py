@@ -22,7 +22,8 @@ NODE = {'num_cpus': 1, 'object_store_memory': 100 * 2**20, 'include_dashboard': 
 
 
 @pytest.fixture
-def cluster():
+def cluster(monkeypatch):
+    monkeypatch.setenv('RAY_worker_niceness', '0')  # not the last on a busy machine
     nodes = Cluster(initialize_head=True, head_node_args=NODE)
     nodes.add_node(**{key: value for key, value in NODE.items() if key != 'include_dashboard'})
     yield nodes

@@ -115,6 +115,9 @@ def _one_bag(folder: Path) -> bool:
     """Whether the files in a folder are of one bag: listed by metadata.yaml, or parts of a name."""
     if (folder / 'metadata.yaml').is_file():
         return True
+    subfolders = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.')]
+    if any(True for subfolder in subfolders for _ in _below(subfolder, named=False)):
+        return False
     stems = {_stem(entry.name) for entry in folder.iterdir() if entry.name.endswith(SUFFIXES)}
     return len(stems) == 1 or len({re.sub(r'_\d+$', '', stem) for stem in stems}) == 1
 
