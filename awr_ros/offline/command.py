@@ -5,12 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from awr_ros.files import printable
-from awr_ros.messages.depth_camera import DISTORTION_CHOICES
-from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.messages.depth_camera import DISTORTION
 from awr_ros.offline.archive_command import add_archive, add_lerobot, lerobot_options, track_archive
-from awr_ros.tracker_config import TrackerConfig
-
-DEFAULTS = TrackerConfig()
+from awr_ros.settings import add_settings, config_from
+from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
 
 def add_track(verbs):
@@ -52,9 +50,7 @@ def add_track(verbs):
         help='fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info; '
         'needed for PNGs, overrides what a bag says',
     )
-    what.add_argument(
-        '--distortion', choices=DISTORTION_CHOICES, default='undistort', help='default: %(default)s'
-    )
+    add_settings(what, (DISTORTION,))
     what.add_argument('--rate', type=float, metavar='HZ', help='of PNGs (default: 30)')
     what.add_argument(
         '--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each'
@@ -68,69 +64,16 @@ def add_track(verbs):
     )
     add_lerobot(track.add_argument_group('LeRobotDataset'))
     add_archive(track.add_argument_group('many recordings'))
-    _add_tracker(track.add_argument_group('tracker'))
+    tracker = track.add_argument_group('tracker, as the parameters of the node')
+    # Recordings come without ROS topics, so candidates of other nodes do not.
+    add_settings(
+        tracker, (*NETWORK_SETTINGS, *TRACKER_SETTINGS), {'finder': ('learned', 'nearest')}
+    )
     track.set_defaults(run=run_track, extra='offline')
 
 
-def _add_tracker(group):
-    group.add_argument(
-        '--weights', type=Path, help='checkpoint (default: the weights of the package)'
-    )
-    group.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s'
-    )
-    group.add_argument(
-        '--engine',
-        default='auto',
-        help='auto, torch, openvino or onnxruntime (default: %(default)s)',
-    )
-    group.add_argument(
-        '--num-threads',
-        type=int,
-        metavar='N',
-        help='CPU threads for the network (default: all cores but one, at most 4)',
-    )
-    number = partial(group.add_argument, metavar='X', help='default: %(default)s')
-    number('--max-hands', type=int, default=DEFAULTS.max_hands)
-    group.add_argument(
-        '--side',
-        choices=('auto', 'left', 'right'),
-        default=DEFAULTS.side,
-        help='default: %(default)s',
-    )
-    group.add_argument(
-        '--finder',
-        choices=('learned', 'nearest'),
-        default=DEFAULTS.finder,
-        help='default: %(default)s',
-    )
-    group.add_argument(
-        '--finder-weights',
-        metavar='FILE',
-        default='',
-        help='of the learned finder (default: the one of the package)',
-    )
-    number('--search-every', type=int, default=DEFAULTS.search_every)
-    number('--score-threshold', type=float, default=DEFAULTS.score_threshold)
-    number('--beside-threshold', type=float, default=DEFAULTS.beside_threshold)
-    number('--lose-threshold', type=float, default=DEFAULTS.lose_threshold)
-    metres = partial(group.add_argument, type=float, metavar='M', help='[m], default: %(default)s')
-    metres('--min-depth', default=DEFAULTS.min_depth_mm / MM_PER_M)
-    metres('--max-depth', default=DEFAULTS.max_depth_mm / MM_PER_M)
-    group.add_argument(
-        '--coast-time',
-        type=float,
-        metavar='S',
-        default=DEFAULTS.coast_s,
-        help='[s], default: %(default)s',
-    )
-    group.add_argument('--smoothing', action='store_true', help='One Euro filter on the joints')
-    number('--smoothing-min-cutoff', type=float, default=DEFAULTS.smoothing_min_cutoff_hz)
-    number('--smoothing-beta', type=float, default=DEFAULTS.smoothing_beta * MM_PER_M)
-
-
 def run_track(arguments):
-    """Track as the arguments say and report on the standard error; returns the exit status."""
+    """Track as the arguments say and report on the standard error; return the exit status."""
     from awr_ros.offline.archive import NAME, TrackerSettings
     from awr_ros.offline.track import LEROBOT, Outputs, Recording
 
@@ -150,23 +93,24 @@ def run_track(arguments):
     )
     lerobot = None
     if (arguments.output or '').startswith(LEROBOT):
-        arguments.extra = 'lerobot'  # what to install where it is missing
+        arguments.extra = 'lerobot'  # to install where it is missing
         lerobot = lerobot_options(arguments, source)
     elif arguments.feature:
         raise ValueError(f'--feature is for a LeRobotDataset: -o {LEROBOT}FOLDER')
     outputs = Outputs(arguments.output, arguments.overlay, arguments.bag, lerobot)
     settings = TrackerSettings(
-        arguments.weights and str(arguments.weights),
+        str(arguments.weights) if arguments.weights else None,
         arguments.device,
         arguments.engine,
-        arguments.num_threads,
-        _tracker_config(arguments),
+        arguments.num_threads or None,
+        config_from(TrackerConfig, vars(arguments)),
     )
     if len(arguments.input) > 1 or any(NAME in text for text in texts):
         return track_archive(arguments, recording, outputs, settings)
     if arguments.ray or arguments.jobs:
         raise ValueError(
-            f"--ray and --jobs are for many recordings: put {NAME} into the outputs, as in -o 'hands/{NAME}.jsonl'"
+            f'--ray and --jobs are for many recordings: put {NAME} into the outputs, as in '
+            f"-o 'hands/{NAME}.jsonl'"
         )
     _track_one(recording, outputs, settings)
     return 0
@@ -181,40 +125,23 @@ def _track_one(recording, outputs, settings):
     _check_paths(outputs, recording.path)
     with opened(recording) as images:
         tracker = HandTracker.from_pretrained(
-            settings.weights,
-            settings.device,
-            settings.config,
-            settings.num_threads,
-            settings.engine,
+            weights=settings.weights,
+            device=settings.device,
+            config=settings.config,
+            num_threads=settings.num_threads,
+            engine=settings.engine,
         )
+        source = printable(recording.path)
         print(
-            f'{len(images)} images from {printable(recording.path)}, tracked with {tracker.description}',
+            f'{len(images)} images from {source}, tracked with {tracker.description}',
             file=sys.stderr,
         )
         summary = track(images, tracker, outputs, partial(tqdm, unit='image', disable=None))
     print(
-        f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
+        f'{summary.frames} images in {summary.seconds:.1f} s '
+        f'({summary.frames / summary.seconds:.1f} Hz), '
         f'{summary.with_hands} with hands, {summary.refused} left out',
         file=sys.stderr,
-    )
-
-
-def _tracker_config(arguments):
-    return TrackerConfig(
-        max_hands=arguments.max_hands,
-        side=arguments.side,
-        finder=arguments.finder,
-        finder_weights=arguments.finder_weights,
-        search_every=arguments.search_every,
-        score_threshold=arguments.score_threshold,
-        beside_threshold=arguments.beside_threshold,
-        lose_threshold=arguments.lose_threshold,
-        coast_s=arguments.coast_time,
-        min_depth_mm=arguments.min_depth * MM_PER_M,
-        max_depth_mm=arguments.max_depth * MM_PER_M,
-        smoothing=arguments.smoothing,
-        smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
-        smoothing_beta=arguments.smoothing_beta / MM_PER_M,
     )
 
 
