@@ -40,6 +40,12 @@ def add_bench(verbs, messages):
         help='only to see that the part gpu works, on the CPU: none of its figures counts',
     )
     parser.add_argument('--output', type=Path, help='write the tables here too, as Markdown')
+    parser.add_argument(
+        '--readme', type=Path, help='put the latencies at 30 Hz into this README as well'
+    )
+    parser.add_argument(
+        '--mediapipe', default='', help='Python that has MediaPipe (default: this one)'
+    )
     parser.set_defaults(run=lambda arguments: bench(arguments, messages))
 
 
@@ -51,11 +57,15 @@ def bench(arguments, messages):
     row = report.table(('machine', ''))
     for what, value in machine.describe():
         row(what, value)
+    row('weights', f'SHA-256 {checksum(arguments.weights or DEFAULT_WEIGHTS)}')
+    row('engine', load_engine(arguments.weights).description.partition(';')[0])
     wanted = set(arguments.only)
     if 'networks' in wanted:
         network.bench_networks(report, arguments.weights, arguments.repeats)
     if 'frame' in wanted:
         frame.bench_frame(report, arguments.weights, arguments.repeats)
+    if 'mediapipe' in wanted:
+        mediapipe.bench_mediapipe(report, arguments.weights, arguments.mediapipe)
     if 'start' in wanted:
         with tempfile.TemporaryDirectory() as folder:
             frame.bench_cold_start(report, arguments.weights, Path(folder))
@@ -70,3 +80,6 @@ def bench(arguments, messages):
     if arguments.output is not None:
         report.write(arguments.output)
         print(f'\nwrote {arguments.output}')
+    if arguments.readme is not None:
+        update_readme(arguments.readme, report.text())
+        print(f'wrote the table of {arguments.readme}')
