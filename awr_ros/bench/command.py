@@ -5,7 +5,7 @@ from pathlib import Path
 
 from awr_ros.bench.report import Report
 
-PARTS = ('networks', 'frame', 'start', 'ros', 'training', 'cameras', 'gpu')
+PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
 
 
 def add_bench(verbs, messages):
