@@ -51,7 +51,10 @@ def add_bench(verbs, messages):
 
 def bench(arguments, messages):
     """Measure what was asked for. Machines that do other things as well give worse figures: the report says so."""
-    from awr_ros.bench import cameras, frame, gpu, machine, network
+    from awr_ros.bench import cameras, frame, gpu, machine, mediapipe, network
+    from awr_ros.bench.readme import update_readme
+    from awr_ros.runtime.select import load_engine
+    from awr_ros.weight_files import DEFAULT_WEIGHTS, checksum
 
     report = Report('awr_ros on this machine')
     row = report.table(('machine', ''))
