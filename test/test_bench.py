@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_the_benchmark_is_of_the_shipped_weights():
 
 
 @dated
-def test_the_readme_has_the_figures_of_the_BENCHMARK:
+def test_the_readme_has_the_figures_of_the_benchmark():
     shown = (REPOSITORY / 'README.md').read_text().partition(BEGIN)[2].partition(END)[0].strip()
     assert shown == readme_table(BENCHMARK)
 
@@ -155,7 +156,10 @@ def test_a_readme_gets_the_table(tmp_path):
     readme = tmp_path / 'README.md'
     readme.write_text(f'before\n{BEGIN}\nold\n{END}\nafter\n')
     update_readme(readme, ROWS)
-    assert '| p50 5.00 ms, p99 9.00 ms | p50 8.00 ms, p99 12.00 ms |' in readme.read_text() and 'old' not in readme.read_text()
+    assert (
+        '| p50 5.00 ms, p99 9.00 ms | p50 8.00 ms, p99 12.00 ms |' in readme.read_text()
+        and 'old' not in readme.read_text()
+    )
     assert readme.read_text().startswith('before\n') and readme.read_text().endswith('\nafter\n')
     with pytest.raises(ValueError, match='no figures for 1 at 30 Hz'):
         readme_table('| CPU | fast |')
