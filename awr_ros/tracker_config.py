@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from awr_ros.derived.hand_size import AUTO, NONE, checked_lengths
 from awr_ros.skeleton import SIDES
 
 FINDERS = ('learned', 'nearest', 'external')
@@ -31,6 +32,8 @@ class TrackerConfig:
     search_every: int = (
         5  # [frames] between searches while some hand, but not max_hands, is tracked
     )
+    # bone lengths that reported joints are steadied by: 'none', 'auto' (estimated) or 20 [mm]
+    hand_size: str | tuple[float, ...] = NONE
     smoothing: bool = False  # reported joints go through the One Euro filter
     smoothing_min_cutoff_hz: float = 0.5  # [Hz] of the filter at rest
     smoothing_beta: float = 0.05  # [Hz per mm/s] how the cutoff grows with a joint's speed
@@ -53,6 +56,12 @@ class TrackerConfig:
             raise ValueError(
                 f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and {self.search_every}'
             )
+        if self.hand_size not in (NONE, AUTO):
+            if isinstance(self.hand_size, str):
+                raise ValueError(
+                    f"hand_size must be 'none', 'auto' or 20 lengths [mm], got {self.hand_size!r}"
+                )
+            checked_lengths(self.hand_size)
         if self.smoothing_min_cutoff_hz <= 0 or self.smoothing_beta < 0:
             raise ValueError(
                 'smoothing_min_cutoff_hz must be > 0 and smoothing_beta >= 0, got '

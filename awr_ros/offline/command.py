@@ -7,6 +7,7 @@ from pathlib import Path
 from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DISTORTION_CHOICES
 from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.derived.hand_size import parse_hand_size
 from awr_ros.tracker_config import TrackerConfig
 
 DEFAULTS = TrackerConfig()
@@ -118,6 +119,13 @@ def _add_tracker(group):
         default=DEFAULTS.coast_s,
         help='[s], default: %(default)s',
     )
+    group.add_argument(
+        '--hand-size',
+        default=DEFAULTS.hand_size,
+        metavar='SIZE',
+        help='bone lengths that steady the joints: none, auto (estimated) or 20 [m], comma-separated '
+        '(default: %(default)s)',
+    )
     group.add_argument('--smoothing', action='store_true', help='One Euro filter on the joints')
     number('--smoothing-min-cutoff', type=float, default=DEFAULTS.smoothing_min_cutoff_hz)
     number('--smoothing-beta', type=float, default=DEFAULTS.smoothing_beta * MM_PER_M)
@@ -144,6 +152,7 @@ def run_track(arguments):
         coast_s=arguments.coast_time,
         min_depth_mm=arguments.min_depth * MM_PER_M,
         max_depth_mm=arguments.max_depth * MM_PER_M,
+        hand_size=parse_hand_size(arguments.hand_size),
         smoothing=arguments.smoothing,
         smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
         smoothing_beta=arguments.smoothing_beta / MM_PER_M,

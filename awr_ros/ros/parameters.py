@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from awr_ros.derived.hand_size import parse_hand_size
 from awr_ros.derived.openxr import REFERENCES
 from awr_ros.messages.compressed_depth import TRANSPORT
 from awr_ros.messages.depth_camera import DISTORTION_CHOICES
@@ -214,6 +215,13 @@ TABLE = (
         range=(0.05, 5.0),
     ),
     Parameter(
+        'hand_size',
+        DEFAULTS.hand_size,
+        'bone lengths that steady the joints: none: not used; auto: estimated while a hand is tracked; '
+        'or the 20 lengths of ~/hand_sizes [m], comma-separated',
+        LIVE,
+    ),
+    Parameter(
         'smoothing', DEFAULTS.smoothing, 'smooth the published joints (One Euro filter)', LIVE
     ),
     Parameter(
@@ -283,6 +291,7 @@ class Parameters:
     coast_time: float  # [s]
     min_depth: float  # [m]
     max_depth: float  # [m]
+    hand_size: str
     smoothing: bool
     smoothing_min_cutoff: float  # [Hz]
     smoothing_beta: float  # [Hz per m/s]
@@ -328,6 +337,7 @@ class Parameters:
             min_depth_mm=self.min_depth * MM_PER_M,
             max_depth_mm=self.max_depth * MM_PER_M,
             search_every=self.search_every,
+            hand_size=parse_hand_size(self.hand_size),
             smoothing=self.smoothing,
             smoothing_min_cutoff_hz=self.smoothing_min_cutoff,
             smoothing_beta=self.smoothing_beta / MM_PER_M,
