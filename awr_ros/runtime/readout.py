@@ -175,16 +175,20 @@ def check_answers(arrays, config, path):
         )
 
 
-def readout_module(network):
-    """Network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Readings as tensors."""
+def readout_module(network, trunk=None):
+    """Return network and read-out as one torch module: depth (B,1,S,S) -> Readings' arrays as tensors.
+
+    trunk: what to compute instead of the network before its read-out (awr_ros.runtime.fused_network).
+    """
     import torch
 
     from awr_ros.offset_field import decode
 
     class Readout(torch.nn.Module):
-        def __init__(self, network):
+        def __init__(self, network, trunk):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
+            self.trunk = trunk
             self.reads_out = hasattr(network, 'read_out')  # the compact network
             self.judge = getattr(network, 'judge', None)
             for part in (getattr(network, 'refiner', None), self.judge):
@@ -193,7 +197,7 @@ def readout_module(network):
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
-            look = self.network.look if self.reads_out else self.network
+            look = self.trunk or (self.network.look if self.reads_out else self.network)
             field, hand_logit, *summary = (
                 part.float()
                 for part in look(depth.to(next(self.network.parameters(), depth).dtype))
@@ -210,7 +214,7 @@ def readout_module(network):
             )
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
 
-    return Readout(network).eval()
+    return Readout(network, trunk).eval()
 
 
 def trace(network):
