@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from awr_ros.derived.hand_size import AUTO, NONE, HandSize, steady
+from awr_ros.derived.hand_size import AUTO, NONE, HandSize, parse_hand_size, steady
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finders.geometric import find_candidates
 from awr_ros.finders.palm_detector import LEAST_SCORE, Candidate, LearnedFinder
@@ -424,7 +424,8 @@ class HandTracker:
         """Measured joints (21,3) [mm], moved to where they agree with the hand's bone lengths."""
         setting = self.config.hand_size
         if track.size is None or track.size_setting != setting:
-            track.size = HandSize(None if setting == AUTO else setting)
+            lengths_mm = parse_hand_size(setting)
+            track.size = HandSize(None if lengths_mm == AUTO else lengths_mm)
             track.size_setting = setting
         joints, scores = track.pose.joints_xyz, track.pose.joint_scores
         track.size.update(joints, scores)

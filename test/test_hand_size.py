@@ -109,7 +109,6 @@ def test_the_setting_is_none_auto_or_twenty_lengths():
     for bad in ('', 'large', '0.1,0.2', ','.join(['0.9'] * 20), ','.join(['nan'] * 20)):
         with pytest.raises(ValueError, match='expected none, auto or 20 bone lengths'):
             parse_hand_size(bad)
-    assert TrackerConfig(hand_size=tuple(LENGTHS)).hand_size == tuple(LENGTHS)
-    for bad in ('off', (1.0,) * 20, (50.0,) * 19):
-        with pytest.raises(ValueError, match='hand_size|bone lengths'):
-            TrackerConfig(hand_size=bad)
+    assert TrackerConfig(hand_size=text).hand_size == text
+    with pytest.raises(ValueError, match='hand_size'):
+        TrackerConfig(hand_size='off')

@@ -494,7 +494,7 @@ def test_known_bone_lengths_steady_what_is_reported_and_not_what_is_followed(mon
     plain = run(tracker, 3)[-1][0]
     assert tracker.hand_sizes == {} and np.allclose(plain.joints_xyz, SHAPE + (0, 0, 600), atol=1e-3)
     longer = np.clip(1.1 * bone_lengths(SHAPE), 5, 150)
-    tracker.config = replace(tracker.config, hand_size=tuple(longer))
+    tracker.config = replace(tracker.config, hand_size=','.join(map(str, longer / 1000)))
     steadied = run(tracker, 3, start=0.2)[-1][0]
     off = [np.abs(bone_lengths(h.joints_xyz) - longer).mean() for h in (plain, steadied)]
     assert off[1] < 0.5 * off[0] and tracker.hand_sizes[steadied.id].given
