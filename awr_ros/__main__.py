@@ -116,6 +116,8 @@ def _parse(argv):
         default='',
         help='of the learned finder (default: the one of the package)',
     )
+    for trained in (refiner, judge):
+        trained.add_argument('--device', default='auto', help=TRAIN_HELP['device'])
     judge.set_defaults(run=_train_judge)
     _add_make_weights(verbs)
     _add_train(
@@ -380,6 +382,7 @@ def _train_refiner(arguments):
         arguments.compiled,
         arguments.bfloat16,
         arguments.init,
+        device=arguments.device,
     )
     print(
         f'wrote {arguments.output}: joints of crops held out {after:.2f} mm off, as voted for {before:.2f} mm'
@@ -395,6 +398,7 @@ def _train_judge(arguments):
         arguments.crops,
         arguments.scenes,
         finder_weights=arguments.finder_weights,
+        device=arguments.device,
     )
     print(
         f'wrote {arguments.output}: {right:.1%} of the crops held out judged right, log loss {loss:.3f}'
