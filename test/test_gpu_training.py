@@ -98,7 +98,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     monkeypatch.setattr(refiner_training, 'BATCH', 20)
     monkeypatch.setattr(refiner_training, 'EPOCHS', 6)
     monkeypatch.setattr(refiner_training, 'SAVED', 10_000)
-    monkeypatch.setattr(refiner_training, 'render_negatives', lambda *_: torch.rand(3, 1, 64, 64))
+    monkeypatch.setattr(refiner_training, 'mixed_negatives', lambda *_: torch.rand(3, 1, 64, 64))
     return tmp_path / 'net.pt'
 
 

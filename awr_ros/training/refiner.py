@@ -13,14 +13,16 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader, IterableDataset
 
+from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
 from awr_ros.networks.refiner import claims
 from awr_ros.offset_field import vote, without_strays
+from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import fresh_crops, load_skins
-from awr_ros.training.negatives import render_negatives
+from awr_ros.training.hard_negatives import mixed_negatives
 from awr_ros.training.run import keep_memory, progress_bar, save_whole
 from awr_ros.training.train import chosen_device, load_compact
 
@@ -33,6 +35,7 @@ FILLED = 0.7  # share of the free memory of a GPU that readings may take
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
 SCORE = 0.04  # weight of the cross entropy of the scores beside the joints' errors, uvdn units
 DEPTH_STEP = 2 / 255  # uvdn units, 1.1 mm: what depth is kept in
+HARD_NEGATIVES = 0.7  # share of these that the network takes for hands
 NEGATIVES = 4096  # crops of what the finder offers beside hands
 NOTED = 16  # batches between notes of how far the reading is
 SAVED = 500  # steps between saved states of the fitting
@@ -77,12 +80,12 @@ def train_refiner(
         folder.mkdir(parents=True, exist_ok=True)
     readings = _finished_readings(folder, crops, seed)
     if readings is None:
-        negatives = render_negatives(
+        negatives = mixed_negatives(
+            HandPoseEstimator(TorchEngine(network)),
             min(NEGATIVES, crops // 16),
-            network.config.crop_size,
-            network.config.cube_mm,
+            HARD_NEGATIVES,
             seed % 2**31,
-            partial(progress_bar, desc='crops of other things', unit='crop'),
+            partial(progress_bar, desc='negatives', unit='crop'),
         )
         readings = read_crops(
             network.to(device), crops, seed, skin, workers, compiled, bfloat16, negatives, folder
