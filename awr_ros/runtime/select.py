@@ -17,9 +17,9 @@ from awr_ros.weight_files import (
     ONNX_KEY,
     DamagedFile,
     check_onnx,
-    checksum,
     check_whole,
     check_xml,
+    checksum,
 )
 
 INT8 = 'onnxruntime-int8'
