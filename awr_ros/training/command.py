@@ -40,6 +40,7 @@ TRAIN_REFINER_HELP = {
     'init': 'checkpoint whose refiner is the one to start from (default: random weights)',
 }
 TRAIN_HANDEDNESS_HELP = {
+    'device': TRAIN_HELP['device'],
     'crops': 'rendered crops, in both orientations',
     'scenes': 'rendered scenes that the detection score is fitted to',
     'finder_weights': 'ONNX file of the palm detector (default: the one of the package)',

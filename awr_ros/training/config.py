@@ -69,6 +69,7 @@ class FinderTrainConfig:
     ema: float = 0.998  # of the weights, per step
     validate_every: int = 12_000  # frames
     seed: int = 0
+    device: str = 'auto'
 
     def __post_init__(self):
         if self.scenes < SCENES_A_FILE:
@@ -93,6 +94,7 @@ class RefinerTrainConfig:
     compiled: bool = False
     bfloat16: bool = False
     init: str = ''  # checkpoint whose refiner is the one to start from; empty: random weights
+    device: str = 'auto'
 
     def __post_init__(self) -> None:
         if self.crops < 1 or self.workers < 0:
@@ -108,6 +110,7 @@ class HandednessTrainConfig:
     crops: int = 100_000  # rendered crops, in both orientations
     scenes: int = 1200  # rendered scenes that the detection score is fitted to; 0: it is not
     finder_weights: str = ''  # ONNX file of the palm detector; empty: the default one
+    device: str = 'auto'
 
     def __post_init__(self) -> None:
         if self.crops < 1 or self.scenes < 0:

@@ -16,10 +16,13 @@ from awr_ros.networks.handedness import Judge
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
+from awr_ros.training.config import TrainConfig
+from awr_ros.training.crop_stream import fresh_crops
 from awr_ros.training.detection_score import learn_start
 from awr_ros.training.logistic import fit_logistic
+from awr_ros.training.refiner import BATCH_ON_DEVICE
 from awr_ros.training.run import keep_memory, progress_bar
-from awr_ros.training.train import load_compact
+from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 128
 JUDGE_SEED = 3_000_000_019  # of crops that no network was trained on
@@ -27,19 +30,32 @@ HELD_OUT = 0.1  # share of the crops that only the figures are of
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
-def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, finder_weights=''):
+def train_judge(
+    weights,
+    output,
+    crops=100_000,
+    scenes=1200,
+    seed=JUDGE_SEED,
+    finder_weights='',
+    workers=0,
+    device='auto',
+):
     """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the start score to a checkpoint of
     the compact network.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to render and read;
-    finder_weights: as TrackerConfig's. Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
+    finder_weights: as TrackerConfig's; workers: processes that render simulated stereo for a GPU; device: auto, cpu or cuda.
+    Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
     other networks.
     """
     network, about = load_compact(weights, 'judge')
-    as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
+    device = chosen_device(device)
+    as_is, mirrored, errors_mm = _read_both_ways(network.to(device), crops, seed, workers)
     calibration = ()
     if not network.refiner:  # which says itself how likely its joints are right
-        (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
+        (slope,), constant = fit_logistic(
+            as_is[1].cpu().reshape(-1, 1), errors_mm.cpu().flatten() <= RIGHT_MM
+        )
         calibration = slope, -constant / slope
     judged = CompactNetwork(
         replace(network.config, judge=HIDDEN, calibration=calibration, start=())
@@ -48,7 +64,7 @@ def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, fi
         {k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False
     )
     torch.manual_seed(seed % 2**31)
-    right, loss = fit_judge(judged.judge, as_is, mirrored)
+    right, loss = fit_judge(judged.to(device).judge, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
     if scenes:  # what follows may find nothing to learn from: the judge is kept
@@ -74,26 +90,25 @@ def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = ''
     save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('recipe'))
 
 
-@torch.inference_mode()
-def _read_both_ways(network, count, seed):
+@torch.no_grad()
+def _read_both_ways(network, count, seed, workers=0):
     """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
     the joints of the former are (count,J) [mm].
     """
     keep_memory()
     config = network.config
-    source = CropSource(
-        seed,
-        replace(
-            TRAINING,
-            size=config.crop_size,
-            cube_mm=config.cube_mm,
-            no_hand=0.0,
-            cut=0.0,
-            aligned=float(config.aligned),
-            far_off=0.0,
-        ),
+    wanted = replace(
+        TRAINING,
+        size=config.crop_size,
+        cube_mm=config.cube_mm,
+        no_hand=0.0,
+        cut=0.0,
+        aligned=float(config.aligned),
+        far_off=0.0,
     )
-    network = network.to(memory_format=torch.channels_last)
+    device = next(network.parameters()).device
+    network = network.to(device, memory_format=torch.channels_last)
+    batches = _batches(wanted, seed, device, workers)
 
     def read(depth):
         field, hand_logit, summary = network.look(
@@ -102,19 +117,31 @@ def _read_both_ways(network, count, seed):
         joints_uvdn, _, voted, closeness = network.read_out(field, depth, summary)
         return joints_uvdn, (voted, closeness, hand_logit, summary)
 
-    readings, errors_mm = ([], []), []
+    readings, errors_mm, seen = ([], []), [], 0
     with progress_bar(total=count, unit='crop') as bar:
-        for _ in range(-(-count // 64)):
-            batch = source.draw(64)
+        while seen < count:
+            batch = next(batches)
+            seen += len(batch.hand)
             joints_uvdn, reading = read(batch.depth)
             readings[0].append(reading)
             readings[1].append(read(batch.depth.flip(-1))[1])
             errors_mm.append(batch.errors_mm(joints_uvdn))
-            bar.update(64)
+            bar.update(len(batch.hand))
     as_is, mirrored = (
         tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings
     )
     return as_is, mirrored, torch.cat(errors_mm)[:count]
+
+
+def _batches(wanted, seed, device, workers):
+    """Yield CropBatches without end, on a device. wanted: CropConfig."""
+    if device.type == 'cpu':
+        source = CropSource(seed, wanted)
+        while True:
+            yield source.draw(64)
+    for drawn in fresh_crops(TrainConfig(seed=seed, workers=workers), 0, None, device, wanted):
+        for chosen in torch.arange(len(drawn.hand), device=device).split(BATCH_ON_DEVICE):
+            yield drawn[chosen]
 
 
 def fit_judge(judge: Judge, as_is, mirrored):
@@ -123,7 +150,10 @@ def fit_judge(judge: Judge, as_is, mirrored):
     """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    device = as_is[0].device
+    optimizer = torch.optim.AdamW(
+        judge.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=device.type != 'cpu'
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
     def odds(chosen):
@@ -135,7 +165,7 @@ def fit_judge(judge: Judge, as_is, mirrored):
 
     judge.train()
     for _ in range(EPOCHS):
-        for chosen in torch.randperm(kept).split(BATCH):
+        for chosen in torch.randperm(kept).to(device).split(BATCH):
             loss = nn_f.softplus(-odds(chosen)).mean()
             optimizer.zero_grad()
             loss.backward()

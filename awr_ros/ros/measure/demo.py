@@ -123,6 +123,7 @@ def main(arguments=None):
             print('FAILED    no image with a hand to draw')
             good = False
         print('the demo worked' if good else 'the demo did NOT work')
+        print("in a browser: pip install '.[view]', then python -m awr_ros view")
         return 0 if good else 1
 
 
