@@ -19,7 +19,7 @@ from awr_ros.msg import HandArray
 from awr_ros.ros import message_types, parameters
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.conversions import MM_PER_M, hand_array, stamp_seconds
-from awr_ros.ros.parameters import AT_START, Parameter
+from awr_ros.settings import AT_START, Setting
 from awr_ros.ros.received_hands import received_hands
 from awr_ros.ros.spin import REPEAT_S, run
 from awr_ros.ros.wrist_frames import tf_is_installed
@@ -27,40 +27,40 @@ from awr_ros.ros.wrist_frames import tf_is_installed
 SILENCE_S = 1.0  # without a message of a tracker, before it is reported
 DEFAULTS = FusionConfig()
 TABLE = (
-    Parameter(
+    Setting(
         'inputs',
         '/left/tracker/hands,/right/tracker/hands',
         'topics of the trackers to fuse, comma-separated',
         AT_START,
     ),
-    Parameter(
+    Setting(
         'frame',
         '',
         'common frame of the fused hands; empty: the frame of the first tracker that is heard',
         AT_START,
     ),
-    Parameter(
+    Setting(
         'extrinsics',
         '',
         'poses of camera frames in the common frame, instead of TF: FRAME x y z qx qy qz qw [m], '
         'several separated by ;',
         AT_START,
     ),
-    Parameter(
+    Setting(
         'wait',
         0.012,
         'the first image of a round waits at most so long for those of the other cameras [s]',
         AT_START,
         range=(0.001, 0.2),
     ),
-    Parameter(
+    Setting(
         'timeout',
         DEFAULTS.timeout_s,
         'a camera that is silent for longer is left out [s]',
         AT_START,
         range=(0.05, 5.0),
     ),
-    Parameter(
+    Setting(
         'same_hand',
         DEFAULTS.same_hand_mm / MM_PER_M,
         'palms of different cameras that are nearer than this are one hand [m]',
