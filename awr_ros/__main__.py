@@ -116,7 +116,7 @@ def _parse(argv):
         default='',
         help='of the learned finder (default: the one of the package)',
     )
-    judge.set_defaults(run=_train_judge)
+    judge.set_defaults(run=_train_handedness)
     _add_make_weights(verbs)
     _add_train(
         verbs, argv[:1] == ['train'] and any(word.split('=')[0] == '--dataset' for word in argv)
@@ -386,10 +386,10 @@ def _train_refiner(arguments):
     )
 
 
-def _train_judge(arguments):
-    from awr_ros.training.handedness import train_judge
+def _train_handedness(arguments):
+    from awr_ros.training.handedness import train_handedness
 
-    right, loss = train_judge(
+    right, loss = train_handedness(
         arguments.weights,
         arguments.output,
         arguments.crops,
@@ -397,7 +397,7 @@ def _train_judge(arguments):
         finder_weights=arguments.finder_weights,
     )
     print(
-        f'wrote {arguments.output}: {right:.1%} of the crops held out judged right, log loss {loss:.3f}'
+        f'wrote {arguments.output}: {right:.1%} of the crops held out on the right side, log loss {loss:.3f}'
     )
 
 

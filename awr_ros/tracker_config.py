@@ -18,9 +18,7 @@ class TrackerConfig:
     finder_weights: str = (
         ''  # ONNX file of the learned finder, '' for the one that comes with the package
     )
-    score_threshold: float = (
-        0.85  # [0,1] score that starts a track, of finder, hand and joints (tracker.start_score)
-    )
+    score_threshold: float = 0.85  # [0,1] score that starts a track, of finder, hand and joints (tracker.detection_score)
     beside_threshold: float = (
         0.9  # [0,1] the same beside another hand, whose arm may pass for a second one
     )

@@ -116,7 +116,7 @@ def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
     depth = (450 / np.linalg.norm(rays, axis=-1)).astype(
         np.float32
     )  # something near every joint, to vote from
-    network = KnowingNetwork(config=ModelConfig(aligned=True))
+    network = KnowingNetwork(config=ModelConfig(upright=True))
     estimator = HandPoseEstimator(TorchEngine(network))
     pose = HandPose(
         joints.astype(np.float32), wide.xyz_to_uvd(joints), np.ones(21), 1.0, 'right', (0, 0, 1, 1)
@@ -247,7 +247,7 @@ def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst)
     class Engine:
         config, description = ModelConfig(), ''
 
-        def read(self, images):
+        def predict(self, images):
             uvdn = np.zeros((len(images), 21, 3), np.float32)
             uvdn[-1, 7, 2] = worst
             n = len(images)
@@ -255,7 +255,7 @@ def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst)
                 joints_uvdn=uvdn,
                 joint_scores=np.ones((n, 21)),
                 hand_scores=np.ones(n),
-                judgements=np.zeros(n),
+                handedness_logits=np.zeros(n),
             )
 
     depth = np.full((480, 640), 100, np.uint16)

@@ -20,7 +20,9 @@ from awr_ros.training.run import Run
 from awr_ros.training.train import train
 
 TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
-CROPS = CropConfig(size=64, stereo=0.375, no_hand=0.25, cut=0.06, bridges=True, stretch=0.015)
+CROPS = CropConfig(
+    size=64, stereo=0.375, negative_share=0.25, cut=0.06, bridges=True, stretch=0.015
+)
 SIZES = PoolSizes(draw=16, draws=2, stereo=64, shown=4)
 CUDA = torch.device('cuda')
 
@@ -66,7 +68,7 @@ def test_training_on_a_gpu_has_no_tensor_of_the_cpu_in_its_path(monkeypatch, tmp
         )[1],
     )
     monkeypatch.setattr(
-        training, 'other_things', lambda *_: torch.full((3, 1, 64, 64), 0.25).half()
+        training, 'hard_negatives', lambda *_: torch.full((3, 1, 64, 64), 0.25).half()
     )
     with fake_cuda(monkeypatch):
         train(tmp_path, config())

@@ -78,7 +78,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_pa
     network, about = load_checkpoint(folder / 'weights.pt')
     assert (
         network.refiner
-        and network.judge
+        and network.handedness
         and about['step'] == 16
         and {'refined_mm', 'side_right'} <= set(about['metrics'])
     )

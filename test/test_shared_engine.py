@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from awr_ros.estimator import HandPoseEstimator, Request
-from awr_ros.runtime.readout import EngineConfig, Readings
+from awr_ros.runtime.readout import EngineConfig, Predictions
 from awr_ros.runtime.select import load_engine
 from awr_ros.runtime.shared_engine import BatchedEngine, SharedEngines, fair_shares
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
@@ -32,7 +32,7 @@ class GatedEngine:
         self.inside, self.most_inside = 0, 0
         self.gate.set()
 
-    def read(self, crops):
+    def predict(self, crops):
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
         values = crops[:, 0, 0, 0]
@@ -43,7 +43,7 @@ class GatedEngine:
         if BAD in values:
             raise RuntimeError('bad crop')
         joints = np.broadcast_to(values[:, None, None], (len(values), 21, 3))
-        return Readings(joints, joints[..., 0], values, values)
+        return Predictions(joints, joints[..., 0], values, values)
 
 
 def crops(*values):

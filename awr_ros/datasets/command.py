@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 
 
 def add_import(verbs):
@@ -13,7 +13,7 @@ def add_import(verbs):
     )
     verb.add_argument('checkpoint', type=Path, help="the authors' .pth file")
     verb.add_argument(
-        '--dataset', required=True, choices=tuple(BENCHMARKS), help='what it was trained on'
+        '--dataset', required=True, choices=tuple(DATASETS), help='what it was trained on'
     )
     verb.add_argument(
         '--output',
@@ -41,12 +41,12 @@ def add_import(verbs):
 
 
 def _import(arguments):
-    from awr_ros.datasets.authors_checkpoint import import_official
+    from awr_ros.datasets.authors_checkpoint import import_authors_checkpoint
 
     output = arguments.output or Path(arguments.checkpoint.stem + '.pt')
     if output.exists() and output.samefile(arguments.checkpoint):
         raise ValueError(f'{output} is the checkpoint itself: give another --output')
-    config = import_official(
+    config = import_authors_checkpoint(
         arguments.checkpoint,
         arguments.dataset,
         output,
@@ -71,7 +71,7 @@ def extend_evaluate(verb):
         nargs='*',
         help='text files, one line a frame: u v d of each joint [px, px, mm]',
     )
-    group.add_argument('--dataset', choices=tuple(BENCHMARKS), help='whose conventions count')
+    group.add_argument('--dataset', choices=tuple(DATASETS), help='whose conventions count')
     group.add_argument(
         '--truth',
         type=Path,
@@ -142,13 +142,13 @@ def evaluate_dataset(arguments):
 
 def extend_train(verb):
     """The options of `awr train RUN --dataset NAME`."""
-    from awr_ros.datasets.config import HELP, RecipeConfig
+    from awr_ros.datasets.config import HELP, PaperTrainConfig
 
     verb.add_argument(
-        '--dataset', required=True, choices=tuple(BENCHMARKS), help='public data set to train on'
+        '--dataset', required=True, choices=tuple(DATASETS), help='public data set to train on'
     )
     verb.add_argument('--root', required=True, type=Path, help='its folder')
-    for field in dataclasses.fields(RecipeConfig):
+    for field in dataclasses.fields(PaperTrainConfig):
         if field.name == 'dataset':
             continue
         option = '--' + field.name.replace('_', '-')
@@ -165,13 +165,13 @@ def extend_train(verb):
 
 
 def _train(arguments):
-    from awr_ros.datasets.config import RecipeConfig
+    from awr_ros.datasets.config import PaperTrainConfig
     from awr_ros.datasets.train import train_on_dataset
 
     train_on_dataset(
         arguments.folder,
         arguments.root,
-        RecipeConfig(
-            **{f.name: getattr(arguments, f.name) for f in dataclasses.fields(RecipeConfig)}
+        PaperTrainConfig(
+            **{f.name: getattr(arguments, f.name) for f in dataclasses.fields(PaperTrainConfig)}
         ),
     )

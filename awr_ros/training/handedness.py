@@ -12,22 +12,24 @@ import torch.nn.functional as nn_f
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
-from awr_ros.networks.handedness import Judge
+from awr_ros.networks.handedness import HandednessHead
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.training.detection_score import learn_start
+from awr_ros.training.detection_score import learn_detection_weights
 from awr_ros.training.logistic import fit_logistic
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import load_compact
 
 HIDDEN = 128
-JUDGE_SEED = 3_000_000_019  # of crops that no network was trained on
+HANDEDNESS_SEED = 3_000_000_019  # of crops that no network was trained on
 HELD_OUT = 0.1  # share of the crops that only the figures are of
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
-def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, finder_weights=''):
+def train_handedness(
+    weights, output, crops=100_000, scenes=1200, seed=HANDEDNESS_SEED, finder_weights=''
+):
     """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the start score to a checkpoint of
     the compact network.
 
@@ -35,28 +37,31 @@ def train_judge(weights, output, crops=100_000, scenes=1200, seed=JUDGE_SEED, fi
     finder_weights: as TrackerConfig's. Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
     other networks.
     """
-    network, about = load_compact(weights, 'judge')
-    as_is, mirrored, errors_mm = _read_both_ways(network, crops, seed)
+    network, about = load_compact(weights, 'handedness')
+    as_is, mirrored, errors_mm = _predict_both_orientations(network, crops, seed)
     calibration = ()
     if not network.refiner:  # which says itself how likely its joints are right
         (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
         calibration = slope, -constant / slope
-    judged = CompactNetwork(
-        replace(network.config, judge=HIDDEN, calibration=calibration, start=())
+    trained = CompactNetwork(
+        replace(network.config, handedness=HIDDEN, calibration=calibration, detection_weights=())
     ).eval()
-    judged.load_state_dict(
-        {k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False
+    trained.load_state_dict(
+        {k: v for k, v in network.state_dict().items() if not k.startswith('handedness.')},
+        strict=False,
     )
     torch.manual_seed(seed % 2**31)
-    right, loss = fit_judge(judged.judge, as_is, mirrored)
+    right, loss = fit_handedness(trained.handedness, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
-    save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
+    save_checkpoint(Path(output), trained, about['step'], metrics, about.get('made_by'))
     if scenes:  # what follows may find nothing to learn from: the judge is kept
-        add_start(output, output, scenes, finder_weights)
+        add_detection_weights(output, output, scenes, finder_weights)
     return right, loss
 
 
-def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = '') -> None:
+def add_detection_weights(
+    weights: Path, output: Path, scenes: int, finder_weights: str = ''
+) -> None:
     """Add the weights of the start score to a checkpoint of the compact network.
 
     weights, output: paths, which may be one; scenes: to render and to fit to; finder_weights: as TrackerConfig's. Raises
@@ -64,18 +69,18 @@ def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = ''
     """
     network, about = load_checkpoint(weights)
     estimator = HandPoseEstimator(TorchEngine(network))
-    start = learn_start(
+    weights_fitted = learn_detection_weights(
         estimator,
         scenes,
         TrackerConfig(finder_weights=finder_weights),
         partial(progress_bar, unit='scene'),
     )
-    network.config = replace(network.config, start=start)
-    save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('recipe'))
+    network.config = replace(network.config, detection_weights=weights_fitted)
+    save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('made_by'))
 
 
 @torch.inference_mode()
-def _read_both_ways(network, count, seed):
+def _predict_both_orientations(network, count, seed):
     """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
     the joints of the former are (count,J) [mm].
     """
@@ -87,61 +92,63 @@ def _read_both_ways(network, count, seed):
             TRAINING,
             size=config.crop_size,
             cube_mm=config.cube_mm,
-            no_hand=0.0,
+            negative_share=0.0,
             cut=0.0,
-            aligned=float(config.aligned),
-            far_off=0.0,
+            upright=float(config.upright),
+            coarse_share=0.0,
         ),
     )
     network = network.to(memory_format=torch.channels_last)
 
-    def read(depth):
-        field, hand_logit, summary = network.look(
+    def predict(depth):
+        field, hand_logit, crop_features = network.forward_features(
             depth.contiguous(memory_format=torch.channels_last)
         )
-        joints_uvdn, _, voted, closeness = network.read_out(field, depth, summary)
-        return joints_uvdn, (voted, closeness, hand_logit, summary)
+        joints_uvdn, _, voted, closeness = network.read_out(field, depth, crop_features)
+        return joints_uvdn, (voted, closeness, hand_logit, crop_features)
 
-    readings, errors_mm = ([], []), []
+    hypotheses, errors_mm = ([], []), []
     with progress_bar(total=count, unit='crop') as bar:
         for _ in range(-(-count // 64)):
             batch = source.draw(64)
-            joints_uvdn, reading = read(batch.depth)
-            readings[0].append(reading)
-            readings[1].append(read(batch.depth.flip(-1))[1])
+            joints_uvdn, hypothesis = predict(batch.depth)
+            hypotheses[0].append(hypothesis)
+            hypotheses[1].append(predict(batch.depth.flip(-1))[1])
             errors_mm.append(batch.errors_mm(joints_uvdn))
             bar.update(64)
     as_is, mirrored = (
-        tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings
+        tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in hypotheses
     )
     return as_is, mirrored, torch.cat(errors_mm)[:count]
 
 
-def fit_judge(judge: Judge, as_is, mirrored):
+def fit_handedness(handedness: HandednessHead, as_is, mirrored):
     """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
     (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out.
     """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(
+        handedness.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
-    def odds(chosen):
+    def logits(chosen):
         # Together, or the norm of the summaries would take each half's own mean away, which is what tells them apart.
-        own, other = judge(
+        own, other = handedness(
             *(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))
         ).chunk(2)
         return own - other
 
-    judge.train()
+    handedness.train()
     for _ in range(EPOCHS):
         for chosen in torch.randperm(kept).split(BATCH):
-            loss = nn_f.softplus(-odds(chosen)).mean()
+            loss = nn_f.softplus(-logits(chosen)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         schedule.step()
-    judge.eval()
+    handedness.eval()
     with torch.no_grad():
-        held_out = odds(slice(kept, None))
+        held_out = logits(slice(kept, None))
     return (held_out > 0).float().mean().item(), nn_f.softplus(-held_out).mean().item()
