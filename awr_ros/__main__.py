@@ -52,7 +52,7 @@ def _parse(argv):
     from awr_ros.offline.command import add_track
     from awr_ros.runtime.export import add_export
     from awr_ros.tracker_config import TrackerConfig
-    from awr_ros.viewer.view import add_view
+    from awr_ros.viewer.command import add_view
 
     verbs = parser.add_subparsers(dest='verb', required=True, metavar='VERB')
     _add_train_finder(verbs)
@@ -220,7 +220,7 @@ def _parse(argv):
     add_bench(verbs, _bench_messages)
     add_track(verbs)
     add_conformance(verbs, _listen)
-    add_view(verbs)
+    add_view(verbs, _open_node)
     add_export(verbs)
     add_import(verbs)
     parser.set_defaults(extra='train')
@@ -479,6 +479,13 @@ def _bench_messages(report, seconds):
     from awr_ros.ros.measure.latency import bench_messages
 
     bench_messages(report, seconds)
+
+
+def _open_node(name, topic):
+    """Subscribe to a running node for the view; only here is ROS needed."""
+    from awr_ros.ros.view_source import NodeSource
+
+    return NodeSource(name, topic)
 
 
 def _listen(topic, seconds):

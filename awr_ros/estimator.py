@@ -94,7 +94,7 @@ class HandPoseEstimator:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
         crops = [
-            self._cut(depth_mm, intrinsics, request)
+            cut_crop(self.config, depth_mm, intrinsics, request)
             if request.centre_xyz[2] >= MIN_CENTRE_MM
             else None
             for request in requests
@@ -143,18 +143,15 @@ class HandPoseEstimator:
             )
         return poses
 
-    def _cut(self, depth_mm, intrinsics, request):
-        config = self.config
-        if config.authors_crop:
-            return crop_as_authors(
-                depth_mm, intrinsics, request.centre_xyz, config.cube_mm, config.crop_size
-            )
-        cut = crop_hand if config.virtual_crop else crop_along_axes
-        return cut(
-            depth_mm,
-            intrinsics,
-            request.centre_xyz,
-            config.cube_mm,
-            config.crop_size,
-            request.roll if config.upright else 0.0,
-        )
+
+def cut_crop(config, depth_mm, intrinsics, request):
+    """Cut the crop of a Request as a network wants it.
+
+    config: EngineConfig; depth_mm: (H,W) [mm]. Returns awr_ros.crop.Crop.
+    """
+    centre_xyz, cube_mm, size = request.centre_xyz, config.cube_mm, config.crop_size
+    if config.authors_crop:
+        return crop_as_authors(depth_mm, intrinsics, centre_xyz, cube_mm, size)
+    cut = crop_hand if config.virtual_crop else crop_along_axes
+    roll = request.roll if config.upright else 0.0
+    return cut(depth_mm, intrinsics, centre_xyz, cube_mm, size, roll)

@@ -1,17 +1,20 @@
 """The bench's tables and its smallest real run; what it measures over ROS is tested with the demo."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from awr_ros.__main__ import main
+from awr_ros.bench.cameras import Rig, movement
 from awr_ros.bench.gpu import bench_gpu, work
 from awr_ros.bench.machine import describe, load_in_words, version
 from awr_ros.bench.report import Report
 from awr_ros.bench.timing import median_ms
 from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig
+from awr_ros.runtime.select import load_engine
 
 
 def test_tables_are_markdown(tmp_path, capsys):
@@ -79,6 +82,29 @@ def test_without_a_gpu_nothing_is_claimed(tmp_path):
     bench_gpu(report, None, 1)
     report.write(tmp_path / 'results.md')
     assert 'No GPU here: nothing was measured' in (tmp_path / 'results.md').read_text()
+
+
+@pytest.mark.timeout(300)
+def test_what_is_measured_on_a_gpu_runs_without_one(tmp_path):
+    output = tmp_path / 'results.md'
+    wanted = ['bench', '--only', 'gpu', '--tiny', '--repeats', '1', '--output', str(output)]
+    assert main(wanted) == 0
+    text = output.read_text()
+    assert text.count('NO GPU: the CPU in its place') == 3
+    for name in ('compact', 'compact, torch.compile', 'ResNet-18'):
+        assert re.search(rf'^\| {name} \| 1 \| [\d.]+ \| nan \| [\d.]+ \| nan% \|$', text, re.M)
+    assert re.search(r'^\| 1 \| [\d.]+ \| 1 \|$', text, re.M)  # a hand was tracked
+    assert re.search(r'^\| 2 x 1 \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$', text, re.M)
+    for what in ('rendering', 'training S, batch 8'):
+        assert re.search(rf'^\| {what} \| [1-9]\d* \|$', text, re.M), text
+
+
+def test_trackers_of_the_bench_follow_all_hands():
+    engine = load_engine(engine='torch', device='cpu', num_threads=1)
+    with ThreadPoolExecutor(2) as threads:
+        rig = Rig([engine], *movement(4, 3), 4, threads)
+        rig.step()
+        assert len(rig.step()[0]) == 4
 
 
 def test_the_command_measures_and_writes(tmp_path):

@@ -413,7 +413,7 @@ def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     torch.manual_seed(0)
     refiner = Refiner(5, 4, 16)
     for stage in refiner.stages:
-        for layer in (*stage.spread, stage.last):
+        for layer in (*stage.to_joints, stage.head):
             torch.nn.init.normal_(layer.weight)
     given = [
         torch.rand(2, 5, 3),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,19 @@ from awr_ros.networks.checkpoint import (
     ResNetConfig,
     save_checkpoint,
 )
-from awr_ros.runtime import cache, cuda_engine, onnx_engine, select
+from awr_ros.runtime import cache, cuda_engine, fastest, onnx_engine, quantized, select
 from awr_ros.runtime.export import export
+from awr_ros.runtime.folded_refiner import folded
 from awr_ros.runtime.onnx_engine import OnnxEngine, first_that_starts, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, fastest_precision, write_openvino
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, Predictions, predict_in_passes
+from awr_ros.runtime.quantized import calibration_crops
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    EngineConfig,
+    Predictions,
+    predict_in_passes,
+    readout_module,
+)
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import NYU_14, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
@@ -106,6 +115,59 @@ def test_single_precision_engines_agree_with_torch(engine, reference, crops):
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=1e-3)
     np.testing.assert_allclose(got.handedness_logits, expected.handedness_logits, atol=0.02)
     assert got.joints_uvdn.dtype == np.float32 and loaded.config == reference.config
+
+
+def test_8_bits_cost_little_accuracy(reference, crops):
+    """Single joints differ where the network is unsure; on average they are where they were."""
+    loaded = select.load_engine(engine='onnxruntime-int8', device='cpu', num_threads=1)
+    assert 'int8' in loaded.description and loaded.config == reference.config
+    expected, got = reference.predict(crops), loaded.predict(crops)
+    assert mean_difference_mm(expected, got, reference.config) <= 1.5
+    np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=0.05)
+    depth, truth, hand = calibration_crops()
+    depth, truth = depth[hand][:48], truth[hand][:48]
+    lost = [
+        np.linalg.norm(engine.predict(depth).joints_uvdn - truth, axis=-1).mean()
+        * reference.config.cube_mm
+        / 2
+        for engine in (reference, loaded)
+    ]
+    assert lost[1] - lost[0] <= 0.3, lost
+
+
+@pytest.mark.parametrize('hidden', [8, 256])
+def test_a_folded_refiner_says_what_the_trained_one_says(hidden):
+    torch.manual_seed(0)
+    network = CompactNetwork(ModelConfig(refiner=hidden)).eval()
+    with torch.no_grad():
+        for parameter in network.refiner.parameters():
+            parameter.add_(0.03 * torch.randn_like(parameter))
+        network.refiner.claimed.see(torch.randn(50, 21, 84))
+        network.refiner.summary.see(torch.randn(50, 256))
+        depth = torch.rand(3, 1, 128, 128) * 2 - 1
+        expected, got = (readout_module(one)(depth) for one in (network, folded(network)))
+        votes = readout_module(CompactNetwork(replace(network.config, refiner=0)).eval())(depth)
+    for one, other in zip(expected, got):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4, equal_nan=True)
+    assert (expected[0] - votes[0]).abs().max() > 0.01  # it moved joints
+
+
+@pytest.mark.parametrize(
+    'network, words',
+    [
+        (CompactNetwork(TINY), '128 x 128'),
+        (ResNet(ResNetConfig()), 'only the compact network'),
+    ],
+)
+def test_other_networks_are_not_quantised(network, words):
+    with pytest.raises(ValueError, match=words):
+        onnx_engine.onnx_bytes(network.eval(), '', int8=True)
+
+
+def test_a_network_that_8_bits_spoil_is_not_quantised(monkeypatch):
+    monkeypatch.setattr(quantized, 'MOST_LOST_MM', -10.0)
+    with pytest.raises(ValueError, match='in 8 bits its mean joint error is'):
+        onnx_engine.onnx_bytes(select.load_network(DEFAULT_WEIGHTS)[0], '', int8=True)
 
 
 def test_openvino_in_bfloat16_agrees_with_torch(reference, crops):
@@ -277,6 +339,11 @@ def choose(
 )
 def test_the_choice_and_its_reason(asked, expected, reason):
     choice = choose(**asked)
+    with_onnx = {'onnxruntime', 'onnx'} <= set(asked.get('installed', ('onnxruntime', 'onnx')))
+    asks = asked.keys() & {'engine', 'weights'} or choice.device == 'cuda'
+    assert choice.candidates[:2] == (
+        ('onnxruntime', 'onnxruntime-int8') if with_onnx and not asks else ()
+    )
     assert (choice.engine, choice.device) == expected and reason in choice.reason
 
 
@@ -285,7 +352,7 @@ def test_the_choice_and_its_reason(asked, expected, reason):
     [
         (
             dict(engine='tensorflow'),
-            "engine must be one of auto, torch, openvino, onnxruntime, got 'tensorflow'",
+            "engine must be one of auto, torch, openvino, onnxruntime, onnxruntime-int8, got 'tensorflow'",
         ),
         (dict(device='tpu'), "got 'tpu'"),
         (dict(device='cuda'), 'torch finds no CUDA device'),
@@ -299,6 +366,55 @@ def test_the_choice_and_its_reason(asked, expected, reason):
 def test_what_is_missing_or_does_not_fit_is_named(asked, words):
     with pytest.raises(ValueError, match=words):
         choose(**asked)
+
+
+def test_engines_are_measured_once(tmp_path):
+    calls, choice = [], choose()
+
+    def measure(*arguments):
+        calls.append(arguments)
+        return {'onnxruntime': 3.0, 'onnxruntime-int8': 2.0}
+
+    weights = tiny_checkpoint(tmp_path)
+    for _ in range(2):
+        taken = fastest.measured(weights, choice, 1, measure)
+        assert taken.engine == 'onnxruntime-int8'
+        assert taken.reason == 'the fastest here: onnxruntime 3.0 ms, onnxruntime-int8 2.0 ms'
+    assert calls == [(weights, choice.candidates, 1)]
+    fastest.measured(weights, choice, 2, measure)  # other threads, other times
+    assert len(calls) == 2
+
+
+def test_where_nothing_can_be_measured_the_choice_stays(tmp_path):
+    def measure(*_):
+        raise OSError('no engine runs')
+
+    choice = fastest.measured(tiny_checkpoint(tmp_path, seed=1), choose(), 1, measure)
+    assert choice.engine == 'onnxruntime' and 'not measured: no engine runs' in choice.reason
+
+
+@pytest.mark.parametrize(
+    'times, taken',
+    [
+        ({'a': 3.0, 'b': 2.0}, 'b'),
+        ({'a': 3.0, 'b': 2.8}, 'a'),  # no gain that is worth the bits
+        ({'a': 3.0, 'b': 2.0, 'c': 1.9}, 'b'),
+        ({'b': 2.0}, 'b'),
+    ],
+)
+def test_fewer_bits_must_pay(times, taken):
+    assert fastest.preferred(('a', 'b', 'c'), times) == taken
+
+
+def test_what_cannot_run_is_not_measured(tmp_path):
+    """A network that cannot be quantised is measured in the engines that run it."""
+    times = fastest.measure_here(tiny_checkpoint(tmp_path), choose().candidates, 1)
+    assert list(times) == ['onnxruntime'] and 0 < times['onnxruntime'] < 1e4
+
+
+def test_the_measurement_runs_in_its_own_process(tmp_path):
+    with pytest.raises(OSError, match='no engine runs'):
+        fastest.measure_apart(tmp_path / 'none.pt', choose().candidates, 1)
 
 
 def test_onnxruntime_takes_a_gpu_only_where_there_is_one(monkeypatch):

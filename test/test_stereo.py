@@ -28,6 +28,7 @@ GOOD = StereoCamera(
     uniqueness=5,
     speckle_px=50,
     steps=16,
+    dropout=0.0,
 )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from awr_ros.bench.report import Report
 
-PARTS = ('networks', 'frame', 'start', 'ros', 'training', 'gpu')
+PARTS = ('networks', 'frame', 'start', 'ros', 'training', 'cameras', 'gpu')
 
 
 def add_bench(verbs, messages):
@@ -34,13 +34,18 @@ def add_bench(verbs, messages):
         metavar='PART',
         help=f'of {", ".join(PARTS)}',
     )
+    parser.add_argument(
+        '--tiny',
+        action='store_true',
+        help='only to see that the part gpu works, on the CPU: none of its figures counts',
+    )
     parser.add_argument('--output', type=Path, help='write the tables here too, as Markdown')
     parser.set_defaults(run=lambda arguments: bench(arguments, messages))
 
 
 def bench(arguments, messages):
     """Measure what was asked for. Machines that do other things as well give worse figures: the report says so."""
-    from awr_ros.bench import frame, gpu, machine, network
+    from awr_ros.bench import cameras, frame, gpu, machine, network
 
     report = Report('awr_ros on this machine')
     row = report.table(('machine', ''))
@@ -58,8 +63,10 @@ def bench(arguments, messages):
         messages(report, arguments.seconds)
     if 'training' in wanted:
         frame.bench_training(report, arguments.repeats)
+    if 'cameras' in wanted:
+        cameras.bench_cameras(report, arguments.weights, arguments.repeats)
     if 'gpu' in wanted:
-        gpu.bench_gpu(report, arguments.weights, arguments.repeats)
+        gpu.bench_gpu(report, arguments.weights, arguments.repeats, arguments.tiny)
     if arguments.output is not None:
         report.write(arguments.output)
         print(f'\nwrote {arguments.output}')

@@ -1,75 +1,201 @@
-"""The network on an NVIDIA GPU, against what the card can do. Says so where there is none."""
+"""The network on an NVIDIA GPU, against what the card can do; frames, cameras, rendering, training.
+
+Says so where there is no GPU. With `tiny` the same code runs on the CPU with stand-ins for what only a
+card has: to see that it works, for no figures.
+"""
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from awr_ros.bench.cameras import Rig, bench_cameras, movement
 from awr_ros.bench.timing import median_ms
+from awr_ros.networks.checkpoint import ResNet, ResNetConfig
 from awr_ros.runtime.cuda_engine import CudaEngine
 from awr_ros.runtime.select import load_network
+from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.training.config import TrainConfig
+from awr_ros.training.train import train
 from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 BATCHES = (1, 2, 16, 64)
-CAMERAS = 4
+HANDS = (1, 2, 4)
+DRAW = 8192  # crops rendered at once
+TRAINED = 24_000  # crops of each size of network, half of them timed
 
 
-def bench_gpu(report, weights, repeats):
-    """Kernel time against the roofline, time of a pass with its copies, memory, several cameras in one process."""
-    if not torch.cuda.is_available():
+class Card:
+    """The current CUDA device."""
+
+    device = 'cuda'
+
+    def __init__(self):
+        self.name = f'{torch.cuda.get_device_name()}, half precision, CUDA graphs'
+
+    def engine(self, network, compiled=False):
+        return CudaEngine(network, batches=BATCHES, compiled=compiled)
+
+    def synchronize(self):
+        torch.cuda.synchronize()
+
+    def memory_mb(self):
+        """Memory in use [MB]."""
+        return torch.cuda.memory_allocated() / 1e6
+
+    def kernel_ms(self, engine, batch, repeats):
+        """Median time [ms] between events around one replay."""
+        times = []
+        for _ in range(repeats):
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            with torch.cuda.stream(engine.stream):
+                start.record()
+                engine.graphs[batch].graph.replay()
+                stop.record()
+            stop.synchronize()
+            times.append(start.elapsed_time(stop))
+        return float(np.median(times))
+
+
+class CpuAsCard:
+    """The CPU in the place of a card, so that the bench can be tried without one."""
+
+    device = 'cpu'
+    name = 'NO GPU: the CPU in its place, to try the bench; none of these figures counts'
+
+    def engine(self, network, compiled=False):
+        engine = TorchEngine(network, num_threads=1)
+        engine.run_graph = engine.read
+        return engine
+
+    def synchronize(self):
+        pass
+
+    def memory_mb(self):
+        return 0.0
+
+    def kernel_ms(self, engine, batch, repeats):
+        return float('nan')
+
+
+def bench_gpu(report, weights, repeats, tiny=False):
+    """Measure everything that a GPU does here. tiny: as little as possible, on the CPU."""
+    if not tiny and not torch.cuda.is_available():
         report.section('GPU')
         report.remark(
             'No GPU here: nothing was measured. On a machine with one this section has its figures.'
         )
         return
-    network, _ = load_network(weights or DEFAULT_WEIGHTS)
-    size = network.config.crop_size
-    flop, moved = work(network, size)
-    peak_flops, bandwidth = card_peaks()
+    card = CpuAsCard() if tiny else Card()
+    bench_passes(
+        report, card, weights, repeats, 256 if tiny else 8192, BATCHES[: 1 if tiny else None]
+    )
+    bench_updates(report, card, weights, repeats, HANDS[:1] if tiny else HANDS, 2 if tiny else 30)
+    if tiny:
+        bench_cameras(report, weights, repeats, 'cpu', ((2, 1),), 2)
+    else:
+        bench_cameras(report, weights, repeats, 'cuda')
+    bench_learning(report, card, 16 if tiny else DRAW, 16 if tiny else TRAINED)
+
+
+def bench_passes(report, card, weights, repeats, matrix, batches):
+    """Passes with their copies, kernels against the roofline, memory; ResNet-18 beside them."""
+    weights = weights or DEFAULT_WEIGHTS
+    torch.manual_seed(0)
+    made = {
+        'compact': (lambda: load_network(weights)[0], False),
+        'compact, torch.compile': (lambda: load_network(weights)[0], True),
+        'ResNet-18': (lambda: ResNet(ResNetConfig()).eval(), False),
+    }
+    peak_flops, bandwidth = card_peaks(card, matrix)
     report.section(
         'GPU',
-        f'{torch.cuda.get_device_name()}, half precision, CUDA graphs. Measured on this card: '
-        f'{peak_flops / 1e12:.0f} TFLOP/s in a half precision matrix product, {bandwidth / 1e9:.0f} GB/s in a copy. '
-        f'A crop takes {flop / 1e9:.3f} GFLOP. "bound": the larger of the times that those peaks allow.',
+        f'{card.name}. Measured on this card: '
+        f'{peak_flops / 1e12:.0f} TFLOP/s in a half precision matrix product, '
+        f'{bandwidth / 1e9:.0f} GB/s in a copy. "bound": the larger of the times that those peaks '
+        'allow.',
     )
-    before = torch.cuda.memory_allocated()
-    engine = CudaEngine(network, batches=BATCHES)
     row = report.table(
-        ('crops', 'pass with copies [ms]', 'kernels [ms]', 'bound [ms]', 'share of the bound')
-    )
-    for batch in BATCHES:
-        crops = np.random.default_rng(0).uniform(-1, 1, (batch, 1, size, size)).astype(np.float32)
-        whole = median_ms(lambda: engine.run_graph(crops), repeats)
-        kernels = kernel_ms(engine, batch, repeats)
-        bound = 1e3 * max(
-            batch * flop / peak_flops, (moved['weights'] + batch * moved['activations']) / bandwidth
+        (
+            'network',
+            'crops',
+            'pass with copies [ms]',
+            'kernels [ms]',
+            'bound [ms]',
+            'bound / kernels',
         )
-        row(batch, whole, kernels, f'{bound:.4f}', f'{bound / kernels:.1%}')
-    report.remark(
-        f'Memory of the graphs and weights: {(torch.cuda.memory_allocated() - before) / 1e6:.0f} MB.'
     )
-    engines = [CudaEngine(load_network(weights or DEFAULT_WEIGHTS)[0]) for _ in range(CAMERAS)]
-    crops = crops[:2]
-    report.remark(
-        f'{CAMERAS} cameras in one process, 2 crops each, one after the other: '
-        f'{median_ms(lambda: [one.read(crops) for one in engines], repeats):.2f} ms.'
-    )
+    remarks = []
+    for name, (make, compiled) in made.items():
+        network = make()
+        size = network.config.crop_size
+        flop, moved = work(network, size)
+        before, began = card.memory_mb(), time.monotonic()
+        engine = card.engine(network, compiled)
+        remarks.append(
+            f'{name}: {flop / 1e9:.3f} GFLOP a crop; {engine.description}; '
+            f'{card.memory_mb() - before:.0f} MB; loaded in {time.monotonic() - began:.1f} s.'
+        )
+        for batch in batches:
+            crops = np.random.default_rng(0).uniform(-1, 1, (batch, 1, size, size))
+            crops = crops.astype(np.float32)
+            whole = median_ms(lambda used=engine, shown=crops: used.run_graph(shown), repeats)
+            kernels = card.kernel_ms(engine, batch, repeats)
+            bound = 1e3 * max(
+                batch * flop / peak_flops,
+                (moved['weights'] + batch * moved['activations']) / bandwidth,
+            )
+            row(name, batch, whole, kernels, f'{bound:.4f}', f'{bound / kernels:.1%}')
+    for text in remarks:
+        report.remark(text)
 
 
-def kernel_ms(engine, batch, repeats):
-    """Median time [ms] between events around one replay."""
-    times = []
-    for _ in range(repeats):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        with torch.cuda.stream(engine.stream):
-            start.record()
-            engine.graphs[batch].graph.replay()
-            stop.record()
-        stop.synchronize()
-        times.append(start.elapsed_time(stop))
-    return float(np.median(times))
+def bench_updates(report, card, weights, repeats, counts, frames):
+    """One frame of one camera, from the depth image to its hands."""
+    report.section('HandTracker.update', f'640 x 480 (four hands: 1280 x 480), {card.name}.')
+    row = report.table(('hands', 'update [ms]', 'tracked at the end'))
+    for hands in counts:
+        engine = card.engine(load_network(weights or DEFAULT_WEIGHTS)[0])
+        with ThreadPoolExecutor(1) as threads:
+            rig = Rig([engine], *movement(hands, frames), hands, threads)
+            time_ms = median_ms(rig.step, repeats)
+            row(hands, time_ms, len(rig.step()[0]))
+
+
+def bench_learning(report, card, draw, samples):
+    """Crops a second that are rendered, and learnt from end to end, as `train --device` does it."""
+    report.section(
+        'Rendering and training',
+        f'{card.name}. Rendering: modelled sensors alone, {draw} crops at once. Training: with '
+        'rendering, of modelled sensors and simulated stereo.',
+    )
+    row = report.table(('what', 'crops/s'))
+    source = CropSource(0, replace(TRAINING, stereo=0.0), device=card.device, largest=draw)
+
+    def render():
+        source.draw(draw)
+        card.synchronize()
+
+    row('rendering', f'{1e3 * draw / median_ms(render, 5, warm_ups=1):.0f}')
+    for size in ('s', 'm') if card.device == 'cuda' else ('s',):
+        with tempfile.TemporaryDirectory() as folder:
+            config = TrainConfig(
+                size=size, samples=samples, batch=max(8, samples // 96), validate_every=samples // 2,
+                validation=0, negatives=0, device=card.device, workers=0 if draw < DRAW else 8,
+            )  # fmt: skip
+            train(folder, config)
+            header, *rows = (Path(folder) / 'log.csv').read_text().splitlines()
+            rate = float(rows[-1].split(',')[header.split(',').index('crops_per_s')])
+        row(f'training {size.upper()}, batch {config.batch}', f'{rate:.0f}')
 
 
 def work(network, size):
-    """Of one crop: floating point operations of the convolutions, and bytes moved at least, in half precision."""
+    """Count floating point operations of one crop, and bytes moved at least, in half precision."""
     from torch.utils.flop_counter import FlopCounterMode
 
     activations = []
@@ -90,19 +216,20 @@ def work(network, size):
     }
 
 
-def card_peaks():
-    """Half precision matrix product [FLOP/s] and memory copy, read and write [B/s], measured on this card."""
-    a = torch.randn(8192, 8192, device='cuda', dtype=torch.half)
-    block = torch.empty(2**28, device='cuda', dtype=torch.float32)  # 1 GiB
+def card_peaks(card, matrix):
+    """Measure a half precision matrix product [FLOP/s] and a memory copy, read and write [B/s]."""
+    a = torch.randn(matrix, matrix, device=card.device, dtype=torch.half)
+    block = torch.empty(4 * matrix**2, device=card.device, dtype=torch.float32)  # 1 GiB of 8192
     other = torch.empty_like(block)
 
-    def synchronised(run):
+    def seconds(run):
         def step():
             run()
-            torch.cuda.synchronize()
+            card.synchronize()
 
         return median_ms(step, 20) * 1e-3
 
-    return 2 * 8192**3 / synchronised(lambda: a @ a), 2 * 4 * 2**28 / synchronised(
-        lambda: other.copy_(block)
+    return (
+        2 * matrix**3 / seconds(lambda: a @ a),
+        2 * 4 * block.numel() / seconds(lambda: other.copy_(block)),
     )

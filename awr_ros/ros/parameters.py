@@ -103,9 +103,9 @@ TABLE = (
     Parameter(
         'engine',
         'auto',
-        'what runs the network; auto: the fastest that is installed',
+        'what runs the network; auto: the fastest on this machine',
         WHEN_INACTIVE,
-        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'onnxruntime-int8'),
     ),
     Parameter(
         'num_threads',

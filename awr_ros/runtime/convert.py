@@ -23,14 +23,14 @@ def load_network(path):
     )
 
 
-def convert(path, suffix: str) -> dict[str, bytes]:
-    """Return the files of a checkpoint for an engine, {ending: contents}. suffix: '.onnx' or '.xml'."""
+def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+    """Return the files of a checkpoint for an engine, {ending: contents}. suffix: '.onnx', with int8 quantised, or '.xml'."""
     network, origin = load_network(path)
     try:
         if suffix == '.onnx':
             from awr_ros.runtime.onnx_engine import onnx_bytes
 
-            return {suffix: onnx_bytes(network, origin)}
+            return {suffix: onnx_bytes(network, origin, int8)}
         from awr_ros.runtime.openvino_engine import openvino_bytes
 
         return dict(zip((suffix, '.bin'), openvino_bytes(network, origin)))
@@ -39,11 +39,13 @@ def convert(path, suffix: str) -> dict[str, bytes]:
         raise ValueError(f'weights {path} cannot be converted: {reason}') from error
 
 
-def convert_apart(path, suffix: str) -> dict[str, bytes]:
+def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     """Convert as `convert` does, in another process unless this one has PyTorch in its memory already."""
     if 'torch' in sys.modules or not sys.executable:
-        return convert(path, suffix)
-    program = PROGRAM.format(path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix))
+        return convert(path, suffix, int8)
+    program = PROGRAM.format(
+        path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix, int8)
+    )
     done = subprocess.run(
         [sys.executable, '-c', program],
         stdin=subprocess.DEVNULL,

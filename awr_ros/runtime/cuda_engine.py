@@ -5,24 +5,16 @@ by one. A graph replays them all with one launch. A graph is fixed to its batch 
 for each of a few sizes, and smaller batches are filled up with background.
 """
 
+import sys
+
 import torch
 
 from awr_ros.crop import BACKGROUND
-from awr_ros.runtime.readout import (
-    MAX_BATCH,
-    EngineConfig,
-    check_crops,
-    predict_in_passes,
-    readout_module,
-)
+from awr_ros.runtime.fused_network import fused_readout
+from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, predict_in_passes
 
-GRAPH_BATCHES = (
-    1,
-    2,
-    4,
-    MAX_BATCH,
-    2 * MAX_BATCH,
-)  # max_hands x sides is 4 by default; a search of both sides takes the last
+# max_hands x sides is 4 by default; a search takes MAX_BATCH, and twice that for both sides.
+GRAPH_BATCHES = (1, 2, 4, MAX_BATCH, 2 * MAX_BATCH)
 WARM_UPS = 3  # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
 
 
@@ -36,9 +28,11 @@ def graph_batch(count, batches=GRAPH_BATCHES):
 class CudaEngine:
     """A network on the current CUDA device. All graphs are captured at the start, so no frame waits for one."""
 
-    def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES):
-        """network: of awr_ros.networks.checkpoint; origin: of its weights, in words. half: False computes in single precision;
-        batches: sizes to capture a graph for.
+    def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES, compiled=False):
+        """Capture the graphs.
+
+        network: of awr_ros.networks.checkpoint; origin: of its weights, in words; half: False computes
+        in single precision; batches: sizes to capture a graph for; compiled: as fused_readout's.
         """
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
@@ -47,8 +41,10 @@ class CudaEngine:
             f'torch {torch.__version__} on {torch.cuda.get_device_name()}, '
             f'{"float16" if half else "float32"}, CUDA graphs'
         )
-        network = network.eval().to('cuda', memory_format=torch.channels_last)
-        readout = readout_module(network.half() if half else network)
+        readout, note = fused_readout(network.eval(), 'cuda', half, compiled)
+        if note:
+            self.description += f' ({note})'
+            print(f'CUDA engine, slower than it could be: {note}', file=sys.stderr, flush=True)
         self.stream = torch.cuda.Stream()
         with torch.inference_mode(), torch.cuda.stream(self.stream):
             # The largest first: the smaller graphs then fit into the memory pool that it made.

@@ -42,11 +42,16 @@ def write_onnx(network, origin, path):
     write_bytes(path, onnx_bytes(network, origin))
 
 
-def onnx_bytes(network, origin):
-    """The contents of the file that `write_onnx` writes."""
+def onnx_bytes(network, origin, int8=False):
+    """The contents of the file that `write_onnx` writes. int8: quantised (awr_ros.runtime.quantized); ValueError where it cannot be."""
     import onnx
     import torch
 
+    from awr_ros.runtime.folded_refiner import folded
+    from awr_ros.runtime.quantized import quantizable, quantized
+
+    if int8 and (reason := quantizable(network)):
+        raise ValueError(reason)
     size = network.config.crop_size
     exported = io.BytesIO()
     batch = {name: {0: 'batch'} for name in ('depth', *OUTPUTS)}
@@ -56,7 +61,7 @@ def onnx_bytes(network, origin):
         # The exporter from TorchScript: the newer one needs one more package and takes ten times as long.
         options = {'dynamo': False} if _has_dynamo_option(torch) else {}
         torch.onnx.export(
-            readout_module(network),
+            readout_module(folded(network)),
             (torch.ones(2, 1, size, size),),
             exported,
             input_names=['depth'],
@@ -70,7 +75,8 @@ def onnx_bytes(network, origin):
         model, {METADATA: EngineConfig.of(network.config, origin).to_json()}
     )
     onnx.checker.check_model(model)
-    return sealed_onnx(model.SerializeToString())
+    model = model.SerializeToString()
+    return quantized(model, network.config.cube_mm) if int8 else sealed_onnx(model)
 
 
 def _has_dynamo_option(torch):

@@ -177,16 +177,20 @@ def check_answers(arrays, config, path):
         )
 
 
-def readout_module(network):
-    """Network and read-out as one torch module: depth (B,1,S,S) -> the arrays of Predictions as tensors."""
+def readout_module(network, trunk=None):
+    """Return network and read-out as one torch module: depth (B,1,S,S) -> Predictions' arrays as tensors.
+
+    trunk: what to compute instead of the network before its read-out (awr_ros.runtime.fused_network).
+    """
     import torch
 
     from awr_ros.offset_field import decode
 
     class Readout(torch.nn.Module):
-        def __init__(self, network):
+        def __init__(self, network, trunk):
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
+            self.trunk = trunk
             self.reads_out = hasattr(network, 'read_out')  # the compact network
             self.handedness = getattr(network, 'handedness', None)
             for part in (getattr(network, 'refiner', None), self.handedness):
@@ -195,7 +199,9 @@ def readout_module(network):
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
-            forward_features = self.network.forward_features if self.reads_out else self.network
+            forward_features = self.trunk or (
+                self.network.forward_features if self.reads_out else self.network
+            )
             field, hand_logit, *crop_features = (
                 part.float()
                 for part in forward_features(depth.to(next(self.network.parameters(), depth).dtype))
@@ -212,7 +218,7 @@ def readout_module(network):
             )
             return joints_uvdn, joint_scores, hand_logit.sigmoid(), handedness_logit
 
-    return Readout(network).eval()
+    return Readout(network, trunk).eval()
 
 
 def trace(network):

@@ -19,9 +19,11 @@ from awr_ros.weight_files import (
     check_onnx,
     check_whole,
     check_xml,
+    checksum,
 )
 
-ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime')
+INT8 = 'onnxruntime-int8'
+ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime', INT8)
 DEVICES = ('auto', 'cpu', 'cuda')
 MAX_THREADS = 4  # taken by default: more make a network of this size little faster
 SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}  # of exported files, which fix the engine
@@ -34,6 +36,9 @@ class Choice:
     engine: str  # 'torch', 'openvino' or 'onnxruntime'
     device: str  # 'cpu' or 'cuda'
     reason: str  # in words
+    candidates: tuple[
+        str, ...
+    ] = ()  # the engines to measure (runtime.fastest), the most exact first
 
 
 def default_threads():
@@ -106,13 +111,18 @@ def choose(
         'openvino': installed('openvino'),
         'onnxruntime': installed('onnxruntime') and installed('onnx'),
     }
-    if has['openvino'] and (precision() == 'bf16' or not has['onnxruntime']):
+    bfloat16 = has['openvino'] and precision() == 'bf16'
+    candidates = (
+        ('onnxruntime', INT8, *(('openvino',) if bfloat16 else ())) if has['onnxruntime'] else ()
+    )
+    if bfloat16 or has['openvino'] and not has['onnxruntime']:
         return Choice(
             'openvino',
             'cpu',
             'the fastest on a CPU with AMX'
             if precision() == 'bf16'
             else 'the fastest installed: onnxruntime and onnx are not',
+            candidates,
         )
     if has['onnxruntime']:
         return Choice(
@@ -121,6 +131,7 @@ def choose(
             'the fastest on a CPU without AMX'
             if precision() == 'f32'
             else 'the fastest installed: openvino is not',
+            candidates,
         )
     return Choice(
         'torch',
@@ -135,13 +146,17 @@ def _as_asked(engine, device, reason, cuda, installed, driver):
         if device == 'cuda' and not cuda():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
         return Choice(engine, 'cuda' if device != 'cpu' and cuda() else 'cpu', reason)
-    if not installed(engine):
+    if engine == INT8 and device == 'cuda':
+        raise ValueError(f"engine is '{INT8}', which has no device 'cuda': use engine 'torch'")
+    if not installed(engine.partition('-')[0]):
         raise ValueError(
-            f"engine is '{engine}', but the package is not installed: pip install {engine}"
+            f"engine is '{engine}', but the package is not installed: pip install {engine.partition('-')[0]}"
         )
     if engine == 'openvino':
         if device == 'cuda':
             raise ValueError("engine is 'openvino', which has no device 'cuda': use engine 'torch'")
+        return Choice(engine, 'cpu', reason)
+    if engine == INT8:
         return Choice(engine, 'cpu', reason)
     from awr_ros.runtime.onnx_engine import cuda_providers
 
@@ -162,13 +177,18 @@ def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
 
     weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights that come with the package; num_threads:
     CPU threads, None or 0: `default_threads()`. Raises FileNotFoundError or ValueError that names the path, and ValueError
-    for an engine or a device that is not there. The first start with a checkpoint converts it, which takes some seconds.
+    for an engine or a device that is not there. The first start with a checkpoint converts it, which takes some seconds, and
+    with 'auto' measures which engine is the fastest here.
     """
     choice = choose(engine, device, weights)
     threads = num_threads or default_threads()
     path = Path(weights or DEFAULT_WEIGHTS)
     if not path.is_file():
         raise FileNotFoundError(f'no weights at {path}')
+    if choice.candidates:
+        from awr_ros.runtime.fastest import measured
+
+        choice = measured(path, choice, threads)
     loaded = LOADERS[choice.engine](path, choice, threads)
     name = 'default weights' if weights is None else str(weights)
     loaded.description += f' ({choice.reason}); {name}, {loaded.config.origin}'
@@ -238,6 +258,9 @@ def _load_onnx(path, choice, threads):
         raise ValueError(
             f"engine 'onnxruntime' needs the package onnx to convert {path}: pip install onnx"
         )
+    int8 = choice.engine == INT8
+    if int8 and path.suffix == '.onnx':
+        raise ValueError(f"engine '{INT8}' converts checkpoints, {path} is an exported file")
     providers = (
         ('CPUExecutionProvider',) if choice.device == 'cpu' else onnx_engine.cuda_providers()
     )
@@ -250,10 +273,18 @@ def _load_onnx(path, choice, threads):
     def load(path, files=None):
         return onnx_engine.first_that_starts(path, threads, providers, files and files['.onnx'])
 
+    if int8:
+        from awr_ros.runtime.quantized import CALIBRATION
+
+        # What it computes depends on these beside the weights.
+        name = f'onnx int8 {onnx_engine.import_onnxruntime().__version__} {checksum(CALIBRATION)}'
+        loaded = _load_converted(path, name, '.onnx', check, load, int8=True)
+        loaded.description = loaded.description.replace('f32', 'int8')
+        return loaded
     return _load_converted(path, 'onnx', '.onnx', check, load)
 
 
-def _load_converted(path, converter, suffix, check, load):
+def _load_converted(path, converter, suffix, check, load, int8=False):
     """load(path) of an exported file, or load(path, files) of what a checkpoint is converted to, cached; check: of `converted`."""
     if path.suffix == suffix:
         return load(path)
@@ -264,7 +295,7 @@ def _load_converted(path, converter, suffix, check, load):
             load_network(path)
         from awr_ros.runtime.convert import convert_apart
 
-        return convert_apart(path, suffix)
+        return convert_apart(path, suffix, int8)
 
     files, failure = converted(path, converter, convert, check)
     loaded = load(path, files)
@@ -273,4 +304,9 @@ def _load_converted(path, converter, suffix, check, load):
     return loaded
 
 
-LOADERS = {'torch': _load_torch, 'openvino': _load_openvino, 'onnxruntime': _load_onnx}
+LOADERS = {
+    'torch': _load_torch,
+    'openvino': _load_openvino,
+    'onnxruntime': _load_onnx,
+    INT8: _load_onnx,
+}

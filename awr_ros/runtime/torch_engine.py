@@ -2,6 +2,7 @@
 
 import torch
 
+from awr_ros.runtime.fused_network import folded
 from awr_ros.runtime.readout import (
     MAX_BATCH,
     EngineConfig,
@@ -24,7 +25,9 @@ class TorchEngine:
         self.description = (
             f'torch {torch.__version__} on the CPU, float32, {torch.get_num_threads()} threads'
         )
-        self._readout = readout_module(network.eval().to(memory_format=torch.channels_last))
+        trunk, note = folded(network.eval().to(memory_format=torch.channels_last))
+        self.description += f' ({note})' if note else ''
+        self._readout = readout_module(network, trunk)
 
     def predict(self, crops):
         """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""

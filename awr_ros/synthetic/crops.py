@@ -30,15 +30,11 @@ NEAREST_MM = 130.0  # no joint is nearer to the camera: no camera would see it
 BEHIND_ARM = -0.85  # z of the unit vector to the elbow from which on a forearm hides its hand
 # Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
 STEREO_WINDOW = 1.5
-STEREO_PX = (
-    160,
-    128,
-    96,
-    72,
-)  # of a cube's side in the matched image, and how often, and the hand's distance [mm]
-STEREO_SHARE = (0.6, 0.2, 0.12, 0.08)
-STEREO_MM = ((230.0, 1000.0), (450.0, 1200.0), (650.0, 1500.0), (950.0, 1700.0))
-ARM_CLOSING_PX = 5  # an arm's points lie farther apart than a hand's
+# Side of the cube in the matched image [px], how often, and the hand's distance [mm]: of focal lengths of 330 to 650 px.
+STEREO_PX = (240, 176, 128, 96, 72)
+STEREO_SHARE = (0.3, 0.25, 0.2, 0.15, 0.1)
+STEREO_MM = ((230.0, 750.0), (450.0, 1020.0), (720.0, 1400.0), (960.0, 1800.0), (1280.0, 2000.0))
+ARM_CLOSING = 0.03  # of the cube's side: an arm's points lie farther apart than a hand's
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,9 @@ class CropConfig:
     arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
     objects: float = 0.25  # share of the crops without a hand that show things instead
     heads: float = 0.4  # and heads
+    negatives: float = (
+        0.5  # share of the crops without a hand that are given ones, where negatives are given
+    )
     sensor: str = 'any'  # which noise models: of sensor.KINDS
     bridges: bool = False  # time of flight fills gaps between fingers
     stretch: float = (
@@ -115,8 +114,8 @@ class CropBatch:
 class CropSource:
     """An endless source of random training crops.
 
-    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which half
-    the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
+    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which a
+    share of the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
     what is done to every pixel with torch.compile, which needs a C++ compiler and pays from some thousand crops on. largest: the
     most crops that a GPU draws at once, 0: a few hundred.
     """
@@ -229,11 +228,12 @@ class CropSource:
         arm = self._arm
         depth = splat_crops(points[..., ~arm], centre, cube, size)
         arms = splat_crops(points[..., arm], centre, cube, size).cpu().numpy()
+        closing = 2 * round(ARM_CLOSING * size / STEREO_WINDOW / 2) + 1
         for image in arms[:, 0]:
             cv2.morphologyEx(
                 image,
                 cv2.MORPH_OPEN,
-                np.ones((ARM_CLOSING_PX,) * 2, np.uint8),
+                np.ones((closing,) * 2, np.uint8),
                 dst=image,
                 borderType=cv2.BORDER_REPLICATE,
             )
@@ -319,9 +319,10 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """The CropBatch, with negatives in place of half of the crops without a hand, where there are any."""
+        """The CropBatch, with negatives in place of some of the crops without a hand."""
         if self.negatives is not None:
-            given = ((~views.hand) & (self._uniform(len(depth)) < 0.5)).nonzero()[:, 0]
+            chosen = self._uniform(len(depth)) < self.config.negatives
+            given = ((~views.hand) & chosen).nonzero()[:, 0]
             chosen = torch.randint(
                 len(self.negatives), (len(given),), generator=self.generator, device=self.device
             )
@@ -345,8 +346,7 @@ class CropSource:
 
     def _views(self, batch, frames, near_mm, far_mm):
         """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show
-        their hands, rarely an elbow between camera and hand, and never right before it.
-        """
+        their hands, rarely an elbow between camera and hand, and never right before it."""
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
         towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]  # < 0: elbow nearer than hand
         facing = rotation[..., 2, 2].abs()  # 1: palm or back to the camera
@@ -420,8 +420,7 @@ def _stereo_view(
     uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator
 ) -> np.ndarray:
     """(W,W) float32 [mm] what a stereo camera measures of a window, 0 invalid. uvdn: (W,W) float32 true depth around z_mm in
-    units of half_mm, background +1, where a wall or nothing stands.
-    """
+    units of half_mm, background +1, where a wall or nothing stands."""
     size = len(uvdn)
     focal = z_mm * size / (2 * half_mm)
     slope = rng.normal(0, 0.3, 2)
@@ -463,4 +462,5 @@ TRAINING = CropConfig(
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,
+    negatives=0.7,
 )

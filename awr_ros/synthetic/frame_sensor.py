@@ -12,7 +12,7 @@ from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera
 
 STEREO, STRUCTURED_LIGHT, TIME_OF_FLIGHT = 'stereo', 'structured light', 'time of flight'
 KIND_SHARES = {STEREO: 0.45, STRUCTURED_LIGHT: 0.25, TIME_OF_FLIGHT: 0.3}
-MATCHED_WIDTH = 480  # [px] stereo images are matched at most so wide, and then enlarged, as drivers align depth to colour
+MATCHED_WIDTH = 640  # [px] stereo images are matched at most so wide, and then enlarged, as drivers align depth to colour
 
 
 class FrameSensor:

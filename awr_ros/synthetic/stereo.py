@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 PATTERN_PX = 1024  # side of the dot pattern, repeated beyond
+HARSH_SHARE = 0.3  # of random cameras
 MAX_DISPARITIES = 128  # what is nearer than these allow is not measured, as before real cameras
 
 
@@ -33,25 +34,37 @@ class StereoCamera:
     uniqueness: int  # [%] by which the best match must beat the second
     speckle_px: int  # regions smaller than this are dropped; 0: none
     steps: int  # disparity steps of a pixel that reach the depth image, up to 16
+    dropout: float  # share of single pixels without depth where they are most, in drifting patches
 
 
 def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCamera:
     """Draw a camera like those that robots carry. focal_px: of the matched images."""
-    block = int(rng.choice([3, 5, 7, 9], p=[0.15, 0.4, 0.3, 0.15]))
+    harsh = rng.random() < HARSH_SHARE  # dim, noisy, badly tuned
+    contrast, noise, smoothness = (
+        float(np.exp(rng.uniform(*np.log(limits))))
+        for limits in (
+            ((0.12, 0.7), (0.003, 0.016), (0.4, 2.5))
+            if harsh
+            else ((0.3, 0.9), (0.002, 0.008), (0.1, 0.8))
+        )
+    )
     return StereoCamera(
         focal_px=focal_px,
         baseline_mm=float(rng.choice([50.0, 55.0, 75.0, 95.0], p=[0.6, 0.15, 0.15, 0.1])),
         projector=float(rng.uniform(0.2, 0.8)),
-        dot_px=float(rng.uniform(0.6, 1.3)),
-        contrast=float(np.exp(rng.uniform(np.log(0.12), np.log(0.7)))),
-        noise=float(np.exp(rng.uniform(np.log(0.003), np.log(0.016)))),
-        patchiness=float(rng.uniform(0.1, 0.8)),
+        dot_px=float(rng.uniform(0.6, 1.3 if harsh else 1.0)),
+        contrast=contrast,
+        noise=noise,
+        patchiness=float(rng.uniform(0.1, 0.8 if harsh else 0.5)),
         overexposed=float(rng.uniform(0, 0.25) * (rng.random() < 0.3)),
-        block_px=block,
-        smoothness=float(np.exp(rng.uniform(np.log(0.4), np.log(2.5)))),
-        uniqueness=int(rng.integers(0, 16)),
-        speckle_px=int(rng.choice([0, 30, 80, 200])),
+        block_px=int(
+            rng.choice([3, 5, 7, 9], p=[0.15, 0.4, 0.3, 0.15] if harsh else [0, 0.3, 0.35, 0.35])
+        ),
+        smoothness=smoothness,
+        uniqueness=int(rng.integers(0, 16) if harsh else rng.integers(8, 24)),
+        speckle_px=int(rng.choice([0, 30, 80, 200] if harsh else [30, 80, 200, 400])),
         steps=int(rng.choice([4, 8, 16, 16])),
+        dropout=float(rng.uniform(0, 0.08) * (rng.random() < 0.6)),
     )
 
 
@@ -99,6 +112,9 @@ def stereo_depth(
     nothing = disparity[:, pad:] <= 0
     if nothing.any():
         known &= ~nothing | (_smooth_noise(noise, depth_mm.shape, 12) > 1.8)
+    if camera.dropout:
+        density = camera.dropout * np.clip(0.3 + _smooth_noise(noise, depth_mm.shape, 16), 0, 1)
+        known &= noise.random(depth_mm.shape, dtype=np.float32) >= density
     if camera.steps < 16:
         found = np.round(found * camera.steps) / camera.steps
     return np.where(known, scale / np.maximum(found, 0.25), 0).astype(np.float32)

@@ -22,6 +22,9 @@ class TrainConfig:
     seed: int = 0
     device: str = 'auto'
     negatives: int = 4096  # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
+    hard_negatives: float = (
+        0.0  # share of the negatives that the weights of init take for hands (hard_negatives.py)
+    )
     init: str = ''  # weights to start from, a checkpoint of the same size; empty: random ones
     compiled: bool = False  # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as fast
     bfloat16: bool = False  # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
@@ -46,6 +49,11 @@ class TrainConfig:
             raise ValueError(
                 'workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
                 f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}'
+            )
+        if not 0 <= self.hard_negatives <= 1 or self.hard_negatives and not self.init:
+            raise ValueError(
+                'hard_negatives must be in [0,1], and above 0 only with init, got '
+                f'{self.hard_negatives} and {self.init!r}'
             )
 
 

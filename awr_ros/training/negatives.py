@@ -152,26 +152,14 @@ def _beside_border(inside):
 
 
 def cached_negatives(
-    path: str | Path,
-    count: int,
-    crop_size: int,
-    cube_mm: float,
-    progress: Callable = iter,
-    finder_weights: str = '',
+    path: str | Path, shape: tuple[int, ...], render: Callable[[], torch.Tensor]
 ) -> torch.Tensor:
-    """Return `render_negatives`, kept in a file."""
+    """Return the negatives of a file; where it holds none of this shape, those that `render` returns, which are kept there."""
     path = Path(path)
     if path.exists():
         negatives = load_tensors(path)
-        if isinstance(negatives, torch.Tensor) and negatives.shape == (
-            count,
-            1,
-            crop_size,
-            crop_size,
-        ):
+        if isinstance(negatives, torch.Tensor) and negatives.shape == shape:
             return negatives
-    negatives = render_negatives(
-        count, crop_size, cube_mm, progress=progress, finder_weights=finder_weights
-    )
+    negatives = render()
     save_whole(negatives, path)
     return negatives

@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader, IterableDataset
 
+from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
 from awr_ros.networks.refiner import pool_votes
 from awr_ros.offset_field import remove_isolated, vote
+from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.crop_stream import load_skins
-from awr_ros.training.negatives import render_negatives
+from awr_ros.training.hard_negatives import mixed_negatives
 from awr_ros.training.run import keep_memory, progress_bar, save_whole
 from awr_ros.training.train import load_compact
 
@@ -29,6 +31,7 @@ PREDICT_BATCH = 64  # crops rendered and read at once
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
 SCORE = 0.04  # weight of the cross entropy of the scores beside the joints' errors, uvdn units
 DEPTH_STEP = 2 / 255  # uvdn units, 1.1 mm: what depth is kept in
+HARD_NEGATIVES = 0.7  # share of these that the network takes for hands
 NEGATIVES = 4096  # crops of what the finder offers beside hands
 PROGRESS_EVERY = 16  # batches between notes of how far the reading is
 SAVE_EVERY = 500  # steps between saved states of the fitting
@@ -71,12 +74,12 @@ def train_refiner(
         folder.mkdir(parents=True, exist_ok=True)
     samples = _finished_samples(folder, crops, seed)
     if samples is None:
-        negatives = render_negatives(
+        negatives = mixed_negatives(
+            HandPoseEstimator(TorchEngine(network)),
             min(NEGATIVES, crops // 16),
-            network.config.crop_size,
-            network.config.cube_mm,
+            HARD_NEGATIVES,
             seed % 2**31,
-            partial(progress_bar, desc='crops of other things', unit='crop'),
+            partial(progress_bar, desc='negatives', unit='crop'),
         )
         samples = predict_crops(
             network, crops, seed, skin, workers, compiled, bfloat16, negatives, folder

@@ -3,11 +3,13 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.contact_sheet import crop_sheet
 from awr_ros.files import write_text
 from awr_ros.networks.checkpoint import (
@@ -17,14 +19,17 @@ from awr_ros.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from awr_ros.networks.compact import ModelConfig
 from awr_ros.offset_field import decode
+from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import crop_stream, load_skins
 from awr_ros.training.graphed_step import GraphedStep
+from awr_ros.training.hard_negatives import mixed_negatives
 from awr_ros.training.losses import losses, validation_figures
-from awr_ros.training.negatives import cached_negatives
+from awr_ros.training.negatives import cached_negatives, render_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
 NETWORKS = {
@@ -184,15 +189,32 @@ def hard_negatives(folder, config, model, rank):
 
     negatives = cached_negatives(
         folder / 'negatives.pt',
-        config.negatives,
-        model.crop_size,
-        model.cube_mm,
-        shown,
-        config.finder_weights,
+        (config.negatives, 1, model.crop_size, model.crop_size),
+        lambda: _render_negatives(config, model, shown),
     )
     if rank == 0 and torch.distributed.is_initialized():
         torch.distributed.barrier()
     return negatives
+
+
+def _render_negatives(config: TrainConfig, model: ModelConfig, progress: Callable) -> torch.Tensor:
+    """Return the run's negatives, (N,1,S,S): what the finders offer, limbs, and mistakes of the weights of init."""
+    if not config.hard_negatives:
+        return render_negatives(
+            config.negatives,
+            model.crop_size,
+            model.cube_mm,
+            progress=progress,
+            finder_weights=config.finder_weights,
+        )
+    estimator = HandPoseEstimator(TorchEngine(load_checkpoint(config.init)[0]))
+    return mixed_negatives(
+        estimator,
+        config.negatives,
+        config.hard_negatives,
+        progress=progress,
+        finder_weights=config.finder_weights,
+    )
 
 
 @torch.no_grad()

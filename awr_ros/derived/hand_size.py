@@ -1,0 +1,130 @@
+"""Bone lengths of a tracked hand, and joints that respect them.
+
+A person's bones do not change their length, the joints that a network measures frame by frame do.
+`HandSize` estimates the lengths as running medians over confident frames; `steady` then moves the
+joints of one frame to where lengths and measurement agree best, in that same frame.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from awr_ros.derived.joint_scores import deviation_mm
+from awr_ros.skeleton import BONES, NUM_JOINTS
+
+NUM_BONES = len(BONES)
+STARTS, ENDS = (list(column) for column in zip(*BONES))
+LIMITS_MM = 5.0, 150.0  # of a bone
+CONFIDENT = 0.8  # [0,1] joint score of both ends from which on a length counts
+MEMORY = 256  # [frames] that a median is taken over
+MIN_FRAMES = 15  # of a bone, before its length is used
+EVERY = 4  # [frames] between confident frames that are remembered: neighbours say the same
+RAY_RATIO = 1.5  # [1] error along the optical axis, to that across it
+LENGTH_MM = 1.5  # [mm] error of a length however long it was measured
+ITERATIONS = 2  # Gauss-Newton steps; more change the joints by less than 0.05 mm
+
+
+def bone_lengths(joints_xyz: np.ndarray) -> np.ndarray:
+    """Lengths (...,20) of the bones of joints (...,21,3), same unit, in the order of BONES."""
+    joints = np.asarray(joints_xyz, np.float64)
+    return np.linalg.norm(joints[..., ENDS, :] - joints[..., STARTS, :], axis=-1)
+
+
+def checked_lengths(lengths_mm: Sequence[float]) -> np.ndarray:
+    """Return bone lengths as (20,) float64 [mm]. Raises ValueError for ones that no hand has."""
+    lengths = np.asarray(lengths_mm, np.float64)
+    if lengths.shape != (NUM_BONES,):
+        raise ValueError(f'bone lengths must be {NUM_BONES} numbers [mm], got {lengths.size}')
+    low, high = LIMITS_MM
+    if not ((lengths >= low) & (lengths <= high)).all():
+        raise ValueError(f'bone lengths must be {low:g} to {high:g} mm, got {lengths.tolist()}')
+    return lengths
+
+
+class HandSize:
+    """The bone lengths of one hand: given, or estimated."""
+
+    def __init__(self, lengths_mm: Sequence[float] | None = None):
+        """lengths_mm: (20,) known lengths, None: to be estimated. Raises ValueError, see
+        `checked_lengths`."""
+        self._given = None if lengths_mm is None else checked_lengths(lengths_mm)
+        self._samples = np.full((MEMORY, NUM_BONES), np.nan)  # ring [mm]
+        self._counts = np.zeros(NUM_BONES, int)
+        self._waiting = np.zeros(NUM_BONES, int)
+        self.lengths_mm = np.full(NUM_BONES, np.nan) if self._given is None else self._given
+        self.deviations_mm = np.full(NUM_BONES, math.nan if self._given is None else LENGTH_MM)
+
+    @property
+    def given(self) -> bool:
+        """Whether the lengths were given."""
+        return self._given is not None
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(20,) frames that each bone's length was estimated from."""
+        return np.minimum(self._counts, MEMORY)
+
+    def update(self, joints_xyz: np.ndarray, joint_scores: np.ndarray) -> None:
+        """Take the joints (21,3) [mm] of a frame with their scores (21,) [0,1]."""
+        if self.given:
+            return
+        scores = np.asarray(joint_scores, np.float64)
+        self._waiting -= 1
+        lengths = bone_lengths(joints_xyz)
+        sure = np.minimum(scores[ENDS], scores[STARTS]) >= CONFIDENT
+        with np.errstate(invalid='ignore'):
+            sure &= (lengths >= LIMITS_MM[0]) & (lengths <= LIMITS_MM[1]) & (self._waiting <= 0)
+        if not sure.any():
+            return
+        bones = sure.nonzero()[0]
+        self._samples[self._counts[bones] % MEMORY, bones] = lengths[bones]
+        self._counts[bones] += 1
+        self._waiting[bones] = EVERY
+        for bone in bones[self._counts[bones] >= MIN_FRAMES]:
+            samples = self._samples[: self._counts[bone], bone]
+            self.lengths_mm[bone] = median = np.median(samples)
+            # 1.4826 MAD is a deviation; of a median of n it is 1.25 / sqrt(n) of that.
+            spread = 1.4826 * np.median(np.abs(samples - median)) * 1.25 / math.sqrt(len(samples))
+            self.deviations_mm[bone] = math.hypot(LENGTH_MM, spread)
+
+
+def steady(
+    joints_xyz: np.ndarray,
+    joint_scores: np.ndarray,
+    lengths_mm: np.ndarray,
+    deviations_mm: np.ndarray,
+) -> np.ndarray:
+    """Joints (21,3) float64 [mm] that agree best with a measurement and with bone lengths.
+
+    joints_xyz: (21,3) [mm] camera optical frame; joint_scores: (21,) [0,1], a sure joint moves
+    least; lengths_mm, deviations_mm: (20,), NaN for bones of unknown length. Minimises, by
+    Gauss-Newton from the measurement y,
+
+        sum_j |x_j - y_j|^2 / s_j^2  +  sum_b (|x_end - x_start| - length_b)^2 / deviation_b^2,
+
+    with deviations s_j larger along the optical axis. NaN joints stay NaN.
+    """
+    measured = np.asarray(joints_xyz, np.float64)
+    known = np.isfinite(measured).all(-1)
+    bones = np.isfinite(lengths_mm) & known[STARTS] & known[ENDS]
+    if not bones.any():
+        return measured.copy()
+    starts, ends = np.array(STARTS)[bones], np.array(ENDS)[bones]
+    spread = deviation_mm(joint_scores)[:, None] * (1.0, 1.0, RAY_RATIO)  # (21,3)
+    prior = np.where(known[:, None], 1 / spread**2, 1.0).ravel()  # (63,)
+    y = np.where(known[:, None], measured, 0.0)
+    x, rows = y.copy(), np.arange(len(starts))
+    for _ in range(ITERATIONS):
+        bone = x[ends] - x[starts]
+        length = np.maximum(np.linalg.norm(bone, axis=-1), 1e-6)
+        way = bone / length[:, None] / deviations_mm[bones, None]
+        jacobian = np.zeros((len(rows), NUM_JOINTS, 3))
+        jacobian[rows, ends], jacobian[rows, starts] = way, -way
+        jacobian = jacobian.reshape(len(rows), -1)
+        residual = (lengths_mm[bones] - length) / deviations_mm[bones]
+        normal = jacobian.T @ jacobian
+        normal[np.diag_indices_from(normal)] += prior
+        right = jacobian.T @ residual + prior * (y - x).ravel()
+        x += np.linalg.solve(normal, right).reshape(-1, 3)
+    return np.where(known[:, None], x, np.nan)

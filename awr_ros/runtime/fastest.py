@@ -1,0 +1,140 @@
+"""Which of several engines is the fastest on this machine: measured once, and kept in the cache.
+
+No rule of thumb holds: bfloat16 was faster than float32 on one CPU of a maker and slower on the next. Measured are whole
+passes of one crop, alternately, so that each finds the caches as cold as in a tracker, where other work lies between frames.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from awr_ros.runtime.cache import converted, own_cache_folder
+
+PASSES = 40  # of each engine
+GAIN = 0.9  # an engine of fewer bits must need less than this share of the time
+MAX_S = 300.0  # [s] for all of it, conversions included
+PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.fastest import main; main({arguments!r})'
+
+
+def measured(path: Path, choice, threads: int, measure=None):
+    """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the times as its reason.
+
+    path: of the weights; threads: of the engines; measure(path, engines, threads): returns {engine: ms}, raises OSError.
+    Where nothing can be kept or measured the choice stays what it is, and says why.
+    """
+    measure = measure or measure_apart
+    engines = choice.candidates
+    key = f'times of {", ".join(engines)}; {_versions()}; {_cpu()}; {threads} threads'
+
+    def check(files):
+        times = json.loads(files['.json'])
+        if not times or not all(
+            name in engines and 0 < ms < math.inf for name, ms in times.items()
+        ):
+            raise ValueError('no times')
+
+    try:
+        own_cache_folder()
+        files, _ = converted(
+            path,
+            key,
+            lambda: {'.json': json.dumps(measure(path, engines, threads)).encode()},
+            check,
+        )
+        times = json.loads(files['.json'])
+    except OSError as error:
+        return replace(choice, reason=f'{choice.reason}, not measured: {error}')
+    said = ', '.join(f'{name} {times[name]:.1f} ms' for name in engines if name in times)
+    return replace(choice, engine=preferred(engines, times), reason=f'the fastest here: {said}')
+
+
+def preferred(engines: Sequence[str], times: dict[str, float]) -> str:
+    """Return the engine to take. engines: the most exact first; times: [ms] of those that run."""
+    best = ''
+    for name in engines:
+        if name in times and (not best or times[name] < GAIN * times[best]):
+            best = name
+    return best
+
+
+def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str, float]:
+    """Return {engine: median ms of a pass} of the engines that run, measured in another process. Raises OSError where none does."""
+    arguments = (os.fspath(Path(path).resolve()), tuple(engines), threads)
+    if not sys.executable:
+        raise OSError('there is no Python to start')
+    program = PROGRAM.format(path=sys.path, arguments=arguments)
+    try:
+        done = subprocess.run(
+            [sys.executable, '-c', program],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=MAX_S,
+        )
+        times = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError, subprocess.TimeoutExpired) as error:
+        raise OSError(f'the measurement failed: {type(error).__name__}') from None
+    if not times:
+        raise OSError('no engine runs')
+    return times
+
+
+def main(arguments):
+    """The other process: the last line of its output is JSON."""
+    path, names, threads = arguments
+    print(json.dumps(measure_here(Path(path), names, threads)), flush=True)
+
+
+def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, float]:
+    """Return {engine: median ms of a pass of one crop} of the engines that run."""
+    from awr_ros.runtime.select import load_engine
+
+    engines = {}
+    for name in names:
+        try:
+            engines[name] = load_engine(path, name, 'cpu', threads)
+        except (ImportError, OSError, ValueError) as error:
+            print(f'{name}: {error}', file=sys.stderr)
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(PASSES):
+        for name, engine in engines.items():
+            crop = np.full(
+                (1, 1, engine.config.crop_size, engine.config.crop_size), 0.2, np.float32
+            )
+            start = time.perf_counter()
+            engine.read(crop)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def _versions():
+    """Versions of the packages that run networks."""
+    found = []
+    for package in ('onnxruntime', 'openvino'):
+        try:
+            found.append(f'{package} {importlib.metadata.version(package)}')
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return ', '.join(found)
+
+
+def _cpu():
+    """The CPU's name where the system tells it."""
+    path = Path('/proc/cpuinfo')
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next(
+        (line.partition(':')[2].strip() for line in lines if line.startswith('model name')),
+        platform.machine(),
+    )

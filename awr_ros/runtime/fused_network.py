@@ -1,0 +1,161 @@
+"""A network of fewer, larger kernels for torch.
+
+Batch norms are folded into their convolutions on every device. On CUDA cuDNN also adds bias and
+shortcut, and clips at 0 in the convolution's own kernel. Neither needs a compiler. Whatever cannot be
+fused stays as it is, and its reason is returned, for people.
+"""
+
+import operator
+from collections.abc import Callable
+
+import torch
+from torch import fx, nn
+from torch.fx.experimental.optimization import fuse
+from torch.nn import functional as nn_f
+
+from awr_ros.runtime.readout import readout_module
+
+DIFFERENCE = 0.02  # of a fused network's outputs, relative to their size: in half precision
+
+
+class Trunk(nn.Module):
+    """What of a network comes before its read-out: depth (B,1,S,S) -> field, hand logit, summary."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, depth):
+        """Return what the compact network's `forward_features` returns, of other networks what `forward` does."""
+        return (
+            self.network.forward_features(depth)
+            if hasattr(self.network, 'forward_features')
+            else self.network(depth)
+        )
+
+
+def folded(network: nn.Module) -> tuple[nn.Module, str]:
+    """Return the trunk of a network in eval mode without its batch norms, and '' or why not."""
+    trunk = Trunk(network).eval()
+    try:
+        return fuse(trunk), ''
+    except (fx.proxy.TraceError, RuntimeError, TypeError, ValueError) as error:
+        return trunk, f'batch norms are not folded: {_reason(error)}'
+
+
+def with_fused_convolutions(
+    trunk: nn.Module, probe: torch.Tensor, make: Callable[[nn.Conv2d], nn.Module] | None = None
+) -> tuple[nn.Module, str]:
+    """Return a trunk whose convolutions hold what follows them, and '' or why it stays as it is.
+
+    trunk: of `folded`, on its device and in its precision; probe: depth (B,1,S,S) there, on which both
+    must agree; make: as CudnnConvolution, which is the default.
+    """
+    if not isinstance(trunk, fx.GraphModule):
+        return trunk, 'convolutions are not fused: their graph is not known'
+    try:
+        changed = _fuse_relu(trunk, make or CudnnConvolution)
+        with torch.inference_mode():
+            for expected, got in zip(trunk(probe), changed(probe), strict=True):
+                known = ~expected.isnan()  # networks of the paper have no hand logit
+                off, size = (
+                    torch.nan_to_num(part.float(), nan=torch.inf).abs().amax()
+                    if part.numel()
+                    else 0
+                    for part in ((got - expected)[known], expected[known])
+                )
+                if off > DIFFERENCE * (1 + size):
+                    return trunk, f'convolutions are not fused: they are {off:.3g} off'
+    except (RuntimeError, TypeError, ValueError) as error:
+        return trunk, f'convolutions are not fused: {_reason(error)}'
+    return changed, ''
+
+
+def fused_readout(
+    network: nn.Module, device: str, half: bool, compiled: bool = False
+) -> tuple[nn.Module, str]:
+    """Return network and read-out as one module on a device, fused as far as that goes there.
+
+    network: in eval mode and single precision, is moved and changed; half: in half precision but for
+    the read-out; compiled: by torch.compile too, which needs a C compiler and takes a minute. Also
+    returns what was not done, in words, '' for nothing.
+    """
+    dtype = torch.half if half else torch.float32
+    trunk, note = folded(network)
+    trunk = trunk.to(device, dtype, memory_format=torch.channels_last)
+    size = network.config.crop_size
+    probe = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+    trunk, second = with_fused_convolutions(trunk, probe.to(dtype))
+    readout = readout_module(network.to(device, dtype, memory_format=torch.channels_last), trunk)
+    notes = [note, second]
+    if compiled:
+        plain = readout
+        try:
+            readout = torch.compile(plain, dynamic=False)
+            with torch.inference_mode():
+                off = (readout(probe)[0] - plain(probe)[0]).norm(dim=-1).mean()
+            if not off <= DIFFERENCE:
+                raise ValueError(f'its joints are {off:.3g} off')
+        except Exception as error:  # of many types, and none is a reason to stop
+            readout = plain
+            notes.append(f'not compiled: {_reason(error)}')
+    return readout, '; '.join(filter(None, notes))
+
+
+class CudnnConvolution(nn.Module):
+    """A convolution with bias, with or without an addition, and ReLU, as one kernel of cuDNN."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.settings = [
+            list(getattr(convolution, name)) for name in ('stride', 'padding', 'dilation')
+        ] + [convolution.groups]
+
+    def forward(self, x, added=None):
+        """x: (B,C,H,W); added: of the output's shape, None: nothing."""
+        if added is None:
+            return torch.cudnn_convolution_relu(x, self.weight, self.bias, *self.settings)
+        return torch.cudnn_convolution_add_relu(
+            x, self.weight, added, 1.0, self.bias, *self.settings
+        )
+
+
+def _fuse_relu(trunk, make):
+    """Return a copy with make(convolution) for each convolution that a ReLU follows."""
+    graph, modules = fx.Graph(), dict(trunk.named_modules())
+    graph.output(graph.graph_copy(trunk.graph, {}))
+    changed = fx.GraphModule(trunk, graph)
+
+    def convolution(node):
+        if isinstance(node, fx.Node) and node.op == 'call_module' and len(node.users) == 1:
+            module = modules[node.target]
+            return module if isinstance(module, nn.Conv2d) else None
+        return None
+
+    def is_relu(node):
+        return (node.op == 'call_module' and isinstance(modules[node.target], nn.ReLU)) or (
+            node.op == 'call_function' and node.target in (torch.relu, nn_f.relu)
+        )
+
+    for node in [node for node in graph.nodes if is_relu(node)]:
+        source, inputs = node.args[0], ()
+        if source.target is operator.add and len(source.users) == 1:
+            # The last of the two is computed last: what it is added to is there by then.
+            source, *inputs = sorted(source.args, key=list(graph.nodes).index, reverse=True)
+            if not convolution(source):
+                source, inputs = inputs[0], (source,)
+        if not convolution(source):
+            continue
+        name = source.target.replace('.', '_') + '_relu'
+        changed.add_submodule(name, make(convolution(source)))
+        with graph.inserting_before(node):
+            node.replace_all_uses_with(graph.call_module(name, (source.args[0], *inputs)))
+    graph.eliminate_dead_code()
+    changed.delete_all_unused_submodules()
+    changed.recompile()
+    return changed
+
+
+def _reason(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

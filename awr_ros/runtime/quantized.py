@@ -1,0 +1,137 @@
+"""The compact network in 8-bit integers for ONNX Runtime, and how much accuracy that costs.
+
+Static quantisation: weights per channel, activations per tensor, their ranges from rendered crops that come with the package.
+The first convolution and the field's stay in single precision, where 8 bits cost the most; so do the votes and all that a
+refiner computes beside its largest layers.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from awr_ros.weight_files import sealed_onnx
+
+CALIBRATION = Path(__file__).parents[1] / 'weights' / 'calibration.npz'
+STEPS = 255  # that the depth of its crops is kept in
+CALIBRATING = 128  # of its crops; the others tell the error
+MOST_LOST_MM = 0.3  # mean joint error that 8 bits may add on these
+KEPT = '/stem/stem.0'  # of the network, in single precision
+DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
+REFINED = ('/tell/', '/gather.', '/spread.')  # layers of a refiner that are bound by memory
+
+
+def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return depth (N,1,128,128) float32 uvdn, true joints (N,21,3) float32 uvdn, and whether a hand is there (N,) bool."""
+    with np.load(CALIBRATION) as stored:
+        depth = (stored['depth'].astype(np.float32) * (2 / STEPS) - 1)[:, None]
+        return depth, stored['joints_uvdn'], stored['hand']
+
+
+def quantizable(network) -> str:
+    """Return why a network cannot be quantised, '' where it can: the crops are of the compact network's kind and of right hands."""
+    config = network.config
+    if not hasattr(network, 'read_out') or config.crop_size != 128 or config.side != 'right':
+        return 'only the compact network with crops of 128 x 128 of right hands can be quantised'
+    if len(config.joint_names) != 21 or not config.virtual_crop:
+        return 'only networks of 21 joints and virtual crops can be quantised'
+    return ''
+
+
+def quantized(model: bytes, cube_mm: float) -> bytes:
+    """Return an exported ONNX model (runtime.onnx_engine) in 8 bits, sealed.
+
+    cube_mm: side of its crops' cube [mm]. Raises ValueError where its graph is not the expected one, or where it loses more
+    accuracy than MOST_LOST_MM.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    depth, truth, hand = calibration_crops()
+    with tempfile.TemporaryDirectory() as folder:
+        exact, prepared, output = (
+            Path(folder) / f'{name}.onnx' for name in ('exact', 'prepared', 'int8')
+        )
+        exact.write_bytes(model)
+        quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(output),
+            _Crops(depth[:CALIBRATING]),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=_chosen(onnx.load(str(prepared)).graph.node),
+        )
+        small = onnx.load(str(output))
+    del small.metadata_props[:]
+    small.metadata_props.extend(
+        prop for prop in onnx.load_from_string(model).metadata_props if prop.key == 'awr_ros'
+    )
+    small = small.SerializeToString()
+    held_out = slice(CALIBRATING, None)
+    scale = cube_mm / 2
+    before, after = (
+        scale
+        * np.linalg.norm(_read(one, depth[held_out]) - truth[held_out], axis=-1)[
+            hand[held_out]
+        ].mean()
+        for one in (model, small)
+    )
+    if not after - before <= MOST_LOST_MM:
+        raise ValueError(f'in 8 bits its mean joint error is {after - before:.2f} mm larger')
+    return sealed_onnx(small)
+
+
+def _chosen(nodes):
+    """Names of the nodes to quantise: those of the network up to its field, and the largest of the refiner."""
+    nodes = list(nodes)
+    ends = [
+        i
+        for i, node in enumerate(nodes)
+        if node.op_type == 'Conv' and node.name.startswith('/field')
+    ]
+    if len(ends) != 1:
+        raise ValueError('its graph is not that of the compact network')
+    dense = [
+        node.name
+        for node in nodes[: ends[0]]
+        if node.op_type in DENSE and not node.name.startswith(KEPT)
+    ]
+    refined = [
+        node.name
+        for node in nodes
+        if node.op_type in ('Conv', 'Gemm')
+        and node.name.startswith('/refiner')
+        and any(part in node.name for part in REFINED)
+    ]
+    return dense + refined
+
+
+def _read(model, depth):
+    """Joints (N,J,3) uvdn that a serialised model reads from crops (N,1,S,S)."""
+    from awr_ros.runtime.onnx_engine import import_onnxruntime
+
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    return np.concatenate(
+        [
+            session.run(['joints_uvdn'], {'depth': part})[0]
+            for part in np.array_split(depth, len(depth) // 8)
+        ]
+    )
+
+
+class _Crops:
+    """Crops as the calibration asks for them (onnxruntime.quantization.CalibrationDataReader)."""
+
+    def __init__(self, depth):
+        self._parts = iter(np.array_split(depth, max(1, len(depth) // 8)))
+
+    def get_next(self):
+        part = next(self._parts, None)
+        return None if part is None else {'depth': part}

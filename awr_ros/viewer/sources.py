@@ -1,0 +1,134 @@
+"""Where images and hands of the view come from: anything with the attributes of `Source`."""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from awr_ros.camera import Intrinsics
+from awr_ros.tracker_config import TrackerConfig
+
+RATE_HZ = 30.0
+NO_JOINT = 'off'  # no joint's field is shown
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image and what was tracked in it."""
+
+    depth_mm: np.ndarray  # (H,W) [mm]
+    intrinsics: Intrinsics
+    hands: tuple[Any, ...]  # TrackedHands
+    track_ms: float  # [ms] that the tracker took
+    index: int  # of the image
+    taken_s: float  # time.time() at which the image was there, or was taken where that is known
+
+
+class Source(Protocol):
+    """What the view plays."""
+
+    length: int | None  # images of a recording, None: endless
+    index: int  # of the last image, -1 before the first
+    rate_hz: float  # that it plays at
+    config: TrackerConfig
+
+    def configure(self, config: TrackerConfig) -> None:
+        """Use other settings from the next image on."""
+
+    def step(self) -> Shown | None:
+        """Return the next image, None while there is no new one."""
+
+    def show(self, index: int) -> Shown:
+        """Return an image of a recording by its index."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class Player:
+    """Tracks images one by one, forwards, and remembers what was tracked for going back.
+
+    load(index) returns (depth_mm, intrinsics, stamp_s); length: of a recording, None: endless.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[int], tuple[np.ndarray, Intrinsics, float]],
+        tracker: Any,
+        length: int | None = None,
+        rate_hz: float = RATE_HZ,
+    ):
+        self._load, self.tracker, self.length, self.rate_hz = load, tracker, length, rate_hz
+        self._hands: dict[int, tuple[tuple[Any, ...], float]] = {}  # of a recording
+        self.index = -1
+
+    @property
+    def config(self) -> TrackerConfig:
+        """The tracker's settings."""
+        return self.tracker.config
+
+    def configure(self, config: TrackerConfig) -> None:
+        """Track with other settings from the next image on."""
+        self.tracker.config = config
+
+    def step(self) -> Shown:
+        """Return the next image; after a recording's last one the first, tracked afresh."""
+        following = self.index + 1
+        return self.show(0 if self.length is not None and following >= self.length else following)
+
+    def show(self, index: int) -> Shown:
+        """Return an image; hands that were tracked in it before are shown again."""
+        depth_mm, intrinsics, stamp_s = self._load(index)
+        taken_s = time.time()
+        if index in self._hands and index != self.index + 1:
+            hands, track_ms = self._hands[index]
+        else:
+            start_s = time.perf_counter()
+            hands = tuple(self.tracker.update(depth_mm, intrinsics, stamp_s))
+            track_ms = 1e3 * (time.perf_counter() - start_s)
+        if self.length is not None:
+            self._hands[index] = hands, track_ms
+        self.index = index
+        return Shown(depth_mm, intrinsics, hands, track_ms, index, taken_s)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def synthetic_player(tracker: Any, num_hands: int) -> Player:
+    """Play the synthetic camera, endlessly."""
+    from awr_ros.synthetic.camera import SyntheticCamera
+
+    camera = SyntheticCamera(num_hands=num_hands)
+
+    def load(index: int) -> tuple[np.ndarray, Intrinsics, float]:
+        return camera.frame(index / RATE_HZ)[0], camera.intrinsics, index / RATE_HZ
+
+    return Player(load, tracker)
+
+
+def recording_player(
+    tracker: Any, path: Path, topic: str | None, intrinsics: str | None, images: int
+) -> Player:
+    """Play the first images of a bag, a folder of PNGs or a PNG, kept in memory.
+
+    Images that cannot be used are left out. Raises OSError or ValueError that say why there is none.
+    """
+    from awr_ros.messages.depth_image import BadInputError
+    from awr_ros.offline.track import Recording, opened
+
+    frames, refused = [], ''
+    with opened(Recording(path, topic, intrinsics=intrinsics)) as opened_images:
+        for frame in itertools.islice(opened_images, images):
+            try:
+                frames.append((*frame.load(), frame.time_s))
+            except BadInputError as error:
+                refused = str(error)
+        rate_hz = opened_images.rate_hz
+    if not frames:
+        raise ValueError(f'{path} has no images that can be used{refused and ": "}{refused}')
+    return Player(frames.__getitem__, tracker, len(frames), rate_hz)
