@@ -19,13 +19,15 @@ PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 # A colcon or pytest started by make must not join make's job server.
 ENV := unset MAKEFLAGS MFLAGS MAKELEVEL; source scripts/env.sh
 
-.PHONY: help setup build demo test bench clean
+.PHONY: help setup build demo test bench docs lint clean
 help:
 	@echo "make setup   .venv with PyTorch and the ROS 2 wheels (some minutes once, then seconds)"
 	@echo "make build   colcon build into build/ and install/"
 	@echo "make demo    synthetic camera and tracker as two processes for DEMO_SECONDS=$(DEMO_SECONDS); writes demo/overlay.png"
 	@echo "make test    all tests, against the installed package (TESTS=test/ros or PYTEST_ARGS='-k name' for some)"
 	@echo "make bench   how fast everything is on this machine, some minutes; writes bench/results.md"
+	@echo "make lint    ruff, mypy and codespell, as in continuous integration"
+	@echo "make docs    the tables of settings in README.md, docs/ and config/tracker.yaml, from the code"
 	@echo "make clean   removes everything that the above made"
 	@echo
 	@echo "ROS=jazzy behind each of them: with the wheels of ROS 2 Jazzy instead of Kilted, in .venv-jazzy and install-jazzy"
@@ -64,6 +66,12 @@ test: build
 
 bench: build
 	@$(ENV) && exec python -m awr_ros bench --output bench/results.md
+
+lint: setup
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
+
+docs: build
+	@$(ENV) && exec python scripts/write_settings.py
 
 clean:
 	rm -rf $(foreach made,.venv build install log,$(made) $(made)-jazzy) demo

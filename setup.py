@@ -22,7 +22,7 @@ setup(
     package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
     extras_require={
-        name: requirements(name) for name in ('train', 'offline', 'engines', 'view', 'dev')
+        name: requirements(name) for name in ('train', 'offline', 'engines', 'bench', 'view', 'dev')
     },
     zip_safe=False,
     options={'build': {'build_base': 'build/pip'}},  # build/ itself is colcon's

@@ -228,6 +228,7 @@ def _parse(argv):
 
 
 TRAIN_HELP = {
+    'hard_negatives': 'share of the negatives that the weights of --init take for hands',
     'size': 'network: s or m',
     'samples': 'crops to see in all',
     'batch': 'crops a step',

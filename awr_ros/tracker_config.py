@@ -1,37 +1,116 @@
-"""How hands are found, followed and given up. Beside the tracker, so that reading parameters needs no PyTorch."""
+"""Settings of the tracker. Apart from it, so that reading parameters needs no PyTorch."""
 
 from dataclasses import dataclass
 
+from awr_ros.messages.depth_image import MM_PER_M
+from awr_ros.settings import WHEN_INACTIVE, Setting, setting, settings_of
 from awr_ros.skeleton import SIDES
 
 FINDERS = ('learned', 'nearest', 'external')
+SCORE = (0.0, 1.0)
+# How the network runs; the node and the command line have the same settings for it.
+NETWORK_SETTINGS = (
+    Setting('weights', '', 'checkpoint or exported network; empty: the default one', WHEN_INACTIVE),
+    Setting(
+        'device',
+        'auto',
+        'device that runs the network',
+        WHEN_INACTIVE,
+        choices=('auto', 'cpu', 'cuda'),
+    ),
+    Setting(
+        'engine',
+        'auto',
+        'inference engine; auto: the fastest one on this machine',
+        WHEN_INACTIVE,
+        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'onnxruntime-int8'),
+    ),
+    Setting(
+        'num_threads',
+        0,
+        'CPU threads for the network; 0: all cores but one, at most 4',
+        WHEN_INACTIVE,
+        range=(0, 64),
+    ),
+)
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
     """Settings of a HandTracker."""
 
-    max_hands: int = 2  # at most this many at once
-    side: str = 'auto'  # 'auto', or 'left' or 'right' for all hands
-    finder: str = 'learned'  # how new hands are found: by the network, 'nearest' by depth alone, 'external' where
-    # the caller says
-    finder_weights: str = (
-        ''  # ONNX file of the learned finder, '' for the one that comes with the package
+    max_hands: int = setting(2, 'maximum number of hands', range=(1, 4))
+    side: str = setting(
+        'auto', 'side of the hands, where only one can be in view', choices=('auto', *SIDES)
     )
-    score_threshold: float = 0.85  # [0,1] score that starts a track, of finder, hand and joints (tracker.detection_score)
-    beside_threshold: float = (
-        0.9  # [0,1] the same beside another hand, whose arm may pass for a second one
+    finder: str = setting(
+        'learned',
+        'source of hand candidates: learned: palm detector on the whole image; nearest: nearest '
+        'points and ends of objects; external: ~/centre or ~/boxes',
+        choices=FINDERS,
     )
-    lose_threshold: float = 0.3  # [0,1] hand score under which a hand counts as not seen
-    coast_s: float = 0.2  # [s] a hand not seen keeps its last pose for so long
-    min_depth_mm: float = 150.0  # [mm] hands are looked for between these depths
-    max_depth_mm: float = 1500.0  # [mm]
-    search_every: int = (
-        5  # [frames] between searches while some hand, but not max_hands, is tracked
+    finder_weights: str = setting(
+        '', 'ONNX file of the palm detector; empty: the default one', change=WHEN_INACTIVE
     )
-    smoothing: bool = False  # reported joints go through the One Euro filter
-    smoothing_min_cutoff_hz: float = 0.5  # [Hz] of the filter at rest
-    smoothing_beta: float = 0.05  # [Hz per mm/s] how the cutoff grows with a joint's speed
+    search_every: int = setting(
+        5,
+        'images between searches for new hands while some, but fewer than max_hands, are tracked; '
+        'without a tracked hand every image is searched',
+        range=(1, 1000),
+    )
+    score_threshold: float = setting(
+        0.85,
+        'minimum detection score of a new hand; it combines palm detector, hand and joint scores',
+        range=SCORE,
+    )
+    beside_threshold: float = setting(
+        0.9,
+        'minimum detection score while another hand is tracked, whose forearm can look like a '
+        'hand; the larger of the two thresholds counts',
+        range=SCORE,
+    )
+    lose_threshold: float = setting(
+        0.3, 'score below which a tracked hand counts as not seen', range=SCORE
+    )
+    coast_s: float = setting(
+        0.2,
+        'time for which a hand that is not seen keeps its last pose',
+        name='coast_time',
+        unit='s',
+        range=(0.0, 5.0),
+    )
+    min_depth_mm: float = setting(
+        150.0,
+        'depth of the nearest hands that are searched for',
+        name='min_depth',
+        unit='m',
+        scale=MM_PER_M,
+        range=(0.05, 5.0),
+    )
+    max_depth_mm: float = setting(
+        1500.0,
+        'depth of the farthest hands that are searched for; the palm detector finds none beyond '
+        '2.45 m',
+        name='max_depth',
+        unit='m',
+        scale=MM_PER_M,
+        range=(0.05, 5.0),
+    )
+    smoothing: bool = setting(False, 'smooth the joints (One Euro filter)')
+    smoothing_min_cutoff_hz: float = setting(
+        0.5,
+        'cutoff frequency of the smoothing for a joint at rest: less is steadier, with more delay',
+        name='smoothing_min_cutoff',
+        unit='Hz',
+        range=(0.01, 30.0),
+    )
+    smoothing_beta: float = setting(  # [Hz per mm/s]
+        0.05,
+        'growth of the cutoff frequency with the speed of a joint: more is less delay',
+        unit='Hz per m/s',
+        scale=1 / MM_PER_M,
+        range=(0.0, 1000.0),
+    )
 
     def __post_init__(self):
         if self.max_hands < 1:
@@ -56,3 +135,6 @@ class TrackerConfig:
                 'smoothing_min_cutoff_hz must be > 0 and smoothing_beta >= 0, got '
                 f'{self.smoothing_min_cutoff_hz} and {self.smoothing_beta}'
             )
+
+
+TRACKER_SETTINGS = settings_of(TrackerConfig)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -16,6 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     REPOSITORY / 'README.md',
     REPOSITORY / 'CHANGELOG.md',
+    REPOSITORY / 'CONTRIBUTING.md',
+    REPOSITORY / 'SECURITY.md',
     *sorted((REPOSITORY / 'docs').glob('*.md')),
 ]
 
@@ -91,3 +94,34 @@ def test_the_documents_say_how_much_shared_memory_a_container_needs_and_how_all_
     )
     assert '--shm-size' in deployment and '--ipc=host' in deployment
     assert 'ros2 interface show --all-comments' in messages
+
+
+def test_the_functions_of_the_walkthrough_are_where_it_says():
+    text = (REPOSITORY / 'docs' / 'walkthrough.md').read_text()
+    steps = re.findall(r'^\| (\d+) \| `([^`]+)` \| `([^`]+)` \|', text, re.M)
+    assert [int(number) for number, *_ in steps] == list(range(1, len(steps) + 1)) and steps
+    package = Path(awr_ros.__file__).parent
+    missing = [
+        f'{file}: {name}'
+        for _, file, name in steps
+        if not re.search(rf'^\s*(def|class) {name}\b', (package / file).read_text(), re.M)
+    ]
+    assert not missing
+
+
+def test_the_version_is_the_same_everywhere():
+    version = ElementTree.parse(REPOSITORY / 'package.xml').getroot().findtext('version')
+    assert f'version: {version}\n' in (REPOSITORY / 'CITATION.cff').read_text()
+    heading = re.search(r'^## (\S+)', (REPOSITORY / 'CHANGELOG.md').read_text(), re.M)
+    assert heading and heading[1] == version
+
+
+def test_prose_is_no_wider_than_100_columns():
+    for document in DOCUMENTS:
+        prose = re.sub(r'```.*?```', '', document.read_text(), flags=re.S)
+        wide = [
+            line
+            for line in prose.splitlines()
+            if len(line) > 100 and not line.startswith(('|', '![')) and '](' not in line
+        ]
+        assert not wide, f'{document.name}: {wide[0]}'

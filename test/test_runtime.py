@@ -142,8 +142,8 @@ def test_a_folded_refiner_says_what_the_trained_one_says(hidden):
     with torch.no_grad():
         for parameter in network.refiner.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
-        network.refiner.claimed.see(torch.randn(50, 21, 84))
-        network.refiner.summary.see(torch.randn(50, 256))
+        network.refiner.pooled_votes.see(torch.randn(50, 21, 84))
+        network.refiner.crop_features.see(torch.randn(50, 256))
         depth = torch.rand(3, 1, 128, 128) * 2 - 1
         expected, got = (readout_module(one)(depth) for one in (network, folded(network)))
         votes = readout_module(CompactNetwork(replace(network.config, refiner=0)).eval())(depth)

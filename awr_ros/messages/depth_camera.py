@@ -15,8 +15,15 @@ from awr_ros.messages.depth_image import (
     intrinsics_from_info,
     shown,
 )
+from awr_ros.settings import Setting
 
-DISTORTION_CHOICES = ('undistort', 'ignore', 'refuse')
+DISTORTION = Setting(
+    'distortion',
+    'undistort',
+    'images whose camera_info has lens distortion: undistort them, ignore the distortion (for '
+    'rectified images), or refuse them',
+    choices=('undistort', 'ignore', 'refuse'),
+)
 # Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the first two alike.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 MAX_COEFFICIENTS = 14

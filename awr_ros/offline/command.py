@@ -5,11 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from awr_ros.files import printable
-from awr_ros.messages.depth_camera import DISTORTION_CHOICES
-from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.tracker_config import TrackerConfig
-
-DEFAULTS = TrackerConfig()
+from awr_ros.messages.depth_camera import DISTORTION
+from awr_ros.settings import add_settings, config_from
+from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
 
 def add_track(verbs):
@@ -48,9 +46,7 @@ def add_track(verbs):
         help='fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info; '
         'needed for PNGs, overrides what a bag says',
     )
-    what.add_argument(
-        '--distortion', choices=DISTORTION_CHOICES, default='undistort', help='default: %(default)s'
-    )
+    add_settings(what, (DISTORTION,))
     what.add_argument('--rate', type=float, metavar='HZ', help='of PNGs (default: 30)')
     what.add_argument(
         '--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each'
@@ -62,65 +58,12 @@ def add_track(verbs):
         metavar='MM',
         help='of one unit in a PNG, or what the depths of a bag are multiplied by (default: 1)',
     )
-    _add_tracker(track.add_argument_group('tracker'))
+    tracker = track.add_argument_group('tracker, as the parameters of the node')
+    # Recordings come without ROS topics, so candidates of other nodes do not.
+    add_settings(
+        tracker, (*NETWORK_SETTINGS, *TRACKER_SETTINGS), {'finder': ('learned', 'nearest')}
+    )
     track.set_defaults(run=run_track, extra='offline')
-
-
-def _add_tracker(group):
-    group.add_argument(
-        '--weights', type=Path, help='checkpoint (default: the weights of the package)'
-    )
-    group.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='default: %(default)s'
-    )
-    group.add_argument(
-        '--engine',
-        default='auto',
-        help='auto, torch, openvino or onnxruntime (default: %(default)s)',
-    )
-    group.add_argument(
-        '--num-threads',
-        type=int,
-        metavar='N',
-        help='CPU threads for the network (default: all cores but one, at most 4)',
-    )
-    number = partial(group.add_argument, metavar='X', help='default: %(default)s')
-    number('--max-hands', type=int, default=DEFAULTS.max_hands)
-    group.add_argument(
-        '--side',
-        choices=('auto', 'left', 'right'),
-        default=DEFAULTS.side,
-        help='default: %(default)s',
-    )
-    group.add_argument(
-        '--finder',
-        choices=('learned', 'nearest'),
-        default=DEFAULTS.finder,
-        help='default: %(default)s',
-    )
-    group.add_argument(
-        '--finder-weights',
-        metavar='FILE',
-        default='',
-        help='of the learned finder (default: the one of the package)',
-    )
-    number('--search-every', type=int, default=DEFAULTS.search_every)
-    number('--score-threshold', type=float, default=DEFAULTS.score_threshold)
-    number('--beside-threshold', type=float, default=DEFAULTS.beside_threshold)
-    number('--lose-threshold', type=float, default=DEFAULTS.lose_threshold)
-    metres = partial(group.add_argument, type=float, metavar='M', help='[m], default: %(default)s')
-    metres('--min-depth', default=DEFAULTS.min_depth_mm / MM_PER_M)
-    metres('--max-depth', default=DEFAULTS.max_depth_mm / MM_PER_M)
-    group.add_argument(
-        '--coast-time',
-        type=float,
-        metavar='S',
-        default=DEFAULTS.coast_s,
-        help='[s], default: %(default)s',
-    )
-    group.add_argument('--smoothing', action='store_true', help='One Euro filter on the joints')
-    number('--smoothing-min-cutoff', type=float, default=DEFAULTS.smoothing_min_cutoff_hz)
-    number('--smoothing-beta', type=float, default=DEFAULTS.smoothing_beta * MM_PER_M)
 
 
 def run_track(arguments):
@@ -132,22 +75,7 @@ def run_track(arguments):
 
     if not (arguments.output or arguments.overlay or arguments.bag):
         raise ValueError('nothing to write: give --output, --overlay or --bag')
-    config = TrackerConfig(
-        max_hands=arguments.max_hands,
-        side=arguments.side,
-        finder=arguments.finder,
-        finder_weights=arguments.finder_weights,
-        search_every=arguments.search_every,
-        score_threshold=arguments.score_threshold,
-        beside_threshold=arguments.beside_threshold,
-        lose_threshold=arguments.lose_threshold,
-        coast_s=arguments.coast_time,
-        min_depth_mm=arguments.min_depth * MM_PER_M,
-        max_depth_mm=arguments.max_depth * MM_PER_M,
-        smoothing=arguments.smoothing,
-        smoothing_min_cutoff_hz=arguments.smoothing_min_cutoff,
-        smoothing_beta=arguments.smoothing_beta / MM_PER_M,
-    )
+    config = config_from(TrackerConfig, vars(arguments))
     recording = Recording(
         arguments.input,
         arguments.topic,
@@ -162,7 +90,11 @@ def run_track(arguments):
     _check_paths(outputs, arguments.input)
     with opened(recording) as images:
         tracker = HandTracker.from_pretrained(
-            arguments.weights, arguments.device, config, arguments.num_threads, arguments.engine
+            weights=arguments.weights or None,
+            device=arguments.device,
+            config=config,
+            num_threads=arguments.num_threads or None,
+            engine=arguments.engine,
         )
         print(
             f'{len(images)} images from {printable(arguments.input)}, tracked with {tracker.description}',

@@ -1,5 +1,6 @@
-"""The node's parameters: one table, from which ROS descriptors and a frozen dataclass are made. SI units here,
-millimetres from tracker_config() on.
+"""The node's parameters: one table of settings, their ROS descriptors and checked values.
+
+SI units here, millimetres from tracker_config() on.
 """
 
 from collections.abc import Sequence
@@ -9,112 +10,16 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from awr_ros.derived.openxr import REFERENCES
 from awr_ros.messages.compressed_depth import TRANSPORT
-from awr_ros.messages.depth_camera import DISTORTION_CHOICES
-from awr_ros.ros.conversions import MM_PER_M
+from awr_ros.messages.depth_camera import DISTORTION
 from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed
-from awr_ros.tracker_config import FINDERS, TrackerConfig
+from awr_ros.settings import AT_START, WHEN_INACTIVE, Setting, config_from
+from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
-TYPES = {
-    bool: 'true or false',
-    int: 'a whole number',
-    float: 'a number with a decimal point',
-    str: 'text',
-}
-LIVE, WHEN_INACTIVE, AT_START = 'live', 'while not active', 'at start'
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table."""
-
-    name: str
-    default: bool | int | float | str
-    description: str  # with its unit
-    change: str  # LIVE, WHEN_INACTIVE or AT_START
-    range: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-
-    def descriptor(self):
-        descriptor = ParameterDescriptor(
-            name=self.name,
-            description=self.description,
-            read_only=self.change == AT_START,
-            additional_constraints=f'can be set {self.change}',
-        )
-        if self.choices:
-            descriptor.additional_constraints += f'; one of {", ".join(self.choices)}'
-        if self.range and isinstance(self.default, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=self.range[0], to_value=self.range[1])
-            ]
-        elif self.range:
-            descriptor.integer_range = [
-                IntegerRange(from_value=self.range[0], to_value=self.range[1])
-            ]
-        return descriptor
-
-    def check(self, value: object) -> None:
-        """Raise ValueError with what to write for a value of the wrong type or range."""
-        kind, wanted = type(self.default), TYPES[type(self.default)]
-        limits = f', {self.range[0]:g} to {self.range[1]:g}' if self.range else ''
-        if kind is float and type(value) is int:
-            raise ValueError(
-                f'parameter {self.name} is {value}, expected {wanted}{limits}: write {float(value)}'
-            )
-        if type(value) is not kind:
-            shown = (
-                f"'{value}'"
-                if isinstance(value, str)
-                else str(value).lower()
-                if isinstance(value, bool)
-                else value
-            )
-            remedy = f": write '{shown}' in quotes" if kind is str and value is not None else ''
-            raise ValueError(f'parameter {self.name} is {shown}, expected {wanted}{limits}{remedy}')
-        if self.range and not self.range[0] <= value <= self.range[1]:
-            raise ValueError(f'parameter {self.name} is {value}, expected {wanted}{limits}')
-
-    def usage(self) -> str:
-        """One line for --help."""
-        limits = (
-            f', one of {", ".join(self.choices)}'
-            if self.choices
-            else f', {self.range[0]:g} to {self.range[1]:g}'
-            if self.range
-            else ''
-        )
-        default = f'{self.default}'.lower() if isinstance(self.default, bool) else self.default
-        return f'  {self.name}:={default if default != "" else "..."}  {self.description}{limits}'
-
-
-DEFAULTS = TrackerConfig()
 TABLE = (
-    Parameter('autostart', True, 'configure and activate without being asked', AT_START),
-    Parameter(
-        'weights',
-        '',
-        'file with the network; empty: the one that comes with the package',
-        WHEN_INACTIVE,
-    ),
-    Parameter(
-        'device', 'auto', 'where the network runs', WHEN_INACTIVE, choices=('auto', 'cpu', 'cuda')
-    ),
-    Parameter(
-        'engine',
-        'auto',
-        'what runs the network; auto: the fastest on this machine',
-        WHEN_INACTIVE,
-        choices=('auto', 'torch', 'openvino', 'onnxruntime', 'onnxruntime-int8'),
-    ),
-    Parameter(
-        'num_threads',
-        0,
-        'CPU threads for the network; 0: all cores but one, which is left to the robot, at most 4',
-        WHEN_INACTIVE,
-        range=(0, 64),
-    ),
-    Parameter(
+    Setting('autostart', True, 'configure and activate without a lifecycle manager', AT_START),
+    *NETWORK_SETTINGS,
+    Setting(
         'image_transport',
         'raw',
         f'raw: depth/image is an Image; {TRANSPORT}: depth/image/{TRANSPORT} is a PNG in a '
@@ -122,138 +27,37 @@ TABLE = (
         WHEN_INACTIVE,
         choices=('raw', TRANSPORT),
     ),
-    Parameter(
-        'distortion',
-        'undistort',
-        'what to do with images whose camera_info has lens distortion; ignore it when the '
-        'image is rectified already',
-        LIVE,
-        choices=DISTORTION_CHOICES,
-    ),
-    Parameter(
+    DISTORTION,
+    Setting(
         'depth_scale',
         1.0,
-        'all depths are multiplied by this, for drivers whose unit is not that of the encoding (16UC1: mm, '
-        '32FC1: m): 0.1 for steps of 0.1 mm, 0.001 for millimetres in 32FC1',
-        LIVE,
+        'factor for all depths, for drivers with another unit than that of the encoding '
+        '(16UC1: mm, 32FC1: m): 0.1 for steps of 0.1 mm, 0.001 for millimetres in 32FC1',
         range=(1e-4, 1e4),
     ),
-    Parameter('max_hands', DEFAULTS.max_hands, 'most hands to track at a time', LIVE, range=(1, 4)),
-    Parameter(
-        'side',
-        DEFAULTS.side,
-        'which hands are in view; left or right when it is known',
-        LIVE,
-        choices=('auto', 'left', 'right'),
-    ),
-    Parameter(
-        'finder',
-        DEFAULTS.finder,
-        'how new hands are found: learned: by a network on the whole image; nearest: at the '
-        'nearest points and at the ends of what is seen; external: where ~/centre or ~/boxes say',
-        LIVE,
-        choices=FINDERS,
-    ),
-    Parameter(
-        'finder_weights',
-        '',
-        'file of the learned finder, ONNX; empty: the one that comes with the package',
-        WHEN_INACTIVE,
-    ),
-    Parameter(
-        'search_every',
-        DEFAULTS.search_every,
-        'images between searches while some hands, but not max_hands, are '
-        'tracked; without any every image is searched',
-        LIVE,
-        range=(1, 1000),
-    ),
-    Parameter(
-        'score_threshold',
-        DEFAULTS.score_threshold,
-        'a new hand is believed from this score on, made of those of '
-        'finder, hand and joints, [0,1]',
-        LIVE,
-        range=(0.0, 1.0),
-    ),
-    Parameter(
-        'beside_threshold',
-        DEFAULTS.beside_threshold,
-        'the same while another hand is tracked, whose forearm can look like '
-        'a hand; the larger of the two counts, [0,1]',
-        LIVE,
-        range=(0.0, 1.0),
-    ),
-    Parameter(
-        'lose_threshold',
-        DEFAULTS.lose_threshold,
-        'score below which a tracked hand counts as not seen, [0,1]',
-        LIVE,
-        range=(0.0, 1.0),
-    ),
-    Parameter(
-        'coast_time',
-        DEFAULTS.coast_s,
-        'a hand that is not seen keeps its last pose for so long [s]',
-        LIVE,
-        range=(0.0, 5.0),
-    ),
-    Parameter(
-        'min_depth',
-        DEFAULTS.min_depth_mm / MM_PER_M,
-        'hands nearer than this are not looked for [m]',
-        LIVE,
-        range=(0.05, 5.0),
-    ),
-    Parameter(
-        'max_depth',
-        DEFAULTS.max_depth_mm / MM_PER_M,
-        'hands farther than this are not looked for [m]; the learned finder sees '
-        'no farther than 2.45',
-        LIVE,
-        range=(0.05, 5.0),
-    ),
-    Parameter(
-        'smoothing', DEFAULTS.smoothing, 'smooth the published joints (One Euro filter)', LIVE
-    ),
-    Parameter(
-        'smoothing_min_cutoff',
-        DEFAULTS.smoothing_min_cutoff_hz,
-        'cutoff of the smoothing for a joint at rest [Hz]: less is steadier, with more delay',
-        LIVE,
-        range=(0.01, 30.0),
-    ),
-    Parameter(
-        'smoothing_beta',
-        DEFAULTS.smoothing_beta * MM_PER_M,
-        "how the cutoff grows with a joint's speed [Hz per m/s]: more is less delay",
-        LIVE,
-        range=(0.0, 1000.0),
-    ),
-    Parameter(
-        'tf', False, 'publish each wrist as TF frame <tf_prefix><id>_wrist; needs tf2_msgs', LIVE
-    ),
-    Parameter('tf_prefix', 'hand_', 'how the names of the TF frames begin', LIVE),
-    Parameter(
+    *TRACKER_SETTINGS,
+    Setting('tf', False, 'publish each wrist as TF frame <tf_prefix><id>_wrist; needs tf2_msgs'),
+    Setting('tf_prefix', 'hand_', 'prefix of the TF frame names'),
+    Setting(
         'openxr_reference',
         'camera',
-        'frame of the poses on ~/openxr: camera: the optical frame; view: the same with the axes of '
-        'an OpenXR view space; mano, operator: at each wrist',
-        LIVE,
+        'frame of the poses on ~/openxr: camera: the optical frame; view: the same with the axes '
+        'of an OpenXR view space; mano, operator: at each wrist',
         choices=REFERENCES,
     ),
-    Parameter(
+    Setting(
         'predict_ms',
         0.0,
-        'joints on ~/motion are predicted so far beyond the stamp of the image [ms]',
-        LIVE,
+        'prediction of the joints on ~/motion beyond the stamp of the image',
+        unit='ms',
         range=(0.0, 200.0),
     ),
-    Parameter(
+    Setting(
         'marker_lifetime',
         0.5,
-        'markers vanish by themselves after this time without an image [s]',
+        'time after which markers vanish without a new image',
         WHEN_INACTIVE,
+        unit='s',
         range=(0.05, 10.0),
     ),
 )
@@ -315,23 +119,28 @@ class Parameters:
             )
         self.tracker_config()  # checks the rest
 
-    def tracker_config(self):
-        return TrackerConfig(
-            max_hands=self.max_hands,
-            side=self.side,
-            finder=self.finder,
-            finder_weights=self.finder_weights,
-            score_threshold=self.score_threshold,
-            beside_threshold=self.beside_threshold,
-            lose_threshold=self.lose_threshold,
-            coast_s=self.coast_time,
-            min_depth_mm=self.min_depth * MM_PER_M,
-            max_depth_mm=self.max_depth * MM_PER_M,
-            search_every=self.search_every,
-            smoothing=self.smoothing,
-            smoothing_min_cutoff_hz=self.smoothing_min_cutoff,
-            smoothing_beta=self.smoothing_beta / MM_PER_M,
-        )
+    def tracker_config(self) -> TrackerConfig:
+        """Return the tracker's settings, in millimetres."""
+        return config_from(TrackerConfig, vars(self))
+
+
+def descriptor(setting: Setting) -> ParameterDescriptor:
+    """Return the ROS description of a setting."""
+    made = ParameterDescriptor(
+        name=setting.name,
+        description=setting.meaning,
+        read_only=setting.change == AT_START,
+        additional_constraints=f'can be set {setting.change}',
+    )
+    if setting.choices:
+        made.additional_constraints += f'; one of {setting.limits}'
+    if setting.range and isinstance(setting.default, float):
+        low, high = setting.range
+        made.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    elif setting.range:
+        low, high = (int(limit) for limit in setting.range)
+        made.integer_range = [IntegerRange(from_value=low, to_value=high)]
+    return made
 
 
 def given(node) -> dict[str, object]:
@@ -347,7 +156,7 @@ def declare(node, table=TABLE) -> None:
     for parameter in table:
         if parameter.name in values:
             parameter.check(values[parameter.name])
-    node.declare_parameters('', [(p.name, p.default, p.descriptor()) for p in table])
+    node.declare_parameters('', [(p.name, p.default, descriptor(p)) for p in table])
 
 
 def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
@@ -360,6 +169,12 @@ def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
         node.get_logger().warning(line)
 
 
+def _usage(setting: Setting) -> str:
+    limits = f' ({setting.limits})' if setting.limits else ''
+    default = setting.shown_default if setting.default != '' else '...'
+    return f'  {setting.name}:={default}  {setting.meaning}{limits}'
+
+
 def usage(program: str, does: str, table=TABLE) -> str:
     """Return what --help prints."""
     return '\n'.join(
@@ -369,7 +184,7 @@ def usage(program: str, does: str, table=TABLE) -> str:
             does,
             '',
             'parameters with their defaults:',
-            *(parameter.usage() for parameter in table),
+            *(_usage(setting) for setting in table),
         ]
     )
 

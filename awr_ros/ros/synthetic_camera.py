@@ -21,23 +21,24 @@ except ImportError:  # ROS from wheels
 from awr_ros.msg import HandArray
 from awr_ros.ros import parameters
 from awr_ros.ros.conversions import info_from_intrinsics, true_hand_array
-from awr_ros.ros.parameters import AT_START, Parameter
 from awr_ros.ros.spin import run
+from awr_ros.settings import AT_START, Setting
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
 TABLE = (
-    Parameter('rate', 30.0, 'images per second [Hz]', AT_START, range=(1.0, 120.0)),
-    Parameter('num_hands', 1, 'hands in view', AT_START, range=(1, 2)),
-    Parameter('seed', 0, 'the same seed gives the same movement', AT_START, range=(0, 2**31)),
-    Parameter(
+    Setting('rate', 30.0, 'images per second', AT_START, unit='Hz', range=(1.0, 120.0)),
+    Setting('num_hands', 1, 'hands in view', AT_START, range=(1, 2)),
+    Setting('seed', 0, 'the same seed gives the same movement', AT_START, range=(0, 2**31)),
+    Setting(
         'repeat',
         0.0,
-        'render only so much movement [s], then show it backwards and forwards, which leaves the CPU to the '
+        'length of the rendered movement; it is shown backwards and forwards, which leaves the CPU to the '
         'tracker; 0: always render',
         AT_START,
+        unit='s',
         range=(0.0, 60.0),
     ),
-    Parameter('best_effort', False, 'publish as best effort, as some camera drivers do', AT_START),
+    Setting('best_effort', False, 'publish as best effort, as some camera drivers do', AT_START),
 )
 AHEAD = (
     30  # images rendered ahead of time: an image that takes longer than a period delays no other

@@ -1,6 +1,7 @@
 """The table, the YAML file and the README tell the same story."""
 
 import re
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from ament_index_python.packages import get_package_share_directory
 from awr_ros.ros import parameter_files, parameters
 from awr_ros.ros.parameters import TABLE, Parameters
 
+REPOSITORY = Path(__file__).parents[2]
 DEFAULTS = {parameter.name: parameter.default for parameter in TABLE}
 
 
@@ -24,29 +26,19 @@ def test_yaml_has_every_default():
     assert yaml.safe_load(path.read_text())['/**/tracker']['ros__parameters'] == DEFAULTS
 
 
-def test_readme_has_every_parameter_with_its_default():
-    text = (Path(__file__).parents[2] / 'README.md').read_text()
-    for name, default in DEFAULTS.items():
-        shown = (
-            str(default).lower()
-            if isinstance(default, bool)
-            else f'"{default}"'
-            if default == ''
-            else default
-        )
-        assert f'| `{name}` | `{shown}` |' in text
+def test_the_documents_have_the_settings_of_the_code():
+    """`make docs` writes them."""
+    script = runpy.run_path(str(REPOSITORY / 'scripts' / 'write_settings.py'))
+    for path, text in script['written'](REPOSITORY).items():
+        assert path.read_text() == text, f'{path.name} is out of date: run "make docs"'
 
 
 def test_descriptors_describe():
-    for parameter in TABLE:
-        descriptor = parameter.descriptor()
-        assert descriptor.description and descriptor.name == parameter.name
-        if isinstance(parameter.default, (int, float)) and not isinstance(parameter.default, bool):
-            assert (
-                parameter.range
-                and parameter.range[0] <= parameter.default <= parameter.range[1]
-                or parameter.name == 'num_threads'
-            )
+    for setting in TABLE:
+        descriptor = parameters.descriptor(setting)
+        assert descriptor.description and descriptor.name == setting.name
+        if isinstance(setting.default, (int, float)) and not isinstance(setting.default, bool):
+            assert setting.range and setting.range[0] <= setting.default <= setting.range[1]
 
 
 def test_si_outside_and_millimetres_inside():

@@ -1,0 +1,141 @@
+"""Settings: the one description from which ROS parameters, options and documents are made.
+
+Each is described where its default is: in the metadata of a field of TrackerConfig, or in a table.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+LIVE, WHEN_INACTIVE, AT_START = 'live', 'while not active', 'at start'
+KINDS = {
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number with a decimal point',
+    str: 'text',
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as users see it: in SI units, under the name of its ROS parameter."""
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    change: str = LIVE  # LIVE, WHEN_INACTIVE or AT_START
+    unit: str = ''
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    field: str = ''  # of the configuration, where it is a field of one
+    scale: float = 1.0  # the field's unit in the setting's: 1000 for [m] over [mm]
+
+    @property
+    def meaning(self) -> str:
+        """The description with the unit."""
+        return f'{self.description} [{self.unit}]' if self.unit else self.description
+
+    @property
+    def limits(self) -> str:
+        """The values that are allowed, '' where there is no limit."""
+        if self.choices:
+            return ', '.join(self.choices)
+        return f'{self.range[0]:g} to {self.range[1]:g}' if self.range else ''
+
+    @property
+    def shown_default(self) -> str:
+        """The default as YAML."""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        return str(self.default) if self.default != '' else '""'
+
+    def check(self, value: object) -> None:
+        """Raise ValueError with what to write for a value of the wrong type or range."""
+        kind = type(self.default)
+        wanted = KINDS[kind] + (f', {self.limits}' if self.range else '')
+        if kind is float and type(value) is int:
+            raise ValueError(
+                f'parameter {self.name} is {value}, expected {wanted}: write {float(value)}'
+            )
+        if type(value) is not kind:
+            shown = str(value).lower() if isinstance(value, bool) else value
+            shown = f"'{value}'" if isinstance(value, str) else shown
+            remedy = f": write '{shown}' in quotes" if kind is str and value is not None else ''
+            raise ValueError(f'parameter {self.name} is {shown}, expected {wanted}{remedy}')
+        if self.range and not self.range[0] <= value <= self.range[1]:  # type: ignore[operator]
+            raise ValueError(f'parameter {self.name} is {value}, expected {wanted}')
+
+
+def setting(default: Any, description: str, **about: Any) -> Any:
+    """Return a dataclass field with the description of its setting.
+
+    default: in the field's unit. about: what Setting has besides, and `name` where it differs from
+    the field's.
+    """
+    return field(default=default, metadata={'setting': {'description': description, **about}})
+
+
+def settings_of(config_class: type) -> tuple[Setting, ...]:
+    """Return the settings of a dataclass whose fields were made by setting(), in their order."""
+    found = []
+    for each in fields(config_class):
+        about = dict(each.metadata['setting'])
+        default = each.default
+        if 'scale' in about:
+            default = default / about['scale']
+        found.append(
+            Setting(**{'name': each.name, 'field': each.name, 'default': default, **about})
+        )
+    return tuple(found)
+
+
+def config_from(config_class: type, values: Mapping[str, Any]) -> Any:
+    """Return a configuration from values by the names of its settings, in their units."""
+    made = {}
+    for each in settings_of(config_class):
+        if each.name in values:
+            value = values[each.name]
+            made[each.field] = value * each.scale if each.scale != 1 else value
+    return config_class(**made)
+
+
+def add_settings(
+    parser: Any, settings: Iterable[Setting], choices: Mapping[str, tuple[str, ...]] | None = None
+) -> None:
+    """Add an option for each setting to a parser of argparse or a group of one.
+
+    choices: by name, where fewer make sense than the setting has.
+    """
+    for each in settings:
+        option = '--' + each.name.replace('_', '-')
+        if isinstance(each.default, bool):
+            parser.add_argument(option, action='store_true', help=each.meaning)
+            continue
+        allowed = (choices or {}).get(each.name, each.choices)
+        parser.add_argument(
+            option,
+            type=_number(each) if each.range else type(each.default),
+            default=each.default,
+            choices=allowed or None,
+            metavar=None if allowed else 'FILE' if 'weights' in each.name else 'X',
+            help=each.meaning + (f' (default: {each.default})' if each.default != '' else ''),
+        )
+
+
+def _number(each: Setting) -> Any:
+    """Return what reads a number from the command line within the setting's range."""
+    kind = type(each.default)
+
+    def number(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not each.range[0] <= value <= each.range[1]:  # type: ignore[index]
+            raise argparse.ArgumentTypeError(
+                f'{text} is not {KINDS[int] if kind is int else "a number"} from {each.limits}'
+            )
+        return value
+
+    return number
