@@ -145,7 +145,7 @@ def test_a_refiner_goes_on_from_another(tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'LEARNING_RATE', 1e-9)
     torch.manual_seed(0)
     network = CompactNetwork(replace(TINY, refiner=training.HIDDEN)).eval()
-    torch.nn.init.ones_(network.refiner.stages[0].last.bias)
+    torch.nn.init.ones_(network.refiner.stages[0].head.bias)
     save_checkpoint(tmp_path / 'old.pt', network, 1, {})
     save_checkpoint(tmp_path / 'new.pt', CompactNetwork(TINY).eval(), 1, {})
     train_refiner(
