@@ -14,7 +14,9 @@ VENV := .venv$(SUFFIX)
 DEMO_SECONDS ?= 10
 TESTS ?= test
 PYTEST_ARGS ?=
-REQUIREMENTS := $(filter-out requirements/ros-%.txt,$(wildcard requirements/*.txt)) requirements/ros-$(ROS).txt
+# lerobot and cluster are large, and for few.
+LARGE := requirements/lerobot.txt requirements/cluster.txt
+REQUIREMENTS := $(filter-out requirements/ros-%.txt $(LARGE),$(wildcard requirements/*.txt)) requirements/ros-$(ROS).txt
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 # A colcon or pytest started by make must not join make's job server.
 ENV := unset MAKEFLAGS MFLAGS MAKELEVEL; source scripts/env.sh

@@ -22,7 +22,12 @@ setup(
     package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
     extras_require={
-        name: requirements(name) for name in ('train', 'offline', 'engines', 'bench', 'view', 'dev')
+        **{
+            name: requirements(name)
+            for name in ('train', 'offline', 'engines', 'bench', 'view', 'dev')
+        },
+        # Both track recordings.
+        **{name: requirements('offline') + requirements(name) for name in ('lerobot', 'cluster')},
     },
     zip_safe=False,
     options={'build': {'build_base': 'build/pip'}},  # build/ itself is colcon's

@@ -116,6 +116,8 @@ def _parse(argv):
         default='',
         help='of the learned finder (default: the one of the package)',
     )
+    for trained in (refiner, judge):
+        trained.add_argument('--device', default='auto', help=TRAIN_HELP['device'])
     judge.set_defaults(run=_train_handedness)
     _add_make_weights(verbs)
     _add_train(
@@ -381,6 +383,7 @@ def _train_refiner(arguments):
         arguments.compiled,
         arguments.bfloat16,
         arguments.init,
+        device=arguments.device,
     )
     print(
         f'wrote {arguments.output}: joints of crops held out {after:.2f} mm off, as voted for {before:.2f} mm'
@@ -396,6 +399,7 @@ def _train_handedness(arguments):
         arguments.crops,
         arguments.scenes,
         finder_weights=arguments.finder_weights,
+        device=arguments.device,
     )
     print(
         f'wrote {arguments.output}: {right:.1%} of the crops held out on the right side, log loss {loss:.3f}'

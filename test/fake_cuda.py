@@ -44,6 +44,11 @@ class OnDevice(torch.Tensor):
     def data_ptr(self):
         return self.held.data_ptr()
 
+    def cpu(self):
+        return torch.ops.aten._to_copy(
+            self, device=torch.device('cpu')
+        )  # what is below is there already
+
     def numpy(self, *_, **__):
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
@@ -74,7 +79,7 @@ def dispatch(function, args, kwargs, waits):
     )  # a list of indices is copied first
     if there and here and not indexes and function not in COPIES:
         raise RuntimeError(f'{function}: expected all tensors to be on the same device')
-    on_device = bool(there) if wanted is None else torch.device(wanted).type == 'meta'
+    on_device = bool(there) if wanted is None else torch.device(wanted).type in ('meta', 'cuda')
     if function is torch.ops.aten.copy_.default:
         on_device = isinstance(args[0], OnDevice)
     if there and (name in WAITS or (function in COPIES and not on_device)):

@@ -8,14 +8,23 @@ import torch
 from fake_cuda import OnDevice, fake_cuda
 
 import awr_ros.training.crop_stream as streams
+import awr_ros.training.handedness as handedness
+import awr_ros.training.palm_detector as palm_training
+import awr_ros.training.refiner as refiner_training
 import awr_ros.training.train as training
-from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint
+from awr_ros.networks.checkpoint import (
+    CompactNetwork,
+    ModelConfig,
+    load_checkpoint,
+    save_checkpoint,
+)
 from awr_ros.synthetic.crops import CropBatch, CropConfig
 from awr_ros.synthetic.render import CHUNK, chunk_size
-from awr_ros.training.config import TrainConfig
+from awr_ros.training.config import FinderTrainConfig, TrainConfig
 from awr_ros.training.crop_stream import DeviceCrops, Pool, PoolSizes
 from awr_ros.training.graphed_step import WARM_UPS, GraphedStep
 from awr_ros.training.optimizer import CapturableMuonAdamW, MuonAdamW
+from awr_ros.training.palm_detector_scenes import FinderScenes
 from awr_ros.training.run import Run
 from awr_ros.training.train import train
 
@@ -75,6 +84,102 @@ def test_training_on_a_gpu_has_no_tensor_of_the_cpu_in_its_path(monkeypatch, tmp
     assert kinds and set(kinds) == {OnDevice}
     assert load_checkpoint(tmp_path / 'weights.pt')[0].config == TINY
     assert capsys.readouterr().err.count('No CUDA graph of the training step (no CUDA here)') == 1
+
+
+def shipped_as_small(monkeypatch, tmp_path):
+    """A checkpoint of a tiny network, and small crops for what is learnt behind it."""
+    fill_pools(monkeypatch)
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / 'net.pt', CompactNetwork(replace(TINY, aligned=True)).eval(), 16, {})
+    monkeypatch.setattr(streams.fresh_crops, '__defaults__', (CROPS, SIZES))
+    for module in (refiner_training, handedness):
+        monkeypatch.setattr(module, 'TRAINING', CROPS)
+        monkeypatch.setattr(module, 'HIDDEN', 8)
+        monkeypatch.setattr(module, 'keep_memory', lambda: None)
+    monkeypatch.setattr(handedness, 'EPOCHS', 1)
+    monkeypatch.setattr(refiner_training, 'BATCH', 20)
+    monkeypatch.setattr(refiner_training, 'EPOCHS', 6)
+    monkeypatch.setattr(refiner_training, 'SAVED', 10_000)
+    monkeypatch.setattr(refiner_training, 'mixed_negatives', lambda *_: torch.rand(3, 1, 64, 64))
+    return tmp_path / 'net.pt'
+
+
+def test_a_refiner_learns_on_a_gpu_and_no_step_waits_for_it(monkeypatch, tmp_path):
+    weights, kinds, waited = shipped_as_small(monkeypatch, tmp_path), [], []
+    step = torch.optim.lr_scheduler.OneCycleLR.step
+    with fake_cuda(monkeypatch) as gpu:
+        vote = refiner_training.vote
+        monkeypatch.setattr(
+            refiner_training,
+            'vote',
+            lambda field, depth, size: (
+                kinds.append((type(field), type(depth))),
+                vote(field, depth, size),
+            )[1],
+        )
+        monkeypatch.setattr(
+            torch.optim.lr_scheduler.OneCycleLR,
+            'step',
+            lambda self, *rest: (waited.append(len(gpu.waits)), step(self, *rest))[1],
+        )
+        before, after = refiner_training.train_refiner(
+            weights, tmp_path / 'refined.pt', 40, workers=0, folder=tmp_path / 'run', device='cuda'
+        )
+    assert set(kinds) == {(OnDevice, OnDevice)} and before > 0 and after > 0
+    # Between two steps the program waits for nothing.
+    assert len(waited) == 13 and waited[1] == waited[-1], gpu.waits[waited[1] : waited[-1]]
+    assert load_checkpoint(tmp_path / 'refined.pt')[0].refiner is not None
+
+
+def test_a_handedness_head_learns_on_a_gpu(monkeypatch, tmp_path):
+    weights, kinds = shipped_as_small(monkeypatch, tmp_path), []
+    fit = handedness.fit_handedness
+    monkeypatch.setattr(
+        handedness,
+        'fit_handedness',
+        lambda judge, *pairs: (
+            kinds.extend(type(t) for pair in pairs for t in pair),
+            fit(judge, *pairs),
+        )[1],
+    )
+    with fake_cuda(monkeypatch):
+        right, loss = handedness.train_handedness(
+            weights, tmp_path / 'judged.pt', 32, scenes=0, device='cuda'
+        )
+    assert set(kinds) == {OnDevice} and 0 <= right <= 1 and loss > 0
+    assert load_checkpoint(tmp_path / 'judged.pt')[0].judge is not None
+
+
+def test_a_finder_learns_on_a_gpu(monkeypatch, tmp_path):
+    scenes = FinderScenes(
+        torch.randint(0, 2000, (6, 128, 160), dtype=torch.int32).to(torch.uint16),
+        torch.full((6,), 150.0),
+        torch.tensor([80.0, 60.0, 700.0]).repeat(6, 2, 1),
+        torch.full((6, 2), 2, dtype=torch.uint8),
+    )
+    kinds, loss = [], palm_training.finder_loss
+    monkeypatch.setattr(palm_training, '_rendered', lambda *_: scenes)
+    monkeypatch.setattr(palm_training, 'keep_memory', lambda: None)
+    monkeypatch.setattr(
+        palm_training,
+        'finder_loss',
+        lambda *given: (kinds.extend(map(type, given)), loss(*given))[1],
+    )
+    monkeypatch.setattr(palm_training, 'write_finder', lambda network, path: path.touch())
+    monkeypatch.setattr(
+        palm_training,
+        'validate_finder',
+        lambda network, scenes: (
+            kinds.append(type(next(network.parameters()).detach())),
+            {'found': 1.0},
+        )[1],
+    )
+    with fake_cuda(monkeypatch):
+        palm_training.train_finder(
+            tmp_path, FinderTrainConfig(samples=8, batch=4, validate_every=8, device='cuda')
+        )
+    assert set(kinds[:-1]) == {OnDevice}
+    assert (tmp_path / 'finder.onnx').exists()
 
 
 def test_a_tensor_of_the_cpu_in_that_path_would_be_noticed(monkeypatch):

@@ -258,7 +258,7 @@ def _one_epoch(run, samples):
             count + 1,
         )
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value.item()
+            sums[name] = sums.get(name, 0) + value  # a tensor: no step waits for a GPU
         if run.finished():
             break
-    return {name: value / count for name, value in sums.items()}
+    return {name: value.item() / count for name, value in sums.items()}

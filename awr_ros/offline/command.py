@@ -6,6 +6,7 @@ from pathlib import Path
 
 from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DISTORTION
+from awr_ros.offline.archive_command import add_archive, add_lerobot, lerobot_options, track_archive
 from awr_ros.settings import add_settings, config_from
 from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
@@ -14,20 +15,23 @@ def add_track(verbs):
     """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the node."""
     track = verbs.add_parser(
         'track',
-        help='hands in a recording: a ROS 2 bag, a folder of 16-bit PNGs, one image',
-        description='Track hands in a recording, with the tracker of the node. See docs/offline.md.',
+        help='hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
+        description='Track hands in recordings, with the tracker of the node. See docs/offline.md.',
     )
     track.add_argument(
         'input',
         type=Path,
-        help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG',
+        nargs='+',
+        help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG; '
+        'several, or a folder of recordings, where the outputs have {name} in their names',
     )
     out = track.add_argument_group('outputs, at least one')
     out.add_argument(
         '-o',
         '--output',
         metavar='FILE',
-        help='.jsonl or .csv; - writes JSON lines to the standard output',
+        help='.jsonl, .csv or lerobot:FOLDER (a LeRobotDataset); - writes JSON lines '
+        'to the standard output',
     )
     out.add_argument(
         '--overlay',
@@ -58,6 +62,8 @@ def add_track(verbs):
         metavar='MM',
         help='of one unit in a PNG, or what the depths of a bag are multiplied by (default: 1)',
     )
+    add_lerobot(track.add_argument_group('LeRobotDataset'))
+    add_archive(track.add_argument_group('many recordings'))
     tracker = track.add_argument_group('tracker, as the parameters of the node')
     # Recordings come without ROS topics, so candidates of other nodes do not.
     add_settings(
@@ -67,17 +73,16 @@ def add_track(verbs):
 
 
 def run_track(arguments):
-    """Track as the arguments say and report on the standard error."""
-    from tqdm import tqdm
+    """Track as the arguments say and report on the standard error; return the exit status."""
+    from awr_ros.offline.archive import NAME, TrackerSettings
+    from awr_ros.offline.track import LEROBOT, Outputs, Recording
 
-    from awr_ros.offline.track import Outputs, Recording, opened, track
-    from awr_ros.tracker import HandTracker
-
-    if not (arguments.output or arguments.overlay or arguments.bag):
+    texts = [text for text in (arguments.output, arguments.overlay, arguments.bag) if text]
+    if not texts:
         raise ValueError('nothing to write: give --output, --overlay or --bag')
-    config = config_from(TrackerConfig, vars(arguments))
+    source = arguments.input[0]
     recording = Recording(
-        arguments.input,
+        source,
         arguments.topic,
         arguments.info_topic,
         arguments.intrinsics,
@@ -86,23 +91,55 @@ def run_track(arguments):
         arguments.timestamps,
         arguments.depth_scale,
     )
-    outputs = Outputs(arguments.output, arguments.overlay, arguments.bag)
-    _check_paths(outputs, arguments.input)
+    lerobot = None
+    if (arguments.output or '').startswith(LEROBOT):
+        arguments.extra = 'lerobot'  # to install where it is missing
+        lerobot = lerobot_options(arguments, source)
+    elif arguments.feature:
+        raise ValueError(f'--feature is for a LeRobotDataset: -o {LEROBOT}FOLDER')
+    outputs = Outputs(arguments.output, arguments.overlay, arguments.bag, lerobot)
+    settings = TrackerSettings(
+        str(arguments.weights) if arguments.weights else None,
+        arguments.device,
+        arguments.engine,
+        arguments.num_threads or None,
+        config_from(TrackerConfig, vars(arguments)),
+    )
+    if len(arguments.input) > 1 or any(NAME in text for text in texts):
+        return track_archive(arguments, recording, outputs, settings)
+    if arguments.ray or arguments.jobs:
+        raise ValueError(
+            f'--ray and --jobs are for many recordings: put {NAME} into the outputs, as in '
+            f"-o 'hands/{NAME}.jsonl'"
+        )
+    _track_one(recording, outputs, settings)
+    return 0
+
+
+def _track_one(recording, outputs, settings):
+    from tqdm import tqdm
+
+    from awr_ros.offline.track import opened, track
+    from awr_ros.tracker import HandTracker
+
+    _check_paths(outputs, recording.path)
     with opened(recording) as images:
         tracker = HandTracker.from_pretrained(
-            weights=arguments.weights or None,
-            device=arguments.device,
-            config=config,
-            num_threads=arguments.num_threads or None,
-            engine=arguments.engine,
+            weights=settings.weights,
+            device=settings.device,
+            config=settings.config,
+            num_threads=settings.num_threads,
+            engine=settings.engine,
         )
+        source = printable(recording.path)
         print(
-            f'{len(images)} images from {printable(arguments.input)}, tracked with {tracker.description}',
+            f'{len(images)} images from {source}, tracked with {tracker.description}',
             file=sys.stderr,
         )
         summary = track(images, tracker, outputs, partial(tqdm, unit='image', disable=None))
     print(
-        f'{summary.frames} images in {summary.seconds:.1f} s ({summary.frames / summary.seconds:.1f} Hz), '
+        f'{summary.frames} images in {summary.seconds:.1f} s '
+        f'({summary.frames / summary.seconds:.1f} Hz), '
         f'{summary.with_hands} with hands, {summary.refused} left out',
         file=sys.stderr,
     )
@@ -110,8 +147,10 @@ def run_track(arguments):
 
 def _check_paths(outputs, source):
     """Raise ValueError where two outputs, or an output and the input, are one file; say which files will be replaced."""
+    from awr_ros.offline.track import LEROBOT
+
     paths = [
-        Path(path)
+        Path(path.removeprefix(LEROBOT))
         for path in (outputs.records, outputs.overlay, outputs.bag)
         if path and path != '-'
     ]

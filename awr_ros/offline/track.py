@@ -5,6 +5,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from awr_ros.files import describe_file, printable
 from awr_ros.messages.depth_image import BadInputError
@@ -14,6 +15,10 @@ from awr_ros.offline.outputs import Tracked, csv_rows, json_lines
 from awr_ros.offline.pictures import overlays
 from awr_ros.stamps import LATE, StampOrder
 
+if TYPE_CHECKING:
+    from awr_ros.offline.lerobot_writer import LeRobotOptions
+
+LEROBOT = 'lerobot:'  # an output that begins so is the folder of a LeRobotDataset
 SHOWN_REFUSALS = 5  # so many refused frames are named
 DEFAULT_RATE_HZ = 30.0
 
@@ -36,9 +41,12 @@ class Recording:
 class Outputs:
     """What to write; None is not written."""
 
-    records: str | None = None  # .jsonl or .csv; '-': JSON lines on the standard output
+    records: str | None = (
+        None  # .jsonl, .csv or lerobot:FOLDER; '-': JSON lines on the standard output
+    )
     overlay: str | None = None  # .mp4, folder, or .png
     bag: str | None = None  # new bag of the hands
+    lerobot: 'LeRobotOptions | None' = None  # of lerobot:FOLDER
 
 
 @dataclass(frozen=True)
@@ -144,11 +152,15 @@ def _writers(outputs, images):
     """The contexts of the outputs that are wanted."""
     if outputs.records == '-' or Path(outputs.records or '').suffix == '.jsonl':
         yield json_lines(outputs.records)
+    elif (outputs.records or '').startswith(LEROBOT):
+        from awr_ros.offline.lerobot_writer import lerobot_dataset
+
+        yield lerobot_dataset(outputs.records.removeprefix(LEROBOT), outputs.lerobot)
     elif outputs.records:
         if Path(outputs.records).suffix != '.csv':
             raise ValueError(
-                f'cannot write {outputs.records}: expected a name that ends in .jsonl or .csv, or - for JSON '
-                'lines on the standard output'
+                f'cannot write {outputs.records}: expected a name that ends in .jsonl or .csv, lerobot:FOLDER, or - '
+                'for JSON lines on the standard output'
             )
         yield csv_rows(outputs.records)
     if outputs.overlay:

@@ -69,6 +69,7 @@ class FinderTrainConfig:
     ema: float = 0.998  # of the weights, per step
     validate_every: int = 12_000  # frames
     seed: int = 0
+    device: str = 'auto'
 
     def __post_init__(self):
         if self.scenes < SCENES_A_FILE:

@@ -99,39 +99,15 @@ class DeviceCrops:
     ):
         """Arguments as RenderedCrops'. device: where all tensors of a batch are."""
         self._stereo_count = round(crops.stereo * config.batch)
-        modelled = CropSource(
-            _seed(config, start, rank, DEVICE_ID),
-            replace(crops, stereo=0.0),
-            skins=load_skins(config.skin),
-            negatives=negatives,
-            device=device,
-            compiled=config.compiled,
-            largest=sizes.draw,
-        )
+        modelled = _modelled(config, start, negatives, rank, device, crops, sizes)
         generator = torch.Generator(device).manual_seed(_seed(config, start, rank, DEVICE_ID))
         self._modelled_count = config.batch - self._stereo_count
         self._modelled = self._stereo = None
         if self._modelled_count:
             self._modelled = Pool(lambda: modelled.draw(sizes.draw), sizes.draws, 1, generator)
         if self._stereo_count:
-            rendered = RenderedCrops(
-                config, start, negatives, rank, replace(crops, stereo=1.0), PART
-            )
-            parts = iter(
-                DataLoader(
-                    rendered,
-                    batch_size=None,
-                    num_workers=config.workers,
-                    prefetch_factor=AHEAD if config.workers else None,
-                    pin_memory=torch.cuda.is_available(),
-                )
-            )
-            self._stereo = Pool(
-                lambda: CropBatch(*next(parts)).to(device),
-                sizes.stereo // PART,
-                sizes.shown,
-                generator,
-            )
+            parts = _stereo(config, start, negatives, rank, device, crops)
+            self._stereo = Pool(lambda: next(parts), sizes.stereo // PART, sizes.shown, generator)
 
     def __iter__(self) -> 'DeviceCrops':
         return self
@@ -147,6 +123,55 @@ class DeviceCrops:
         ]
         batch = CropBatch.join(taken)
         return tuple(getattr(batch, name) for name in CropBatch.__dataclass_fields__)
+
+
+def fresh_crops(
+    config: TrainConfig,
+    start: int,
+    negatives: torch.Tensor | None,
+    device: torch.device,
+    crops: CropConfig = TRAINING,
+    sizes: PoolSizes = PoolSizes(),
+) -> Iterator[CropBatch]:
+    """Yield batches on a GPU, each crop once, those of simulated stereo last in each batch.
+
+    Of sizes.draw crops, or somewhat more or fewer, because stereo comes in parts of PART. Arguments as
+    DeviceCrops'.
+    """
+    parts = round(crops.stereo * sizes.draw / PART)
+    modelled = _modelled(config, start, negatives, 0, device, crops, sizes)
+    stereo = _stereo(config, start, negatives, 0, device, crops) if parts else iter(())
+    count = round((1 - crops.stereo) * sizes.draw)
+    while True:
+        drawn = [modelled.draw(count)] if count else []
+        yield CropBatch.join(drawn + [next(stereo) for _ in range(parts)])
+
+
+def _modelled(config, start, negatives, rank, device, crops, sizes) -> CropSource:
+    """Make the source of crops with modelled sensors. Arguments as DeviceCrops'."""
+    return CropSource(
+        _seed(config, start, rank, DEVICE_ID),
+        replace(crops, stereo=0.0),
+        skins=load_skins(config.skin),
+        negatives=negatives,
+        device=device,
+        compiled=config.compiled,
+        largest=sizes.draw,
+    )
+
+
+def _stereo(config, start, negatives, rank, device, crops) -> Iterator[CropBatch]:
+    """Yield PART crops of simulated stereo at a time, from worker processes. Arguments as DeviceCrops'."""
+    rendered = RenderedCrops(config, start, negatives, rank, replace(crops, stereo=1.0), PART)
+    loader = DataLoader(
+        rendered,
+        batch_size=None,
+        num_workers=config.workers,
+        prefetch_factor=AHEAD if config.workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    for part in loader:
+        yield CropBatch(*part).to(device)
 
 
 class Pool:

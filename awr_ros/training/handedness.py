@@ -16,10 +16,13 @@ from awr_ros.networks.handedness import HandednessHead
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
+from awr_ros.training.config import TrainConfig
+from awr_ros.training.crop_stream import fresh_crops
 from awr_ros.training.detection_score import learn_detection_weights
 from awr_ros.training.logistic import fit_logistic
+from awr_ros.training.refiner import BATCH_ON_DEVICE
 from awr_ros.training.run import keep_memory, progress_bar
-from awr_ros.training.train import load_compact
+from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 128
 HANDEDNESS_SEED = 3_000_000_019  # of crops that no network was trained on
@@ -28,20 +31,33 @@ EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
 def train_handedness(
-    weights, output, crops=100_000, scenes=1200, seed=HANDEDNESS_SEED, finder_weights=''
+    weights,
+    output,
+    crops=100_000,
+    scenes=1200,
+    seed=HANDEDNESS_SEED,
+    finder_weights='',
+    workers=0,
+    device='auto',
 ):
     """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the start score to a checkpoint of
     the compact network.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to render and read;
-    finder_weights: as TrackerConfig's. Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
+    finder_weights: as TrackerConfig's; workers: processes that render simulated stereo for a GPU; device: auto, cpu or cuda.
+    Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
     other networks.
     """
     network, about = load_compact(weights, 'handedness')
-    as_is, mirrored, errors_mm = _predict_both_orientations(network, crops, seed)
+    device = chosen_device(device)
+    as_is, mirrored, errors_mm = _predict_both_orientations(
+        network.to(device), crops, seed, workers
+    )
     calibration = ()
     if not network.refiner:  # which says itself how likely its joints are right
-        (slope,), constant = fit_logistic(as_is[1].reshape(-1, 1), errors_mm.flatten() <= RIGHT_MM)
+        (slope,), constant = fit_logistic(
+            as_is[1].cpu().reshape(-1, 1), errors_mm.cpu().flatten() <= RIGHT_MM
+        )
         calibration = slope, -constant / slope
     trained = CompactNetwork(
         replace(network.config, handedness=HIDDEN, calibration=calibration, detection_weights=())
@@ -51,7 +67,7 @@ def train_handedness(
         strict=False,
     )
     torch.manual_seed(seed % 2**31)
-    right, loss = fit_handedness(trained.handedness, as_is, mirrored)
+    right, loss = fit_handedness(trained.to(device).handedness, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), trained, about['step'], metrics, about.get('made_by'))
     if scenes:  # what follows may find nothing to learn from: the judge is kept
@@ -79,26 +95,25 @@ def add_detection_weights(
     save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('made_by'))
 
 
-@torch.inference_mode()
-def _predict_both_orientations(network, count, seed):
+@torch.no_grad()
+def _predict_both_orientations(network, count, seed, workers=0):
     """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
     the joints of the former are (count,J) [mm].
     """
     keep_memory()
     config = network.config
-    source = CropSource(
-        seed,
-        replace(
-            TRAINING,
-            size=config.crop_size,
-            cube_mm=config.cube_mm,
-            negative_share=0.0,
-            cut=0.0,
-            upright=float(config.upright),
-            coarse_share=0.0,
-        ),
+    wanted = replace(
+        TRAINING,
+        size=config.crop_size,
+        cube_mm=config.cube_mm,
+        negative_share=0.0,
+        cut=0.0,
+        upright=float(config.upright),
+        coarse_share=0.0,
     )
-    network = network.to(memory_format=torch.channels_last)
+    device = next(network.parameters()).device
+    network = network.to(device, memory_format=torch.channels_last)
+    batches = _batches(wanted, seed, device, workers)
 
     def predict(depth):
         field, hand_logit, crop_features = network.forward_features(
@@ -107,19 +122,31 @@ def _predict_both_orientations(network, count, seed):
         joints_uvdn, _, voted, closeness = network.read_out(field, depth, crop_features)
         return joints_uvdn, (voted, closeness, hand_logit, crop_features)
 
-    hypotheses, errors_mm = ([], []), []
+    hypotheses, errors_mm, seen = ([], []), [], 0
     with progress_bar(total=count, unit='crop') as bar:
-        for _ in range(-(-count // 64)):
-            batch = source.draw(64)
+        while seen < count:
+            batch = next(batches)
+            seen += len(batch.hand)
             joints_uvdn, hypothesis = predict(batch.depth)
             hypotheses[0].append(hypothesis)
             hypotheses[1].append(predict(batch.depth.flip(-1))[1])
             errors_mm.append(batch.errors_mm(joints_uvdn))
-            bar.update(64)
+            bar.update(len(batch.hand))
     as_is, mirrored = (
         tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in hypotheses
     )
     return as_is, mirrored, torch.cat(errors_mm)[:count]
+
+
+def _batches(wanted, seed, device, workers):
+    """Yield CropBatches without end, on a device. wanted: CropConfig."""
+    if device.type == 'cpu':
+        source = CropSource(seed, wanted)
+        while True:
+            yield source.draw(64)
+    for drawn in fresh_crops(TrainConfig(seed=seed, workers=workers), 0, None, device, wanted):
+        for chosen in torch.arange(len(drawn.hand), device=device).split(BATCH_ON_DEVICE):
+            yield drawn[chosen]
 
 
 def fit_handedness(handedness: HandednessHead, as_is, mirrored):
@@ -128,8 +155,12 @@ def fit_handedness(handedness: HandednessHead, as_is, mirrored):
     """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
+    device = as_is[0].device
     optimizer = torch.optim.AdamW(
-        handedness.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        handedness.parameters(),
+        LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        fused=device.type != 'cpu',
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
@@ -142,7 +173,7 @@ def fit_handedness(handedness: HandednessHead, as_is, mirrored):
 
     handedness.train()
     for _ in range(EPOCHS):
-        for chosen in torch.randperm(kept).split(BATCH):
+        for chosen in torch.randperm(kept).to(device).split(BATCH):
             loss = nn_f.softplus(-logits(chosen)).mean()
             optimizer.zero_grad()
             loss.backward()

@@ -131,7 +131,10 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
             train_finder(
                 folder / 'finder',
                 FinderTrainConfig(
-                    scenes=config.finder_scenes, samples=config.finder_samples, seed=config.seed
+                    scenes=config.finder_scenes,
+                    samples=config.finder_samples,
+                    seed=config.seed,
+                    device=config.device,
                 ),
             )
 
@@ -141,6 +144,7 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
             refined,
             config.crops(config.refiner_share),
             folder=folder / 'refiner',
+            device=config.device,
             **common,
         )
 
@@ -173,7 +177,12 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
         'network': partial(train, folder / 'network', network),
         'refiner': learn_refiner,
         'handedness': lambda: train_handedness(
-            refined, headed, config.crops(config.handedness_share), scenes=0
+            refined,
+            headed,
+            config.crops(config.handedness_share),
+            scenes=0,
+            workers=config.workers,
+            device=config.device,
         ),
         'detection score': learn_detection,
         'evaluation': report,

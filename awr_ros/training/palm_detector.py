@@ -1,6 +1,7 @@
 """Train the learned finder on rendered scenes: resumable, and light enough for a laptop."""
 
 import time
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from awr_ros.training.palm_detector_scenes import (
     varied,
 )
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
+from awr_ros.training.train import chosen_device
 
 PALM_MM = 28.0  # standard deviation of the target around a palm's middle
 FOUND_MM = 60.0  # a candidate nearer than this to a palm is that hand,
@@ -38,37 +40,42 @@ def train_finder(folder, config: FinderTrainConfig):
     folder.mkdir(parents=True, exist_ok=True)
     keep_memory()
     torch.manual_seed(config.seed)
-    network = FinderNetwork().to(memory_format=torch.channels_last)
+    device = chosen_device(config.device)
+    network = FinderNetwork().to(device, memory_format=torch.channels_last)
     run = Run(folder, network, config)
     files = [
         _rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)
     ]  # the first is for validation
     validation, scenes = files[0], FinderScenes.join(files[1:])
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + run.seen)
+    if device.type != 'cpu':
+        scenes = scenes.to(device)
+    generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + run.seen)
     total, count, began = 0.0, 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='frame', smoothing=0.05) as bar:
         while not run.finished:
             network.train()
-            batch = varied(
-                scenes, torch.randint(len(scenes), (config.batch,), generator=generator), generator
-            )
+            chosen = torch.randint(len(scenes), (config.batch,), generator=generator, device=device)
+            batch = varied(scenes, chosen, generator)
             loss = finder_loss(
                 network(batch.frame.contiguous(memory_format=torch.channels_last)), *targets(batch)
             )
             due = run.step(loss, config.batch)
             bar.update(config.batch)
-            total, count = total + loss.item(), count + 1
+            total, count = total + loss.detach(), count + 1  # a tensor: no step waits for a GPU
             if due:
-                figures = validate_finder(run.average.module, validation)
+                average = run.average.module
+                if device.type != 'cpu':
+                    average = deepcopy(average).cpu()
+                figures = validate_finder(average, validation)
                 row = {
                     'seen': run.seen,
                     'frames_per_s': round(count * config.batch / (time.time() - began), 1),
-                    'loss': total / count,
+                    'loss': total.item() / count,
                     **figures,
                 }
                 log(folder / 'log.csv', row)
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
-                write_finder(run.average.module, folder / 'finder.onnx')
+                write_finder(average, folder / 'finder.onnx')
                 run.save()
                 total, count, began = 0.0, 0, time.time()
 
@@ -96,7 +103,8 @@ def targets(batch):
     count.
     """
     rows, columns = torch.meshgrid(
-        torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij'
+        *(torch.arange(side // CELL, device=batch.palms.device) for side in (ROWS, COLUMNS)),
+        indexing='ij',
     )
     u, v = (
         (batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1)

@@ -54,6 +54,12 @@ class FinderScenes:
         except TypeError as error:
             raise ValueError(f'{path} holds no scenes: {error}') from error
 
+    def to(self, device) -> 'FinderScenes':
+        """Copy them to a GPU, depth as int16: hardly anything is defined there for uint16."""
+        depth = self.depth.int().clamp(max=2**15 - 1).short()  # beyond FAR_MM it is invalid anyway
+        tensors = {**vars(self), 'depth': depth}
+        return FinderScenes(**{name: tensor.to(device) for name, tensor in tensors.items()})
+
     @classmethod
     def join(cls, parts):
         """Several as one."""
@@ -120,7 +126,7 @@ def varied(scenes, chosen, generator):
     batch = len(chosen)
 
     def uniform(*shape, low=0.0, high=1.0):
-        return low + (high - low) * torch.rand(*shape, generator=generator)
+        return low + (high - low) * torch.rand(*shape, generator=generator, device=chosen.device)
 
     mirrored, over = uniform(batch) < 0.5, uniform(batch) < 0.15
     zoom = torch.where(uniform(batch) < 0.5, uniform(batch, low=0.75, high=1.3), 1.0)
@@ -131,7 +137,7 @@ def varied(scenes, chosen, generator):
         axes.append(((side - 1) / 2, shift, torch.where(flipped, -1.0, 1.0) / zoom, side))
     (columns, columns_in), (rows, rows_in) = (_sources(*axis) for axis in axes)
     depth = scenes.depth[chosen].float()[
-        torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None]
+        torch.arange(batch, device=chosen.device)[:, None, None], rows[:, :, None], columns[:, None]
     ]
     depth *= rows_in[:, :, None] & columns_in[:, None]
     farther = torch.where(uniform(batch) < 0.6, uniform(batch, low=0.8, high=1.3), 1.0)
@@ -159,7 +165,6 @@ def varied(scenes, chosen, generator):
 
 def _sources(middle, shift, slope, side):
     """(B,side) long source of every pixel of an axis, and whether it is in the image."""
-    source = (
-        (middle + (torch.arange(side) - middle - shift[:, None]) * slope[:, None]).round().long()
-    )
+    pixels = torch.arange(side, device=shift.device)
+    source = (middle + (pixels - middle - shift[:, None]) * slope[:, None]).round().long()
     return source.clamp(0, side - 1), (source >= 0) & (source < side)

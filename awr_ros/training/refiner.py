@@ -4,6 +4,7 @@ know how likely they are right.
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +20,18 @@ from awr_ros.networks.refiner import pool_votes
 from awr_ros.offset_field import remove_isolated, vote
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
-from awr_ros.training.crop_stream import load_skins
+from awr_ros.training.config import TrainConfig
+from awr_ros.training.crop_stream import fresh_crops, load_skins
 from awr_ros.training.hard_negatives import mixed_negatives
 from awr_ros.training.run import keep_memory, progress_bar, save_whole
-from awr_ros.training.train import load_compact
+from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 256
 REFINER_SEED = 4_000_000_007  # of crops that no network was trained on
 HELD_OUT = 0.02  # share of the crops that only the figures are of
-PREDICT_BATCH = 64  # crops rendered and read at once
+PREDICT_BATCH = 64  # crops rendered and read at once on a CPU
+BATCH_ON_DEVICE = 512  # crops read at once on a GPU
+FILLED = 0.7  # share of the free memory of a GPU that readings may take
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
 SCORE = 0.04  # weight of the cross entropy of the scores beside the joints' errors, uvdn units
 DEPTH_STEP = 2 / 255  # uvdn units, 1.1 mm: what depth is kept in
@@ -48,15 +52,17 @@ def train_refiner(
     init='',
     seed=REFINER_SEED,
     folder: Path | None = None,
+    device: str = 'auto',
 ):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 21 kB each; skin,
     compiled, bfloat16: as TrainConfig's; workers: processes that render and read, one core each; init: path of a checkpoint
     whose refiner is the one to start from; folder: where a run keeps what it needs to go on after a stop, emptied at its end, None:
-    nowhere. What `train_handedness` adds has to be learnt anew afterwards. Returns the mean error [mm]
+    nowhere; device: auto, cpu or cuda. What `train_handedness` adds has to be learnt anew afterwards. Returns the mean error [mm]
     of crops held out, before and after. Raises ValueError for other networks.
     """
+    device = chosen_device(device)
     network, about = load_compact(weights, 'refiner')
     torch.manual_seed(seed % 2**31)
     refined = CompactNetwork(
@@ -82,10 +88,11 @@ def train_refiner(
             partial(progress_bar, desc='negatives', unit='crop'),
         )
         samples = predict_crops(
-            network, crops, seed, skin, workers, compiled, bfloat16, negatives, folder
+            network.to(device), crops, seed, skin, workers, compiled, bfloat16, negatives, folder
         )
     if not init:
         refined.refiner.fit_normalisation(*samples[2:4])
+    refined.to(device)
     before, after = fit_refiner(refined.refiner, samples, state=folder and folder / 'fitting.pt')
     save_checkpoint(
         Path(output),
@@ -112,30 +119,41 @@ def predict_crops(
     folder=None,
 ):
     """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
-    pooled_votes (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
-    half precision, and depth of whole steps of DEPTH_STEP. negatives: as CropSource's; folder:
+    claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
+    half precision, and depth of whole steps of DEPTH_STEP. network: rendering and reading are done on its device, on a CPU
+    by the workers; negatives: as CropSource's; folder:
     where they are kept in files, and taken up from where reading stopped, None: in memory.
     """
     done = _load_progress(folder, count, seed)
-    samples = _SampleStream(network, seed, skin, compiled, bfloat16, negatives, done['predicted'])
-    samples = DataLoader(samples, batch_size=None, num_workers=workers)
+    device = next(network.parameters()).device
+    if device.type == 'cpu':
+        samples = _SampleStream(
+            network, seed, skin, compiled, bfloat16, negatives, done['predicted']
+        )
+        samples = DataLoader(samples, batch_size=None, num_workers=workers)
+    else:
+        config = TrainConfig(seed=seed, skin=skin, workers=workers, compiled=compiled)
+        samples = _device_readings(network, config, done['predicted'], negatives)
     kept = None
     with progress_bar(total=count, initial=done['predicted'], unit='crop') as bar:
-        for number, (first, part) in enumerate(
-            zip(range(done['predicted'], count, PREDICT_BATCH), samples), 1
-        ):
+        for number, part in enumerate(samples, 1):
             if not kept:  # at once: there is not memory for two of them
                 done['tensors'] = [
                     (list(tensor.shape[1:]), str(tensor.dtype).removeprefix('torch.'))
                     for tensor in part
                 ]
                 kept = _allocate(folder, done)
-            for whole, tensor in zip(kept, part):
-                whole[first : first + PREDICT_BATCH] = tensor[: count - first]
-            done['predicted'] = min(first + PREDICT_BATCH, count)
+            first, done['predicted'] = (
+                done['predicted'],
+                min(done['predicted'] + len(part[0]), count),
+            )
+            for whole, tensor in zip(kept, part, strict=True):
+                whole[first : done['predicted']] = tensor[: done['predicted'] - first]
             if folder and (number % PROGRESS_EVERY == 0 or done['predicted'] == count):
                 _save_progress(folder, done)
             bar.update(done['predicted'] - first)
+            if done['predicted'] == count:
+                break
     return kept
 
 
@@ -204,17 +222,7 @@ class _SampleStream(IterableDataset):
         )
 
         def predict(depth):
-            with torch.autocast('cpu', torch.bfloat16, enabled=self.bfloat16):
-                field, _, crop_features = network.forward_features(depth)
-            field, depth = field.float(), remove_isolated(depth)
-            voted, closeness, weights = vote(field, depth, config.kernel_size)
-            return (
-                voted,
-                closeness,
-                pool_votes(field, weights).half(),
-                crop_features.half(),
-                as_bytes(depth),
-            )
+            return read_depth(network, depth, torch.bfloat16 if self.bfloat16 else None)
 
         if self.compiled:
             predict = torch.compile(predict)
@@ -226,6 +234,39 @@ class _SampleStream(IterableDataset):
                 batch.cube_mm,
                 batch.hand,
             )
+
+
+@torch.no_grad()
+def _device_readings(network, config, start, negatives):
+    """Yield readings of BATCH_ON_DEVICE crops, rendered and read on the network's device.
+
+    config: TrainConfig; start: crops that were read before; negatives: as CropSource's.
+    """
+    wanted = replace(TRAINING, size=network.config.crop_size, cube_mm=network.config.cube_mm)
+    wanted = wanted if network.config.upright else replace(wanted, upright=0.0)
+    device = next(network.parameters()).device
+    network = network.to(device, memory_format=torch.channels_last)
+    for drawn in fresh_crops(config, start, negatives, device, wanted):
+        for chosen in torch.arange(len(drawn.hand), device=device).split(BATCH_ON_DEVICE):
+            batch = drawn[chosen]
+            depth = batch.depth.contiguous(memory_format=torch.channels_last)
+            predict = read_depth(network, depth, torch.float16)  # as the CUDA engine
+            yield *predict, batch.joints_uvdn, batch.cube_mm, batch.hand
+
+
+def read_depth(network, depth, half=None):
+    """Return what the refiner is told of crops: see predict_crops. half: type that the network computes in."""
+    with torch.autocast(depth.device.type, half, enabled=half is not None):
+        field, _, crop_features = network.forward_features(depth)
+    field, depth = field.float(), remove_isolated(depth)
+    voted, closeness, weights = vote(field, depth, network.config.kernel_size)
+    return (
+        voted,
+        closeness,
+        pool_votes(field, weights).half(),
+        crop_features.half(),
+        as_bytes(depth),
+    )
 
 
 def as_bytes(depth):
@@ -240,7 +281,11 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
     device = next(refiner.parameters()).device
     count = len(samples[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
-    optimizer = torch.optim.AdamW(refiner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    samples, held_out = ([t[part] for t in samples] for part in (slice(kept), slice(kept, None)))
+    samples = _beside_the_weights(samples, device)
+    optimizer = torch.optim.AdamW(
+        refiner.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=device.type != 'cpu'
+    )
     steps = epochs * -(-kept // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
 
@@ -277,8 +322,8 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
             epoch, first = divmod(step, steps // epochs)
             order = torch.randperm(
                 kept, generator=torch.Generator().manual_seed(order_seed + epoch)
-            ).split(BATCH)
-            for chosen in order[first:]:
+            )
+            for chosen in order.to(samples[0].device).split(BATCH)[first:]:
                 loss, _ = refine(*(tensor[chosen].to(device) for tensor in samples))
                 optimizer.zero_grad()
                 loss.backward()
@@ -300,8 +345,24 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
         off_mm = torch.cat(
             [
                 refine(*(tensor.to(device) for tensor in part))[1].cpu()
-                for part in zip(*(tensor[kept:].split(BATCH) for tensor in samples))
+                for part in zip(*(tensor.split(BATCH) for tensor in held_out))
             ],
             1,
         )
-    return (off_mm.sum(1) / samples[-1][kept:].sum()).tolist()
+    return (off_mm.sum(1) / held_out[-1].sum()).tolist()
+
+
+def _beside_the_weights(samples, device):
+    """Return the readings on the device of what learns, where they fit: then no step waits for a copy."""
+    if device.type == 'cpu':
+        return samples
+    wanted = sum(tensor.numel() * tensor.element_size() for tensor in samples)
+    if torch.cuda.is_available() and wanted > FILLED * torch.cuda.mem_get_info()[0]:
+        print(
+            f'The readings take {wanted / 1e9:.1f} GB, more than this GPU has free: every step '
+            'copies its own, which is slower.',
+            file=sys.stderr,
+            flush=True,
+        )
+        return samples
+    return [tensor.to(device) for tensor in samples]

@@ -47,9 +47,7 @@ def train(folder, config: TrainConfig):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(
-        config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-    )
+    device = chosen_device(config.device)
     rank, processes = join_processes(device)
     keep_memory()
     torch.manual_seed(config.seed)
@@ -126,6 +124,13 @@ def train(folder, config: TrainConfig):
                 sums, count, began = {}, 0, time.time()
     if processes > 1:
         torch.distributed.destroy_process_group()
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device of a name, which is auto, cpu or cuda; auto: a GPU where there is one."""
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return torch.device(name)
 
 
 def start_network(config):
