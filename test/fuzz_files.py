@@ -1,6 +1,6 @@
 """Damaged files for everything that the package reads: each must be read, or refused by one of the errors that are named.
 
-By hand, some thousand of them: PYTHONPATH=test python test/fuzz_files.py 2000
+By hand, some thousand of them: PYTHONPATH=test:$PYTHONPATH python test/fuzz_files.py 2000
 """
 
 import contextlib

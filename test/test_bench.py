@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,17 @@ import torch
 
 from awr_ros.__main__ import main
 from awr_ros.bench.cameras import Rig, movement
+from awr_ros.bench.frame import python_calls
 from awr_ros.bench.gpu import bench_gpu, work
 from awr_ros.bench.machine import describe, load_in_words, version
+from awr_ros.bench.mediapipe import bench_mediapipe, grey
+from awr_ros.bench.readme import BEGIN, END, readme_table, update_readme
 from awr_ros.bench.report import Report
 from awr_ros.bench.timing import median_ms
 from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig
+from awr_ros.weight_files import DEFAULT_WEIGHTS, checksum
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 from awr_ros.runtime.select import load_engine
 
 
@@ -114,3 +121,65 @@ def test_the_command_measures_and_writes(tmp_path):
     rows = re.findall(r'^\| (.+) \| ([\d.]+) \|$', output.read_text(), re.M)
     assert len(rows) == 7 and all(float(value) > 0 for _, value in rows)
     assert {'crop of one hand', 'tracker: a frame, up to 2 hands'} <= {name for name, _ in rows}
+
+
+# ---- the figures of the documents ------------------------------------------------------------------------------------
+
+
+BENCHMARK = (REPOSITORY / 'docs' / 'benchmark.md').read_text()
+ROWS = """| CPU | fast, 2 cores |
+| engine | ONNX Runtime |
+
+| hands, rate | p50 [ms] | p99 [ms] | dropped | lost | found | CPU |
+|---|---|---|---|---|---|---|
+| 1 at 30 Hz | 5.00 | 9.00 | 0 | 1 | 100.0% | 18% |
+| 2 at 30 Hz | 8.00 | 12.00 | 0 | 0 | 99.0% | 25% |
+"""
+dated = pytest.mark.skipif(
+    '| weights |' not in BENCHMARK, reason='written before figures named their weights: make bench'
+)
+
+
+@dated
+def test_the_benchmark_is_of_the_shipped_weights():
+    """`make bench` makes both true, after new weights."""
+    assert f'| weights | SHA-256 {checksum(DEFAULT_WEIGHTS)} |' in BENCHMARK
+
+
+@dated
+def test_the_readme_has_the_figures_of_the_benchmark():
+    shown = (REPOSITORY / 'README.md').read_text().partition(BEGIN)[2].partition(END)[0].strip()
+    assert shown == readme_table(BENCHMARK)
+
+
+def test_a_readme_gets_the_table(tmp_path):
+    readme = tmp_path / 'README.md'
+    readme.write_text(f'before\n{BEGIN}\nold\n{END}\nafter\n')
+    update_readme(readme, ROWS)
+    assert (
+        '| p50 5.00 ms, p99 9.00 ms | p50 8.00 ms, p99 12.00 ms |' in readme.read_text()
+        and 'old' not in readme.read_text()
+    )
+    assert readme.read_text().startswith('before\n') and readme.read_text().endswith('\nafter\n')
+    with pytest.raises(ValueError, match='no figures for 1 at 30 Hz'):
+        readme_table('| CPU | fast |')
+    readme.write_text('nothing')
+    with pytest.raises(ValueError, match='no place for the table'):
+        update_readme(readme, ROWS)
+
+
+def test_python_calls_are_counted():
+    def inner():
+        return sum(map(abs, range(3)))  # built-in functions do not count
+
+    assert python_calls(lambda: (inner(), inner()), 3) == 3
+
+
+def test_where_mediapipe_is_missing_the_bench_says_so(tmp_path, capsys):
+    bench_mediapipe(Report('title'), None, '/bin/false')
+    assert 'MediaPipe is not here' in capsys.readouterr().out
+
+
+def test_frames_become_grey_images():
+    image = grey(np.array([[500, 640, 0, 5000]], np.uint16))
+    assert image.shape == (1, 4, 3) and image[0, :, 0].tolist() == [255, 127, 0, 0]

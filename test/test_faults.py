@@ -36,6 +36,8 @@ from recordings import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from awr_ros.__main__ import main
+from awr_ros.datasets.frames import read_png16, read_png_rgb
+from awr_ros.draw import write_picture
 from awr_ros.files import FULL, completed, describe_file, work_folder
 from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline import bag_writer, outputs, pictures
@@ -338,6 +340,19 @@ def test_paths_may_have_any_bytes(name, tmp_path, monkeypatch, capfd):
     assert in_process(monkeypatch, 'track', folder / 'f', '--intrinsics', K, '-o', '-') == 0
     assert in_process(monkeypatch, 'track', folder / 'none', '-o', '-') == 1
     capfd.readouterr()[1].encode('utf-8')
+
+
+@pytest.mark.parametrize('name', [b'h\xe4nde', 'händë 手'.encode()])
+def test_images_of_data_sets_and_pictures_may_have_any_bytes_in_their_names(name, tmp_path):
+    path = tmp_path / os.fsdecode(name) / os.fsdecode(name + b'.png')
+    png(path)
+    assert read_png16(path).dtype == np.float32
+    write_picture(path, np.full((9, 9, 3), (5, 2, 0), np.uint8))
+    assert (read_png_rgb(path) == 5 + 256 * 2).all()
+    for content in (b'', bomb(40000, 40000, 0)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='no image that can be read'):
+            read_png16(path)
 
 
 @pytest.mark.parametrize(

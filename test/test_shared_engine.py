@@ -22,7 +22,8 @@ BAD = -9.0  # a crop of these makes the engine raise
 
 class GatedEngine:
     """Says of a crop what its first pixel is, and raises over BAD. `gate` holds passes up while it is cleared; `passes` are
-    the first pixels of each pass."""
+    the first pixels of each pass.
+    """
 
     description, max_batch = 'gated', 8
     config = EngineConfig(JOINT_NAMES, SIZE, 280.0)

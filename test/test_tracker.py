@@ -8,6 +8,7 @@ import pytest
 
 import awr_ros.tracker
 from awr_ros.camera import Intrinsics
+from awr_ros.derived.hand_size import bone_lengths
 from awr_ros.estimator import HandPose
 from awr_ros.finders.palm_detector import Candidate
 from awr_ros.networks.checkpoint import load_checkpoint
@@ -487,3 +488,24 @@ def test_two_people_far_apart_in_depth_do_not_mix(monkeypatch):
     assert [[tuple(r.centre_xyz) for r in requests] for requests in scene.requests[1:]] == [
         [(0, 0, 900)]
     ]
+
+
+def test_known_bone_lengths_steady_what_is_reported_and_not_what_is_followed(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 600))
+    tracker = HandTracker(scene)
+    plain = run(tracker, 3)[-1][0]
+    assert tracker.hand_sizes == {} and np.allclose(
+        plain.joints_xyz, SHAPE + (0, 0, 600), atol=1e-3
+    )
+    longer = np.clip(1.1 * bone_lengths(SHAPE), 5, 150)
+    tracker.config = replace(tracker.config, hand_size=','.join(map(str, longer / 1000)))
+    steadied = run(tracker, 3, start=0.2)[-1][0]
+    off = [np.abs(bone_lengths(h.joints_xyz) - longer).mean() for h in (plain, steadied)]
+    assert off[1] < 0.5 * off[0] and tracker.hand_sizes[steadied.id].given
+    assert np.allclose(K.xyz_to_uvd(steadied.joints_xyz), steadied.joints_uvd, atol=1e-2)
+    requested = scene.requests[-1][0].centre_xyz
+    assert np.allclose(requested, palm_centre(SHAPE) + (0, 0, 600), atol=1e-3)
+    tracker.config = replace(tracker.config, hand_size='auto')
+    again = run(tracker, 3, start=0.4)[-1][0]
+    assert np.allclose(again.joints_xyz, plain.joints_xyz, atol=1e-3)  # nothing is known yet
+    assert not tracker.hand_sizes[again.id].given

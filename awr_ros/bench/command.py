@@ -5,7 +5,7 @@ from pathlib import Path
 
 from awr_ros.bench.report import Report
 
-PARTS = ('networks', 'frame', 'start', 'ros', 'training', 'cameras', 'gpu')
+PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
 
 
 def add_bench(verbs, messages):
@@ -40,22 +40,35 @@ def add_bench(verbs, messages):
         help='only to see that the part gpu works, on the CPU: none of its figures counts',
     )
     parser.add_argument('--output', type=Path, help='write the tables here too, as Markdown')
+    parser.add_argument(
+        '--readme', type=Path, help='put the latencies at 30 Hz into this README as well'
+    )
+    parser.add_argument(
+        '--mediapipe', default='', help='Python that has MediaPipe (default: this one)'
+    )
     parser.set_defaults(run=lambda arguments: bench(arguments, messages))
 
 
 def bench(arguments, messages):
     """Measure what was asked for. Machines that do other things as well give worse figures: the report says so."""
-    from awr_ros.bench import cameras, frame, gpu, machine, network
+    from awr_ros.bench import cameras, frame, gpu, machine, mediapipe, network
+    from awr_ros.bench.readme import update_readme
+    from awr_ros.runtime.select import load_engine
+    from awr_ros.weight_files import DEFAULT_WEIGHTS, checksum
 
     report = Report('awr_ros on this machine')
     row = report.table(('machine', ''))
     for what, value in machine.describe():
         row(what, value)
+    row('weights', f'SHA-256 {checksum(arguments.weights or DEFAULT_WEIGHTS)}')
+    row('engine', load_engine(arguments.weights).description.partition(';')[0])
     wanted = set(arguments.only)
     if 'networks' in wanted:
         network.bench_networks(report, arguments.weights, arguments.repeats)
     if 'frame' in wanted:
         frame.bench_frame(report, arguments.weights, arguments.repeats)
+    if 'mediapipe' in wanted:
+        mediapipe.bench_mediapipe(report, arguments.weights, arguments.mediapipe)
     if 'start' in wanted:
         with tempfile.TemporaryDirectory() as folder:
             frame.bench_cold_start(report, arguments.weights, Path(folder))
@@ -70,3 +83,6 @@ def bench(arguments, messages):
     if arguments.output is not None:
         report.write(arguments.output)
         print(f'\nwrote {arguments.output}')
+    if arguments.readme is not None:
+        update_readme(arguments.readme, report.text())
+        print(f'wrote the table of {arguments.readme}')

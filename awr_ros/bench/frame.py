@@ -1,6 +1,7 @@
 """One frame in this process: its stages, the tracker, the way from nothing to the first joints; and what training needs."""
 
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -66,6 +67,7 @@ def bench_frame(report, weights, repeats):
         'finder: nearest',
         median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats),
     )
+    calls = []
     for count in (1, 2):
         tracker = HandTracker(estimator, TrackerConfig(max_hands=count))
         stamps = iter(range(10**9))
@@ -75,6 +77,27 @@ def bench_frame(report, weights, repeats):
             tracker.update(frames[i % 30][0], camera.intrinsics, i / 30)
 
         row(f'tracker: a frame, up to {count} hand{"s" * (count - 1)}', median_ms(step, repeats))
+        calls.append(python_calls(step))
+    report.remark(
+        f'Calls of Python functions in a frame: {calls[0]} with one hand, {calls[1]} with two.'
+    )
+
+
+def python_calls(run, repeats=31):
+    """Calls of functions written in Python in a run(), the median."""
+    counts = []
+
+    def count(_, event, __):
+        counts[-1] += event == 'call'
+
+    for _ in range(repeats):
+        counts.append(0)
+        sys.setprofile(count)
+        try:
+            run()
+        finally:
+            sys.setprofile(None)
+    return int(statistics.median(counts))
 
 
 def bench_cold_start(report, weights, folder):

@@ -1,11 +1,13 @@
 """Crops to joints: every engine on every network, beside torch in eager mode as most research code runs."""
 
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from awr_ros.bench.gpu import work
 from awr_ros.bench.timing import median_ms
 from awr_ros.networks.checkpoint import (
     COMPACT_M,
@@ -15,8 +17,9 @@ from awr_ros.networks.checkpoint import (
     ResNetConfig,
     StackedHourglass,
 )
-from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
+from awr_ros.runtime.onnx_engine import OnnxEngine, onnx_bytes, write_onnx
 from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
+from awr_ros.runtime.quantized import quantizable
 from awr_ros.runtime.select import default_threads, installed, load_network
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.weight_files import DEFAULT_WEIGHTS
@@ -45,11 +48,27 @@ def engines(network, folder, threads):
     if installed('onnxruntime') and installed('onnx'):
         write_onnx(network, '', folder / 'net.onnx')
         found['ONNX Runtime f32'] = OnnxEngine(folder / 'net.onnx', threads)
+        if not quantizable(network):
+            (folder / 'int8.onnx').write_bytes(onnx_bytes(network, '', int8=True))
+            found['ONNX Runtime int8'] = OnnxEngine(folder / 'int8.onnx', threads)
     if installed('openvino'):
         write_openvino(network, '', folder / 'net.xml')
         for precision in ('f32', 'bf16'):
             found[f'OpenVINO {precision}'] = OpenVinoEngine(folder / 'net.xml', threads, precision)
     return found
+
+
+def peak_flops(threads, size=1024):
+    """Float32 operations a second of a matrix product, the best of 10."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    a, times = torch.randn(size, size), []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    torch.set_num_threads(before)
+    return 2 * size**3 / min(times)
 
 
 def bench_networks(report, weights, repeats):
@@ -59,6 +78,12 @@ def bench_networks(report, weights, repeats):
         'Crops to joints',
         f'Network and read-out, crops of 128 x 128, {threads} threads, medians of up to {repeats} '
         f'passes. "times" is against {BASELINE} in torch eager in this run, one crop.',
+    )
+    default = load_network(weights or DEFAULT_WEIGHTS)[0]
+    flop, peak = work(default, default.config.crop_size)[0], peak_flops(threads)
+    report.remark(
+        f'Floor: the network of the weights takes {flop / 1e9:.3f} GFLOP a crop, a float32 matrix product here does '
+        f'{peak / 1e9:.0f} GFLOP/s: {1e3 * flop / peak:.2f} ms. Integers of 8 bits go below it.'
     )
     rows, baseline = [], float('nan')
     rng = np.random.default_rng(0)

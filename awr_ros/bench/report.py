@@ -44,6 +44,10 @@ class Report:
         show(header)
         return row
 
+    def text(self):
+        """The Markdown so far."""
+        return '\n'.join(self._lines) + '\n'
+
     def write(self, path):
         """Write the Markdown file."""
-        write_text(path, '\n'.join(self._lines) + '\n')
+        write_text(path, self.text())

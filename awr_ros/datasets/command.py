@@ -1,12 +1,16 @@
 """The verbs about the public data sets: import, and the --dataset forms of train and evaluate."""
 
-import dataclasses
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from awr_ros.datasets.specs import DATASETS
+from awr_ros.settings import add_options, config_of
 
 
-def add_import(verbs):
+def add_commands(verbs):
     """`awr import CKPT --dataset nyu`"""
     verb = verbs.add_parser(
         'import', help="turn a checkpoint of AWR's authors into one of this package"
@@ -140,38 +144,39 @@ def evaluate_dataset(arguments):
     )
 
 
-def extend_train(verb):
-    """The options of `awr train RUN --dataset NAME`."""
+def add_train_options(verb: Any, taken: Sequence[str]) -> None:
+    """Add the options of `awr train RUN --dataset NAME` to the verb.
+
+    taken: names of options that the verb has already; their defaults differ with --dataset.
+    """
     from awr_ros.datasets.config import HELP, PaperTrainConfig
 
-    verb.add_argument(
-        '--dataset', required=True, choices=tuple(DATASETS), help='public data set to train on'
+    group = verb.add_argument_group('public data sets')
+    group.add_argument(
+        '--dataset',
+        choices=tuple(DATASETS),
+        default=argparse.SUPPRESS,
+        help='public data set to train on',
     )
-    verb.add_argument('--root', required=True, type=Path, help='its folder')
-    for field in dataclasses.fields(PaperTrainConfig):
-        if field.name == 'dataset':
-            continue
-        option = '--' + field.name.replace('_', '-')
-        if isinstance(field.default, bool):
-            verb.add_argument(option, action='store_true', help=HELP[field.name])
-        else:
-            verb.add_argument(
-                option,
-                type=type(field.default),
-                default=field.default,
-                help=f'{HELP[field.name]} (default: {field.default!r})',
-            )
-    verb.set_defaults(run=_train)
+    group.add_argument('--root', type=Path, default=argparse.SUPPRESS, help='its folder')
+    shared = [
+        f'--{field.name.replace("_", "-")} {field.default}'
+        for field in fields(PaperTrainConfig)
+        if field.name in taken
+    ]
+    group.description = f'Other defaults of the options above: {", ".join(shared)}.'
+    add_options(group, PaperTrainConfig, HELP, suppress=True, skip=('dataset', *taken))
 
 
-def _train(arguments):
+def train_dataset(arguments: argparse.Namespace) -> None:
+    """Run `awr train RUN --dataset NAME`."""
     from awr_ros.datasets.config import PaperTrainConfig
+
+    if 'root' not in arguments:
+        raise ValueError('--dataset needs --root, the folder of the data set')
+    config = config_of(
+        PaperTrainConfig, arguments, others=('without --dataset',), ignore=('folder', 'root')
+    )
     from awr_ros.datasets.train import train_on_dataset
 
-    train_on_dataset(
-        arguments.folder,
-        arguments.root,
-        PaperTrainConfig(
-            **{f.name: getattr(arguments, f.name) for f in dataclasses.fields(PaperTrainConfig)}
-        ),
-    )
+    train_on_dataset(arguments.folder, arguments.root, config)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from awr_ros.datasets.specs import DatasetSpec
+from awr_ros.files import printable
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,15 @@ def read_png_rgb(path):
 
 def _read_image(path, mode):
     if not Path(path).is_file():
-        raise FileNotFoundError(f'no image {path}')
-    image = cv2.imread(str(path), mode)
+        raise FileNotFoundError(f'no image {printable(path)}')
+    # Not by cv2.imread, which takes no names that are no UTF-8.
+    data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    try:
+        image = cv2.imdecode(data, mode) if data.size else None
+    except cv2.error:  # of sizes that no image has
+        image = None
     if image is None:
-        raise ValueError(f'{path} is no image that can be read')
+        raise ValueError(f'{printable(path)} is no image that can be read')
     return image
 
 

@@ -43,7 +43,8 @@ class FusionConfig:
 @dataclass(frozen=True)
 class FusedHand:
     """One hand in the common frame; the fields that it shares with tracker.TrackedHand mean the
-    same."""
+    same.
+    """
 
     id: str  # stable while any camera tracks the hand
     side: str  # 'left' or 'right'
@@ -90,7 +91,8 @@ class _Group:
 
 class HandFusion:
     """Fuses the hands of cameras that deliver at times of their own. Adds no delay: hands of an
-    older image are predicted to the time that is asked for."""
+    older image are predicted to the time that is asked for.
+    """
 
     def __init__(self, config: FusionConfig = FusionConfig()):
         self._config = config
@@ -263,7 +265,8 @@ class HandFusion:
 
     def _mean_joints(self, members: list[_Observation], scores: np.ndarray) -> np.ndarray:
         """(21,3) [mm]: means weighted by information; what contradicts the surest camera weighs
-        less (Cauchy weights)."""
+        less (Cauchy weights).
+        """
         joints = np.stack([member.joints_xyz for member in members])  # (n,21,3)
         if len(members) == 1:
             return joints[0]

@@ -7,12 +7,14 @@ joints of one frame to where lengths and measurement agree best, in that same fr
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from awr_ros.derived.joint_scores import deviation_mm
 from awr_ros.skeleton import BONES, NUM_JOINTS
 
+NONE, AUTO = 'none', 'auto'  # settings: lengths are not used, or estimated
 NUM_BONES = len(BONES)
 STARTS, ENDS = (list(column) for column in zip(*BONES))
 LIMITS_MM = 5.0, 150.0  # of a bone
@@ -23,6 +25,22 @@ EVERY = 4  # [frames] between confident frames that are remembered: neighbours s
 RAY_RATIO = 1.5  # [1] error along the optical axis, to that across it
 LENGTH_MM = 1.5  # [mm] error of a length however long it was measured
 ITERATIONS = 2  # Gauss-Newton steps; more change the joints by less than 0.05 mm
+
+
+def parse_hand_size(text: str) -> str | tuple[float, ...]:
+    """Read the setting `hand_size`: NONE, AUTO, or 20 lengths [m], comma-separated.
+
+    Returns NONE, AUTO or the lengths in [mm]. Raises ValueError that says what was expected.
+    """
+    if text in (NONE, AUTO):
+        return text
+    try:
+        return tuple(checked_lengths([1000 * float(number) for number in text.split(',')]).tolist())
+    except ValueError as error:
+        raise ValueError(
+            f"hand_size is '{text}', expected {NONE}, {AUTO} or {NUM_BONES} bone lengths of "
+            f'{LIMITS_MM[0] / 1000:g} to {LIMITS_MM[1] / 1000:g} m, comma-separated'
+        ) from error
 
 
 def bone_lengths(joints_xyz: np.ndarray) -> np.ndarray:
@@ -47,7 +65,8 @@ class HandSize:
 
     def __init__(self, lengths_mm: Sequence[float] | None = None):
         """lengths_mm: (20,) known lengths, None: to be estimated. Raises ValueError, see
-        `checked_lengths`."""
+        `checked_lengths`.
+        """
         self._given = None if lengths_mm is None else checked_lengths(lengths_mm)
         self._samples = np.full((MEMORY, NUM_BONES), np.nan)  # ring [mm]
         self._counts = np.zeros(NUM_BONES, int)
@@ -87,6 +106,22 @@ class HandSize:
             # 1.4826 MAD is a deviation; of a median of n it is 1.25 / sqrt(n) of that.
             spread = 1.4826 * np.median(np.abs(samples - median)) * 1.25 / math.sqrt(len(samples))
             self.deviations_mm[bone] = math.hypot(LENGTH_MM, spread)
+
+
+class HandSizes:
+    """A HandSize for each tracked hand."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, HandSize] = {}
+
+    def update(self, hands: Sequence[Any]) -> list[HandSize]:
+        """Return the HandSize of each TrackedHand; one that is gone is forgotten."""
+        known = {hand.id: self._by_id.get(hand.id) or HandSize() for hand in hands}
+        for hand in hands:
+            if hand.state != 'coasting':
+                known[hand.id].update(hand.joints_xyz, hand.joint_scores)
+        self._by_id = known
+        return list(known.values())
 
 
 def steady(

@@ -67,7 +67,7 @@ def depth_from_image(msg):
     )
     if unit == 'm':
         with np.errstate(
-            over='ignore'
+            over='ignore', invalid='ignore'
         ):  # absurd lengths become Inf, which is no measurement either
             depth = np.multiply(pixels, np.float32(MM_PER_M), dtype=np.float32)
         depth[~((depth > 0) & (depth < np.inf))] = 0

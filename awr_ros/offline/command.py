@@ -11,7 +11,7 @@ from awr_ros.settings import add_settings, config_from
 from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
 
-def add_track(verbs):
+def add_commands(verbs):
     """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the node."""
     track = verbs.add_parser(
         'track',

@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from awr_ros.derived.gestures import GestureRecognizers
+from awr_ros.derived.hand_size import HandSizes
 from awr_ros.derived.motion import MotionFilters
 from awr_ros.messages.gestures import GestureMessages
+from awr_ros.messages.hand_sizes import HandSizeMessages
 from awr_ros.messages.motion import MotionMessages
 from awr_ros.messages.openxr import OpenXRMessages
-from awr_ros.msg import HandGestureArray, HandMotionArray, OpenXRHandArray
+from awr_ros.msg import HandGestureArray, HandMotionArray, HandSizeArray, OpenXRHandArray
 from awr_ros.ros import message_types as messages
 
 
@@ -27,6 +29,8 @@ class DerivedTopics:
         self._gestures_pub = publisher(HandGestureArray, '~/gestures')
         self._motion_messages = MotionMessages(messages)
         self._motion_pub = publisher(HandMotionArray, '~/motion')
+        self._size_messages = HandSizeMessages(messages)
+        self._sizes_pub = publisher(HandSizeArray, '~/hand_sizes')
         self._named_pub = None
         if find_spec('teleop_ros2_interfaces'):  # NVIDIA Isaac Teleop's messages, optional
             from teleop_ros2_interfaces.msg import NamedPoseArray
@@ -37,7 +41,7 @@ class DerivedTopics:
 
     def reset(self) -> None:
         """Forget what was remembered of hands: their next image is the first one."""
-        self._recognizers = self._filters = None
+        self._recognizers = self._filters = self._sizes = None
 
     def publish(self, hands: Sequence[Any], header: Any, stamp_s: float, values: Any) -> None:
         """Publish what is subscribed to.
@@ -48,6 +52,7 @@ class DerivedTopics:
         self._publish_openxr(hands, header, values)
         self._publish_gestures(hands, header, stamp_s)
         self._publish_motion(hands, header, stamp_s, values.predict_ms)
+        self._publish_sizes(hands, header)
 
     def _publish_openxr(self, hands: Sequence[Any], header: Any, values: Any) -> None:
         named = self._named_pub is not None and self._named_pub.get_subscription_count()
@@ -75,3 +80,11 @@ class DerivedTopics:
         motions = self._filters.update(hands, stamp_s, predict_ms / 1e3)
         message = self._motion_messages.motion_array(hands, motions, header, predict_ms)
         self._motion_pub.publish(message)
+
+    def _publish_sizes(self, hands: Sequence[Any], header: Any) -> None:
+        if not self._sizes_pub.get_subscription_count():
+            self._sizes = None
+            return
+        self._sizes = self._sizes or HandSizes()
+        message = self._size_messages.size_array(hands, self._sizes.update(hands), header)
+        self._sizes_pub.publish(message)

@@ -153,6 +153,7 @@ class Health:
             self._last_hand
         ) = now
         self._first_image, self._infos = math.nan, 0
+        self._infos_by_image = deque(maxlen=GAPS + 1)  # camera infos received when each image came
         self.waiting = ''  # what the start-up waits for, as of the last report
         self._refusal, self._refused_at = '', -math.inf
         self._info_refusal, self._info_refused_at = '', -math.inf
@@ -173,10 +174,12 @@ class Health:
             self._first_image = now
         self._last_image, self._age_s = now, age_s
         self._gaps.add(stamp_s)
+        self._infos_by_image.append(self._infos)
 
     def input_started_anew(self):
         """The subscription was renewed: the camera's images meanwhile were not lost on the way."""
         self._gaps.clear()
+        self._infos_by_image.clear()
 
     def info_received(self, now):
         self._infos += 1
@@ -315,13 +318,7 @@ class Health:
             found.append((WARN, situation.clock))
         lost = self._gaps.lost_share()
         if lost > LOST_SHARE and image_silence <= SILENCE_S:
-            found.append(
-                (
-                    WARN,
-                    f'{lost:.0%} of the images are missing between the stamps: the camera skips them, or they '
-                    f'are lost on the way; {situation.lost_advice}',
-                )
-            )
+            found.append((WARN, self._missing(lost, situation.lost_advice)))
         found += [(WARN, note) for note in situation.camera_notes]
         if abs(self._age_s) > ODD_AGE_S:
             found.append(
@@ -350,6 +347,26 @@ class Health:
                 'last refusal': self._refusal,
             },
         )
+
+    def _missing(self, share, advice):
+        """Tell where the images went that are missing between the stamps.
+
+        Their camera_info shows it, which is small and is not lost: with an image that the camera
+        skipped its camera_info is missing too. Where it does not come with each image, both are possible.
+        """
+        missing = f'{share:.0%} of the images are missing between the stamps'
+        images = len(self._infos_by_image) - 1
+        infos = self._infos_by_image[-1] - self._infos_by_image[0]
+        expected = images / (1 - share)  # with those that are missing
+        nearer = (expected - images) / 2
+        if abs(infos - images) < min(nearer, images / 4):
+            return (
+                f'{missing}, and so is their camera_info: the camera or its driver skips them; a longer '
+                'exposure than the period, a slow USB port or a busy CPU does that'
+            )
+        if abs(infos - expected) < nearer:
+            return f'{missing}, but their camera_info came: they are lost on the way; {advice}'
+        return f'{missing}: the camera skips them, or they are lost on the way; {advice}'
 
     def _tracking(self, name, situation, new, seconds, now):
         found = []

@@ -1,7 +1,7 @@
 """What the launch files of this package make of their arguments, which come as text."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from awr_ros.ros.spin import CONFIGURATION_REFUSED
@@ -36,15 +36,18 @@ def existing_file(name: str, text: str) -> str:
 
 
 def unknown_arguments(
-    command: Sequence[str], known: Iterable[str], others_go_to: str = ''
+    command: Sequence[str],
+    known: Iterable[str],
+    others_go_to: str = '',
+    files: Collection[str] = OWN_FILES,
 ) -> list[str]:
     """Return a line for each argument on the command line that nothing takes.
 
-    command: sys.argv of `ros2 launch`; one without a launch file of OWN_FILES has arguments of its
+    command: sys.argv of `ros2 launch`; one without a launch file of `files` has arguments of its
     own. known: the names that are taken. others_go_to: who takes all other arguments; of these only
     one that is nearly a known name gets a line.
     """
-    if not any(Path(word).name in OWN_FILES for word in command):
+    if not any(Path(word).name in files for word in command):
         return []
     lines, known = [], sorted(known)
     for word in command:

@@ -13,6 +13,8 @@ from awr_ros.msg import (
     HandGestureArray,
     HandMotion,
     HandMotionArray,
+    HandSize,
+    HandSizeArray,
     OpenXRHand,
     OpenXRHandArray,
 )
@@ -26,6 +28,8 @@ __all__ = [
     'HandGestureArray',
     'HandMotion',
     'HandMotionArray',
+    'HandSize',
+    'HandSizeArray',
     'Marker',
     'MarkerArray',
     'OpenXRHand',

@@ -40,7 +40,7 @@ from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
 from awr_ros.ros.endpoints import PublisherEventCallbacks, unserved_subscribers
 from awr_ros.ros.external_candidates import ExternalCandidates
 from awr_ros.ros.middleware import lost_images_advice
-from awr_ros.ros.spin import run, spare_garbage_collector
+from awr_ros.ros.spin import return_free_memory, run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
@@ -195,6 +195,7 @@ class TrackerNode(LifecycleNode):
         torch = sys.modules.get('torch')
         if torch and torch.cuda.is_initialized():  # or what was freed stays torch's
             torch.cuda.empty_cache()
+        return_free_memory()
         return TransitionCallbackReturn.SUCCESS
 
     def _listen(self):
@@ -447,6 +448,7 @@ class TrackerNode(LifecycleNode):
         values = self._values
         if values is not self._values_taken:
             self._tracker.config, self._values_taken = values.tracker_config(), values
+            return_free_memory()  # of a finder or filters that were replaced
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()

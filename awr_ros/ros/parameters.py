@@ -87,6 +87,7 @@ class Parameters:
     coast_time: float  # [s]
     min_depth: float  # [m]
     max_depth: float  # [m]
+    hand_size: str
     smoothing: bool
     smoothing_min_cutoff: float  # [Hz]
     smoothing_beta: float  # [Hz per m/s]

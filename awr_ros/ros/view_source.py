@@ -12,10 +12,10 @@ from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from sensor_msgs.msg import CompressedImage, Image
 
-from awr_ros.messages.hands import joints_from_hand
-from awr_ros.msg import Hand, HandArray, TrackerStats
+from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros.camera_input import CameraInput
 from awr_ros.ros.conversions import BadInputError, stamp_seconds
+from awr_ros.ros.received_hands import ReceivedHand, received_hands
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.viewer.sources import Shown
 
@@ -31,26 +31,13 @@ PARAMETERS = {  # field of TrackerConfig: parameter of the node
     'smoothing': 'smoothing',
     'smoothing_min_cutoff_hz': 'smoothing_min_cutoff',
 }
-SIDES = {Hand.SIDE_LEFT: 'left', Hand.SIDE_RIGHT: 'right'}
-STATES = {
-    Hand.TRACKING_NEW: 'new',
-    Hand.TRACKING_OK: 'ok',
-    Hand.TRACKING_COASTING: 'coasting',
-}
 
 
 @dataclass(frozen=True)
-class NodeHand:
-    """A hand of a message; fields as in awr_ros.tracker.TrackedHand."""
+class NodeHand(ReceivedHand):
+    """A hand in the image that it was found in."""
 
-    id: str
-    side: str
-    score: float
-    state: str
-    joints_xyz: np.ndarray  # (21,3) [mm]
     joints_uvd: np.ndarray  # (21,3) [px, px, mm]
-    joint_scores: np.ndarray  # (21,)
-    roi: tuple[int, int, int, int]  # [px]
 
 
 class NodeSource:
@@ -199,7 +186,10 @@ class NodeSource:
             self._failure = str(error)
             return None
         self.index += 1
-        hands = tuple(_hand(hand, intrinsics) for hand in message.hands)
+        hands = tuple(
+            NodeHand(**vars(hand), joints_uvd=intrinsics.xyz_to_uvd(hand.joints_xyz))
+            for hand in received_hands(message)
+        )
         now_s, taken_s = time.time(), stamp_seconds(image.header.stamp)
         taken_s = taken_s if abs(now_s - taken_s) < MAX_AGE_S else now_s
         return Shown(depth_mm, intrinsics, hands, self._track_ms, self.index, taken_s)
@@ -219,17 +209,3 @@ def _named(value: Any) -> Any:
     from rcl_interfaces.msg import Parameter as ParameterMessage
 
     return ParameterMessage(name='', value=value)
-
-
-def _hand(message: Hand, intrinsics: Any) -> NodeHand:
-    joints, roi = joints_from_hand(message), message.roi
-    return NodeHand(
-        message.id,
-        SIDES.get(message.side, 'right'),
-        message.score,
-        STATES.get(message.tracking_state, 'ok'),
-        joints,
-        intrinsics.xyz_to_uvd(joints),
-        np.asarray(message.joint_scores, np.float32),
-        (roi.x_offset, roi.y_offset, roi.width, roi.height),
-    )

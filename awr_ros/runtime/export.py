@@ -30,7 +30,7 @@ def export(weights, output, file_format):
     return output, load_engine(output, engine, 'cpu')
 
 
-def add_export(verbs):
+def add_commands(verbs):
     """The verb, on argparse's subparsers."""
     parser = verbs.add_parser('export', help='network and read-out as one ONNX or OpenVINO file')
     parser.add_argument(

@@ -346,7 +346,8 @@ class CropSource:
 
     def _views(self, batch, frames, near_mm, far_mm):
         """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show
-        their hands, rarely an elbow between camera and hand, and never right before it."""
+        their hands, rarely an elbow between camera and hand, and never right before it.
+        """
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
         towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]  # < 0: elbow nearer than hand
         facing = rotation[..., 2, 2].abs()  # 1: palm or back to the camera
@@ -420,7 +421,8 @@ def _stereo_view(
     uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator
 ) -> np.ndarray:
     """(W,W) float32 [mm] what a stereo camera measures of a window, 0 invalid. uvdn: (W,W) float32 true depth around z_mm in
-    units of half_mm, background +1, where a wall or nothing stands."""
+    units of half_mm, background +1, where a wall or nothing stands.
+    """
     size = len(uvdn)
     focal = z_mm * size / (2 * half_mm)
     slope = rng.normal(0, 0.3, 2)

@@ -82,3 +82,38 @@ class FinderTrainConfig:
                 'learning_rate > 0, weight_decay >= 0 and 0 <= ema < 1 must hold, got '
                 f'{self.learning_rate}, {self.weight_decay} and {self.ema}'
             )
+
+
+@dataclass(frozen=True)
+class RefinerTrainConfig:
+    """One training run of the joint refiner."""
+
+    crops: int = 500_000  # rendered crops; kept in memory, 21 kB each
+    skin: str = ''  # GLB file of a skinned hand, drawn half the time
+    workers: int = 2  # rendering processes
+    compiled: bool = False
+    bfloat16: bool = False
+    init: str = ''  # checkpoint whose refiner is the one to start from; empty: random weights
+    device: str = 'auto'
+
+    def __post_init__(self) -> None:
+        if self.crops < 1 or self.workers < 0:
+            raise ValueError(
+                f'crops >= 1 and workers >= 0 must hold, got {self.crops} and {self.workers}'
+            )
+
+
+@dataclass(frozen=True)
+class HandednessTrainConfig:
+    """One training run of the handedness head and fit of the detection score."""
+
+    crops: int = 100_000  # rendered crops, in both orientations
+    scenes: int = 1200  # rendered scenes that the detection score is fitted to; 0: it is not
+    finder_weights: str = ''  # ONNX file of the palm detector; empty: the default one
+    device: str = 'auto'
+
+    def __post_init__(self) -> None:
+        if self.crops < 1 or self.scenes < 0:
+            raise ValueError(
+                f'crops >= 1 and scenes >= 0 must hold, got {self.crops} and {self.scenes}'
+            )

@@ -43,7 +43,8 @@ class JointField:
 
     def votes(self) -> tuple[np.ndarray, np.ndarray]:
         """Lines (N,2,3) float32 [m] in the optical frame, from the pixels that weigh most to where
-        each sees the joint, and their weights (N,), 1 for the largest."""
+        each sees the joint, and their weights (N,), 1 for the largest.
+        """
         weight = self.weights.ravel() / max(float(self.weights.max()), 1e-9)
         chosen = np.argsort(-weight)[:MAX_VOTES]
         chosen = chosen[(weight[chosen] >= MIN_SHARE) & (self.closeness.ravel()[chosen] > 0)]
@@ -87,7 +88,8 @@ class FieldReader:
 
     def __init__(self, weights: str | Path | None = None):
         """weights: a checkpoint, None for the one that comes with the package. Raises
-        FileNotFoundError or ValueError that names the path."""
+        FileNotFoundError or ValueError that names the path.
+        """
         from awr_ros.networks.checkpoint import load_checkpoint
 
         self._network, _ = load_checkpoint(weights or DEFAULT_WEIGHTS)

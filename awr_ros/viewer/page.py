@@ -46,7 +46,8 @@ class Page:
         joint: str = NO_JOINT,
     ):
         """length: images of a recording, None: endless; fields: makes the reader of joint fields,
-        once they are asked for; joint: whose field is shown first."""
+        once they are asked for; joint: whose field is shown first.
+        """
         self._server, self._nodes = server, {}
         self._make_fields, self._fields = fields, None
         self._rate_hz = self._latency_ms = self._last_s = None

@@ -11,6 +11,7 @@ from fakes import hand, header, open_hand_xyz
 from rclpy.parameter import Parameter
 
 from awr_ros.derived.gestures import GESTURE_NAMES, OPEN
+from awr_ros.derived.hand_size import bone_lengths
 from awr_ros.derived.openxr import OPENXR_JOINT_NAMES
 from awr_ros.evaluation.openxr_conformance import Frame, run_checks
 from awr_ros.messages.openxr import OpenXRMessages
@@ -18,6 +19,7 @@ from awr_ros.msg import (
     HandGesture,
     HandGestureArray,
     HandMotionArray,
+    HandSizeArray,
     OpenXRHand,
     OpenXRHandArray,
 )
@@ -137,3 +139,23 @@ def test_the_node_predicts_joints_while_somebody_listens(bench, node, camera, ha
     camera.image()
     bench.until(lambda: len(heard) == 16, 'an empty array')
     assert list(heard[-1].hands) == []
+
+
+def test_hand_sizes_say_how_long_the_bones_are_once_they_were_seen_often(bench, camera, node):
+    heard = bench.listen(HandSizeArray, 'tracker/hand_sizes')
+    bench.until(lambda: node.count_subscribers('/tracker/hand_sizes'), 'a listener')
+    truth = bone_lengths(open_hand_xyz()) / 1000
+
+    def known():
+        camera.info()
+        camera.image()
+        bench.spin(0.02)
+        return heard and heard[-1].hands and np.isfinite(heard[-1].hands[0].bone_lengths[-1])
+
+    bench.until(known, 'the length of the last bone')
+    (size,) = heard[-1].hands
+    assert size.id == 'hand_1' and heard[-1].header.frame_id
+    # The fake hand's joint scores go from 0 to 1: the first bones are never seen well.
+    assert np.isnan(size.bone_lengths[:10]).all() and not any(size.frames[:10])
+    assert size.bone_lengths[-1] == pytest.approx(truth[-1], abs=1e-4)
+    assert 0.001 < size.deviations[-1] < 0.005 and size.frames[-1] >= 15

@@ -123,6 +123,29 @@ def test_lost_images_are_named_with_their_share_and_a_remedy(keep, share):
     assert health._gaps.lost_share() == pytest.approx(share, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    'info_comes, words, remedy',
+    [
+        (lambda index: index % 20, 'and so is their camera_info: the camera', False),
+        (lambda index: True, 'but their camera_info came: they are lost on the way', True),
+        (lambda index: index == 0, 'the camera skips them, or they are lost on the way', True),
+    ],
+    ids=['skipped', 'lost', 'latched'],
+)
+def test_the_camera_infos_of_missing_images_show_who_lost_them(info_comes, words, remedy):
+    health, now = Health(0.0), 0.0
+    for index in range(900):
+        now = index * PERIOD
+        if info_comes(index):
+            health.info_received(now)
+        if index % 20:
+            health.image_received(1000 + now, now)
+            health.processed(1, 0, 10.0, 12.0, now)
+    message = health.report('tracker', ACTIVE, now)[0].message
+    assert '5% of the images are missing' in message and words in message
+    assert ('export A=b' in message) == remedy
+
+
 def shares(stamps):
     """What is said to be lost after each stamp, without the NaN before the first gaps."""
     gaps, said = StampGaps(), []

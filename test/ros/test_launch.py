@@ -339,6 +339,22 @@ def test_arguments_that_nothing_takes_are_named_with_the_nearest_name(
     ) == ['depth_topics:=/d goes to the driver orbbec_camera, did you mean depth_topic?']
 
 
+def test_arguments_of_two_cameras_that_nothing_takes_are_named(launch, monkeypatch):
+    file = 'multi_camera.launch.py'
+    assert on_the_line(launch, monkeypatch, file, 'left_depth:=/d', 'max_hands:=1', 'rate:=15') == [
+        'left_depth:=/d has no effect: there is no argument left_depth, did you mean left_depth_topic?'
+    ]
+    assert on_the_line(
+        launch, monkeypatch, file, 'one_process:=true', 'max_hands:=1', 'rate:=15'
+    ) == ['max_hands:=1 has no effect: there is no argument max_hands, did you mean num_hands?']
+    assert on_the_line(
+        launch, monkeypatch, file, 'camera:=none', 'namespace:=left', 'nonsense:=3'
+    ) == [
+        'namespace:=left has no effect: there is no argument namespace, did you mean left_namespace?',
+        'nonsense:=3 has no effect: there is no argument nonsense; --show-args lists them',
+    ]
+
+
 def test_synthetic_camera(launch):
     nodes = launch('synthetic.launch.py', namespace='here', num_hands='2', best_effort='true')
     camera, tracker = one(nodes, 'synthetic_camera'), one(nodes, 'tracker')

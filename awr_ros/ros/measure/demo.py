@@ -71,10 +71,9 @@ def report(result: Result):
 
 def picture(session, path):
     """Write one image with the tracked and the true skeleton; returns whether there was one."""
-    import cv2
     from sensor_msgs.msg import Image
 
-    from awr_ros.draw import overlay
+    from awr_ros.draw import overlay, write_picture
     from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
     from awr_ros.ros.conversions import depth_from_image
 
@@ -99,8 +98,8 @@ def picture(session, path):
         drawn_hands(record.hands[stamp][0]),
         drawn_hands(record.truth[stamp]),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return cv2.imwrite(str(path), drawn)
+    write_picture(path, drawn)
+    return True
 
 
 def main(arguments=None):
@@ -123,6 +122,7 @@ def main(arguments=None):
             print('FAILED    no image with a hand to draw')
             good = False
         print('the demo worked' if good else 'the demo did NOT work')
+        print("in a browser: pip install '.[view]', then python -m awr_ros view")
         return 0 if good else 1
 
 

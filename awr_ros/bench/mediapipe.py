@@ -1,0 +1,110 @@
+"""The tracker beside MediaPipe's hand tracker, frame by frame in turns.
+
+MediaPipe sees colour, so it gets the same frames as grey images, near is bright, on which it finds the hand. It runs in a
+Python of its own, because its dependencies exclude ours; both wait while the other works.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from awr_ros.estimator import HandPoseEstimator
+from awr_ros.synthetic.camera import SyntheticCamera
+from awr_ros.tracker import HandTracker, TrackerConfig
+
+FRAMES, WARM_UPS = 60, 15
+FADE_MM = 280.0  # behind the nearest pixel everything is black
+PROGRAM = """
+import sys, time
+import numpy as np
+import mediapipe
+hands = mediapipe.solutions.hands.Hands(max_num_hands=1, model_complexity=0, min_detection_confidence=0.1,
+                                        min_tracking_confidence=0.1)
+frames = np.load(sys.argv[1])
+print('version', mediapipe.__version__, flush=True)
+for line in sys.stdin:
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = hands.process(frames[int(line)]).multi_hand_landmarks
+    print('took', 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall), int(bool(found)), flush=True)
+"""
+
+
+def bench_mediapipe(report, weights, python=''):
+    """CPU and wall time of a frame with one hand. python: an interpreter that has MediaPipe, '': this one."""
+    report.section(
+        'Beside MediaPipe',
+        f'One hand, 640 x 480, the whole call (`HandTracker.update`; `Hands.process`, model_complexity=0) on {FRAMES} frames '
+        'in turns, in two processes that wait for one another; MediaPipe gets the frames as grey images. Medians.',
+    )
+    camera = SyntheticCamera(num_hands=1)
+    frames = [camera.frame(i / 30)[0] for i in range(FRAMES)]
+    tracker = HandTracker(HandPoseEstimator.from_pretrained(weights), TrackerConfig(max_hands=1))
+    try:
+        version, ours, theirs = _in_turns(
+            tracker, frames, camera.intrinsics, python or sys.executable
+        )
+    except OSError as error:
+        report.remark(
+            f'MediaPipe is not here ({error}): nothing was measured. `make mediapipe` gets it.'
+        )
+        return
+    row = report.table(('frame with one hand', 'CPU [ms]', 'wall [ms]', 'found'))
+    for name, figures in (('awr_ros', ours), (f'MediaPipe {version}, lite', theirs)):
+        cpu, wall, found = zip(*figures)
+        row(name, statistics.median(cpu), statistics.median(wall), f'{sum(found) / len(found):.0%}')
+    ratio = statistics.median(one[0] for one in ours) / statistics.median(one[0] for one in theirs)
+    report.remark(f"CPU time of awr_ros: {ratio:.2f} times MediaPipe's.")
+
+
+def grey(depth_mm):
+    """(H,W,3) uint8 of a depth frame (H,W) [mm]: the nearest pixel white, FADE_MM behind it and what is invalid black."""
+    depth_mm = depth_mm.astype(np.float32)
+    valid = depth_mm > 0
+    nearest = depth_mm[valid].min() if valid.any() else 0
+    shade = np.where(valid, np.clip(1 - (depth_mm - nearest) / FADE_MM, 0, 1), 0)
+    return np.repeat((255 * shade).astype(np.uint8)[..., None], 3, -1)
+
+
+def _in_turns(tracker, frames, intrinsics, python):
+    """Version, and (CPU ms, wall ms, found) of each frame after the warm-up, ours and theirs. Raises OSError without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'frames.npy'
+        np.save(path, np.stack([grey(frame) for frame in frames]))
+        with subprocess.Popen(
+            [python, '-c', PROGRAM, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            try:
+                version = _answer(process, 'version')[0]
+                ours, theirs = [], []
+                for i, frame in enumerate(frames):
+                    cpu, wall = time.process_time(), time.perf_counter()
+                    found = bool(tracker.update(frame, intrinsics, i / 30))
+                    ours.append(
+                        (
+                            1e3 * (time.process_time() - cpu),
+                            1e3 * (time.perf_counter() - wall),
+                            found,
+                        )
+                    )
+                    print(i, file=process.stdin, flush=True)
+                    theirs.append(tuple(map(float, _answer(process, 'took'))))
+            finally:
+                process.kill()
+    return version, ours[WARM_UPS:], theirs[WARM_UPS:]
+
+
+def _answer(process, word):
+    """The words after one of MediaPipe's process, whose libraries print other lines too. Raises OSError where it ended."""
+    for line in process.stdout:
+        if line.startswith(word + ' '):
+            return line.split()[1:]
+    raise OSError(f'{process.args[0]} has no mediapipe that runs')

@@ -1,0 +1,162 @@
+"""The verbs evaluate and render: errors of weights, and pictures and bags of rendered hands."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from awr_ros.settings import add_settings, config_from
+from awr_ros.tracker_config import TRACKER_SETTINGS, TrackerConfig
+
+TRACKER_OPTIONS = ('finder_weights', 'score_threshold', 'beside_threshold', 'max_depth')
+
+
+def add_commands(verbs: Any) -> None:
+    """Add the verbs to argparse's subparsers."""
+    _add_evaluate(verbs)
+    _add_render(verbs)
+
+
+def _add_evaluate(verbs: Any) -> None:
+    from awr_ros.datasets.command import extend_evaluate
+
+    evaluate = verbs.add_parser(
+        'evaluate', help='errors of weights on rendered crops never trained on'
+    )
+    evaluate.add_argument(
+        '--weights', type=Path, help='checkpoint (default: the weights of the package)'
+    )
+    evaluate.add_argument(
+        '--crops', type=int, default=4096, help='rendered crops (default: %(default)s)'
+    )
+    evaluate.add_argument(
+        '--scenes',
+        type=int,
+        default=1000,
+        help='whole frames: centre given, finder, side, false hands (default: %(default)s)',
+    )
+    evaluate.add_argument(
+        '--sequences',
+        type=int,
+        default=80,
+        help='of a moving camera or arms, half of them without a hand: '
+        'false hands, hands found, by kind of camera and distance (default: %(default)s)',
+    )
+    evaluate.add_argument(
+        '--seconds',
+        type=float,
+        default=20.0,
+        help='of the synthetic camera: jitter, lost hands (default: %(default)s)',
+    )
+    evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
+    evaluate.add_argument(
+        '--off-axis',
+        type=int,
+        nargs='?',
+        const=100,
+        metavar='HANDS',
+        help='instead only the errors by the angle between hand and optical axis, of '
+        'so many rendered hands (default: %(const)s)',
+    )
+    tracker = evaluate.add_argument_group('tracker, of the scenes and the synthetic camera')
+    add_settings(tracker, [each for each in TRACKER_SETTINGS if each.name in TRACKER_OPTIONS])
+    extend_evaluate(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_render(verbs: Any) -> None:
+    render = verbs.add_parser(
+        'render',
+        help='a picture of training crops, or a bag of the synthetic camera, with true joints',
+    )
+    render.add_argument('output', type=Path, help='picture, or with --bag the folder, to write')
+    render.add_argument('--crops', type=int, default=48, help='how many (default: %(default)s)')
+    render.add_argument('--seed', type=int, default=1, help='default: %(default)s')
+    render.add_argument(
+        '--scenes',
+        type=int,
+        metavar='N',
+        help='instead N whole frames of people: tracked hands in colour, true ones in white',
+    )
+    render.add_argument(
+        '--bag',
+        type=int,
+        metavar='FRAMES',
+        help='instead a new bag of the synthetic camera with so many images, '
+        'with their camera info and the true hands',
+    )
+    render.add_argument(
+        '--rate', type=float, default=30.0, metavar='HZ', help='of the bag (default: %(default)s)'
+    )
+    render.add_argument(
+        '--hands', type=int, default=1, choices=(1, 2), help='in the bag (default: %(default)s)'
+    )
+    render.add_argument(
+        '--storage',
+        default='mcap',
+        choices=('mcap', 'sqlite3'),
+        help='of the bag (default: %(default)s)',
+    )
+    render.set_defaults(run=_render)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.dataset:
+        from awr_ros.datasets.command import evaluate_dataset
+
+        return evaluate_dataset(arguments)
+    if arguments.predictions:
+        raise ValueError('files of predictions need --dataset')
+    from awr_ros.evaluation.crops import evaluate, evaluate_off_axis
+
+    if arguments.off_axis is not None:
+        return evaluate_off_axis(arguments.weights, arguments.off_axis)
+    options = {name: getattr(arguments, name) for name in TRACKER_OPTIONS}
+    config = config_from(TrackerConfig, options)
+    evaluate(
+        arguments.weights,
+        arguments.crops,
+        arguments.scenes,
+        arguments.seconds,
+        arguments.sheet,
+        arguments.plots,
+        config,
+        arguments.sequences,
+    )
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    if arguments.bag is not None:
+        arguments.extra = 'offline'
+        from tqdm import tqdm
+
+        from awr_ros.offline.bag_writer import record_synthetic
+
+        record_synthetic(
+            arguments.output,
+            arguments.bag,
+            arguments.rate,
+            arguments.hands,
+            arguments.seed,
+            arguments.storage,
+            partial(tqdm, unit='image', disable=None),
+        )
+        print(f'wrote {arguments.output}')
+        return
+    from awr_ros.evaluation.contact_sheet import crop_sheet, scene_sheet
+
+    if arguments.scenes is not None:
+        from awr_ros.tracker import HandTracker
+
+        scene_sheet(
+            arguments.output,
+            arguments.scenes,
+            arguments.seed,
+            HandTracker.from_pretrained(device='cpu'),
+        )
+        print(f'wrote {arguments.output}')
+        return
+    from awr_ros.synthetic.crops import TRAINING, CropSource
+
+    crop_sheet(arguments.output, CropSource(arguments.seed, TRAINING).draw(arguments.crops))
+    print(f'wrote {arguments.output}')

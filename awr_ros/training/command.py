@@ -1,0 +1,208 @@
+"""The verbs that train: train, train-refiner, train-handedness, train-finder, make-weights."""
+
+import argparse
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from awr_ros.settings import add_options, config_of
+
+TRAIN_HELP = {
+    'hard_negatives': 'share of the negatives that the weights of --init take for hands',
+    'size': 'network: s or m',
+    'samples': 'crops to see in all',
+    'batch': 'crops a step',
+    'learning_rate': 'peak',
+    'weight_decay': 'of the optimiser',
+    'ema': 'share of the average kept a step',
+    'workers': 'rendering processes, 0: none',
+    'validate_every': 'crops between validations and checkpoints',
+    'validation': 'crops to validate on',
+    'seed': 'random seed',
+    'device': 'auto, cpu or cuda',
+    'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
+    'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
+    'finder_weights': 'of the finder that offers these (default: the one of the package)',
+    'init': 'checkpoint of the same size to start from (default: random weights)',
+    'compiled': 'fuse with torch.compile (needs a C++ compiler, renders twice as fast)',
+    'bfloat16': 'compute in it on the CPU (a third faster on some: measure; always taken on a GPU and with AMX)',
+}
+TRAIN_FINDER_HELP = {
+    **TRAIN_HELP,
+    'scenes': 'to render once and keep in the folder, 40 kB each',
+    'samples': 'frames to see in all',
+    'batch': 'frames a step',
+    'validate_every': 'frames between validations and checkpoints',
+}
+TRAIN_REFINER_HELP = {
+    **TRAIN_HELP,
+    'crops': 'rendered crops, kept in memory, 21 kB each',
+    'init': 'checkpoint whose refiner is the one to start from (default: random weights)',
+}
+TRAIN_HANDEDNESS_HELP = {
+    'device': TRAIN_HELP['device'],
+    'crops': 'rendered crops, in both orientations',
+    'scenes': 'rendered scenes that the detection score is fitted to',
+    'finder_weights': 'ONNX file of the palm detector (default: the one of the package)',
+}
+MAKE_HELP = {
+    **TRAIN_HELP,
+    'samples': 'crops that the network learns from; what follows learns from shares of it',
+    'batch': 'crops a step, of all processes together',
+    'refiner_share': 'crops of the refiner, as a share of the samples',
+    'handedness_share': 'crops of the handedness head, likewise',
+    'scenes': 'that the detection score is fitted to',
+    'finder_samples': 'frames that a new finder learns from, 0: finder_weights is used',
+    'finder_scenes': 'that these frames are of',
+    'evaluated_crops': 'to evaluate the result on',
+    'evaluated_scenes': 'likewise',
+    'evaluated_sequences': 'likewise',
+    'evaluated_seconds': 'of the synthetic camera, likewise',
+}
+
+
+def add_commands(verbs: Any) -> None:
+    """Add the verbs to argparse's subparsers."""
+    _add_train(verbs)
+    _add_train_refiner(verbs)
+    _add_train_handedness(verbs)
+    _add_train_finder(verbs)
+    _add_make_weights(verbs)
+
+
+def _add_train(verbs: Any) -> None:
+    from awr_ros.datasets.command import add_train_options
+    from awr_ros.training.config import TrainConfig
+
+    train = verbs.add_parser(
+        'train',
+        help='train the compact network on rendered hands, or with --dataset one of the '
+        "paper's on a public data set; goes on where it stopped",
+    )
+    train.add_argument('folder', type=Path, help='folder of the run: last.pt, weights.pt, log.csv')
+    taken = [field.name for field in fields(TrainConfig)]
+    group = train.add_argument_group('rendered hands')
+    add_options(group, TrainConfig, TRAIN_HELP, suppress=True)
+    add_train_options(train, taken)
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    if 'dataset' in arguments:
+        from awr_ros.datasets.command import train_dataset
+
+        return train_dataset(arguments)
+    from awr_ros.training.config import TrainConfig
+
+    config = config_of(TrainConfig, arguments, others=('with --dataset',), ignore=('folder',))
+    from awr_ros.training.train import train
+
+    train(arguments.folder, config)
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('output', type=Path, help='checkpoint to write')
+    parser.add_argument(
+        '--weights',
+        type=Path,
+        help='checkpoint to start from (default: the weights of the package)',
+    )
+
+
+def _add_train_refiner(verbs: Any) -> None:
+    from awr_ros.training.config import RefinerTrainConfig
+
+    refiner = verbs.add_parser('train-refiner', help='train the joint refiner of a compact network')
+    _add_weights(refiner)
+    add_options(refiner, RefinerTrainConfig, TRAIN_REFINER_HELP)
+    refiner.set_defaults(run=_train_refiner)
+
+
+def _train_refiner(arguments: argparse.Namespace) -> None:
+    from awr_ros.training.config import RefinerTrainConfig
+    from awr_ros.training.refiner import train_refiner
+
+    config = config_of(RefinerTrainConfig, arguments)
+    before, after = train_refiner(arguments.weights, arguments.output, **asdict(config))
+    print(
+        f'wrote {arguments.output}: mean joint error on held out crops {after:.2f} mm, '
+        f'of the votes {before:.2f} mm'
+    )
+
+
+def _add_train_handedness(verbs: Any) -> None:
+    from awr_ros.training.config import HandednessTrainConfig
+
+    handedness = verbs.add_parser(
+        'train-handedness',
+        aliases=['train-judge'],
+        help='train the handedness head of a compact network, calibrate its joint scores and fit '
+        'its detection score',
+    )
+    _add_weights(handedness)
+    add_options(handedness, HandednessTrainConfig, TRAIN_HANDEDNESS_HELP)
+    handedness.set_defaults(run=_train_handedness)
+
+
+def _train_handedness(arguments: argparse.Namespace) -> None:
+    from awr_ros.training.config import HandednessTrainConfig
+    from awr_ros.training.handedness import train_handedness
+
+    config = config_of(HandednessTrainConfig, arguments)
+    right, loss = train_handedness(arguments.weights, arguments.output, **asdict(config))
+    print(
+        f'wrote {arguments.output}: {right:.1%} of the held out crops on the right side, '
+        f'log loss {loss:.3f}'
+    )
+
+
+def _add_make_weights(verbs):
+    from awr_ros.training.weights_config import WeightsConfig
+
+    make = verbs.add_parser(
+        'make-weights',
+        help='from random weights to a checkpoint with its evaluation and model card: network, '
+        'refiner, handedness head, detection score; goes on where it stopped',
+    )
+    make.add_argument(
+        'folder', type=Path, help='folder of the run: weights.pt, evaluation.txt, model-card.md'
+    )
+    make.add_argument(
+        '--minutes',
+        type=float,
+        default=0.0,
+        help='about, without the evaluation: as many samples as fit here, instead of --samples',
+    )
+    add_options(make, WeightsConfig, MAKE_HELP)
+    make.set_defaults(run=_make_weights)
+
+
+def _add_train_finder(verbs):
+    from awr_ros.training.config import FinderTrainConfig
+
+    train = verbs.add_parser(
+        'train-finder', help='train the learned finder on rendered scenes; goes on where it stopped'
+    )
+    train.add_argument(
+        'folder', type=Path, help='folder of the run: scenes, last.pt, finder.onnx, log.csv'
+    )
+    add_options(train, FinderTrainConfig, TRAIN_FINDER_HELP)
+    train.set_defaults(run=_train_finder)
+
+
+def _make_weights(arguments):
+    from awr_ros.training.make_weights import for_minutes, make_weights
+    from awr_ros.training.weights_config import WeightsConfig
+
+    config = config_of(WeightsConfig, arguments)
+    if arguments.minutes:
+        config = for_minutes(arguments.folder, config, arguments.minutes)
+    make_weights(arguments.folder, config)
+
+
+def _train_finder(arguments):
+    from awr_ros.training.config import FinderTrainConfig
+    from awr_ros.training.palm_detector import train_finder
+
+    arguments.extra = 'engines'  # onnx writes the finder's file
+    train_finder(arguments.folder, config_of(FinderTrainConfig, arguments))
