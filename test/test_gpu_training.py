@@ -90,7 +90,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     """A checkpoint of a tiny network, and small crops for what is learnt behind it."""
     fill_pools(monkeypatch)
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / 'net.pt', CompactNetwork(replace(TINY, aligned=True)).eval(), 16, {})
+    save_checkpoint(tmp_path / 'net.pt', CompactNetwork(replace(TINY, upright=True)).eval(), 16, {})
     monkeypatch.setattr(streams.fresh_crops, '__defaults__', (CROPS, SIZES))
     for module in (refiner_training, handedness):
         monkeypatch.setattr(module, 'TRAINING', CROPS)
@@ -99,7 +99,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     monkeypatch.setattr(handedness, 'EPOCHS', 1)
     monkeypatch.setattr(refiner_training, 'BATCH', 20)
     monkeypatch.setattr(refiner_training, 'EPOCHS', 6)
-    monkeypatch.setattr(refiner_training, 'SAVED', 10_000)
+    monkeypatch.setattr(refiner_training, 'SAVE_EVERY', 10_000)
     monkeypatch.setattr(refiner_training, 'mixed_negatives', lambda *_: torch.rand(3, 1, 64, 64))
     return tmp_path / 'net.pt'
 
@@ -137,9 +137,9 @@ def test_a_handedness_head_learns_on_a_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(
         handedness,
         'fit_handedness',
-        lambda judge, *pairs: (
+        lambda head, *pairs: (
             kinds.extend(type(t) for pair in pairs for t in pair),
-            fit(judge, *pairs),
+            fit(head, *pairs),
         )[1],
     )
     with fake_cuda(monkeypatch):
@@ -147,7 +147,7 @@ def test_a_handedness_head_learns_on_a_gpu(monkeypatch, tmp_path):
             weights, tmp_path / 'judged.pt', 32, scenes=0, device='cuda'
         )
     assert set(kinds) == {OnDevice} and 0 <= right <= 1 and loss > 0
-    assert load_checkpoint(tmp_path / 'judged.pt')[0].judge is not None
+    assert load_checkpoint(tmp_path / 'judged.pt')[0].handedness is not None
 
 
 def test_a_finder_learns_on_a_gpu(monkeypatch, tmp_path):

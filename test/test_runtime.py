@@ -142,8 +142,8 @@ def test_a_folded_refiner_says_what_the_trained_one_says(hidden):
     with torch.no_grad():
         for parameter in network.refiner.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
-        network.refiner.pooled_votes.see(torch.randn(50, 21, 84))
-        network.refiner.crop_features.see(torch.randn(50, 256))
+        network.refiner.pooled_votes.fit_normalisation(torch.randn(50, 21, 84))
+        network.refiner.crop_features.fit_normalisation(torch.randn(50, 256))
         depth = torch.rand(3, 1, 128, 128) * 2 - 1
         expected, got = (readout_module(one)(depth) for one in (network, folded(network)))
         votes = readout_module(CompactNetwork(replace(network.config, refiner=0)).eval())(depth)
@@ -821,8 +821,8 @@ def test_a_file_of_another_network_is_refused_at_once(make, suffix, tmp_path):
         {'side': 'up'},
         {'joint_names': []},
         {'joint_names': [3]},
-        {'start': [1, 2]},
-        {'start': None},
+        {'detection_weights': [1, 2]},
+        {'detection_weights': None},
         {'colour': 1},
     ],
 )
@@ -854,7 +854,9 @@ def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(
-        CompactNetwork, 'look', lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ'))
+        CompactNetwork,
+        'forward_features',
+        lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ')),
     )
     with pytest.raises(ValueError, match='tiny.pt .*sizes differ'):
         select.load_engine(checkpoint, engine)
