@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.fx
 
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_along_axes, crop_hand
@@ -33,6 +34,8 @@ class KnowingNetwork(torch.nn.Module):
         self.config, self.answers, self.logit, self.asked = config, list(answers), logit, []
 
     def forward(self, depth):
+        if isinstance(depth, torch.fx.Proxy):
+            raise TypeError('its answers are no operations to trace')
         self.asked.append(depth.clone())
         joints = torch.tensor(np.stack(self.answers.pop(0)), dtype=torch.float32)
         assert len(joints) == len(depth)

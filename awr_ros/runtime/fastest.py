@@ -114,7 +114,7 @@ def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, fl
                 (1, 1, engine.config.crop_size, engine.config.crop_size), 0.2, np.float32
             )
             start = time.perf_counter()
-            engine.read(crop)
+            engine.predict(crop)
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(each) for name, each in times.items()}
 
