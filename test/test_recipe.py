@@ -240,8 +240,8 @@ def test_a_run_by_the_command_goes_on_where_it_stopped(nyu_root, tmp_path, monke
     network, about = load_checkpoint(tmp_path / 'whole' / 'weights.pt')
     assert network.config.joint_names == NYU.joint_names and network.config.kernel_size == 0.4
     assert (
-        about['schedule']['dataset'] == 'nyu'
-        and about['schedule']['learning_rate'] == 1e-3
+        about['made_by']['dataset'] == 'nyu'
+        and about['made_by']['learning_rate'] == 1e-3
         and about['step'] == 16
     )
     with pytest.raises(ValueError, match='was made with crop_size 32, got 64'):
