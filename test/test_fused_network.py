@@ -21,7 +21,13 @@ from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import CropSource
 
 TINY = ModelConfig(
-    stem=(4, 8), widths=(8, 16), blocks=(2, 1), decoder_width=8, crop_size=32, refiner=8, handedness=8
+    stem=(4, 8),
+    widths=(8, 16),
+    blocks=(2, 1),
+    decoder_width=8,
+    crop_size=32,
+    refiner=8,
+    handedness=8,
 )
 
 
