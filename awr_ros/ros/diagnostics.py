@@ -1,6 +1,8 @@
-"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as REP 107 asks).
+"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as
+REP 107 asks).
 
-Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested without waiting.
+Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested
+without waiting.
 """
 
 import math
@@ -32,14 +34,18 @@ ODD_AGE_S = (
 
 
 class StampGaps:
-    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time that passed has room for."""
+    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time
+    that passed has room for.
+    """
 
     def __init__(self):
         self._stamps = deque(maxlen=GAPS + 1)  # [s], in the order of arrival
         self._late = deque(maxlen=GAPS)  # whether each of them came after a newer one
 
     def add(self, stamp_s: float) -> None:
-        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's loop)."""
+        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's
+        loop).
+        """
         newest = max(self._stamps, default=stamp_s)
         if newest - stamp_s > MAX_LATE_S:
             self.clear()
@@ -53,7 +59,9 @@ class StampGaps:
         self._late.clear()
 
     def _gaps(self):
-        """(N,) float64 [s]: the times between the images in the order of their stamps, without repeated stamps."""
+        """(N,) float64 [s]: the times between the images in the order of their stamps, without
+        repeated stamps.
+        """
         return np.diff(np.unique(np.array(self._stamps, np.float64)))
 
     def period_s(self) -> float:
@@ -62,10 +70,12 @@ class StampGaps:
         return _period(gaps[gaps < LONGEST_GAP_S])
 
     def lost_share(self) -> float:
-        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps, and where stamps are in disorder.
+        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps,
+        and where stamps are in disorder.
 
-        A long gap alone is no loss: the image behind it may be late, or the one before it early. So the images of the long gap
-        and its neighbours are counted together, against the periods of the camera that they span.
+        A long gap alone is no loss: the image behind it may be late, or the one before it early. So
+        the images of the long gap and its neighbours are counted together, against the periods of
+        the camera that they span.
         """
         gaps, period = self._gaps(), self.period_s()
         pauses = gaps >= LONGEST_GAP_S
@@ -91,7 +101,9 @@ class StampGaps:
 
 
 def _period(gaps):
-    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then most images are lost."""
+    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then
+    most images are lost.
+    """
     if len(gaps) < FEWEST_GAPS:
         return math.nan
     short = gaps
@@ -144,7 +156,9 @@ class Situation:
 
 
 class Health:
-    """Collects what happens to images and says it in two DiagnosticStatus: the input, the tracking."""
+    """Collects what happens to images and says it in two DiagnosticStatus: the input,
+    the tracking.
+    """
 
     def __init__(self, now):
         self.counts = Counts()
@@ -206,7 +220,9 @@ class Health:
         self._behind_s, self._jumped_at = behind_s, now
 
     def noted(self, reason, now, kind=''):
-        """An image was used, but something about it is wrong. Of one kind only the last reason is kept."""
+        """An image was used, but something about it is wrong. Of one kind only the last reason is
+        kept.
+        """
         self._notes[kind or reason] = reason, now
 
     def without_hand_s(self, now):
@@ -302,7 +318,8 @@ class Health:
             found.append(
                 (
                     WARN,
-                    f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} s, images overtake one '
+                    f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} '
+                    f's, images overtake one '
                     f'another or stamps of two clocks are on {image_topic}',
                 )
             )
@@ -310,8 +327,10 @@ class Health:
             found.append(
                 (
                     WARN if new.jumps > 1 else OK,
-                    f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so far, and hands were forgotten: a '
-                    f'recording that starts over, a clock that was set, or stamps of two clocks on {image_topic}',
+                    f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so '
+                    f'far, and hands were forgotten: a '
+                    f'recording that starts over, a clock that was set, or stamps of two clocks '
+                    f'on {image_topic}',
                 )
             )
         if situation.clock:
@@ -324,7 +343,8 @@ class Health:
             found.append(
                 (
                     OK,
-                    f'images are stamped {abs(self._age_s):.0f} s {"before" if self._age_s > 0 else "after"} the clock of '
+                    f'images are stamped {abs(self._age_s):.0f} s '
+                    f'{"before" if self._age_s > 0 else "after"} the clock of '
                     'this node: a bag without use_sim_time, or clocks that differ',
                 )
             )
@@ -352,7 +372,8 @@ class Health:
         """Tell where the images went that are missing between the stamps.
 
         Their camera_info shows it, which is small and is not lost: with an image that the camera
-        skipped its camera_info is missing too. Where it does not come with each image, both are possible.
+        skipped its camera_info is missing too. Where it does not come with each image, both are
+        possible.
         """
         missing = f'{share:.0%} of the images are missing between the stamps'
         images = len(self._infos_by_image) - 1
@@ -361,7 +382,8 @@ class Health:
         nearer = (expected - images) / 2
         if abs(infos - images) < min(nearer, images / 4):
             return (
-                f'{missing}, and so is their camera_info: the camera or its driver skips them; a longer '
+                f'{missing}, and so is their camera_info: the camera or its driver skips them; a '
+                f'longer '
                 'exposure than the period, a slow USB port or a busy CPU does that'
             )
         if abs(infos - expected) < nearer:
@@ -405,7 +427,9 @@ class Health:
 
 
 def gpu_memory():
-    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while it uses none."""
+    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while
+    it uses none.
+    """
     torch = sys.modules.get('torch')  # never import it for this
     if torch is None or not torch.cuda.is_initialized():
         return {}
