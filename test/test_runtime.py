@@ -873,6 +873,7 @@ def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
 def test_a_checkpoint_without_pytorch_says_what_to_install(engine, tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))  # nothing was converted before
     monkeypatch.setitem(sys.modules, 'torch', None)
     with pytest.raises(ValueError, match="PyTorch: pip install 'torch"):
         select.load_engine(checkpoint, engine)

@@ -142,7 +142,7 @@ def test_two_real_processes_lose_nothing(tmp_path):
     )
     assert counts, output
     published, received, processed, dropped, lost = map(int, counts.groups())
-    assert published >= 30 and lost == 0 and processed > 0 and processed + dropped == received, (
+    assert published >= 15 and lost == 0 and processed > 0 and processed + dropped == received, (
         output
     )
     # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow
