@@ -61,6 +61,12 @@ class StampGaps:
         gaps = self._gaps()
         return _period(gaps[gaps < LONGEST_GAP_S])
 
+    def extremes_s(self) -> tuple[float, float]:
+        """Return the shortest and the longest gap [s] but for pauses; NaN before the first gap."""
+        gaps = self._gaps()
+        gaps = gaps[gaps < LONGEST_GAP_S]
+        return (float(gaps.min()), float(gaps.max())) if gaps.size else (math.nan, math.nan)
+
     def lost_share(self) -> float:
         """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps, and where stamps are in disorder.
 
@@ -338,7 +344,7 @@ class Health:
                 'info publishers': info_publishers,
                 'images per second': f'{new.received / seconds:.1f}',
                 'period from stamps [ms]': f'{self._gaps.period_s() * 1e3:.1f}',
-                'lost on the way': f'{lost:.1%}',
+                'missing between the stamps': f'{lost:.1%}',
                 'age on arrival [ms]': f'{self._age_s * 1e3:.1f}',
                 'lens': situation.lens,
                 'images received': self.counts.received,
@@ -354,19 +360,27 @@ class Health:
         Their camera_info shows it, which is small and is not lost: with an image that the camera
         skipped its camera_info is missing too. Where it does not come with each image, both are possible.
         """
-        missing = f'{share:.0%} of the images are missing between the stamps'
         images = len(self._infos_by_image) - 1
         infos = self._infos_by_image[-1] - self._infos_by_image[0]
         expected = images / (1 - share)  # with those that are missing
         nearer = (expected - images) / 2
         if abs(infos - images) < min(nearer, images / 4):
+            # No share: a camera on a busy CPU has no steady period to count against.
+            shortest, longest = self._gaps.extremes_s()
             return (
-                f'{missing}, and so is their camera_info: the camera or its driver skips them; a longer '
+                f'images come {shortest * 1e3:.0f} to {longest * 1e3:.0f} ms apart, and so do '
+                'their camera_infos: the camera or its driver skips or delays them; a longer '
                 'exposure than the period, a slow USB port or a busy CPU does that'
             )
         if abs(infos - expected) < nearer:
-            return f'{missing}, but their camera_info came: they are lost on the way; {advice}'
-        return f'{missing}: the camera skips them, or they are lost on the way; {advice}'
+            return (
+                f'{1 - images / infos:.0%} of the images are missing, but their camera_info came: '
+                f'they are lost on the way; {advice}'
+            )
+        return (
+            f'about {share:.0%} of the images are missing between the stamps: the camera skips '
+            f'them, or they are lost on the way; {advice}'
+        )
 
     def _tracking(self, name, situation, new, seconds, now):
         found = []
