@@ -25,6 +25,8 @@ JITTER_SHARE = 0.25  # of gaps below 0.6 periods that a jittering camera has at 
 NEIGHBOURS = 4  # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0  # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10  # worth a warning
+SLOW_SHARE = 0.5  # of the time spent on images: more, and the tracker is what drops them
+FEWEST_DROPPED = 3  # between two reports, worth a warning where the tracker is not slow
 DISORDER_SHARE = 0.2  # of late images: their stamps no longer tell which ones are missing
 ODD_AGE_S = (
     5.0  # of an image on arrival: worth a word, but a bag replayed without its clock works well
@@ -170,6 +172,7 @@ class Health:
         )  # of the last image out of order
         self._notes = {}  # kind: (text, when it was last noted)
         self._hands = 0
+        self._worked_s = 0.0  # on images since the last report
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
 
@@ -224,6 +227,7 @@ class Health:
         self._last_processed = now
         self.counts.dropped = dropped
         self._hands, self._processing_ms, self._latency_ms = hands, processing_ms, latency_ms
+        self._worked_s += processing_ms * 1e-3
         if hands:
             self._last_hand = now
 
@@ -385,14 +389,15 @@ class Health:
     def _tracking(self, name, situation, new, seconds, now):
         found = []
         taken = new.processed + new.dropped
+        worked_s, self._worked_s = self._worked_s, 0.0
         if taken and new.dropped / taken > DROPPED_SHARE:
-            found.append(
-                (
-                    WARN,
-                    f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
-                    f'one takes {self._processing_ms:.0f} ms',
-                )
-            )
+            dropped = f'{new.dropped} of {taken} images dropped in {seconds:.0f} s'
+            each = f'one takes {worked_s * 1e3 / max(new.processed, 1):.0f} ms'
+            if worked_s > SLOW_SHARE * seconds:
+                found.append((WARN, f'too slow: {dropped}, {each}'))
+            elif new.dropped >= FEWEST_DROPPED:
+                why = 'they come in bursts, or the CPU is busy with others'
+                found.append((WARN, f'{dropped}: {why}; {each}'))
         if now - self._last_processed > SILENCE_S and not self.waiting:
             found.append(
                 (WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input')

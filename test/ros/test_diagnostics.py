@@ -24,7 +24,9 @@ ACTIVE = Situation(
 PERIOD = 1 / 30
 
 
-def stream(health, seconds, start=0.0, keep=lambda index: True, hands=1, drop=lambda index: False):
+def stream(
+    health, seconds, start=0.0, keep=lambda index: True, hands=1, drop=lambda index: False, ms=10.0
+):
     """A camera of 30 Hz; images that are not kept never arrive, dropped ones are not processed."""
     dropped = health.counts.dropped
     health.info_received(start)
@@ -36,7 +38,7 @@ def stream(health, seconds, start=0.0, keep=lambda index: True, hands=1, drop=la
         if drop(index):
             dropped += 1
         else:
-            health.processed(hands, dropped, 10.0, 12.0, now)
+            health.processed(hands, dropped, ms, ms + 2.0, now)
     return start + seconds
 
 
@@ -232,15 +234,25 @@ def test_unknown_before_the_first_gaps():
 
 def test_too_slow_is_named():
     health = Health(0.0)
-    now = stream(health, 1.0, drop=lambda index: index % 2)
+    now = stream(health, 1.0, drop=lambda index: index % 2, ms=60.0)
     status = health.report('tracker', ACTIVE, now)[1]
-    assert (
-        status.level == DiagnosticStatus.WARN
-        and 'too slow' in status.message
-        and '10 ms' in status.message
-    )
+    assert status.level == DiagnosticStatus.WARN
+    assert 'too slow: 14 of 29' in status.message and 'one takes 60 ms' in status.message
     now = stream(health, 1.0, start=now)
     assert health.report('tracker', ACTIVE, now)[1].message == 'ok', 'what is over is over'
+
+
+@pytest.mark.parametrize('dropped, level', [(2, DiagnosticStatus.OK), (4, DiagnosticStatus.WARN)])
+def test_images_that_come_in_bursts_do_not_make_the_tracker_slow(dropped, level):
+    """A camera on a busy CPU publishes two at once, after a while of none."""
+    health = Health(0.0)
+    now = stream(
+        health, 1.0, keep=lambda index: index % 2, drop=lambda index: index < 2 * dropped, ms=3.0
+    )
+    status = health.report('tracker', ACTIVE, now)[1]
+    assert status.level == level and 'too slow' not in status.message
+    named = '4 of 15 images dropped in 1 s: they come in bursts' in status.message
+    assert named == (level == DiagnosticStatus.WARN), status.message
 
 
 def test_no_hand_is_said_but_no_fault():
