@@ -1,6 +1,8 @@
-"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as REP 107 asks).
+"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as
+REP 107 asks).
 
-Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested without waiting.
+Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested
+without waiting.
 """
 
 import math
@@ -34,14 +36,18 @@ ODD_AGE_S = (
 
 
 class StampGaps:
-    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time that passed has room for."""
+    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time
+    that passed has room for.
+    """
 
     def __init__(self):
         self._stamps = deque(maxlen=GAPS + 1)  # [s], in the order of arrival
         self._late = deque(maxlen=GAPS)  # whether each of them came after a newer one
 
     def add(self, stamp_s: float) -> None:
-        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's loop)."""
+        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's
+        loop).
+        """
         newest = max(self._stamps, default=stamp_s)
         if newest - stamp_s > MAX_LATE_S:
             self.clear()
@@ -55,7 +61,9 @@ class StampGaps:
         self._late.clear()
 
     def _gaps(self):
-        """(N,) float64 [s]: the times between the images in the order of their stamps, without repeated stamps."""
+        """(N,) float64 [s]: the times between the images in the order of their stamps, without
+        repeated stamps.
+        """
         return np.diff(np.unique(np.array(self._stamps, np.float64)))
 
     def period_s(self) -> float:
@@ -70,10 +78,12 @@ class StampGaps:
         return (float(gaps.min()), float(gaps.max())) if gaps.size else (math.nan, math.nan)
 
     def lost_share(self) -> float:
-        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps, and where stamps are in disorder.
+        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps,
+        and where stamps are in disorder.
 
-        A long gap alone is no loss: the image behind it may be late, or the one before it early. So the images of the long gap
-        and its neighbours are counted together, against the periods of the camera that they span.
+        A long gap alone is no loss: the image behind it may be late, or the one before it early. So
+        the images of the long gap and its neighbours are counted together, against the periods of
+        the camera that they span.
         """
         gaps, period = self._gaps(), self.period_s()
         pauses = gaps >= LONGEST_GAP_S
@@ -99,7 +109,9 @@ class StampGaps:
 
 
 def _period(gaps):
-    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then most images are lost."""
+    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then
+    most images are lost.
+    """
     if len(gaps) < FEWEST_GAPS:
         return math.nan
     short = gaps
@@ -152,7 +164,9 @@ class Situation:
 
 
 class Health:
-    """Collects what happens to images and says it in two DiagnosticStatus: the input, the tracking."""
+    """Collects what happens to images and says it in two DiagnosticStatus: the input,
+    the tracking.
+    """
 
     def __init__(self, now):
         self.counts = Counts()
@@ -215,7 +229,9 @@ class Health:
         self._behind_s, self._jumped_at = behind_s, now
 
     def noted(self, reason, now, kind=''):
-        """An image was used, but something about it is wrong. Of one kind only the last reason is kept."""
+        """An image was used, but something about it is wrong. Of one kind only the last reason is
+        kept.
+        """
         self._notes[kind or reason] = reason, now
 
     def without_hand_s(self, now):
@@ -312,7 +328,8 @@ class Health:
             found.append(
                 (
                     WARN,
-                    f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} s, images overtake one '
+                    f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} '
+                    f's, images overtake one '
                     f'another or stamps of two clocks are on {image_topic}',
                 )
             )
@@ -320,8 +337,10 @@ class Health:
             found.append(
                 (
                     WARN if new.jumps > 1 else OK,
-                    f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so far, and hands were forgotten: a '
-                    f'recording that starts over, a clock that was set, or stamps of two clocks on {image_topic}',
+                    f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so '
+                    f'far, and hands were forgotten: a '
+                    f'recording that starts over, a clock that was set, or stamps of two clocks '
+                    f'on {image_topic}',
                 )
             )
         if situation.clock:
@@ -334,7 +353,8 @@ class Health:
             found.append(
                 (
                     OK,
-                    f'images are stamped {abs(self._age_s):.0f} s {"before" if self._age_s > 0 else "after"} the clock of '
+                    f'images are stamped {abs(self._age_s):.0f} s '
+                    f'{"before" if self._age_s > 0 else "after"} the clock of '
                     'this node: a bag without use_sim_time, or clocks that differ',
                 )
             )
@@ -362,7 +382,8 @@ class Health:
         """Tell where the images went that are missing between the stamps.
 
         Their camera_info shows it, which is small and is not lost: with an image that the camera
-        skipped its camera_info is missing too. Where it does not come with each image, both are possible.
+        skipped its camera_info is missing too. Where it does not come with each image, both are
+        possible.
         """
         images = len(self._infos_by_image) - 1
         infos = self._infos_by_image[-1] - self._infos_by_image[0]
@@ -424,7 +445,9 @@ class Health:
 
 
 def gpu_memory():
-    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while it uses none."""
+    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while
+    it uses none.
+    """
     torch = sys.modules.get('torch')  # never import it for this
     if torch is None or not torch.cuda.is_initialized():
         return {}

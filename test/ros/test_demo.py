@@ -157,7 +157,8 @@ def test_two_real_processes_lose_nothing(tmp_path):
     assert published >= 30 and lost == 0 and processed > 0 and processed + dropped == received, (
         output
     )
-    # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow for it.
+    # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow
+    # for it.
     assert ('the demo worked' in output) == (run.process.returncode == 0)
     assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, (
         output
@@ -182,7 +183,9 @@ def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
 
 @pytest.fixture
 def start_node(tmp_path):
-    """start_node('node' or 'synthetic_camera', arguments, parameter file in words) runs a node that ends by itself."""
+    """start_node('node' or 'synthetic_camera', arguments, parameter file in words) runs a node that
+    ends by itself.
+    """
 
     def start(module, *arguments, file=None):
         if file is not None:
