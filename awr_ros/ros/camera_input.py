@@ -14,6 +14,9 @@ AFTER_STAMP = (
 )
 # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
 MIN_INFO = 240
+# Deeper than the one image that is tracked next: on a busy CPU several come at once, and what the
+# middleware drops of its queue looks as if it had been lost. The callbacks are short: no delay.
+QUEUE = 5
 
 
 class NoCameraInfo(BadInputError):
@@ -38,10 +41,12 @@ class CameraInput:
         ):  # below the image's name after remapping, as image_transport has it
             topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
             self._images = AdaptiveSubscription(
-                node, CompressedImage, f'{topic}/{TRANSPORT}', on_renewal=on_renewal
+                node, CompressedImage, f'{topic}/{TRANSPORT}', depth=QUEUE, on_renewal=on_renewal
             )
         else:
-            self._images = AdaptiveSubscription(node, Image, 'depth/image', on_renewal=on_renewal)
+            self._images = AdaptiveSubscription(
+                node, Image, 'depth/image', depth=QUEUE, on_renewal=on_renewal
+            )
         self._tell_info, self._tell_bad_info, self._info, self._info_bytes = (
             on_info,
             on_bad_info,
@@ -49,7 +54,9 @@ class CameraInput:
             None,
         )
         self._bad_bytes = self._why_bad = None  # of the last info that could not be decoded
-        self._infos = AdaptiveSubscription(node, CameraInfo, 'depth/camera_info', raw=True)
+        self._infos = AdaptiveSubscription(
+            node, CameraInfo, 'depth/camera_info', depth=QUEUE, raw=True
+        )
         self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
         self.topic = self._images.topic  # of the images, after remapping

@@ -27,6 +27,8 @@ JITTER_SHARE = 0.25  # of gaps below 0.6 periods that a jittering camera has at 
 NEIGHBOURS = 4  # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0  # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10  # worth a warning
+SLOW_SHARE = 0.5  # of the time spent on images: more, and the tracker is what drops them
+FEWEST_DROPPED = 3  # between two reports, worth a warning where the tracker is not slow
 DISORDER_SHARE = 0.2  # of late images: their stamps no longer tell which ones are missing
 ODD_AGE_S = (
     5.0  # of an image on arrival: worth a word, but a bag replayed without its clock works well
@@ -68,6 +70,12 @@ class StampGaps:
         """Return the period of the camera [s], NaN before the first gaps."""
         gaps = self._gaps()
         return _period(gaps[gaps < LONGEST_GAP_S])
+
+    def extremes_s(self) -> tuple[float, float]:
+        """Return the shortest and the longest gap [s] but for pauses; NaN before the first gap."""
+        gaps = self._gaps()
+        gaps = gaps[gaps < LONGEST_GAP_S]
+        return (float(gaps.min()), float(gaps.max())) if gaps.size else (math.nan, math.nan)
 
     def lost_share(self) -> float:
         """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps,
@@ -178,6 +186,7 @@ class Health:
         )  # of the last image out of order
         self._notes = {}  # kind: (text, when it was last noted)
         self._hands = 0
+        self._worked_s = 0.0  # on images since the last report
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
 
@@ -234,6 +243,7 @@ class Health:
         self._last_processed = now
         self.counts.dropped = dropped
         self._hands, self._processing_ms, self._latency_ms = hands, processing_ms, latency_ms
+        self._worked_s += processing_ms * 1e-3
         if hands:
             self._last_hand = now
 
@@ -358,7 +368,7 @@ class Health:
                 'info publishers': info_publishers,
                 'images per second': f'{new.received / seconds:.1f}',
                 'period from stamps [ms]': f'{self._gaps.period_s() * 1e3:.1f}',
-                'lost on the way': f'{lost:.1%}',
+                'missing between the stamps': f'{lost:.1%}',
                 'age on arrival [ms]': f'{self._age_s * 1e3:.1f}',
                 'lens': situation.lens,
                 'images received': self.counts.received,
@@ -375,32 +385,40 @@ class Health:
         skipped its camera_info is missing too. Where it does not come with each image, both are
         possible.
         """
-        missing = f'{share:.0%} of the images are missing between the stamps'
         images = len(self._infos_by_image) - 1
         infos = self._infos_by_image[-1] - self._infos_by_image[0]
         expected = images / (1 - share)  # with those that are missing
         nearer = (expected - images) / 2
         if abs(infos - images) < min(nearer, images / 4):
+            # No share: a camera on a busy CPU has no steady period to count against.
+            shortest, longest = self._gaps.extremes_s()
             return (
-                f'{missing}, and so is their camera_info: the camera or its driver skips them; a '
-                f'longer '
+                f'images come {shortest * 1e3:.0f} to {longest * 1e3:.0f} ms apart, and so do '
+                'their camera_infos: the camera or its driver skips or delays them; a longer '
                 'exposure than the period, a slow USB port or a busy CPU does that'
             )
         if abs(infos - expected) < nearer:
-            return f'{missing}, but their camera_info came: they are lost on the way; {advice}'
-        return f'{missing}: the camera skips them, or they are lost on the way; {advice}'
+            return (
+                f'{1 - images / infos:.0%} of the images are missing, but their camera_info came: '
+                f'they are lost on the way; {advice}'
+            )
+        return (
+            f'about {share:.0%} of the images are missing between the stamps: the camera skips '
+            f'them, or they are lost on the way; {advice}'
+        )
 
     def _tracking(self, name, situation, new, seconds, now):
         found = []
         taken = new.processed + new.dropped
+        worked_s, self._worked_s = self._worked_s, 0.0
         if taken and new.dropped / taken > DROPPED_SHARE:
-            found.append(
-                (
-                    WARN,
-                    f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
-                    f'one takes {self._processing_ms:.0f} ms',
-                )
-            )
+            dropped = f'{new.dropped} of {taken} images dropped in {seconds:.0f} s'
+            each = f'one takes {worked_s * 1e3 / max(new.processed, 1):.0f} ms'
+            if worked_s > SLOW_SHARE * seconds:
+                found.append((WARN, f'too slow: {dropped}, {each}'))
+            elif new.dropped >= FEWEST_DROPPED:
+                why = 'they come in bursts, or the CPU is busy with others'
+                found.append((WARN, f'{dropped}: {why}; {each}'))
         if now - self._last_processed > SILENCE_S and not self.waiting:
             found.append(
                 (WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input')

@@ -46,6 +46,8 @@ TABLE = (
 AHEAD = (
     30  # images rendered ahead of time: an image that takes longer than a period delays no other
 )
+# Making the skin of the hand takes seconds, which an interrupt does not wait for.
+JOIN_S = 1.0
 
 
 class SyntheticCameraNode(Node):
@@ -154,7 +156,7 @@ class SyntheticCameraNode(Node):
     def destroy_node(self):
         if self._renderer is not None:
             self._stop.set()
-            self._renderer.join()
+            self._renderer.join(JOIN_S)
         super().destroy_node()
 
 

@@ -124,6 +124,20 @@ def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
     )
 
 
+def test_images_that_come_at_once_are_dropped_and_not_lost(bench, node, camera, tracker):
+    """A busy CPU lets several wait for the node's thread."""
+    stats = bench.listen(TrackerStats, 'tracker/stats')
+    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    infos = node._health._infos
+    for _ in range(4):
+        camera.info()
+        newest = camera.image()
+    bench.until(lambda: any(s.header == newest.header for s in stats), 'the newest image')
+    last = stats[-1]
+    assert (last.frames_received, last.frames_processed + last.frames_dropped) == (4, 4)
+    bench.until(lambda: node._health._infos == infos + 4, 'all camera infos')
+
+
 # ---- quality of service
 
 
