@@ -157,7 +157,7 @@ def test_two_real_processes_lose_nothing(tmp_path):
     assert published >= 15 and lost == 0 and processed > 0 and processed + dropped == received, (
         output
     )
-    # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow
+    # How well and how fast is for the demo itself to judge; a busy machine may be too slow
     # for it.
     assert ('the demo worked' in output) == (run.process.returncode == 0)
     assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, (
