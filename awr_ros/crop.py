@@ -25,7 +25,7 @@ from awr_ros.camera import Intrinsics, looking_at
 
 BACKGROUND = 1.0
 MIN_CENTRE_MM = 50.0  # nearer centres make windows larger than any image
-LEAST_RAY_Z = 1e-3  # rays with less z are taken for ones that do not enter the image
+MIN_RAY_Z = 1e-3  # rays with less z are taken for ones that do not enter the image
 CORNERS = np.array(
     [[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
 )  # uvdn (u, v, 1)
@@ -97,9 +97,9 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     s_by_column, s_by_row, s_first = image_from_pixel[2].tolist()
     pixels = np.arange(size, dtype=np.float32)
     s = (pixels * s_by_row)[:, None] + (pixels * s_by_column + s_first)
-    if s_first + (size - 1) * (min(s_by_column, 0) + min(s_by_row, 0)) < LEAST_RAY_Z:
-        cut[s < LEAST_RAY_Z] = 0  # these look sideways or back, out of any image
-        np.maximum(s, LEAST_RAY_Z, out=s)
+    if s_first + (size - 1) * (min(s_by_column, 0) + min(s_by_row, 0)) < MIN_RAY_Z:
+        cut[s < MIN_RAY_Z] = 0  # these look sideways or back, out of any image
+        np.maximum(s, MIN_RAY_Z, out=s)
     return Crop(
         _normalised(cut / s, distance, cube),
         centre,
@@ -122,7 +122,7 @@ def _normalised(depth_mm, distance, cube):
 def _bounds(image_from_crop):
     """The window [px] around the crop's corners, to the nearest pixel edges, at least one pixel."""
     u, v, s = image_from_crop @ CORNERS
-    s = np.maximum(s, LEAST_RAY_Z)
+    s = np.maximum(s, MIN_RAY_Z)
     u, v = (u / s).tolist(), (v / s).tolist()
     (u0, u1), (v0, v1) = ((math.floor(min(x) + 1), math.floor(max(x) + 1)) for x in (u, v))
     return u0, v0, max(u1, u0 + 1), max(v1, v0 + 1)

@@ -8,7 +8,7 @@ import numpy as np
 from awr_ros.camera import looking_at
 from awr_ros.crop import MIN_CENTRE_MM, checked_centre, crop_along_axes, crop_as_authors, crop_hand
 from awr_ros.runtime.select import load_engine
-from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, hand_roll
+from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, in_plane_rotation
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class HandPose:
     hand_score: float  # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
     side: str  # the side it was taken for
     roi: tuple  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
-    judgement: float = np.nan  # more than that of the other side's reading: the hand is of this side (awr_ros.networks.handedness); NaN unknown
+    handedness_logit: float = np.nan  # more than that of the other side's reading: the hand is of this side (awr_ros.networks.handedness); NaN unknown
 
     @cached_property  # asked for several times in a frame
     def centre_xyz(self):
@@ -33,7 +33,7 @@ class HandPose:
         """Where to look for this hand next: here, or at another centre, and turned as it lies. centre_xyz: (3,) [mm]."""
         centre_xyz = self.centre_xyz if centre_xyz is None else centre_xyz
         seen = self.joints_xyz @ looking_at(centre_xyz).T
-        return Request(centre_xyz, self.side, float(hand_roll(seen)))
+        return Request(centre_xyz, self.side, float(in_plane_rotation(seen)))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Request:
 
     centre_xyz: np.ndarray  # (3,) [mm] near the palm's centre
     side: str  # 'left' or 'right'
-    roll: float = 0.0  # [rad] which way it points, from up, clockwise (skeleton.hand_roll), in the
+    roll: float = (
+        0.0  # [rad] which way it points, from up, clockwise (skeleton.in_plane_rotation), in the
+    )
     # image of a camera that looks at the centre (camera.looking_at)
 
 
@@ -106,9 +108,13 @@ class HandPoseEstimator:
             image[:] = (
                 crops[i].depth if requests[i].side == self.config.side else crops[i].depth[:, ::-1]
             )
-        said = self.engine.read(images)
-        for i, uvdn, joint_scores, hand_score, judgement in zip(
-            full, said.joints_uvdn, said.joint_scores, said.hand_scores, said.judgements
+        predictions = self.engine.predict(images)
+        for i, uvdn, joint_scores, hand_score, handedness_logit in zip(
+            full,
+            predictions.joints_uvdn,
+            predictions.joint_scores,
+            predictions.hand_scores,
+            predictions.handedness_logits,
         ):
             crop = crops[i]
             if not np.isfinite(uvdn).all():
@@ -133,7 +139,7 @@ class HandPoseEstimator:
                 float(hand_score),
                 requests[i].side,
                 (u0, v0, u1 - u0, v1 - v0),
-                float(judgement),
+                float(handedness_logit),
             )
         return poses
 
@@ -147,5 +153,5 @@ def cut_crop(config, depth_mm, intrinsics, request):
     if config.authors_crop:
         return crop_as_authors(depth_mm, intrinsics, centre_xyz, cube_mm, size)
     cut = crop_hand if config.virtual_crop else crop_along_axes
-    roll = request.roll if config.aligned else 0.0
+    roll = request.roll if config.upright else 0.0
     return cut(depth_mm, intrinsics, centre_xyz, cube_mm, size, roll)

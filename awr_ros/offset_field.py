@@ -13,7 +13,7 @@ import torch.nn.functional as nn_f
 
 SHARPNESS = 30.0  # the softmax's factor, from the authors' code
 BACKGROUND_FROM = 0.99  # pixels at least this deep (uvdn) are background and do not vote
-STRAY_WINDOW, STRAY_PIXELS = (
+ISOLATED_WINDOW, ISOLATED_PIXELS = (
     5,
     4,
 )  # [px] side of a window, and how much foreground in it is no surface
@@ -29,15 +29,17 @@ def field_points(depth, field_size):
     return torch.cat([grid, depth], dim=1), depth < BACKGROUND_FROM
 
 
-def without_strays(depth):
+def remove_isolated(depth):
     """Depth (B,1,S,S) uvdn whose foreground pixels that stand nearly alone are background, so that they do not vote.
 
     Flying pixels, and walls that just touch the cube, leave such pixels where the field was hardly ever trained. One of them
     can claim more closeness than the whole hand.
     """
     foreground = (depth < BACKGROUND_FROM).to(depth.dtype)
-    around = nn_f.avg_pool2d(foreground, STRAY_WINDOW, stride=1, padding=STRAY_WINDOW // 2)
-    return torch.where(around * STRAY_WINDOW**2 < STRAY_PIXELS + 0.5, torch.ones_like(depth), depth)
+    around = nn_f.avg_pool2d(foreground, ISOLATED_WINDOW, stride=1, padding=ISOLATED_WINDOW // 2)
+    return torch.where(
+        around * ISOLATED_WINDOW**2 < ISOLATED_PIXELS + 0.5, torch.ones_like(depth), depth
+    )
 
 
 def _at_size(depth, field_size):

@@ -103,7 +103,7 @@ HANDS17_21 = (
     *(f'{finger}_{part}' for finger in _FINGERS for part in ('pip', 'dip', 'tip')),
 )
 # What stands for a joint that a data set has not: the mean of others, all of which it must have.
-_STAND_INS = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
+_SUBSTITUTES = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
 
 
 def as_21_joints(values, joint_names):
@@ -118,7 +118,7 @@ def as_21_joints(values, joint_names):
         return values
     result = np.full((*values.shape[:-2], NUM_JOINTS, values.shape[-1]), np.nan, values.dtype)
     for j, name in enumerate(JOINT_NAMES):
-        sources = (name,) if name in joint_names else _STAND_INS.get(name, ())
+        sources = (name,) if name in joint_names else _SUBSTITUTES.get(name, ())
         if sources and all(source in joint_names for source in sources):
             result[..., j, :] = values[
                 ..., [joint_names.index(source) for source in sources], :
@@ -147,7 +147,7 @@ def hand_centre(joints_xyz):
     return known.mean(0) if len(known) else centre
 
 
-def hand_roll(joints_xyz):
+def in_plane_rotation(joints_xyz):
     """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle of the four finger MCPs.
 
     joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Returns (...) [rad] of the

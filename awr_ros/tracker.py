@@ -9,7 +9,7 @@ import numpy as np
 from awr_ros.derived.hand_size import AUTO, NONE, HandSize, parse_hand_size, steady
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finders.geometric import find_candidates
-from awr_ros.finders.palm_detector import LEAST_SCORE, Candidate, LearnedFinder
+from awr_ros.finders.palm_detector import MIN_SCORE, Candidate, PalmDetector
 from awr_ros.skeleton import SIDES
 from awr_ros.smoothing import OneEuro
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
@@ -22,25 +22,27 @@ CREDIT_GAIN, CREDIT_SHARE = 0.1, 0.6
 MAX_SPEED_MM_S = 3000.0  # predictions never go faster
 MAX_GAP_S = 1.0  # after a longer pause nothing is followed
 # Places that a search tries at most, the next ones with the next search: no frame must be late.
-PLACES_ALONE = 8
-PLACES_BESIDE = 2  # while some hand is tracked
-LIKELY = 0.15  # [0,1] least finder's score of what is tried beside a tracked hand
-WORTH_A_LOOK = 0.03  # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
-WORTH_ANOTHER = (
+MAX_CANDIDATES_IDLE = 8
+MAX_CANDIDATES_TRACKING = 2  # while some hand is tracked
+MIN_CANDIDATE_SCORE_TRACKING = (
+    0.15  # [0,1] least finder's score of what is tried beside a tracked hand
+)
+MIN_FIRST_PASS_SCORE = 0.03  # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+MIN_SECOND_PASS_RATIO = (
     0.25  # of what starts a track; after the second look, places below this share are dropped
 )
-START_OF_CLOSENESS = (
+DEFAULT_DETECTION_WEIGHTS = (
     0.60,
     0.41,
     17.0,
     -11.5,
 )  # weights of the start score for networks that bring none
-UNKNOWN = 0.5  # score of places that no network scored
+DEFAULT_FINDER_SCORE = 0.5  # score of places that no network scored
 # The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (handedness.py) says
 # which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
-ODDS_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
-ODDS_A_FRAME = 2.0  # no frame says more
-SURE_ODDS, MOST_ODDS = 6.0, 10.0
+LOGIT_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
+MAX_FRAME_LOGIT = 2.0  # no frame says more
+SURE_LOGIT, MAX_LOGIT = 6.0, 10.0
 SIDE_CHECK_EVERY = 10  # [frames] between looks at the mirror image once the side is sure
 
 
@@ -76,7 +78,7 @@ class _Track:
     pose: object  # the last HandPose that was believed
     other: object  # what the other side read then, None when it was not asked
     stamp_s: float  # when
-    right_odds: float  # log odds that it is a right hand
+    right_logit: float  # log odds that it is a right hand
     finder_score: float  # [0,1] of the candidate that it began with
     credit: float  # [0,1] running mean of its detection scores
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))  # [mm/s] of the palm
@@ -98,12 +100,12 @@ class HandTracker:
     def __init__(self, estimator, config=TrackerConfig()):
         self.estimator, self.config = estimator, config
         # Now, so that a bad file shows at once; without need only when `finder`, which is live, asks for it.
-        self._learned = None
+        self._palm_detector = None
         if config.finder == 'learned' or config.finder_weights:
-            self._learned = LearnedFinder(config.finder_weights)
+            self._palm_detector = PalmDetector(config.finder_weights)
         self.timings = Timings()
         self._next_id, self._finding_s, self._estimating_s = 0, 0.0, 0.0
-        self._start_weights = estimator.config.start or START_OF_CLOSENESS
+        self._detection_weights = estimator.config.detection_weights or DEFAULT_DETECTION_WEIGHTS
         self.late = 0  # frames that came after a newer one
         self.reset()
 
@@ -163,31 +165,33 @@ class HandTracker:
         """Look for every known hand where it should be by now."""
         expected = [self._expected(track, stamp_s) for track in self._tracks]
         # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it nearer.
-        claims = []
-        readings_of_all = self._read(depth_mm, intrinsics, [requests for _, requests in expected])
-        for track, (palm, _), readings in zip(self._tracks, expected, readings_of_all):
+        matches = []
+        all_hypotheses = self._predict(depth_mm, intrinsics, [requests for _, requests in expected])
+        for track, (palm, _), hypotheses in zip(self._tracks, expected, all_hypotheses):
             track.seen = False
-            if readings:
-                odds = float(
-                    np.clip(track.right_odds + _right_odds(readings), -MOST_ODDS, MOST_ODDS)
+            if hypotheses:
+                right_logit = float(
+                    np.clip(track.right_logit + _right_logit(hypotheses), -MAX_LOGIT, MAX_LOGIT)
                 )
-                pose = self._as_side(readings, odds, track.pose.side)
+                pose = self._as_side(hypotheses, right_logit, track.pose.side)
                 if pose.hand_score >= self.config.lose_threshold:
-                    claims.append(
+                    matches.append(
                         (
                             np.linalg.norm(_palm(pose) - palm),
-                            len(claims),
+                            len(matches),
                             track,
                             pose,
-                            readings,
-                            odds,
+                            hypotheses,
+                            right_logit,
                         )
                     )
         taken = []
-        for _, _, track, pose, readings, odds in sorted(claims, key=lambda claim: claim[:2]):
+        for _, _, track, pose, hypotheses, right_logit in sorted(
+            matches, key=lambda match: match[:2]
+        ):
             if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
                 taken.append(_palm(pose))
-                self._accept(track, pose, readings, odds, stamp_s)
+                self._accept(track, pose, hypotheses, right_logit, stamp_s)
         self._tracks = [
             t
             for t in self._tracks
@@ -201,7 +205,7 @@ class HandTracker:
         sides = (track.pose.side,)
         if self.config.side != 'auto':
             sides = (self.config.side,)
-        elif abs(track.right_odds) < SURE_ODDS or track.frames % SIDE_CHECK_EVERY == 0:
+        elif abs(track.right_logit) < SURE_LOGIT or track.frames % SIDE_CHECK_EVERY == 0:
             sides = SIDES
         requests = {}
         for side in sides:
@@ -218,16 +222,18 @@ class HandTracker:
             requests[side] = replace(own.request(_palm(own) + moved), side=side)
         return track.palm + moved, requests
 
-    def _accept(self, track, pose, readings, right_odds, stamp_s):
+    def _accept(self, track, pose, hypotheses, right_logit, stamp_s):
         if pose.side != track.pose.side:  # its joints are others now: nothing to glide from
             track.smooth = OneEuro()
         # From where the same side saw it: the two may lie apart.
         before = track.other if track.other and track.other.side == pose.side else track.pose
         moved, dt = _palm(pose) - _palm(before), stamp_s - track.stamp_s
-        track.pose, track.other = pose, _other(readings, pose)
-        track.right_odds, track.stamp_s, track.seen = right_odds, stamp_s, True
+        track.pose, track.other = pose, _other(hypotheses, pose)
+        track.right_logit, track.stamp_s, track.seen = right_logit, stamp_s, True
         track.frames += 1
-        track.credit += CREDIT_GAIN * (self._start_score(track.finder_score, pose) - track.credit)
+        track.credit += CREDIT_GAIN * (
+            self._detection_score(track.finder_score, pose) - track.credit
+        )
         if dt > 0:
             velocity = moved / dt
             track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
@@ -237,22 +243,24 @@ class HandTracker:
         start = time.perf_counter()
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
         self._finding_s += time.perf_counter() - start
-        places = [
-            place
-            for place in candidates
+        candidates = [
+            candidate
+            for candidate in candidates
             if all(
-                np.linalg.norm(place.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM
+                np.linalg.norm(candidate.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM
                 for track in self._tracks
             )
         ]
-        at_once = PLACES_BESIDE if self._tracks else PLACES_ALONE
-        if len(places) > at_once:
-            first = self._searches * at_once % len(places)
-            places = (places[first:] + places[:first])[:at_once]
+        at_once = MAX_CANDIDATES_TRACKING if self._tracks else MAX_CANDIDATES_IDLE
+        if len(candidates) > at_once:
+            first = self._searches * at_once % len(candidates)
+            candidates = (candidates[first:] + candidates[:first])[:at_once]
         self._searches += 1
-        for place, readings, pose, odds in self.verify(depth_mm, intrinsics, places, self._least()):
+        for candidate, hypotheses, pose, right_logit in self.verify(
+            depth_mm, intrinsics, candidates, self._min_score()
+        ):
             if (
-                self._start_score(place.score, pose) >= self._least()
+                self._detection_score(candidate.score, pose) >= self._min_score()
                 and len(self._tracks) < self.config.max_hands
                 and all(
                     np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM
@@ -263,16 +271,16 @@ class HandTracker:
                     _Track(
                         str(self._next_id),
                         pose,
-                        _other(readings, pose),
+                        _other(hypotheses, pose),
                         stamp_s,
-                        odds,
-                        place.score,
-                        self._start_score(place.score, pose),
+                        right_logit,
+                        candidate.score,
+                        self._detection_score(candidate.score, pose),
                     )
                 )
                 self._next_id += 1
 
-    def verify(self, depth_mm, intrinsics, places, least=0.0):
+    def verify(self, depth_mm, intrinsics, candidates, min_score=0.0):
         """What the network makes of a list of Candidate, looked at as they are offered, again centred, turned and as both
         sides, and once more as each side saw them. Places that will hardly reach the start score `least` are left out early.
 
@@ -281,62 +289,70 @@ class HandTracker:
         config = self.config
         usual = 'right' if config.side == 'auto' else config.side
         rough = self._estimate(
-            depth_mm, intrinsics, [Request(place.centre_xyz, usual) for place in places]
+            depth_mm, intrinsics, [Request(candidate.centre_xyz, usual) for candidate in candidates]
         )
         rough = sorted(
             (
-                (place, pose)
-                for place, pose in zip(places, rough)
-                if pose is not None and (pose.hand_score >= WORTH_A_LOOK or not least)
+                (candidate, pose)
+                for candidate, pose in zip(candidates, rough)
+                if pose is not None and (pose.hand_score >= MIN_FIRST_PASS_SCORE or not min_score)
             ),
             key=lambda entry: -entry[1].hand_score,
         )
-        worth, wanted = [], []
-        for place, pose in rough:
+        kept, wanted = [], []
+        for candidate, pose in rough:
             if all(
                 np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2
                 for other in wanted
             ):
-                worth.append(place)
+                kept.append(candidate)
                 wanted.append(pose.request())
         sides = SIDES if config.side == 'auto' else (usual,)
-        looks = self._read(
+        first_pass = self._predict(
             depth_mm,
             intrinsics,
             [{side: replace(request, side=side) for side in sides} for request in wanted],
         )
-        looks = [
-            (place, readings)
-            for place, readings in zip(worth, looks)
+        first_pass = [
+            (candidate, hypotheses)
+            for candidate, hypotheses in zip(kept, first_pass)
             if any(
-                self._start_score(place.score, pose) >= WORTH_ANOTHER * least
-                for pose in readings.values()
+                self._detection_score(candidate.score, pose) >= MIN_SECOND_PASS_RATIO * min_score
+                for pose in hypotheses.values()
             )
         ]
         # Each side looks once more from where it saw the hand itself: see _expected.
-        again = self._read(
+        second_pass = self._predict(
             depth_mm,
             intrinsics,
-            [{side: pose.request() for side, pose in readings.items()} for _, readings in looks],
+            [
+                {side: pose.request() for side, pose in hypotheses.items()}
+                for _, hypotheses in first_pass
+            ],
         )
         found = []
-        for (place, _), readings in zip(looks, again):
-            if readings:
-                odds = _right_odds(readings)
+        for (candidate, _), hypotheses in zip(first_pass, second_pass):
+            if hypotheses:
+                right_logit = _right_logit(hypotheses)
                 pose = self._as_side(
-                    readings, odds, 'right' if odds > 0 else 'left' if odds < 0 else usual
+                    hypotheses,
+                    right_logit,
+                    'right' if right_logit > 0 else 'left' if right_logit < 0 else usual,
                 )
-                found.append((place, readings, pose, odds))
-        return sorted(found, key=lambda entry: -self._start_score(entry[0].score, entry[2]))
+                found.append((candidate, hypotheses, pose, right_logit))
+        return sorted(found, key=lambda entry: -self._detection_score(entry[0].score, entry[2]))
 
-    def _start_score(self, finder_score, pose):
+    def _detection_score(self, finder_score, pose):
         return float(
-            start_score(
-                self._start_weights, finder_score, pose.hand_score, np.nanmean(pose.joint_scores)
+            detection_score(
+                self._detection_weights,
+                finder_score,
+                pose.hand_score,
+                np.nanmean(pose.joint_scores),
             )
         )
 
-    def _least(self):
+    def _min_score(self):
         """Start score that starts a track now."""
         return (
             max(self.config.score_threshold, self.config.beside_threshold)
@@ -348,18 +364,20 @@ class HandTracker:
         """A list of Candidate."""
         config = self.config
         if config.finder == 'learned':
-            self._learned = self._learned or LearnedFinder()
-            least = LIKELY if self._tracks else LEAST_SCORE
-            return self._learned.find(
-                depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm, least
+            self._palm_detector = self._palm_detector or PalmDetector()
+            min_score = MIN_CANDIDATE_SCORE_TRACKING if self._tracks else MIN_SCORE
+            return self._palm_detector.find(
+                depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm, min_score
             )
         if config.finder == 'external':
-            places = np.asarray(centres_xyz, np.float64).reshape(-1, 3)
+            centres = np.asarray(centres_xyz, np.float64).reshape(-1, 3)
         else:
-            places = find_candidates(depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm)
-        return [Candidate(place, UNKNOWN) for place in places]
+            centres = find_candidates(
+                depth_mm, intrinsics, config.min_depth_mm, config.max_depth_mm
+            )
+        return [Candidate(centre, DEFAULT_FINDER_SCORE) for centre in centres]
 
-    def _read(self, depth_mm, intrinsics, wanted):
+    def _predict(self, depth_mm, intrinsics, wanted):
         """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing is; one network pass."""
         poses = iter(
             self._estimate(
@@ -379,17 +397,17 @@ class HandTracker:
         self._estimating_s += time.perf_counter() - start
         return poses
 
-    def _as_side(self, readings, right_odds, usual):
+    def _as_side(self, hypotheses, right_logit, usual):
         """The reading of the likelier side; close calls stay with the usual one."""
-        if len(readings) == 2 and abs(right_odds) > 1:
-            return readings['right' if right_odds > 0 else 'left']
-        return readings.get(usual) or next(iter(readings.values()))
+        if len(hypotheses) == 2 and abs(right_logit) > 1:
+            return hypotheses['right' if right_logit > 0 else 'left']
+        return hypotheses.get(usual) or next(iter(hypotheses.values()))
 
     def _report(self, track, intrinsics):
         pose = track.pose
         state = 'coasting' if not track.seen else 'new' if track.frames == 1 else 'ok'
-        odds = track.right_odds if pose.side == 'right' else -track.right_odds
-        side_score = 1 / (1 + math.exp(-odds)) if self.config.side == 'auto' else math.nan
+        side_logit = track.right_logit if pose.side == 'right' else -track.right_logit
+        side_score = 1 / (1 + math.exp(-side_logit)) if self.config.side == 'auto' else math.nan
         joints_xyz, joints_uvd = pose.joints_xyz, pose.joints_uvd
         if self.config.smoothing or self.config.hand_size != NONE:
             joints_xyz, joints_uvd = self._filtered(track, intrinsics)
@@ -437,19 +455,19 @@ class HandTracker:
         return {track.id: track.size for track in self._tracks if track.size is not None}
 
 
-def start_score(weights, finder_score, hand_score, joint_score):
+def detection_score(weights, finder_score, hand_score, joint_score):
     """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
     numbers or arrays. weights: of the log odds: of the logits of the first two, of the third, and a constant
     (python -m awr_ros train-judge fits them to candidates in rendered scenes).
     """
     of_finder, of_hand, of_joints, constant = weights
-    odds = (
+    score_logit = (
         of_finder * logit(finder_score)
         + of_hand * logit(hand_score)
         + of_joints * np.asarray(joint_score)
         + constant
     )
-    return 1 / (1 + np.exp(-odds))
+    return 1 / (1 + np.exp(-score_logit))
 
 
 def logit(score):
@@ -463,18 +481,19 @@ def _palm(pose):
     return pose.centre_xyz
 
 
-def _other(readings, pose):
+def _other(hypotheses, pose):
     """The reading that is not `pose`, None when there is none."""
-    return next((reading for reading in readings.values() if reading is not pose), None)
+    return next((hypothesis for hypothesis in hypotheses.values() if hypothesis is not pose), None)
 
 
-def _right_odds(readings):
+def _right_logit(hypotheses):
     """Log odds that a hand is a right one, from its two readings; 0 when there is but one."""
-    if len(readings) < 2:
+    if len(hypotheses) < 2:
         return 0.0
-    odds = readings['right'].judgement - readings['left'].judgement
-    if np.isnan(odds):
-        odds = ODDS_PER_CONFIDENCE * (
-            np.nanmean(readings['right'].joint_scores) - np.nanmean(readings['left'].joint_scores)
+    right_logit = hypotheses['right'].handedness_logit - hypotheses['left'].handedness_logit
+    if np.isnan(right_logit):
+        right_logit = LOGIT_PER_CONFIDENCE * (
+            np.nanmean(hypotheses['right'].joint_scores)
+            - np.nanmean(hypotheses['left'].joint_scores)
         )
-    return float(np.clip(odds, -ODDS_A_FRAME, ODDS_A_FRAME))
+    return float(np.clip(right_logit, -MAX_FRAME_LOGIT, MAX_FRAME_LOGIT))

@@ -8,6 +8,7 @@ As hard as those of training, from a seed that neither training nor evaluation u
 from pathlib import Path
 
 import numpy as np
+
 from awr_ros.runtime.quantized import CALIBRATION, STEPS
 from awr_ros.synthetic.crops import TRAINING, CropSource
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from recordings import K, PlainTracker, png, usual
 
-from awr_ros.datasets.authors_checkpoint import import_official
-from awr_ros.finders.palm_detector import DEFAULT_FINDER, LearnedFinder
+from awr_ros.datasets.authors_checkpoint import import_authors_checkpoint
+from awr_ros.finders.palm_detector import DEFAULT_FINDER, PalmDetector
 from awr_ros.networks.checkpoint import (
     CompactNetwork,
     ModelConfig,
@@ -116,7 +116,7 @@ class Readers:
             ),
             'import': (
                 folder / 'alone.pt',
-                lambda path: import_official(path, 'nyu', folder / 'imported.pt'),
+                lambda path: import_authors_checkpoint(path, 'nyu', folder / 'imported.pt'),
             ),
             'last.pt': (folder / 'run' / 'last.pt', lambda path: self._run()),
             'log.csv': (folder / 'run' / 'log.csv', lambda path: self._run()),
@@ -126,7 +126,7 @@ class Readers:
                 folder / 'net.bin',
                 lambda path: OpenVinoEngine(path.with_suffix('.xml')),
             ),
-            'finder': (folder / 'finder.onnx', LearnedFinder),
+            'finder': (folder / 'finder.onnx', PalmDetector),
             **{
                 f'cached {path.suffix}': (
                     path,

@@ -6,7 +6,7 @@ import torch
 
 from awr_ros.camera import Intrinsics, looking_at
 from awr_ros.crop import crop_along_axes, crop_hand
-from awr_ros.skeleton import hand_roll
+from awr_ros.skeleton import in_plane_rotation
 
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 UNEQUAL = Intrinsics(fx=500.0, fy=380.0, cx=301.2, cy=252.7, width=640, height=480)
@@ -290,8 +290,8 @@ def test_a_crop_turned_by_the_hands_roll_has_it_point_up(intrinsics, roll, degre
     joints[1:] += np.array(
         [80 * np.sin(roll), -80 * np.cos(roll), 0.0]
     )  # clockwise from up, v is down
-    np.testing.assert_allclose(hand_roll(joints), roll, atol=1e-9)
-    np.testing.assert_allclose(hand_roll(torch.from_numpy(joints)), roll, atol=1e-9)
+    np.testing.assert_allclose(in_plane_rotation(joints), roll, atol=1e-9)
+    np.testing.assert_allclose(in_plane_rotation(torch.from_numpy(joints)), roll, atol=1e-9)
     joints = joints @ turned_from_camera  # as the camera sees it that is not turned
     crop = crop_hand(
         blank(intrinsics, 500),
@@ -299,7 +299,7 @@ def test_a_crop_turned_by_the_hands_roll_has_it_point_up(intrinsics, roll, degre
         centre,
         280.0,
         64,
-        hand_roll(joints @ turned_from_camera.T),
+        in_plane_rotation(joints @ turned_from_camera.T),
     )
     wrist, fingers = crop.uvdn_from_uvd(intrinsics.xyz_to_uvd(joints))[:2]
     np.testing.assert_allclose(fingers - wrist, [0, -80 / 140, 0], atol=1e-9)

@@ -9,7 +9,7 @@ import pytest
 from awr_ros.datasets import nyu
 from awr_ros.datasets.hands17 import read_boxes
 from awr_ros.datasets.loaders import load_frames
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 scipy_io = pytest.importorskip('scipy.io')
@@ -184,7 +184,7 @@ def test_msra(tmp_path):
     )
     others = load_frames('msra', tmp_path, 'train', subject=2)
     assert len(others) == 2 and others.cubes_mm.tolist() == [150, 150]  # those of P8
-    assert BENCHMARKS['msra'].cube_mm == (200, 200, 200, 180, 180, 180, 170, 160, 150)
+    assert DATASETS['msra'].cube_mm == (200, 200, 200, 180, 180, 180, 170, 160, 150)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from awr_ros.messages.compressed_depth import depth_from_compressed
 from awr_ros.messages.depth_camera import DepthCamera, scaled
-from awr_ros.messages.depth_image import BadInput
+from awr_ros.messages.depth_image import BadInputError
 
 WIDTH, HEIGHT, F = 160, 120, 100.0
 RATIONAL = [0.5, 0.2, 1e-3, -1e-3, 0.01, 0.8, 0.15, 0.02]
@@ -76,13 +76,13 @@ UNREADABLE = {
 
 @pytest.mark.parametrize('changes, words', UNREADABLE.values(), ids=UNREADABLE)
 def test_what_cannot_be_read_is_named(changes, words):
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInputError, match=words):
         depth_from_compressed(compressed(PIXELS, **changes))
 
 
 @pytest.mark.parametrize('pixels', [PIXELS.astype(np.uint8), np.zeros((4, 6, 3), np.uint16)])
 def test_other_pngs_are_refused(pixels):
-    with pytest.raises(BadInput, match='expected one channel of 16 bits'):
+    with pytest.raises(BadInputError, match='expected one channel of 16 bits'):
         depth_from_compressed(compressed(pixels))
 
 
@@ -110,9 +110,11 @@ def png(width=6, height=4, *, bits=16, colour=0, chunks=()):
 )
 def test_a_png_that_claims_too_much_is_refused_by_its_header(monkeypatch, width, height):
     monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('it was decoded'))
-    with pytest.raises(BadInput, match=f'compressed image is for {width} x {height} pixels'):
+    with pytest.raises(BadInputError, match=f'compressed image is for {width} x {height} pixels'):
         depth_from_compressed(png(width, height))
-    with pytest.raises(BadInput, match='image is 5000 x 5000, but camera_info is for 160 x 120'):
+    with pytest.raises(
+        BadInputError, match='image is 5000 x 5000, but camera_info is for 160 x 120'
+    ):
         DepthCamera(info()).depth_from(png(5000, 5000))
 
 
@@ -124,7 +126,7 @@ def other_format(suffix):
 
 @pytest.mark.parametrize('suffix', ['.tiff', '.pgm', '.jp2'])
 def test_what_is_no_png_is_refused_though_opencv_reads_it(suffix):
-    with pytest.raises(BadInput, match='is no PNG: it begins with '):
+    with pytest.raises(BadInputError, match='is no PNG: it begins with '):
         depth_from_compressed(other_format(suffix))
 
 
@@ -138,7 +140,7 @@ def test_a_damaged_png_is_refused_without_a_word_from_the_library(capfd, damage)
         data[len(data) // 2] ^= 4
     else:
         data = png(chunks=[(b'tEXt', b'')] * 70_000).data
-    with pytest.raises(BadInput, match='cut short or damaged|more than 65536 chunks'):
+    with pytest.raises(BadInputError, match='cut short or damaged|more than 65536 chunks'):
         depth_from_compressed(SimpleNamespace(format=good.format, data=bytes(data)))
     assert capfd.readouterr() == ('', '')
 
@@ -278,7 +280,7 @@ ABSURD = {
 @pytest.mark.parametrize('changes', ABSURD.values(), ids=ABSURD)
 def test_absurd_but_finite_cameras_are_refused(changes):
     depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
-    with pytest.raises(BadInput, match='camera_info .*(expected|no lens)'):
+    with pytest.raises(BadInputError, match='camera_info .*(expected|no lens)'):
         DepthCamera(info(**changes)).depth_from(image(depth))
 
 
@@ -321,12 +323,12 @@ def test_no_lens_is_said_so():
     ],
 )
 def test_lenses_that_cannot_be_undone_are_named(model, d, distortion, words):
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInputError, match=words):
         DepthCamera(info(model, d), distortion)
 
 
 def test_size_is_checked_for_both_kinds_of_image():
     camera = DepthCamera(info())
     for message in (image(PIXELS), compressed(PIXELS)):
-        with pytest.raises(BadInput, match='image is 6 x 4, but camera_info is for 160 x 120'):
+        with pytest.raises(BadInputError, match='image is 6 x 4, but camera_info is for 160 x 120'):
             camera.depth_from(message)

@@ -118,6 +118,8 @@ def test_the_version_is_the_same_everywhere():
 
 def test_prose_is_no_wider_than_100_columns():
     for document in DOCUMENTS:
+        if document.name == 'benchmark.md':  # written by make bench
+            continue
         prose = re.sub(r'```.*?```', '', document.read_text(), flags=re.S)
         wide = [
             line

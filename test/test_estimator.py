@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.fx
 
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_along_axes, crop_hand
@@ -33,6 +34,8 @@ class KnowingNetwork(torch.nn.Module):
         self.config, self.answers, self.logit, self.asked = config, list(answers), logit, []
 
     def forward(self, depth):
+        if isinstance(depth, torch.fx.Proxy):
+            raise TypeError('its answers are no operations to trace')
         self.asked.append(depth.clone())
         joints = torch.tensor(np.stack(self.answers.pop(0)), dtype=torch.float32)
         assert len(joints) == len(depth)
@@ -116,7 +119,7 @@ def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
     depth = (450 / np.linalg.norm(rays, axis=-1)).astype(
         np.float32
     )  # something near every joint, to vote from
-    network = KnowingNetwork(config=ModelConfig(aligned=True))
+    network = KnowingNetwork(config=ModelConfig(upright=True))
     estimator = HandPoseEstimator(TorchEngine(network))
     pose = HandPose(
         joints.astype(np.float32), wide.xyz_to_uvd(joints), np.ones(21), 1.0, 'right', (0, 0, 1, 1)
@@ -247,7 +250,7 @@ def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst)
     class Engine:
         config, description = ModelConfig(), ''
 
-        def read(self, images):
+        def predict(self, images):
             uvdn = np.zeros((len(images), 21, 3), np.float32)
             uvdn[-1, 7, 2] = worst
             n = len(images)
@@ -255,7 +258,7 @@ def test_a_pose_with_a_joint_behind_the_camera_or_nowhere_is_none(camera, worst)
                 joints_uvdn=uvdn,
                 joint_scores=np.ones((n, 21)),
                 hand_scores=np.ones(n),
-                judgements=np.zeros(n),
+                handedness_logits=np.zeros(n),
             )
 
     depth = np.full((480, 640), 100, np.uint16)

@@ -39,7 +39,7 @@ from awr_ros.__main__ import main
 from awr_ros.datasets.frames import read_png16, read_png_rgb
 from awr_ros.draw import write_picture
 from awr_ros.files import FULL, completed, describe_file, work_folder
-from awr_ros.messages.depth_image import BadInput
+from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline import bag_writer, outputs, pictures
 from awr_ros.offline.bag_files import zstd
 from awr_ros.offline.bag_types import typestore
@@ -543,7 +543,7 @@ def test_a_bomb_takes_no_memory(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (tmp_path / 'a.png').write_bytes(bomb(30000, 30000, 500))
     (frame,) = DepthImages([tmp_path / 'a.png'], None, [SECOND])
-    with pytest.raises(BadInput, match='30000 x 30000'):
+    with pytest.raises(BadInputError, match='30000 x 30000'):
         frame.load()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # [kB]
 

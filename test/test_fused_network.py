@@ -21,7 +21,13 @@ from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import CropSource
 
 TINY = ModelConfig(
-    stem=(4, 8), widths=(8, 16), blocks=(2, 1), decoder_width=8, crop_size=32, refiner=8, judge=8
+    stem=(4, 8),
+    widths=(8, 16),
+    blocks=(2, 1),
+    decoder_width=8,
+    crop_size=32,
+    refiner=8,
+    handedness=8,
 )
 
 
@@ -116,7 +122,7 @@ def test_the_shipped_weights_read_alike_when_folded():
     crops = CropSource(3).draw(6).depth
     with torch.inference_mode():
         expected = readout_module(load_checkpoint()[0])(crops)
-    got = TorchEngine(network).read(crops.numpy())
+    got = TorchEngine(network).predict(crops.numpy())
     off = np.linalg.norm(got.joints_uvdn - expected[0].numpy(), axis=-1).mean()
     assert off * network.config.cube_mm / 2 < 0.05
     np.testing.assert_allclose(got.hand_scores, expected[2], atol=1e-3)

@@ -29,7 +29,9 @@ from awr_ros.training.run import Run
 from awr_ros.training.train import train
 
 TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
-CROPS = CropConfig(size=64, stereo=0.375, no_hand=0.25, cut=0.06, bridges=True, stretch=0.015)
+CROPS = CropConfig(
+    size=64, stereo=0.375, negative_share=0.25, cut=0.06, bridges=True, stretch=0.015
+)
 SIZES = PoolSizes(draw=16, draws=2, stereo=64, shown=4)
 CUDA = torch.device('cuda')
 
@@ -75,7 +77,7 @@ def test_training_on_a_gpu_has_no_tensor_of_the_cpu_in_its_path(monkeypatch, tmp
         )[1],
     )
     monkeypatch.setattr(
-        training, 'other_things', lambda *_: torch.full((3, 1, 64, 64), 0.25).half()
+        training, 'hard_negatives', lambda *_: torch.full((3, 1, 64, 64), 0.25).half()
     )
     with fake_cuda(monkeypatch):
         train(tmp_path, config())
@@ -88,7 +90,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     """A checkpoint of a tiny network, and small crops for what is learnt behind it."""
     fill_pools(monkeypatch)
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / 'net.pt', CompactNetwork(replace(TINY, aligned=True)).eval(), 16, {})
+    save_checkpoint(tmp_path / 'net.pt', CompactNetwork(replace(TINY, upright=True)).eval(), 16, {})
     monkeypatch.setattr(streams.fresh_crops, '__defaults__', (CROPS, SIZES))
     for module in (refiner_training, handedness):
         monkeypatch.setattr(module, 'TRAINING', CROPS)
@@ -97,7 +99,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     monkeypatch.setattr(handedness, 'EPOCHS', 1)
     monkeypatch.setattr(refiner_training, 'BATCH', 20)
     monkeypatch.setattr(refiner_training, 'EPOCHS', 6)
-    monkeypatch.setattr(refiner_training, 'SAVED', 10_000)
+    monkeypatch.setattr(refiner_training, 'SAVE_EVERY', 10_000)
     monkeypatch.setattr(refiner_training, 'mixed_negatives', lambda *_: torch.rand(3, 1, 64, 64))
     return tmp_path / 'net.pt'
 
@@ -131,21 +133,21 @@ def test_a_refiner_learns_on_a_gpu_and_no_step_waits_for_it(monkeypatch, tmp_pat
 
 def test_a_handedness_head_learns_on_a_gpu(monkeypatch, tmp_path):
     weights, kinds = shipped_as_small(monkeypatch, tmp_path), []
-    fit = handedness.fit_judge
+    fit = handedness.fit_handedness
     monkeypatch.setattr(
         handedness,
-        'fit_judge',
-        lambda judge, *pairs: (
+        'fit_handedness',
+        lambda head, *pairs: (
             kinds.extend(type(t) for pair in pairs for t in pair),
-            fit(judge, *pairs),
+            fit(head, *pairs),
         )[1],
     )
     with fake_cuda(monkeypatch):
-        right, loss = handedness.train_judge(
+        right, loss = handedness.train_handedness(
             weights, tmp_path / 'judged.pt', 32, scenes=0, device='cuda'
         )
     assert set(kinds) == {OnDevice} and 0 <= right <= 1 and loss > 0
-    assert load_checkpoint(tmp_path / 'judged.pt')[0].judge is not None
+    assert load_checkpoint(tmp_path / 'judged.pt')[0].handedness is not None
 
 
 def test_a_finder_learns_on_a_gpu(monkeypatch, tmp_path):

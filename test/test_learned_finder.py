@@ -15,7 +15,7 @@ from awr_ros.finders.palm_detector import (
     CELL,
     COLUMNS,
     ROWS,
-    LearnedFinder,
+    PalmDetector,
     coarse_frame,
     palm_depth,
 )
@@ -26,9 +26,9 @@ from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.config import FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
-    ASKED,
-    HIDDEN,
+    IGNORED,
     NONE,
+    TARGET,
     FinderScenes,
     as_rendered,
     render_finder_scenes,
@@ -112,7 +112,7 @@ def finder(tmp_path, *palms):
         said[:, at[0], at[1]] = logit, column - at[1], row - at[0], depth / 1000
         said[0, at[0], at[1] + 1] = logit - 1  # the flank of the peak
     write_finder(Says(said), tmp_path / 'finder.onnx')
-    return LearnedFinder(tmp_path / 'finder.onnx')
+    return PalmDetector(tmp_path / 'finder.onnx')
 
 
 def with_palms(*palms, background=0):
@@ -203,16 +203,16 @@ def test_palm_depth_of_rendered_hands():
 
 def test_misuse_names_what_is_wrong(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.onnx'):
-        LearnedFinder(tmp_path / 'none.onnx')
+        PalmDetector(tmp_path / 'none.onnx')
     (tmp_path / 'bad.onnx').write_bytes(b'not a network')
     with pytest.raises(ValueError, match='bad.onnx'):
-        LearnedFinder(tmp_path / 'bad.onnx')
+        PalmDetector(tmp_path / 'bad.onnx')
     good = finder(tmp_path, (100.0, 100.0, 600, 2.0))
     with pytest.raises(ValueError, match=r'\(480, 640\).*\(240, 320\)'):
         good.find(np.zeros((240, 320), np.uint16), VGA, 150, 1500)
     (tmp_path / 'finder.sha256').write_text('0' * 64 + '  finder.onnx\n')
     with pytest.raises(ValueError, match='damaged'):
-        LearnedFinder(tmp_path / 'finder.onnx')
+        PalmDetector(tmp_path / 'finder.onnx')
 
 
 def test_another_network_is_refused_at_once(tmp_path):
@@ -225,19 +225,19 @@ def test_another_network_is_refused_at_once(tmp_path):
         ValueError,
         match=r'other.onnx is another network: it must return \(4, 32, 40\) values a frame, got \(3, 16, 20\)',
     ):
-        LearnedFinder(tmp_path / 'other.onnx')
+        PalmDetector(tmp_path / 'other.onnx')
     write_onnx(
         CompactNetwork(ModelConfig(stem=(4, 8), widths=(8,), blocks=(1,), crop_size=32)).eval(),
         '',
         tmp_path / 'hand.onnx',
     )
     with pytest.raises(ValueError, match='hand.onnx is another network'):
-        LearnedFinder(tmp_path / 'hand.onnx')
+        PalmDetector(tmp_path / 'hand.onnx')
     write_finder(
         Says(np.full((4, ROWS // CELL, COLUMNS // CELL), np.nan, np.float32)), tmp_path / 'nan.onnx'
     )
     with pytest.raises(ValueError, match='nan.onnx returns values that are not finite'):
-        LearnedFinder(tmp_path / 'nan.onnx')
+        PalmDetector(tmp_path / 'nan.onnx')
 
 
 def test_a_flipped_bit_is_noticed_and_so_is_a_web_page(tmp_path):
@@ -248,17 +248,17 @@ def test_a_flipped_bit_is_noticed_and_so_is_a_web_page(tmp_path):
             whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1 :]
         )
         with pytest.raises(ValueError, match='copy.onnx'):
-            LearnedFinder(tmp_path / 'copy.onnx')
+            PalmDetector(tmp_path / 'copy.onnx')
     (tmp_path / 'page.onnx').write_text('<!DOCTYPE html>')
     with pytest.raises(ValueError, match='page.onnx cannot be read: it is a web page'):
-        LearnedFinder(tmp_path / 'page.onnx')
+        PalmDetector(tmp_path / 'page.onnx')
 
 
 # Its scenes
 
 
 def test_scenes_are_kept_with_their_hands(scenes, tmp_path):
-    assert scenes.depth.shape == (16, ROWS, COLUMNS) and {NONE, ASKED} <= set(
+    assert scenes.depth.shape == (16, ROWS, COLUMNS) and {NONE, TARGET} <= set(
         scenes.kind.unique().tolist()
     )
     scenes.save(tmp_path / 'scenes.pt')
@@ -270,7 +270,7 @@ def skin_above(batch):
     """[mm] how far the median depth within two pixels of each palm that is asked for lies before it."""
     near = []
     depth = 1000 * batch.frame[:, 0]
-    for i, j in (batch.kind == ASKED).nonzero().tolist():
+    for i, j in (batch.kind == TARGET).nonzero().tolist():
         u, v, z = batch.palms[i, j].tolist()
         patch = depth[i, max(0, round(v) - 2) : round(v) + 3, max(0, round(u) - 2) : round(u) + 3]
         if (patch > 0).any():
@@ -300,7 +300,7 @@ def test_varied_scenes_reach_farther_with_things_of_their_size():
         depth,
         torch.full((400,), 150.0),
         torch.tensor([79.5, 63.5, 1600.0]).expand(400, 2, 3),
-        torch.full((400, 2), ASKED, dtype=torch.uint8),
+        torch.full((400, 2), TARGET, dtype=torch.uint8),
     )
     batch = varied(scenes, torch.arange(400), torch.Generator().manual_seed(0))
     palm = batch.palms[:, 0, 2]
@@ -309,8 +309,8 @@ def test_varied_scenes_reach_farther_with_things_of_their_size():
     columns = [torch.nonzero(frame.any(0))[:, 0] for frame in batch.frame[:, 1]]
     width = torch.tensor([float(c.max() - c.min() + 1) for c in columns]) * palm / batch.focal
     assert whole.sum() > 200 and (width[whole] / (40 * 1600 / 150) - 1).abs().quantile(0.98) < 0.12
-    assert (batch.kind[:, 0][palm > 2000] != ASKED).all() and (
-        batch.kind[:, 0][palm < 1900] == ASKED
+    assert (batch.kind[:, 0][palm > 2000] != TARGET).all() and (
+        batch.kind[:, 0][palm < 1900] == TARGET
     ).float().mean() > 0.9
 
 
@@ -322,7 +322,7 @@ def test_targets_point_to_palms_and_hidden_hands_are_not_asked_for():
         torch.full((1, ROWS, COLUMNS), 700, dtype=torch.uint16),
         torch.tensor([150.0]),
         torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]),
-        torch.tensor([[ASKED, HIDDEN]], dtype=torch.uint8),
+        torch.tensor([[TARGET, IGNORED]], dtype=torch.uint8),
     )
     closeness, asked, values, nearness = (
         t[0] for t in training.targets(as_rendered(scenes, torch.arange(1)))
@@ -370,9 +370,7 @@ def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
         float(row['loss']) > 0 for row in rows
     )
     assert (
-        LearnedFinder(tmp_path / 'finder.onnx').find(
-            np.zeros((480, 640), np.uint16), VGA, 150, 1500
-        )
+        PalmDetector(tmp_path / 'finder.onnx').find(np.zeros((480, 640), np.uint16), VGA, 150, 1500)
         == []
     )
 

@@ -23,15 +23,15 @@ import awr_ros.training.refiner as refiner
 import awr_ros.training.train as training
 from awr_ros.networks.checkpoint import ModelConfig
 from awr_ros.synthetic.crops import CropConfig, CropSource
-from awr_ros.training import handedness as judge, make_weights as making
+from awr_ros.training import handedness, make_weights as making
 from awr_ros.training.weights_config import WeightsConfig
 folder, kill_at = sys.argv[1:]
-SMALL = CropConfig(size=64, no_hand=0.25)
+SMALL = CropConfig(size=64, negative_share=0.25)
 training.NETWORKS['s'] = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
-for module in (training, streams, refiner, judge):
+for module in (training, streams, refiner, handedness):
     module.CropSource = lambda seed, config=SMALL, *rest, **other: CropSource(seed, SMALL, *rest, **other)
-refiner.NEGATIVES, refiner.NOTED, refiner.SAVED, refiner.HIDDEN = 1, 1, 1, 8
-save, note, save_state = training.Run.save, refiner._note, refiner.save_whole
+refiner.NEGATIVES, refiner.PROGRESS_EVERY, refiner.SAVE_EVERY, refiner.HIDDEN = 1, 1, 1, 8
+save, note, save_state = training.Run.save, refiner._save_progress, refiner.save_whole
 
 def happened(event):
     with open(folder + '/events', 'a') as file:
@@ -39,7 +39,7 @@ def happened(event):
     if event == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 training.Run.save = lambda run: (save(run), happened(f'network {run.seen}'))
-refiner._note = lambda folder, done: (note(folder, done), happened(f'read {done["read"]}'))
+refiner._save_progress = lambda folder, done: (note(folder, done), happened(f'read {done["predicted"]}'))
 refiner.save_whole = lambda state, path: (save_state(state, path), happened(f'fitted {state["step"]}'))
 config = WeightsConfig(samples=16, batch=8, validate_every=8, validation=0, negatives=0, scenes=1, evaluated_crops=0,
                        evaluated_scenes=0, evaluated_sequences=0, evaluated_seconds=0.0, workers=0, device='cpu')
@@ -78,7 +78,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_pa
     network, about = load_checkpoint(folder / 'weights.pt')
     assert (
         network.refiner
-        and network.judge
+        and network.handedness
         and about['step'] == 16
         and {'refined_mm', 'side_right'} <= set(about['metrics'])
     )

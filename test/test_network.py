@@ -17,9 +17,17 @@ from awr_ros.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from awr_ros.networks.refiner import PATCH, REACH, STEP, Refiner, around, claims
+from awr_ros.networks.refiner import (
+    DEPTH_RANGE,
+    PATCH_SIZE,
+    PATCH_STEP,
+    Refiner,
+    pool_votes,
+    sample_patches,
+)
 from awr_ros.offset_field import decode, vote
 from awr_ros.skeleton import JOINT_NAMES
+from awr_ros.weight_files import save_with_checksum
 
 TINY = ModelConfig(
     stem=(4, 8),
@@ -204,7 +212,7 @@ def test_damaged_or_foreign_files_name_path_and_reason(tiny, tmp_path, write, re
 @pytest.mark.parametrize(
     'change',
     [
-        {'recipe': None},
+        {'made_by': None},
         {'step': '7'},
         {'step': None},
         {'metrics': []},
@@ -308,8 +316,8 @@ def test_an_untrained_refiner_moves_no_joint():
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
     depth = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
-        field, _, summary = network.look(depth)
-        joints, scores, voted, closeness = network.read_out(field, depth, summary)
+        field, _, crop_features = network.forward_features(depth)
+        joints, scores, voted, closeness = network.read_out(field, depth, crop_features)
         expected, confidence = decode(field, depth, TINY.kernel_size)
     for got, want in (
         (joints, expected),
@@ -322,7 +330,7 @@ def test_an_untrained_refiner_moves_no_joint():
 
 def test_a_stray_pixel_does_not_outvote_the_hand():
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
-    depth, summary = torch.ones(1, 1, 32, 32), torch.zeros(1, TINY.widths[-1])
+    depth, crop_features = torch.ones(1, 1, 32, 32), torch.zeros(1, TINY.widths[-1])
     depth[:, :, 8:20, 8:20] = 0.1
     field = torch.rand(1, 84, 8, 8)
     field[:, 63:, 7, 7] = 5  # it claims more than any pixel of the hand
@@ -330,7 +338,8 @@ def test_a_stray_pixel_does_not_outvote_the_hand():
     stray[:, :, 28, 28] = 0.9
     with torch.no_grad():
         for got, want in zip(
-            network.read_out(field, stray, summary), network.read_out(field, depth, summary)
+            network.read_out(field, stray, crop_features),
+            network.read_out(field, depth, crop_features),
         ):
             torch.testing.assert_close(got, want)
         assert (
@@ -343,7 +352,7 @@ def test_claims_are_what_the_voters_of_each_joint_say_on_average():
     field, depth = torch.randn(2, 20, 8, 8), torch.rand(2, 1, 32, 32)
     *_, weights = vote(field, depth, 0.7)
     expected = torch.einsum('bjuv,bcuv->bjc', weights.unflatten(2, (8, 8)), field)
-    torch.testing.assert_close(claims(field, weights), expected)
+    torch.testing.assert_close(pool_votes(field, weights), expected)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
 
 
@@ -354,17 +363,20 @@ def test_around_a_joint_depth_is_seen_relative_to_it():
     joints = torch.tensor(
         [[[0.0, 0.0, 0.05], [0.99, -0.99, 0.2]], [[0.2, 0.1, -5.0], [0.0, 0.0, 5.0]]]
     )
-    seen = around(depth, joints)
-    assert seen.shape == (2, 2, PATCH, PATCH)
-    offsets = STEP * (torch.arange(PATCH) - (PATCH - 1) / 2)
+    seen = sample_patches(depth, joints)
+    assert seen.shape == (2, 2, PATCH_SIZE, PATCH_SIZE)
+    offsets = PATCH_STEP * (torch.arange(PATCH_SIZE) - (PATCH_SIZE - 1) / 2)
     torch.testing.assert_close(
-        seen[0, 0], (0.2 * offsets - 0.05).expand(PATCH, PATCH), atol=0.2 / 128 + 1e-6, rtol=0
+        seen[0, 0],
+        (0.2 * offsets - 0.05).expand(PATCH_SIZE, PATCH_SIZE),
+        atol=0.2 / 128 + 1e-6,
+        rtol=0,
     )
     torch.testing.assert_close(
-        seen[0, 1, :, -1], torch.full((PATCH,), 0.2 * column[-1].item() - 0.2)
+        seen[0, 1, :, -1], torch.full((PATCH_SIZE,), 0.2 * column[-1].item() - 0.2)
     )  # the border's
-    assert (seen[1, 0] == REACH).all() and (seen[1, 1] == -REACH).all()
-    upright = around(depth.transpose(2, 3).contiguous(), joints[..., [1, 0, 2]])
+    assert (seen[1, 0] == DEPTH_RANGE).all() and (seen[1, 1] == -DEPTH_RANGE).all()
+    upright = sample_patches(depth.transpose(2, 3).contiguous(), joints[..., [1, 0, 2]])
     torch.testing.assert_close(upright, seen.transpose(2, 3))
 
 
@@ -373,14 +385,14 @@ def test_a_refiner_learns_where_a_joint_is_from_the_others():
     torch.manual_seed(0)
     ends = torch.rand(256, 2, 3) - 0.5
     truth = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * torch.linspace(0, 1, 5)[:, None]
-    told = torch.cat([truth[:, :4], torch.zeros(256, 1, 3)], 1)
+    features = torch.cat([truth[:, :4], torch.zeros(256, 1, 3)], 1)
     refiner = Refiner(5, 4, 16)
     optimizer = torch.optim.AdamW(refiner.parameters(), lr=3e-3)
 
     def error(some):
-        count = len(told[some])
+        count = len(features[some])
         joints, _ = refiner(
-            told[some],
+            features[some],
             torch.ones(count, 5),
             torch.zeros(count, 5, 20),
             torch.zeros(count, 4),
@@ -401,7 +413,7 @@ def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     torch.manual_seed(0)
     refiner = Refiner(5, 4, 16)
     for stage in refiner.stages:
-        for layer in (*stage.spread, stage.last):
+        for layer in (*stage.to_joints, stage.head):
             torch.nn.init.normal_(layer.weight)
     given = [
         torch.rand(2, 5, 3),
@@ -412,7 +424,57 @@ def test_what_voters_claim_and_the_crop_as_a_whole_are_heard():
     ]
     for part in given:
         part.requires_grad_()
-    for said in refiner(*given):
-        assert said.is_contiguous()  # as messages and files want them
-        heard = torch.autograd.grad(said.sum(), given, retain_graph=True)
+    for output in refiner(*given):
+        assert output.is_contiguous()  # as messages and files want them
+        heard = torch.autograd.grad(output.sum(), given, retain_graph=True)
         assert all(part.abs().sum() > 0 for part in heard)
+
+
+def test_a_checkpoint_with_the_names_of_the_format_before_loads(tmp_path):
+    network = CompactNetwork(replace(TINY, refiner=8, handedness=8)).eval()
+    network.config = replace(network.config, upright=True, detection_weights=(1.0, 2.0, 3.0, 4.0))
+    save_checkpoint(tmp_path / 'new.pt', network, 7, {'hand_accuracy': 0.5}, {'by': 'a test'})
+    checkpoint = torch.load(tmp_path / 'new.pt', weights_only=True)
+    before = {
+        'handedness.': 'judge.',
+        'refiner.pooled_votes.': 'refiner.claimed.',
+        'refiner.crop_features.': 'refiner.summary.',
+        'refiner.global_features.': 'refiner.overview.',
+        '.patch_encoder.encoder.': '.look.eyes.',
+        '.patch_encoder.head.': '.look.tell.',
+        '.embed.': '.first.',
+        '.to_hidden.': '.gather.',
+        '.to_joints.': '.spread.',
+        '.update.': '.then.',
+        '.head.': '.last.',
+    }
+    state = {}
+    for name, value in checkpoint['state_dict'].items():
+        for new, old in before.items():
+            name = name.replace(new, old)
+        state[name] = value
+    config = dict(checkpoint['config'])
+    for new, old in (
+        ('upright', 'aligned'),
+        ('handedness', 'judge'),
+        ('detection_weights', 'start'),
+    ):
+        config[old] = config.pop(new)
+    old = {
+        'format': 'awr_ros checkpoint 1',
+        'network': 'compact',
+        'config': config,
+        'step': 7,
+        'metrics': {'hand_told': 0.5},
+        'recipe': {'by': 'a test'},
+        'state_dict': state,
+    }
+    assert len(state) == len(checkpoint['state_dict'])
+    assert not set(state) & {name for name in checkpoint['state_dict'] if 'stages.0.embed' in name}
+    save_with_checksum(tmp_path / 'old.pt', lambda part: torch.save(old, part))
+    loaded, about = load_checkpoint(tmp_path / 'old.pt')
+    again, about_new = load_checkpoint(tmp_path / 'new.pt')
+    assert loaded.config == again.config == network.config
+    assert about == about_new and about['metrics'] == {'hand_accuracy': 0.5}
+    for name, value in again.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name

@@ -49,9 +49,9 @@ def network():
 
 
 @pytest.fixture(scope='module')
-def official(network, tmp_path_factory):
+def authors_checkpoint(network, tmp_path_factory):
     """As the authors save: with the optimiser, and records that are NumPy's numbers."""
-    path = tmp_path_factory.mktemp('official') / 'hourglass_1.pth'
+    path = tmp_path_factory.mktemp('authors_checkpoint') / 'hourglass_1.pth'
     torch.save(
         {
             'model': network.state_dict(),
@@ -64,9 +64,11 @@ def official(network, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def imported(official):
-    output = official.with_name('nyu.pt')
-    assert main(['import', str(official), '--dataset', 'nyu', '--output', str(output)]) == 0
+def imported(authors_checkpoint):
+    output = authors_checkpoint.with_name('nyu.pt')
+    assert (
+        main(['import', str(authors_checkpoint), '--dataset', 'nyu', '--output', str(output)]) == 0
+    )
     return output
 
 
@@ -85,7 +87,7 @@ def test_an_official_checkpoint_becomes_one_that_describes_itself(network, impor
         and config.authors_crop
         and config.field_size == 64
     )
-    assert about['recipe']['imported_from'] == 'imported from hourglass_1.pth'
+    assert about['made_by']['imported_from'] == 'imported from hourglass_1.pth'
     assert (
         about['metrics']['authors_MPE'] == pytest.approx(7.7)
         and about['metrics']['authors_epoch'] == 38
@@ -165,9 +167,20 @@ def test_what_does_not_fit_is_named(network, tmp_path, capsys, change, message):
     assert 'bad.pth' in error and re.search(message, error) and not (tmp_path / 'bad.pt').exists()
 
 
-def test_the_wrong_data_set_and_files_that_are_none_are_refused(official, tmp_path, capsys):
+def test_the_wrong_data_set_and_files_that_are_none_are_refused(
+    authors_checkpoint, tmp_path, capsys
+):
     assert (
-        main(['import', str(official), '--dataset', 'msra', '--output', str(tmp_path / 'x.pt')])
+        main(
+            [
+                'import',
+                str(authors_checkpoint),
+                '--dataset',
+                'msra',
+                '--output',
+                str(tmp_path / 'x.pt'),
+            ]
+        )
         == 1
     )
     assert 'predicts 14 joints, but msra has 21' in capsys.readouterr().err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros.offset_field import decode, encode, without_strays
+from awr_ros.offset_field import decode, encode, remove_isolated
 from awr_ros.synthetic.hand import forward_kinematics, mean_shapes, procedural_skin
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_crops, xyz_to_uvdn
@@ -273,4 +273,4 @@ def test_strays_become_background_and_thin_fingers_stay():
     strays = depth.clone()
     for v, u in ((60, 4), (60, 7), (57, 5), (40, 40)):
         strays[:, :, v, u] = 0.5
-    assert torch.equal(without_strays(strays), depth)
+    assert torch.equal(remove_isolated(strays), depth)

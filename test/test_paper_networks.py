@@ -305,6 +305,6 @@ def test_checkpoints_say_which_network_they_are(tmp_path):
     assert (
         type(again) is StackedHourglass
         and again.config == network.config
-        and about['recipe'] == {'dataset': 'nyu'}
+        and about['made_by'] == {'dataset': 'nyu'}
     )
     assert all(torch.equal(again.state_dict()[k], v) for k, v in network.state_dict().items())

@@ -7,9 +7,9 @@ import pytest
 
 from awr_ros.__main__ import main
 from awr_ros.datasets.metrics import joint_errors, read_joints, report
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 
-NYU = BENCHMARKS['nyu'].intrinsics
+NYU = DATASETS['nyu'].intrinsics
 scipy_io = pytest.importorskip('scipy.io')
 pytest.importorskip('matplotlib')
 

@@ -8,21 +8,21 @@ import pytest
 import torch
 
 from awr_ros.__main__ import main
-from awr_ros.datasets import train as recipe
-from awr_ros.datasets.config import RecipeConfig
+from awr_ros.datasets import train as schedule
+from awr_ros.datasets.config import PaperTrainConfig
 from awr_ros.datasets.evaluate import predict
 from awr_ros.datasets.frames import Frames
 from awr_ros.datasets.loaders import load_frames
 from awr_ros.datasets.metrics import joint_errors
 from awr_ros.datasets.rendered_set import write_msra, write_nyu
 from awr_ros.datasets.samples import Augmentation, CropSamples, rotate
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.train import STAGES, StageLoss, build_network, smooth_l1, stage_losses
 from awr_ros.networks.checkpoint import CompactNetwork, ModelConfig, load_checkpoint
 from awr_ros.offset_field import decode, encode
 
 pytest.importorskip('scipy')
-NYU = BENCHMARKS['nyu']
+NYU = DATASETS['nyu']
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def dots():
 
 
 def config(**change):
-    return RecipeConfig(
+    return PaperTrainConfig(
         **{
             **dict(network='hourglass_1', width=16, crop_size=32, batch=4, workers=0, device='cpu'),
             **change,
@@ -70,7 +70,7 @@ def test_joints_stay_on_their_pixels_whatever_is_done_to_a_sample(
 ):
     """Fails when an axis is flipped, channels are swapped, a turn goes the other way, or the grid or cube is off."""
     samples = CropSamples(
-        dots, build_network(RecipeConfig(authors_crop=authors_crop)).config, Augmentation()
+        dots, build_network(PaperTrainConfig(authors_crop=authors_crop)).config, Augmentation()
     )
     draws = {
         'none': (0.0, 1.0, 0.0),
@@ -160,27 +160,27 @@ def test_every_stack_is_supervised(nyu_root):
 def test_stages_and_schedules_are_the_papers():
     schedules = {'nyu': (40, 30), 'icvl': (40, 10), 'msra': (25, 10), 'hands17': (10, 5)}
     for name, (epochs, step) in schedules.items():
-        two_stage = RecipeConfig(dataset=name)
+        two_stage = PaperTrainConfig(dataset=name)
         assert two_stage.stage_epochs == (epochs, epochs) and two_stage.step_after == step
     assert STAGES['two_stage'][0] == StageLoss(0, 1) and STAGES['two_stage'][1].joint > 0
-    assert RecipeConfig().learning_rate == 1e-3 and RecipeConfig().batch == 32
-    assert RecipeConfig(network='hourglass_1').kernel == 0.4 and RecipeConfig().kernel == 1
-    later = RecipeConfig(recipe='joint')
+    assert PaperTrainConfig().learning_rate == 1e-3 and PaperTrainConfig().batch == 32
+    assert PaperTrainConfig(network='hourglass_1').kernel == 0.4 and PaperTrainConfig().kernel == 1
+    later = PaperTrainConfig(schedule='joint')
     assert (
         later.kernel == 0.8
         and len(later.stage_epochs) == 1
         and STAGES['joint'] == (StageLoss(100, 1),)
     )
-    assert RecipeConfig(dataset='msra', subject=8).subject == 8
+    assert PaperTrainConfig(dataset='msra', subject=8).subject == 8
     for bad in (
         {'network': 'vgg'},
         {'subject': 1},
         {'oracle_cube': True, 'dataset': 'icvl'},
-        {'recipe': 'x'},
+        {'schedule': 'x'},
         {'batch': 0},
     ):
         with pytest.raises(ValueError):
-            RecipeConfig(**bad)
+            PaperTrainConfig(**bad)
 
 
 def log(folder):
@@ -191,7 +191,7 @@ def log(folder):
 def test_a_run_by_the_command_goes_on_where_it_stopped(nyu_root, tmp_path, monkeypatch):
     """Two steps an epoch, one epoch a stage: whole, and stopped in the middle of an epoch and at the end of a stage."""
     monkeypatch.setattr(
-        recipe, 'predict', lambda network, frames, device: frames.joints_uvd()
+        schedule, 'predict', lambda network, frames, device: frames.joints_uvd()
     )  # tested elsewhere
 
     def train(folder, steps):
@@ -240,12 +240,12 @@ def test_a_run_by_the_command_goes_on_where_it_stopped(nyu_root, tmp_path, monke
     network, about = load_checkpoint(tmp_path / 'whole' / 'weights.pt')
     assert network.config.joint_names == NYU.joint_names and network.config.kernel_size == 0.4
     assert (
-        about['recipe']['dataset'] == 'nyu'
-        and about['recipe']['learning_rate'] == 1e-3
+        about['made_by']['dataset'] == 'nyu'
+        and about['made_by']['learning_rate'] == 1e-3
         and about['step'] == 16
     )
     with pytest.raises(ValueError, match='was made with crop_size 32, got 64'):
-        recipe.train_on_dataset(tmp_path / 'whole', nyu_root, config(epochs=1, crop_size=64))
+        schedule.train_on_dataset(tmp_path / 'whole', nyu_root, config(epochs=1, crop_size=64))
 
 
 def test_eight_frames_of_nyus_format_are_learnt_by_heart(nyu_root):

@@ -21,7 +21,7 @@ from recordings import (
     usual,
 )
 
-from awr_ros.messages.depth_image import BadInput
+from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline.bag_reader import BagImages
 from awr_ros.offline.bag_types import DEFINITIONS, OURS, typestore
 from awr_ros.offline.bag_writer import bag
@@ -344,7 +344,7 @@ def test_camera_from_a_file(tmp_path, name, text):
                 assert (depth_mm[5:-5, 5:-5] == 500).all()
             else:
                 with pytest.raises(
-                    BadInput, match='image is 16 x 24, but camera_info is for 32 x 24'
+                    BadInputError, match='image is 16 x 24, but camera_info is for 32 x 24'
                 ):
                     frame.load()
 

@@ -12,10 +12,10 @@ from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.networks.refiner import Refiner
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.training.refiner import fit_refiner, read_crops, train_refiner
+from awr_ros.training.refiner import fit_refiner, predict_crops, train_refiner
 
 TINY = ModelConfig(
-    stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64, judge=8
+    stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64, handedness=8
 )
 
 
@@ -67,10 +67,10 @@ def test_its_scores_are_chances_and_low_where_there_is_no_hand(small_batches):
     given[-1][1::2] = False
     given[3][1::2, 0] = 1
     given[5] = given[5] + torch.where(torch.rand(1000, 5, 1) < 0.5, 0.5, 0.0)
-    refiner.see(*given[2:4])
+    refiner.fit_normalisation(*given[2:4])
     fit_refiner(refiner, given, epochs=24)
-    joints, odds = refine(refiner, given)
-    scores, within = odds.sigmoid(), (joints - given[5]).norm(dim=-1) * 140 <= 10
+    joints, logits = refine(refiner, given)
+    scores, within = logits.sigmoid(), (joints - given[5]).norm(dim=-1) * 140 <= 10
     assert scores[1::2].mean() < 0.1
     assert scores[::2].mean() == pytest.approx(within[::2].float().mean().item(), abs=0.15)
 
@@ -92,7 +92,7 @@ def test_it_learns_from_the_depth_around_a_joint(small_batches):
 def test_readings_are_what_the_network_says_of_crops():
     torch.manual_seed(0)
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
-    given = read_crops(network, 100, seed=3, workers=0)
+    given = predict_crops(network, 100, seed=3, workers=0)
     assert [tuple(tensor.shape) for tensor in given] == [
         (100, 21, 3),
         (100, 21),
@@ -105,7 +105,7 @@ def test_readings_are_what_the_network_says_of_crops():
     ]
     assert all(torch.isfinite(tensor.float()).all() for tensor in given)
     assert not torch.equal(given[5][:36], given[5][64:])  # of other crops
-    again = read_crops(network, 100, seed=4, workers=0)
+    again = predict_crops(network, 100, seed=4, workers=0)
     assert not torch.equal(given[5], again[5])
 
 
@@ -122,14 +122,14 @@ def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, m
     assert (
         refined.config == replace(TINY, refiner=training.HIDDEN) and after < before
     )  # a network that knows nothing
-    assert (about['step'], about['recipe']) == (77, {'by': 'a test'})
+    assert (about['step'], about['made_by']) == (77, {'by': 'a test'})
     assert about['metrics'] == {'mean_mm': 9.0, 'refined_mm': after}
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
     old, new = (
-        TorchEngine(load_checkpoint(tmp_path / name)[0]).read(crops)
+        TorchEngine(load_checkpoint(tmp_path / name)[0]).predict(crops)
         for name in ('without.pt', 'with.pt')
     )
-    for name in ('hand_scores', 'judgements'):
+    for name in ('hand_scores', 'handedness_logits'):
         np.testing.assert_array_equal(getattr(old, name), getattr(new, name))
     assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01 and not np.array_equal(
         old.joint_scores, new.joint_scores
@@ -145,7 +145,7 @@ def test_a_refiner_goes_on_from_another(tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'LEARNING_RATE', 1e-9)
     torch.manual_seed(0)
     network = CompactNetwork(replace(TINY, refiner=training.HIDDEN)).eval()
-    torch.nn.init.ones_(network.refiner.stages[0].last.bias)
+    torch.nn.init.ones_(network.refiner.stages[0].head.bias)
     save_checkpoint(tmp_path / 'old.pt', network, 1, {})
     save_checkpoint(tmp_path / 'new.pt', CompactNetwork(TINY).eval(), 1, {})
     train_refiner(

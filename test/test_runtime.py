@@ -32,8 +32,8 @@ from awr_ros.runtime.quantized import calibration_crops
 from awr_ros.runtime.readout import (
     MAX_BATCH,
     EngineConfig,
-    Readings,
-    read_in_passes,
+    Predictions,
+    predict_in_passes,
     readout_module,
 )
 from awr_ros.runtime.torch_engine import TorchEngine
@@ -86,13 +86,15 @@ def tiny_checkpoint(folder, seed=0):
     return folder / 'tiny.pt'
 
 
-def mean_difference_mm(a: Readings, b: Readings, config):
+def mean_difference_mm(a: Predictions, b: Predictions, config):
     return np.linalg.norm(a.joints_uvdn - b.joints_uvdn, axis=-1).mean() * config.cube_mm / 2
 
 
 def test_an_exported_graph_does_not_reckon_with_shapes(tmp_path):
     onnx = pytest.importorskip('onnx')
-    write_onnx(CompactNetwork(ModelConfig(refiner=8, judge=8)).eval(), '', tmp_path / 'net.onnx')
+    write_onnx(
+        CompactNetwork(ModelConfig(refiner=8, handedness=8)).eval(), '', tmp_path / 'net.onnx'
+    )
     kinds = [node.op_type for node in onnx.load(str(tmp_path / 'net.onnx')).graph.node]
     assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, (
         kinds
@@ -107,11 +109,11 @@ def test_single_precision_engines_agree_with_torch(engine, reference, crops):
     loaded = select.load_engine(engine=engine, device='cpu', num_threads=1)
     if 'bf16' in loaded.description:
         pytest.skip('this CPU runs OpenVINO in bfloat16: see the next test')
-    expected, got = reference.read(crops), loaded.read(crops)
+    expected, got = reference.predict(crops), loaded.predict(crops)
     assert mean_difference_mm(expected, got, reference.config) <= 0.2
     np.testing.assert_allclose(got.joint_scores, expected.joint_scores, atol=1e-3)
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=1e-3)
-    np.testing.assert_allclose(got.judgements, expected.judgements, atol=0.02)
+    np.testing.assert_allclose(got.handedness_logits, expected.handedness_logits, atol=0.02)
     assert got.joints_uvdn.dtype == np.float32 and loaded.config == reference.config
 
 
@@ -119,13 +121,13 @@ def test_8_bits_cost_little_accuracy(reference, crops):
     """Single joints differ where the network is unsure; on average they are where they were."""
     loaded = select.load_engine(engine='onnxruntime-int8', device='cpu', num_threads=1)
     assert 'int8' in loaded.description and loaded.config == reference.config
-    expected, got = reference.read(crops), loaded.read(crops)
+    expected, got = reference.predict(crops), loaded.predict(crops)
     assert mean_difference_mm(expected, got, reference.config) <= 1.5
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=0.05)
     depth, truth, hand = calibration_crops()
     depth, truth = depth[hand][:48], truth[hand][:48]
     lost = [
-        np.linalg.norm(engine.read(depth).joints_uvdn - truth, axis=-1).mean()
+        np.linalg.norm(engine.predict(depth).joints_uvdn - truth, axis=-1).mean()
         * reference.config.cube_mm
         / 2
         for engine in (reference, loaded)
@@ -140,8 +142,8 @@ def test_a_folded_refiner_says_what_the_trained_one_says(hidden):
     with torch.no_grad():
         for parameter in network.refiner.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
-        network.refiner.claimed.see(torch.randn(50, 21, 84))
-        network.refiner.summary.see(torch.randn(50, 256))
+        network.refiner.pooled_votes.fit_normalisation(torch.randn(50, 21, 84))
+        network.refiner.crop_features.fit_normalisation(torch.randn(50, 256))
         depth = torch.rand(3, 1, 128, 128) * 2 - 1
         expected, got = (readout_module(one)(depth) for one in (network, folded(network)))
         votes = readout_module(CompactNetwork(replace(network.config, refiner=0)).eval())(depth)
@@ -171,7 +173,7 @@ def test_a_network_that_8_bits_spoil_is_not_quantised(monkeypatch):
 def test_openvino_in_bfloat16_agrees_with_torch(reference, crops):
     """Its error grows with the network's own uncertainty, and bfloat16 rounds where the refiner looks."""
     path, _ = export(None, cache.cache_folder() / 'exported', 'openvino')
-    got, expected = OpenVinoEngine(path, precision='bf16').read(crops), reference.read(crops)
+    got, expected = OpenVinoEngine(path, precision='bf16').predict(crops), reference.predict(crops)
     assert mean_difference_mm(expected, got, reference.config) <= 1.5
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=0.05)
 
@@ -182,8 +184,8 @@ def test_votes_by_openvino_in_bfloat16_agree_with_torch(crops, tmp_path):
     network.refiner = None
     write_openvino(network, '', tmp_path / 'votes.xml')
     got, expected = (
-        OpenVinoEngine(tmp_path / 'votes.xml', precision='bf16').read(crops),
-        TorchEngine(network).read(crops),
+        OpenVinoEngine(tmp_path / 'votes.xml', precision='bf16').predict(crops),
+        TorchEngine(network).predict(crops),
     )
     assert mean_difference_mm(expected, got, network.config) <= 0.5
 
@@ -193,7 +195,7 @@ def test_votes_by_openvino_in_bfloat16_agree_with_torch(crops, tmp_path):
 def test_cuda_graphs_agree_with_torch(half, limit_mm, reference, crops):
     engine = cuda_engine.CudaEngine(select.load_network(DEFAULT_WEIGHTS)[0], half=half)
     for count in (1, 2, 3, 5, 8, 11):
-        got, expected = engine.read(crops[:count]), reference.read(crops[:count])
+        got, expected = engine.predict(crops[:count]), reference.predict(crops[:count])
         assert mean_difference_mm(expected, got, reference.config) <= limit_mm
 
 
@@ -216,18 +218,20 @@ def test_networks_of_the_paper_run_on_every_engine(write, make, suffix, tmp_path
     )
     depth = np.random.default_rng(0).uniform(-1, 1.2, (3, 1, 64, 64)).clip(-1, 1).astype(np.float32)
     if 'bf16' not in engine.description:
-        assert mean_difference_mm(expected.read(depth), engine.read(depth), engine.config) <= 0.2
-    said = engine.read(depth)
-    assert said.joints_uvdn.shape == (3, 14, 3) and said.hand_scores.shape == (3,)
-    assert np.isnan(said.hand_scores).all() and np.isnan(said.judgements).all()
+        assert (
+            mean_difference_mm(expected.predict(depth), engine.predict(depth), engine.config) <= 0.2
+        )
+    predictions = engine.predict(depth)
+    assert predictions.joints_uvdn.shape == (3, 14, 3) and predictions.hand_scores.shape == (3,)
+    assert np.isnan(predictions.hand_scores).all() and np.isnan(predictions.handedness_logits).all()
 
 
 def test_left_half_precision_weights_read_out_in_single(reference, crops):
     """What the CUDA engine computes, on the CPU: only the network is of half precision."""
     network, _ = select.load_network(DEFAULT_WEIGHTS)
-    got = TorchEngine(network.half()).read(crops)
+    got = TorchEngine(network.half()).predict(crops)
     assert got.joints_uvdn.dtype == np.float32
-    assert mean_difference_mm(reference.read(crops), got, reference.config) <= 0.5
+    assert mean_difference_mm(reference.predict(crops), got, reference.config) <= 0.5
 
 
 # ---- passes ----------------------------------------------------------------------------------------------------------
@@ -240,22 +244,22 @@ def test_long_lists_take_several_passes_and_keep_their_order(reference, crops):
         counts.append(len(some))
         return [some[:, 0, 0, :1], some[:, 0, 0, 1:2], some[:, 0, 0, 2], some[:, 0, 0, 3]]
 
-    together = read_in_passes(read, crops)
+    together = predict_in_passes(read, crops)
     assert counts == [MAX_BATCH, len(crops) - MAX_BATCH]
     np.testing.assert_array_equal(together.hand_scores, crops[:, 0, 0, 2])
-    np.testing.assert_array_equal(together.judgements, crops[:, 0, 0, 3])
+    np.testing.assert_array_equal(together.handedness_logits, crops[:, 0, 0, 3])
     expected = np.concatenate(
-        [reference.read(crops[i : i + 1]).joints_uvdn for i in range(len(crops))]
+        [reference.predict(crops[i : i + 1]).joints_uvdn for i in range(len(crops))]
     )
-    np.testing.assert_allclose(reference.read(crops).joints_uvdn, expected, atol=1e-4)
+    np.testing.assert_allclose(reference.predict(crops).joints_uvdn, expected, atol=1e-4)
 
 
 def test_results_are_not_overwritten_by_the_next_pass(tmp_path):
     path, engine = export(tiny_checkpoint(tmp_path), tmp_path / 'tiny', 'openvino')
     near, far = (np.full((2, 1, 32, 32), depth, np.float32) for depth in (-0.5, 0.5))
-    first = engine.read(near)
+    first = engine.predict(near)
     kept = first.joints_uvdn.copy()
-    assert np.abs(engine.read(far).joints_uvdn - kept).max() > 0.1
+    assert np.abs(engine.predict(far).joints_uvdn - kept).max() > 0.1
     np.testing.assert_array_equal(first.joints_uvdn, kept)
 
 
@@ -270,7 +274,7 @@ def test_results_are_not_overwritten_by_the_next_pass(tmp_path):
 )
 def test_wrong_crops_are_named(bad, reference):
     with pytest.raises(ValueError, match=r'crops must be \(B,1,128,128\) float32'):
-        reference.read(bad)
+        reference.predict(bad)
 
 
 @pytest.mark.parametrize(
@@ -429,13 +433,13 @@ def test_onnxruntime_takes_a_gpu_only_where_there_is_one(monkeypatch):
 @pytest.mark.filterwarnings('ignore:Specified provider')
 def test_the_first_provider_that_starts_is_taken(tmp_path):
     file = export(None, tmp_path / 'default', 'onnx')[0]
-    said = first_that_starts(
+    predictions = first_that_starts(
         file, 1, (*onnx_engine.CUDA_PROVIDERS, 'CPUExecutionProvider')
     ).description
     assert (
-        'on the CPU' in said
+        'on the CPU' in predictions
         and 'TensorrtExecutionProvider cannot be started, CUDAExecutionProvider cannot be started'
-        in said
+        in predictions
     )
     assert 'cannot' not in first_that_starts(file, 1, ('CPUExecutionProvider',)).description
     with pytest.raises(ValueError, match='CUDAExecutionProvider'):
@@ -493,7 +497,9 @@ def test_only_the_first_start_converts(tmp_path, monkeypatch):
     )
     again = select.load_engine(weights, 'openvino')
     depth = np.full((1, 1, 32, 32), 0.3, np.float32)
-    np.testing.assert_array_equal(first.read(depth).joints_uvdn, again.read(depth).joints_uvdn)
+    np.testing.assert_array_equal(
+        first.predict(depth).joints_uvdn, again.predict(depth).joints_uvdn
+    )
     assert again.description == first.description and 'asked for' in again.description
 
 
@@ -548,7 +554,7 @@ def entry_files(cached):
 def test_a_damaged_entry_is_converted_anew(engine, damage, tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     weights = tiny_checkpoint(tmp_path)
-    expected = select.load_engine(weights, engine).read(np.full((1, 1, 32, 32), 0.3, np.float32))
+    expected = select.load_engine(weights, engine).predict(np.full((1, 1, 32, 32), 0.3, np.float32))
     for file in entry_files(tmp_path / 'cache'):
         whole = file.read_bytes()
         file.unlink()
@@ -565,7 +571,7 @@ def test_a_damaged_entry_is_converted_anew(engine, damage, tmp_path, monkeypatch
             )
         engine_again = select.load_engine(weights, engine)
         np.testing.assert_array_equal(
-            engine_again.read(np.full((1, 1, 32, 32), 0.3, np.float32)).joints_uvdn,
+            engine_again.predict(np.full((1, 1, 32, 32), 0.3, np.float32)).joints_uvdn,
             expected.joints_uvdn,
         )
         assert 'anew' not in engine_again.description
@@ -718,7 +724,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_lived_with(tmp_path, monkeyp
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))  # no folder can be made in a file
     engine = select.load_engine(tiny_checkpoint(tmp_path), 'openvino')
     assert 'cannot be written' in engine.description
-    assert engine.read(np.zeros((1, 1, 32, 32), np.float32)).joints_uvdn.shape == (1, 21, 3)
+    assert engine.predict(np.zeros((1, 1, 32, 32), np.float32)).joints_uvdn.shape == (1, 21, 3)
 
 
 @pytest.mark.parametrize('file_format, suffix', [('onnx', '.onnx'), ('openvino', '.xml')])
@@ -732,8 +738,8 @@ def test_exported_files_are_weights(file_format, suffix, tmp_path):
         and str(path) in estimator.description
     )
     depth = np.linspace(-1, 1, 1024, dtype=np.float32).reshape(1, 1, 32, 32)
-    expected = select.load_engine(checkpoint, 'torch').read(depth)
-    assert mean_difference_mm(expected, estimator.engine.read(depth), TINY) <= (
+    expected = select.load_engine(checkpoint, 'torch').predict(depth)
+    assert mean_difference_mm(expected, estimator.engine.predict(depth), TINY) <= (
         0.5 if 'bf16' in estimator.description else 0.2
     )
 
@@ -761,15 +767,15 @@ def test_foreign_and_damaged_files_are_named(tmp_path):
         EngineConfig.from_json('[]', 'net.xml')
 
 
-@pytest.mark.parametrize('aligned', [False, True])
+@pytest.mark.parametrize('upright', [False, True])
 def test_exported_files_that_know_of_no_virtual_crop_get_it_where_they_are_of_rendered_hands(
-    aligned,
+    upright,
 ):
-    values = json.loads(EngineConfig(NYU_14, 64, 300.0, aligned=aligned).to_json())
+    values = json.loads(EngineConfig(NYU_14, 64, 300.0, upright=upright).to_json())
     del values['virtual_crop']
-    assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop == aligned
-    values['virtual_crop'] = not aligned
-    assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop != aligned
+    assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop == upright
+    values['virtual_crop'] = not upright
+    assert EngineConfig.from_json(json.dumps(values), 'net.xml').virtual_crop != upright
 
 
 @pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.bin'])
@@ -815,8 +821,8 @@ def test_a_file_of_another_network_is_refused_at_once(make, suffix, tmp_path):
         {'side': 'up'},
         {'joint_names': []},
         {'joint_names': [3]},
-        {'start': [1, 2]},
-        {'start': None},
+        {'detection_weights': [1, 2]},
+        {'detection_weights': None},
         {'colour': 1},
     ],
 )
@@ -848,7 +854,9 @@ def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(
-        CompactNetwork, 'look', lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ'))
+        CompactNetwork,
+        'forward_features',
+        lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ')),
     )
     with pytest.raises(ValueError, match='tiny.pt .*sizes differ'):
         select.load_engine(checkpoint, engine)

@@ -402,12 +402,12 @@ def test_hands_are_asked_for_where_the_tracker_looks_and_enough_of_them_shows():
     joints = np.tile(np.float32([0, 0, 1600]), (21, 1))
     hand = TrueHand('left', joints, camera.xyz_to_uvd(joints))
     near, far = TrackerConfig(max_depth_mm=1500), TrackerConfig(max_depth_mm=2000)
-    assert evaluation.is_asked(hand, 0.9, camera, far) and not evaluation.is_asked(
+    assert evaluation.is_target(hand, 0.9, camera, far) and not evaluation.is_target(
         hand, 0.9, camera, near
     )
-    assert not evaluation.is_asked(hand, 0.5, camera, far)
+    assert not evaluation.is_target(hand, 0.5, camera, far)
     aside = TrueHand('left', joints, hand.joints_uvd + np.float32([200, 0, 0]))
-    assert not evaluation.is_asked(aside, 0.9, camera, far)
+    assert not evaluation.is_target(aside, 0.9, camera, far)
 
 
 def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
@@ -419,8 +419,8 @@ def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
         false for _, false in figures.empty + figures.beside
     )
     assert (
-        all(right for _, _, found, right in figures.asked if found)
-        and sum(found for _, _, found, _ in figures.asked) > 5
+        all(right for _, _, found, right in figures.targets if found)
+        and sum(found for _, _, found, _ in figures.targets) > 5
     )
     evaluation.print_sequences(figures)
     printed = capsys.readouterr().out.splitlines()
@@ -430,7 +430,7 @@ def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
 def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):
     figures = evaluation.sequence_figures(Oracle(sources, wrong_side=True, ghost=True), 6, seed=4)
     assert any(false for _, false in figures.empty) and not any(
-        right for *_, right in figures.asked
+        right for *_, right in figures.targets
     )
     evaluation.print_sequences(evaluation.SequenceFigures())
     assert capsys.readouterr().out.splitlines()[-1].split() == ['all', *'-----']

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from awr_ros.estimator import HandPoseEstimator, Request
-from awr_ros.runtime.readout import EngineConfig, Readings
+from awr_ros.runtime.readout import EngineConfig, Predictions
 from awr_ros.runtime.select import load_engine
 from awr_ros.runtime.shared_engine import BatchedEngine, SharedEngines, fair_shares
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
@@ -33,7 +33,7 @@ class GatedEngine:
         self.inside, self.most_inside = 0, 0
         self.gate.set()
 
-    def read(self, crops):
+    def predict(self, crops):
         self.inside += 1
         self.most_inside = max(self.most_inside, self.inside)
         values = crops[:, 0, 0, 0]
@@ -44,7 +44,7 @@ class GatedEngine:
         if BAD in values:
             raise RuntimeError('bad crop')
         joints = np.broadcast_to(values[:, None, None], (len(values), 21, 3))
-        return Readings(joints, joints[..., 0], values, values)
+        return Predictions(joints, joints[..., 0], values, values)
 
 
 def crops(*values):
@@ -65,7 +65,7 @@ class Callers:
     def read(self, *values):
         """Start a read and return its future, once it waits for the pass that is running."""
         queued = len(self.batched._waiting)
-        future = self.threads.submit(self.batched.read, crops(*values))
+        future = self.threads.submit(self.batched.predict, crops(*values))
         self.answers.append(future)
         deadline = threading.Event()
         while len(self.batched._waiting) == queued and not future.done():
@@ -114,7 +114,7 @@ def test_shares_are_fair(wanted, most, shares):
 
 
 def test_one_alone_is_read_at_once_and_in_one_pass(callers):
-    assert callers.batched.read(crops(1, 2, 3)).hand_scores.tolist() == [1, 2, 3]
+    assert callers.batched.predict(crops(1, 2, 3)).hand_scores.tolist() == [1, 2, 3]
     assert callers.engine.passes == [[1, 2, 3]] and callers.batched._waiting == []
     assert callers.batched.description == 'gated, shared by the cameras of this process'
 
@@ -163,7 +163,7 @@ def test_an_error_reaches_only_the_caller_whose_crops_raise_it(callers):
     assert said(good) == [2] and said(other) == [4]
     with pytest.raises(RuntimeError, match='bad crop'):
         bad.result(PATIENCE_S)
-    assert callers.batched.read(crops(5)).hand_scores.tolist() == [
+    assert callers.batched.predict(crops(5)).hand_scores.tolist() == [
         5
     ]  # and nothing is left over of it
 
@@ -172,7 +172,7 @@ def test_wrong_crops_are_refused_before_they_wait(callers):
     callers.hold(1)
     for wrong in (crops(2)[0], crops(2).astype(np.float64), crops(2)[:0]):
         with pytest.raises(ValueError, match='crops must be'):
-            callers.batched.read(wrong)
+            callers.batched.predict(wrong)
     callers.go_on()
     assert callers.engine.passes == [[1]]
 
@@ -181,19 +181,19 @@ def test_a_caller_that_is_interrupted_leaves_the_others_to_the_next(callers):
     class Interrupted(BaseException):
         pass
 
-    usual, begun = callers.engine.read, callers.hold(1)
+    usual, begun = callers.engine.predict, callers.hold(1)
     waiting = [callers.read(2), callers.read(3)]
 
     def interrupted(read):
-        callers.engine.read = usual
+        callers.engine.predict = usual
         raise Interrupted
 
-    callers.engine.read = interrupted  # of the pass after the one that runs
+    callers.engine.predict = interrupted  # of the pass after the one that runs
     callers.go_on()
     assert said(begun) == [1]
     ended = [future.exception(PATIENCE_S) for future in waiting]
     assert sorted(type(error).__name__ for error in ended) == ['Interrupted', 'NoneType']
-    assert callers.batched._waiting == [] and callers.batched.read(
+    assert callers.batched._waiting == [] and callers.batched.predict(
         crops(7)
     ).hand_scores.tolist() == [7]
 
@@ -205,7 +205,8 @@ def test_many_threads_get_what_they_asked_for():
 
     def camera(reads):
         return all(
-            batched.read(crops(*values)).hand_scores.tolist() == values.tolist() for values in reads
+            batched.predict(crops(*values)).hand_scores.tolist() == values.tolist()
+            for values in reads
         )
 
     with ThreadPoolExecutor(6) as threads:
@@ -242,13 +243,13 @@ def test_a_crop_without_a_number_spoils_nobody_elses():
     request = Request(palm_centre(hand.joints_xyz), hand.side)
     (expected,) = estimator.estimate_batch(depth, camera.intrinsics, [request])
     nan = np.full((1, 1, 128, 128), np.nan, np.float32)
-    usual, mixed = batched._engine.read, []
+    usual, mixed = batched._engine.predict, []
 
     def with_nan(crops):
         mixed.append(len(crops))
         return usual(np.concatenate([nan, crops]))[1:]
 
-    batched._engine.read = with_nan
+    batched._engine.predict = with_nan
     (got,) = estimator.estimate_batch(depth, camera.intrinsics, [request])
     assert mixed == [1]
     np.testing.assert_allclose(got.joints_xyz, expected.joints_xyz, atol=0.05)

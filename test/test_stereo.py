@@ -107,9 +107,9 @@ def test_cameras_and_training_crops_repeat_for_a_seed():
 
 
 def test_joints_of_stereo_crops_lie_on_or_behind_the_measured_hand():
-    batch = CropSource(5, replace(TRAINING, stereo=1.0, cut=0.0, no_hand=0.0, clutter=False)).draw(
-        48
-    )
+    batch = CropSource(
+        5, replace(TRAINING, stereo=1.0, cut=0.0, negative_share=0.0, clutter=False)
+    ).draw(48)
     palm = batch.joints_uvdn[:, 9]
     behind = []
     for depth, (u, v, d) in zip(batch.depth[:, 0], palm):

@@ -1,4 +1,4 @@
-"""Rendered crops and frames: the same picture in training as at run time, spoilt as sensors do."""
+"""Rendered crops and frames: the same picture in training as at run time, noisy as sensors do."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,13 @@ from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_hand
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
-from awr_ros.synthetic.clutter import boxes, ellipsoids, random_clutter, random_heads, random_things
+from awr_ros.synthetic.clutter import (
+    boxes,
+    ellipsoids,
+    random_clutter,
+    random_heads,
+    random_objects,
+)
 from awr_ros.synthetic.crops import BEHIND_ARM, CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
@@ -250,7 +256,7 @@ def test_clutter_hides_at_most_a_quarter_of_a_hand(clean):
 
 
 def test_things_without_a_hand_are_finite_and_not_empty():
-    depth = random_things(32, 64, torch.Generator().manual_seed(0))
+    depth = random_objects(32, 64, torch.Generator().manual_seed(0))
     assert (
         depth.shape == (32, 1, 64, 64)
         and torch.isfinite(depth).all()
@@ -284,7 +290,9 @@ def test_crop_source_repeats_for_a_seed_and_not_otherwise():
 
 
 def test_no_joint_is_nearer_than_a_camera_sees_and_no_hand_right_behind_its_arm():
-    source = CropSource(6, CropConfig(size=32, near_mm=140, far_mm=160, aligned=0.0, no_hand=0.0))
+    source = CropSource(
+        6, CropConfig(size=32, near_mm=140, far_mm=160, upright=0.0, negative_share=0.0)
+    )
     batch = source.draw(256)
     joints = uvdn_to_xyz(batch.joints_uvdn, batch.centre_xyz, batch.cube_mm)
     nearest = joints[..., 2].amin(1)
@@ -316,8 +324,8 @@ def test_crop_source_gives_finite_crops_with_joints_on_the_hand():
 
 
 def test_crops_without_a_hand_are_as_many_as_asked_for():
-    assert CropSource(0, CropConfig(size=64, no_hand=0.0)).draw(64).hand.all()
-    none = CropSource(0, CropConfig(size=64, no_hand=1.0)).draw(64)
+    assert CropSource(0, CropConfig(size=64, negative_share=0.0)).draw(64).hand.all()
+    none = CropSource(0, CropConfig(size=64, negative_share=1.0)).draw(64)
     assert not none.hand.any()
     off = (
         palm_centre(uvdn_to_xyz(none.joints_uvdn, none.centre_xyz, none.cube_mm)) - none.centre_xyz
@@ -399,8 +407,8 @@ def test_true_joints_lie_under_the_surface_the_camera_sees(camera):
 
 
 def test_aligned_crops_have_the_hand_point_about_up():
-    def rolls(aligned):
-        batch = CropSource(4, CropConfig(aligned=aligned, no_hand=0.0)).draw(64)
+    def rolls(upright):
+        batch = CropSource(4, CropConfig(upright=upright, negative_share=0.0)).draw(64)
         towards = batch.joints_uvdn[:, [5, 9, 13, 17], :2].mean(1) - batch.joints_uvdn[:, 0, :2]
         return torch.atan2(towards[:, 0], -towards[:, 1]).abs()
 

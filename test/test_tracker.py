@@ -14,7 +14,7 @@ from awr_ros.finders.palm_detector import Candidate
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
-from awr_ros.tracker import START_OF_CLOSENESS, HandTracker, TrackerConfig, start_score
+from awr_ros.tracker import DEFAULT_DETECTION_WEIGHTS, HandTracker, TrackerConfig, detection_score
 
 K = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 SHAPE = np.zeros((21, 3))
@@ -41,9 +41,9 @@ class Scene:
         )
         self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
         self.description, self.config = 'a scene', EngineConfig(JOINT_NAMES, 128, 280.0)
-        monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda path='': self)
+        monkeypatch.setattr(awr_ros.tracker, 'PalmDetector', lambda path='': self)
 
-    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score):
+    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, min_score):
         places = self.candidates
         if places is None:
             places = [p + 20 for i, p in enumerate(self.palms) if i not in self.hidden]
@@ -160,7 +160,9 @@ def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
     scene.scores = [0.99, 0.4]
     config = TrackerConfig(
         score_threshold=0.5,
-        beside_threshold=float(start_score(START_OF_CLOSENESS, 0.9, 0.7, scene.joint_score)),
+        beside_threshold=float(
+            detection_score(DEFAULT_DETECTION_WEIGHTS, 0.9, 0.7, scene.joint_score)
+        ),
     )
     tracker = HandTracker(scene, config)
     assert ids(run(tracker, 12))[-1] == ['0']
@@ -295,10 +297,10 @@ def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
 
 def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
     scores = np.array([0.1, 0.5, 0.9])
-    for weights in (START_OF_CLOSENESS, load_checkpoint()[0].config.start):
+    for weights in (DEFAULT_DETECTION_WEIGHTS, load_checkpoint()[0].config.detection_weights):
 
         def start(*scores):
-            return start_score(weights, *scores)
+            return detection_score(weights, *scores)
 
         for rising in (start(scores, 0.5, 0.65), start(0.5, scores, 0.65), start(0.5, 0.5, scores)):
             assert (np.diff(rising) > 0.01).all() and ((0 < rising) & (rising < 1)).all()
@@ -313,7 +315,7 @@ def test_finder_hand_and_joints_all_have_a_say_in_what_starts_a_track():
 def test_a_network_brings_its_own_weights_of_the_start_score(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     assert ids(run(HandTracker(scene), 2))[-1] == ['0']
-    scene.config = replace(scene.config, start=(0.0, 0.0, 0.0, -5.0))
+    scene.config = replace(scene.config, detection_weights=(0.0, 0.0, 0.0, -5.0))
     assert ids(run(HandTracker(scene), 2))[-1] == []
 
 
@@ -492,7 +494,9 @@ def test_known_bone_lengths_steady_what_is_reported_and_not_what_is_followed(mon
     scene = Scene(monkeypatch, (0, 0, 600))
     tracker = HandTracker(scene)
     plain = run(tracker, 3)[-1][0]
-    assert tracker.hand_sizes == {} and np.allclose(plain.joints_xyz, SHAPE + (0, 0, 600), atol=1e-3)
+    assert tracker.hand_sizes == {} and np.allclose(
+        plain.joints_xyz, SHAPE + (0, 0, 600), atol=1e-3
+    )
     longer = np.clip(1.1 * bone_lengths(SHAPE), 5, 150)
     tracker.config = replace(tracker.config, hand_size=','.join(map(str, longer / 1000)))
     steadied = run(tracker, 3, start=0.2)[-1][0]

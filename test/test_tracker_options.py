@@ -36,7 +36,7 @@ def test_others_are_not_listened_to_when_the_finder_is_ours(monkeypatch):
 
 def test_a_finder_of_ones_own_is_read_at_the_start_and_asked(monkeypatch, tmp_path):
     scene, read = Scene(monkeypatch, (0, 0, 500)), []
-    monkeypatch.setattr(awr_ros.tracker, 'LearnedFinder', lambda *path: read.append(path) or scene)
+    monkeypatch.setattr(awr_ros.tracker, 'PalmDetector', lambda *path: read.append(path) or scene)
     tracker = HandTracker(scene, TrackerConfig(finder_weights='mine.onnx'))
     assert read == [('mine.onnx',)]
     assert ids([tracker.update(None, K, 0.0)]) == [['0']] and len(read) == 1

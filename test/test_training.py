@@ -30,7 +30,7 @@ KERNEL = 0.8
 TINY = ModelConfig(
     stem=(8, 16), widths=(16, 32, 64), blocks=(1, 1, 1), decoder_width=32, crop_size=64
 )
-SMALL = CropConfig(size=64, no_hand=0.25)
+SMALL = CropConfig(size=64, negative_share=0.25)
 
 
 @pytest.fixture(scope='module')
@@ -105,7 +105,7 @@ def test_validation_figures_are_millimetres_in_space(batch):
     inside = (batch.joints_uvdn.abs().amax((1, 2)) < 0.9) & with_skin_at_all_joints(batch)
     batch = batch[inside]
     figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
-    assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_told'] == 1
+    assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_accuracy'] == 1
     moved = batch.joints_uvdn + torch.tensor([0.3, 0.0, 0.0])
     # What is 0.3 of half a cube at the centre's depth is less for joints nearer to the camera, and more for those behind.
     expected = (
@@ -117,7 +117,7 @@ def test_validation_figures_are_millimetres_in_space(batch):
         truth(batch), -sure(batch), replace(batch, joints_uvdn=moved), KERNEL
     )
     assert figures['mean_mm'] == pytest.approx(expected[batch.hand].mean().item(), abs=0.2)
-    assert figures['max_below_20mm'] == figures['hand_told'] == 0
+    assert figures['max_below_20mm'] == figures['hand_accuracy'] == 0
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero():
@@ -224,7 +224,7 @@ def test_a_run_starts_from_given_weights(tiny_run, tmp_path):
     )
     assert started[0].seen == 0
     save_checkpoint(
-        tmp_path / 'finished.pt', CompactNetwork(replace(TINY, refiner=8, judge=8)), 5, {}
+        tmp_path / 'finished.pt', CompactNetwork(replace(TINY, refiner=8, handedness=8)), 5, {}
     )
     config = replace(config, init=str(tmp_path / 'finished.pt'))
     assert training.start_network(config)[0].config == TINY
@@ -284,7 +284,7 @@ torch.save((losses, run.network.state_dict()), {str(tmp_path)!r} + '/rank' + os.
 
 def test_crops_of_other_things_are_drawn_as_no_hands():
     negatives = torch.full((3, 1, 64, 64), 0.25)
-    batch = CropSource(4, CropConfig(size=64, no_hand=0.6), negatives=negatives).draw(64)
+    batch = CropSource(4, CropConfig(size=64, negative_share=0.6), negatives=negatives).draw(64)
     given = (batch.depth == 0.25).all((1, 2, 3))
     assert 0.2 < given[~batch.hand].float().mean() < 0.8 and not given[batch.hand].any()
 
@@ -302,7 +302,7 @@ def test_every_start_draws_other_crops_and_repeats_them(tiny_run):
 def test_eight_crops_are_learnt_by_heart():
     """All the parts together can learn: network, read-out, losses, gradients."""
     torch.manual_seed(0)
-    batch = CropSource(4, CropConfig(size=64, no_hand=0.0)).draw(8)
+    batch = CropSource(4, CropConfig(size=64, negative_share=0.0)).draw(8)
     network = CompactNetwork(TINY).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     seen = []

@@ -12,7 +12,7 @@ from awr_ros.bench.timing import median_ms
 from awr_ros.crop import crop_hand
 from awr_ros.estimator import HandPoseEstimator, Request
 from awr_ros.finders.geometric import find_candidates
-from awr_ros.finders.palm_detector import LearnedFinder
+from awr_ros.finders.palm_detector import PalmDetector
 from awr_ros.networks.checkpoint import COMPACT_S, CompactNetwork
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
@@ -58,7 +58,7 @@ def bench_frame(report, weights, repeats):
                 repeats,
             ),
         )
-    learned = LearnedFinder()
+    learned = PalmDetector()
     row(
         'finder: learned',
         median_ms(lambda: learned.find(depth_mm, camera.intrinsics, 150, 1500), repeats),

@@ -70,7 +70,7 @@ class CpuAsCard:
 
     def engine(self, network, compiled=False):
         engine = TorchEngine(network, num_threads=1)
-        engine.run_graph = engine.read
+        engine.run_graph = engine.predict
         return engine
 
     def synchronize(self):

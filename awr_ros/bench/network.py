@@ -94,7 +94,8 @@ def bench_networks(report, weights, repeats):
         for name, network in networks(weights).items():
             for engine_name, engine in engines(network, Path(folder), threads).items():
                 one, two = (
-                    median_ms(lambda b=batch: engine.read(crops[:b]), repeats) for batch in (1, 2)
+                    median_ms(lambda b=batch: engine.predict(crops[:b]), repeats)
+                    for batch in (1, 2)
                 )
                 rows.append((name, engine_name, one, two))
                 print(f'  {name}, {engine_name}: {one:.2f} ms', flush=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from awr_ros.datasets.specs import benchmark
+from awr_ros.datasets.specs import dataset_spec
 from awr_ros.networks.checkpoint import (
     HourglassConfig,
     ResNet,
@@ -20,7 +20,7 @@ DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}  # transposed convolutions: downsample
 KERNEL_SIZE = {'hourglass': 0.4, 'resnet': 1.0}
 
 
-def import_official(path, name, output, kernel_size=None, subject=0, authors_crop=True):
+def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, authors_crop=True):
     """Turn an official checkpoint into one of this package, which the estimator and the node load.
 
     path: the authors' file; name: of the data set that it was trained on; output: file to write; kernel_size: radius of
@@ -28,8 +28,8 @@ def import_official(path, name, output, kernel_size=None, subject=0, authors_cro
     authors_crop: the network saw crops cut by the authors' code. Every key must be there with its shape, and no other.
     Returns the network's configuration. Raises FileNotFoundError, or ValueError that names the file and what does not fit.
     """
-    state, records = read_official(path)
-    conventions = benchmark(name)
+    state, records = read_authors_checkpoint(path)
+    conventions = dataset_spec(name)
     count = len(conventions.joint_names)
     if (
         not 0
@@ -77,15 +77,15 @@ def import_official(path, name, output, kernel_size=None, subject=0, authors_cro
         raise ValueError(
             f'{path} does not fit the network that its keys tell: {" ".join(str(error).split())[:500]}'
         ) from error
-    recipe = {'imported_from': f'imported from {Path(path).name}', 'dataset': name}
+    made_by = {'imported_from': f'imported from {Path(path).name}', 'dataset': name}
     metrics = {
         f'authors_{key}': float(value) for key, value in records.items() if _is_number(value)
     }
-    save_checkpoint(output, network, 0, metrics, recipe, torch.float32)
+    save_checkpoint(output, network, 0, metrics, made_by, torch.float32)
     return network.config
 
 
-def read_official(path):
+def read_authors_checkpoint(path):
     """The weights and the authors' best records of a file. Code in it is never run."""
     path = Path(path)
     if not path.is_file():

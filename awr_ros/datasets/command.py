@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.settings import add_options, config_of
 
 
@@ -17,7 +17,7 @@ def add_commands(verbs):
     )
     verb.add_argument('checkpoint', type=Path, help="the authors' .pth file")
     verb.add_argument(
-        '--dataset', required=True, choices=tuple(BENCHMARKS), help='what it was trained on'
+        '--dataset', required=True, choices=tuple(DATASETS), help='what it was trained on'
     )
     verb.add_argument(
         '--output',
@@ -45,12 +45,12 @@ def add_commands(verbs):
 
 
 def _import(arguments):
-    from awr_ros.datasets.authors_checkpoint import import_official
+    from awr_ros.datasets.authors_checkpoint import import_authors_checkpoint
 
     output = arguments.output or Path(arguments.checkpoint.stem + '.pt')
     if output.exists() and output.samefile(arguments.checkpoint):
         raise ValueError(f'{output} is the checkpoint itself: give another --output')
-    config = import_official(
+    config = import_authors_checkpoint(
         arguments.checkpoint,
         arguments.dataset,
         output,
@@ -75,7 +75,7 @@ def extend_evaluate(verb):
         nargs='*',
         help='text files, one line a frame: u v d of each joint [px, px, mm]',
     )
-    group.add_argument('--dataset', choices=tuple(BENCHMARKS), help='whose conventions count')
+    group.add_argument('--dataset', choices=tuple(DATASETS), help='whose conventions count')
     group.add_argument(
         '--truth',
         type=Path,
@@ -149,33 +149,33 @@ def add_train_options(verb: Any, taken: Sequence[str]) -> None:
 
     taken: names of options that the verb has already; their defaults differ with --dataset.
     """
-    from awr_ros.datasets.config import HELP, RecipeConfig
+    from awr_ros.datasets.config import HELP, PaperTrainConfig
 
     group = verb.add_argument_group('public data sets')
     group.add_argument(
         '--dataset',
-        choices=tuple(BENCHMARKS),
+        choices=tuple(DATASETS),
         default=argparse.SUPPRESS,
         help='public data set to train on',
     )
     group.add_argument('--root', type=Path, default=argparse.SUPPRESS, help='its folder')
     shared = [
         f'--{field.name.replace("_", "-")} {field.default}'
-        for field in fields(RecipeConfig)
+        for field in fields(PaperTrainConfig)
         if field.name in taken
     ]
     group.description = f'Other defaults of the options above: {", ".join(shared)}.'
-    add_options(group, RecipeConfig, HELP, suppress=True, skip=('dataset', *taken))
+    add_options(group, PaperTrainConfig, HELP, suppress=True, skip=('dataset', *taken))
 
 
 def train_dataset(arguments: argparse.Namespace) -> None:
     """Run `awr train RUN --dataset NAME`."""
-    from awr_ros.datasets.config import RecipeConfig
+    from awr_ros.datasets.config import PaperTrainConfig
 
     if 'root' not in arguments:
         raise ValueError('--dataset needs --root, the folder of the data set')
     config = config_of(
-        RecipeConfig, arguments, others=('without --dataset',), ignore=('folder', 'root')
+        PaperTrainConfig, arguments, others=('without --dataset',), ignore=('folder', 'root')
     )
     from awr_ros.datasets.train import train_on_dataset
 

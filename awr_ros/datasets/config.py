@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from awr_ros.datasets.specs import benchmark
+from awr_ros.datasets.specs import dataset_spec
 
 NETWORKS = ('resnet_18', 'resnet_50', 'hourglass_1', 'hourglass_2')
-RECIPES = ('two_stage', 'joint')
+SCHEDULES = ('two_stage', 'joint')
 
 
 @dataclass(frozen=True)
-class RecipeConfig:
+class PaperTrainConfig:
     """One run. A 0 stands for what the papers use on this data set with this network."""
 
     dataset: str = 'nyu'
     network: str = 'resnet_18'
-    recipe: str = 'two_stage'  # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
+    schedule: str = 'two_stage'  # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
     epochs: int = 0  # of each stage
     step_epochs: int = 0  # the learning rate falls to a tenth every so many epochs
     batch: int = 32  # crops a step
@@ -39,11 +39,13 @@ class RecipeConfig:
     device: str = 'auto'
 
     def __post_init__(self):
-        conventions = benchmark(self.dataset)
+        conventions = dataset_spec(self.dataset)
         if self.network not in NETWORKS:
             raise ValueError(f'network must be one of {", ".join(NETWORKS)}, got {self.network!r}')
-        if self.recipe not in RECIPES:
-            raise ValueError(f'recipe must be one of {", ".join(RECIPES)}, got {self.recipe!r}')
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f'schedule must be one of {", ".join(SCHEDULES)}, got {self.schedule!r}'
+            )
         for name in (
             'epochs',
             'step_epochs',
@@ -73,29 +75,33 @@ class RecipeConfig:
     @property
     def stage_epochs(self):
         """Epochs of each stage: both losses from the start need one stage only."""
-        epochs = self.epochs or benchmark(self.dataset).epochs
-        return (epochs,) if self.recipe == 'joint' else (epochs, epochs)
+        epochs = self.epochs or dataset_spec(self.dataset).epochs
+        return (epochs,) if self.schedule == 'joint' else (epochs, epochs)
 
     @property
     def step_after(self):
         """[epochs] of a stage between falls of the learning rate."""
-        return self.step_epochs or benchmark(self.dataset).step_epochs
+        return self.step_epochs or dataset_spec(self.dataset).step_epochs
 
     @property
     def kernel(self):
         """Radius of closeness, uvdn units: 0.4 for hourglasses and 1 for ResNets in the authors' configuration, 0.8 in the later
-        joint recipe.
+        joint schedule.
         """
         if self.kernel_size:
             return self.kernel_size
         return (
-            0.8 if self.recipe == 'joint' else 0.4 if self.network.startswith('hourglass') else 1.0
+            0.8
+            if self.schedule == 'joint'
+            else 0.4
+            if self.network.startswith('hourglass')
+            else 1.0
         )
 
 
 HELP = {
     'network': 'one of ' + ', '.join(NETWORKS),
-    'recipe': "two_stage as in the paper, or joint as in the group's later work",
+    'schedule': "two_stage as in the paper, or joint as in the group's later work",
     'epochs': "of each stage, 0: the paper's",
     'step_epochs': "epochs between tenfold falls of the learning rate, 0: the paper's",
     'batch': 'crops a step',

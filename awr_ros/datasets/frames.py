@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from awr_ros.datasets.specs import Benchmark
+from awr_ros.datasets.specs import DatasetSpec
 from awr_ros.files import printable
 
 
@@ -15,7 +15,7 @@ from awr_ros.files import printable
 class Frames:
     """N labelled frames of one data set."""
 
-    conventions: Benchmark
+    conventions: DatasetSpec
     paths: tuple  # N files of depth
     read: Callable  # path -> (H,W) float32 [mm], 0 invalid; ValueError that names the file
     joints_xyz: np.ndarray  # (N,J,3) float64 [mm] camera optical frame

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from awr_ros.datasets.frames import Frames, centres_of, read_png16
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are held out
@@ -22,7 +22,7 @@ def load_hands17(root, split):
     """
     if split not in ('train', 'test'):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    root, conventions = Path(root), BENCHMARKS['hands17']
+    root, conventions = Path(root), DATASETS['hands17']
     rows, names = read_table(root / 'training' / 'Training_Annotation.txt', 63, names='first')
     held_out = np.arange(len(rows)) // HOLD_OUT_BLOCK % 10 == 9
     keep = np.flatnonzero(held_out == (split == 'test'))

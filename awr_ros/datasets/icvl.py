@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from awr_ros.datasets.frames import Frames, centres_of, read_png16
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 LABELS = {
@@ -26,7 +26,7 @@ def load_icvl(root, split, whole=False):
     """
     if split not in LABELS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    root, conventions = Path(root), BENCHMARKS['icvl']
+    root, conventions = Path(root), DATASETS['icvl']
     part, files = LABELS[split]
     rows, names = [], []
     for file in files:

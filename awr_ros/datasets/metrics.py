@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.specs import benchmark
+from awr_ros.datasets.specs import dataset_spec
 from awr_ros.datasets.text_files import read_table
 
 NYU_IDS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)  # the 14 that are evaluated, of 36
@@ -58,7 +58,7 @@ def read_joints(path, name, xyz=False):
     name: of the data set; xyz: the text's numbers are xyz [mm] in the camera's optical frame, not uvd. A file's name before
     the numbers is passed over, as ICVL's and HANDS17's labels have it. Returns (N,J,3) [px, px, mm].
     """
-    conventions = benchmark(name)
+    conventions = dataset_spec(name)
     count = len(conventions.joint_names)
     if Path(path).suffix == '.mat':
         if name != 'nyu':
@@ -98,7 +98,7 @@ def compare(name, predictions, truth, plots='.', xyz=False):
     name: of the data set; predictions: paths of text files; truth: path of the labels; plots: folder; xyz: see
     `read_joints`. Raises FileNotFoundError and ValueError that name the file.
     """
-    conventions = benchmark(name)
+    conventions = dataset_spec(name)
     truth_uvd = read_joints(truth, name, xyz)
     names = _labels([Path(path) for path in predictions])
     methods = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from awr_ros.datasets.frames import Frames, centres_of
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 GESTURES = (
@@ -41,7 +41,7 @@ def load_msra(root, split, subject=0):
     root: folder with `P0` to `P8`; split: 'train' or 'test'. Subjects and gestures whose folders are not there are passed
     over, but each split must have frames. Crops are centred on the labels: the data set has no centre files.
     """
-    conventions = BENCHMARKS['msra']
+    conventions = DATASETS['msra']
     if split not in ('train', 'test'):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if not 0 <= subject < 9:

@@ -9,7 +9,7 @@ import numpy as np
 
 from awr_ros.datasets.frames import Frames, centres_of, read_png_rgb
 from awr_ros.datasets.metrics import NYU_IDS, read_joint_data
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 Y_DOWN = np.array([1.0, -1.0, 1.0])
@@ -24,7 +24,7 @@ def load_nyu(root, split, oracle_cube=False):
     5/6 as large, as in the authors' code: an oracle, as it tells who is before the camera. Crop centres come from
     root/center_{split}_refined.txt, and where there is no such file from the labels, which is as much of an oracle.
     """
-    root, conventions = Path(root), BENCHMARKS['nyu']
+    root, conventions = Path(root), DATASETS['nyu']
     folder = root / split
     if split not in ('train', 'test'):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")

@@ -9,7 +9,7 @@ import torch
 from awr_ros.datasets.metrics import NYU_IDS
 from awr_ros.datasets.msra import FROM_FILE
 from awr_ros.datasets.nyu import Y_DOWN
-from awr_ros.datasets.specs import BENCHMARKS
+from awr_ros.datasets.specs import DATASETS
 from awr_ros.skeleton import JOINT_NAMES, MSRA_21
 from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses
@@ -62,7 +62,7 @@ def write_nyu(root, train, test, seed=0):
     for split, count, offset in (('train', train, 0), ('test', test, 1)):
         folder = Path(root) / split
         folder.mkdir(parents=True, exist_ok=True)
-        source = HandFrames(BENCHMARKS['nyu'].intrinsics, 2 * seed + offset)
+        source = HandFrames(DATASETS['nyu'].intrinsics, 2 * seed + offset)
         xyz, uvd, centres = np.zeros((1, count, 36, 3)), np.zeros((1, count, 36, 3)), []
         for i in range(count):
             depth, joints = source.draw()
@@ -88,7 +88,7 @@ def as_nyu_14(joints_xyz):
     )  # NYU's two are 30 to 35 mm apart
     palm = (at['wrist'] + at['index_mcp'] + at['middle_mcp'] + at['ring_mcp'] + at['pinky_mcp']) / 5
     at |= {'wrist_pinky_side': wrist - side, 'wrist_thumb_side': wrist + side, 'palm': palm}
-    return np.stack([at[name] for name in BENCHMARKS['nyu'].joint_names])
+    return np.stack([at[name] for name in DATASETS['nyu'].joint_names])
 
 
 def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
@@ -98,7 +98,7 @@ def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
         for number, gesture in enumerate(gestures):
             folder = Path(root) / f'P{subject}' / gesture
             folder.mkdir(parents=True, exist_ok=True)
-            source = HandFrames(BENCHMARKS['msra'].intrinsics, (seed * 9 + subject) * 17 + number)
+            source = HandFrames(DATASETS['msra'].intrinsics, (seed * 9 + subject) * 17 + number)
             lines = [str(frames)]
             for i in range(frames):
                 depth, joints = source.draw()

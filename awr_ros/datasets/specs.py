@@ -11,7 +11,7 @@ from awr_ros.skeleton import HANDS17_21, ICVL_16, MSRA_21, NYU_14
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class DatasetSpec:
     """One data set's conventions."""
 
     name: str
@@ -24,11 +24,11 @@ class Benchmark:
     test_subjects: tuple = ()  # (name, first frame, frame after the last one) of the test set, where known
 
 
-BENCHMARKS = {
-    benchmark.name: benchmark
-    for benchmark in (
+DATASETS = {
+    dataset_spec.name: dataset_spec
+    for dataset_spec in (
         # Of the 8252 test frames the first 2440 show the person of the training set, the others somebody new.
-        Benchmark(
+        DatasetSpec(
             'nyu',
             Intrinsics(588.03, 587.07, 320.0, 240.0, 640, 480),
             NYU_14,
@@ -38,7 +38,7 @@ BENCHMARKS = {
             30,
             (('subject 1 (seen in training)', 0, 2440), ('subject 2 (new)', 2440, 8252)),
         ),
-        Benchmark(
+        DatasetSpec(
             'icvl',
             Intrinsics(240.99, 240.96, 160.0, 120.0, 320, 240),
             ICVL_16,
@@ -48,7 +48,7 @@ BENCHMARKS = {
             10,
             (('sequence 1', 0, 702), ('sequence 2', 702, 1596)),
         ),
-        Benchmark(
+        DatasetSpec(
             'msra',
             Intrinsics(241.42, 241.42, 160.0, 120.0, 320, 240),
             MSRA_21,
@@ -66,7 +66,7 @@ BENCHMARKS = {
                 )
             ),
         ),
-        Benchmark(
+        DatasetSpec(
             'hands17',
             Intrinsics(475.065948, 475.065857, 315.944855, 245.287079, 640, 480),
             HANDS17_21,
@@ -79,8 +79,8 @@ BENCHMARKS = {
 }
 
 
-def benchmark(name):
-    """The Benchmark of a name, or ValueError."""
-    if name not in BENCHMARKS:
-        raise ValueError(f'dataset must be one of {", ".join(BENCHMARKS)}, got {name!r}')
-    return BENCHMARKS[name]
+def dataset_spec(name):
+    """The DatasetSpec of a name, or ValueError."""
+    if name not in DATASETS:
+        raise ValueError(f'dataset must be one of {", ".join(DATASETS)}, got {name!r}')
+    return DATASETS[name]

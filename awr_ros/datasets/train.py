@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as nn_f
 from torch.utils.data import DataLoader
 
-from awr_ros.datasets.config import RecipeConfig
+from awr_ros.datasets.config import PaperTrainConfig
 from awr_ros.datasets.evaluate import predict
 from awr_ros.datasets.loaders import load_frames
 from awr_ros.datasets.metrics import joint_errors
 from awr_ros.datasets.samples import Augmentation, CropSamples
-from awr_ros.datasets.specs import benchmark
+from awr_ros.datasets.specs import dataset_spec
 from awr_ros.files import write_text
 from awr_ros.networks.checkpoint import (
     HourglassConfig,
@@ -68,9 +68,9 @@ def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
     return total, {'dense': dense.detach(), 'joint': joint.detach()}
 
 
-def build_network(config: RecipeConfig):
+def build_network(config: PaperTrainConfig):
     """The network of a run, with the data set's joints and cube."""
-    conventions = benchmark(config.dataset)
+    conventions = dataset_spec(config.dataset)
     kind, number = config.network.split('_')
     common = dict(
         joint_names=conventions.joint_names,
@@ -109,7 +109,7 @@ class Run:
         for name in (
             'dataset',
             'network',
-            'recipe',
+            'schedule',
             'kernel',
             'crop_size',
             'width',
@@ -128,7 +128,7 @@ class Run:
         self.optimizer.load_state_dict(state['optimizer'])
 
     def _new_optimizer(self):
-        make = torch.optim.AdamW if self.config.recipe == 'joint' else torch.optim.Adam
+        make = torch.optim.AdamW if self.config.schedule == 'joint' else torch.optim.Adam
         return make(self.network.parameters(), lr=self.config.learning_rate)
 
     def next_epoch(self):
@@ -157,7 +157,7 @@ class Run:
         save_checkpoint(self.folder / 'weights.pt', self.network, self.seen, metrics, made_with)
 
 
-def train_on_dataset(folder, root, config: RecipeConfig):
+def train_on_dataset(folder, root, config: PaperTrainConfig):
     """Train a network of the paper, going on from folder/last.pt where there is one. root: folder of the data set."""
     device = torch.device(
         config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -246,7 +246,7 @@ def _one_epoch(run, samples):
             depth,
             joints,
             config.kernel,
-            STAGES[config.recipe][run.stage],
+            STAGES[config.schedule][run.stage],
         )
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -23,7 +23,7 @@ from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
-from awr_ros.tracker import START_OF_CLOSENESS, UNKNOWN, start_score
+from awr_ros.tracker import DEFAULT_DETECTION_WEIGHTS, DEFAULT_FINDER_SCORE, detection_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import VALIDATION_SEED
@@ -87,10 +87,10 @@ def evaluate_crops(network, crops, sheet=None):
     centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}.
     """
     hand_scores = {}
-    turned = CropConfig(aligned=1.0, far_off=0.0)
+    turned = CropConfig(upright=1.0, coarse_share=0.0)
     for kind, config, count in (
         ('turned as when followed', turned, crops),
-        ('as at first sight', CropConfig(aligned=0.0), crops // 4),
+        ('as at first sight', CropConfig(upright=0.0), crops // 4),
         ('turned, nothing beside the hand', replace(turned, clutter=False), crops // 4),
         ('turned, stereo by block matching', replace(turned, stereo=1.0), crops // 4),
         ('turned, structured light', replace(turned, sensor='structured light'), crops // 4),
@@ -103,7 +103,11 @@ def evaluate_crops(network, crops, sheet=None):
         figures = crop_figures(
             network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH)
         )
-        print_crops(kind, *figures[:5], getattr(network.config, 'start', ()) or START_OF_CLOSENESS)
+        print_crops(
+            kind,
+            *figures[:5],
+            getattr(network.config, 'detection_weights', ()) or DEFAULT_DETECTION_WEIGHTS,
+        )
         hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
         if sheet:
             worst = figures[5]
@@ -123,13 +127,15 @@ def crop_figures(network, source, batches):
     hand score (N,) and the worst 48 of N crops, of which n are of hands.
     """
     errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
-    read = readout_module(network)
+    predict = readout_module(network)
     for _ in range(batches):
         batch = source.draw(BATCH)
-        pred, confidence, hand_score, judged = read(batch.depth)
-        _, other_confidence, _, other_judged = read(batch.depth.flip(-1))
+        pred, confidence, hand_score, handedness_logit = predict(batch.depth)
+        _, other_confidence, _, other_handedness = predict(batch.depth.flip(-1))
         lead = (
-            judged - other_judged if read.judge else confidence.mean(1) - other_confidence.mean(1)
+            handedness_logit - other_handedness
+            if predict.handedness
+            else confidence.mean(1) - other_confidence.mean(1)
         )
         error = batch.errors_mm(pred)  # (B,21)
         errors.append(error[batch.hand])
@@ -140,8 +146,8 @@ def crop_figures(network, source, batches):
     return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
 
 
-def print_crops(kind, error, lead, sure, is_hand, found, start_weights):
-    """The table of `crop_figures`. start_weights: of tracker.start_score."""
+def print_crops(kind, error, lead, sure, is_hand, found, detection_weights):
+    """The table of `crop_figures`. detection_weights: of tracker.detection_score."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(
@@ -161,7 +167,9 @@ def print_crops(kind, error, lead, sure, is_hand, found, start_weights):
             f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one'
         )
     start = (
-        torch.from_numpy(start_score(start_weights, UNKNOWN, found.numpy(), sure.numpy()))
+        torch.from_numpy(
+            detection_score(detection_weights, DEFAULT_FINDER_SCORE, found.numpy(), sure.numpy())
+        )
         >= DEFAULTS.score_threshold
     )
     print(

@@ -13,7 +13,7 @@ OFF_AXIS_SEED = 1_700_000_003  # nothing else draws hands from it
 DEGREES = (0, 15, 25, 35, 45, 55)
 FOCAL_PX = 250.0  # of a wide camera
 MARGIN_PX = 8  # around the hand, in the part of the image that is rendered
-LEAST_Z = 0.2  # of unit vectors to what a camera may see: to 78 degrees
+MIN_Z = 0.2  # of unit vectors to what a camera may see: to 78 degrees
 NEAR_MM, FAR_MM = 350.0, 700.0
 SKIN_MM, FOREARM_MM = 1.5, 260.0
 CENTRE_ERROR_MM = 8.0  # standard deviation per axis of centres that are given
@@ -53,7 +53,7 @@ def panned_view(points, palm, degrees, way):
     panned_from_before = looking_at(aside).T @ looking_at(palm)
     points = torch.from_numpy(panned_from_before).to(points.dtype) @ points
     # The part of the image that the points are in, but not what no camera sees.
-    ahead = points[:, points[2] > LEAST_Z * points.square().sum(0).sqrt()]
+    ahead = points[:, points[2] > MIN_Z * points.square().sum(0).sqrt()]
     pixels = FOCAL_PX * ahead[:2] / ahead[2]
     first, last = pixels.amin(1) - MARGIN_PX, pixels.amax(1) + MARGIN_PX
     (cx, cy), (width, height) = (-first).tolist(), (last - first).int().tolist()

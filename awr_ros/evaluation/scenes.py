@@ -20,7 +20,9 @@ SETTLED = (
     5  # hands are asked for from this frame on: between searches beside a hand there are so many
 )
 DISTANCES_MM = ((0.0, 1000.0), (1000.0, 1800.0))
-LOOKS = 6  # frames of every scene: one more than there are between searches beside a hand
+FRAMES_PER_SCENE = (
+    6  # frames of every scene: one more than there are between searches beside a hand
+)
 FOUND_MM = 60.0  # a palm nearer than this to the truth is that hand
 CENTRE_ERROR_MM = 8.0  # standard deviation per axis of centres that are given
 VISIBLE = 0.6  # hands that show less of their surface are neither asked for nor false
@@ -53,7 +55,7 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
     """Look at `count` scenes. config: of the tracker; progress: wraps their range, as tqdm does. Returns SceneFigures."""
     scenes, rng, figures = SceneSource(seed), np.random.default_rng(seed), SceneFigures()
     for _ in progress(range(count)):
-        scene = scenes.draw(frames=LOOKS)
+        scene = scenes.draw(frames=FRAMES_PER_SCENE)
         tracker = HandTracker(estimator, config)
         false = False
         for look, depth_mm in enumerate(scene.frames):
@@ -61,7 +63,7 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
             matched = match(hands, scene.hands)
             false |= len(hands) > sum(hand is not None for hand in matched)
         for truth, visible, hand in zip(scene.hands, scene.visible, matched):
-            if not is_asked(truth, visible, scene.intrinsics, config):
+            if not is_target(truth, visible, scene.intrinsics, config):
                 continue
             figures.found.append(hand is not None)
             if hand is not None:
@@ -93,7 +95,7 @@ class SequenceFigures:
     beside: list = field(
         default_factory=list
     )  # (kind of camera, false hands) of each frame with hands
-    asked: list = field(
+    targets: list = field(
         default_factory=list
     )  # (kind, distance [mm], found, side right) of each visible hand in a frame
     empty_sequences: int = 0
@@ -127,8 +129,8 @@ def sequence_figures(
             false = len(hands) - sum(hand is not None for hand in matched)
             (figures.empty if empty else figures.beside).append((scene.kind, false))
             for truth, visible, hand in zip(scene.hands, scene.visible, matched):
-                if number >= SETTLED and is_asked(truth, visible, scene.intrinsics, config):
-                    figures.asked.append(
+                if number >= SETTLED and is_target(truth, visible, scene.intrinsics, config):
+                    figures.targets.append(
                         (
                             scene.kind,
                             float(palm_centre(truth.joints_xyz)[2]),
@@ -158,13 +160,13 @@ def print_sequences(figures: SequenceFigures) -> None:
     )
     kinds = sorted({kind for kind, *_ in (*figures.empty, *figures.beside)})
     for name, chosen in (*((kind, (kind,)) for kind in kinds), ('all', kinds)):
-        asked = [entry[1:] for entry in figures.asked if entry[0] in chosen]
+        targets = [entry[1:] for entry in figures.targets if entry[0] in chosen]
         columns = [[false > 0 for kind, false in figures.empty if kind in chosen]]
         columns += [
-            [found for distance, found, _ in asked if low <= distance < high]
+            [found for distance, found, _ in targets if low <= distance < high]
             for low, high in DISTANCES_MM
         ]
-        columns.append([right for _, found, right in asked if found])
+        columns.append([right for _, found, right in targets if found])
         columns.append([false > 0 for kind, false in figures.beside if kind in chosen])
         print(
             f'{name:18}'
@@ -175,7 +177,7 @@ def print_sequences(figures: SequenceFigures) -> None:
         )
 
 
-def is_asked(
+def is_target(
     truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig
 ) -> bool:
     """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image and not too far or near."""
@@ -212,7 +214,7 @@ def print_scenes(figures):
     """The table of `scene_figures`."""
     errors, objects = np.array(figures.errors), np.array(figures.objects, bool)
     print(
-        f'scenes of {LOOKS} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
+        f'scenes of {FRAMES_PER_SCENE} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
         f'{len(figures.found)} hands at least {VISIBLE:.0%} visible'
     )
     for name, of in (

@@ -21,12 +21,12 @@ COLUMNS, ROWS, CELL = 160, 128, 4  # [px] of the coarse frame, and of a cell
 FAR_MM = 2450.0  # deeper counts as invalid
 OUTPUTS = 4  # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
-LEAST_SCORE = 0.05  # [0,1] of a candidate
+MIN_SCORE = 0.05  # [0,1] of a candidate
 NEIGHBOURS_MM = 90.0  # of two candidates nearer than this the less likely is left out
 PALM_RADIUS_MM = 32.0  # a palm's depth is taken from the pixels this near to the found one
 BELOW_SKIN_MM = 23.0  # a palm's middle lies this far behind its surface
 SAMPLES = 17  # rows and columns of pixels at most that a palm's depth is taken from
-LEAST_SHARE = 0.2  # of these, that a surface must cover to be one
+MIN_SHARE = 0.2  # of these, that a surface must cover to be one
 GAP_MM = 25.0  # surfaces are farther apart than this, and by
 GAP_SHARE = 0.02  # this share of their depth, as noise grows
 AGREES_MM, AGREES_SHARE = (
@@ -68,7 +68,7 @@ def coarse_frame(depth_mm, intrinsics):
     return frame, step
 
 
-class LearnedFinder:
+class PalmDetector:
     """The network that comes with the package, or one of your own (training/palm_detector.py writes them)."""
 
     def __init__(self, path=''):
@@ -81,10 +81,10 @@ class LearnedFinder:
         check_onnx(model, path)
         self._network = _loaded(model, path)
 
-    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, least_score=LEAST_SCORE):
+    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, min_score=MIN_SCORE):
         """Candidates between two depths, the likeliest first, at most 8.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; least_score: [0,1] of a candidate. Returns a list of Candidate.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; min_score: [0,1] of a candidate. Returns a list of Candidate.
         """
         if depth_mm.shape != (intrinsics.height, intrinsics.width):
             raise ValueError(
@@ -98,7 +98,7 @@ class LearnedFinder:
                 f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, got {said.shape}'
             )
         candidates = []
-        for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), least_score):
+        for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), min_score):
             _, du, dv, z = said[:, row, column]
             u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
             z = palm_depth(depth_mm, intrinsics, u, v, 1000 * float(z))
@@ -154,14 +154,14 @@ def _surfaces(depth_mm, u, v, radius_u, radius_v):
         (columns - u) / max(radius_u, 1)
     ) ** 2 <= 1.1
     depths = depth_mm[rows[:, None], columns][within].astype(np.float32)
-    least = max(3, LEAST_SHARE * len(depths))
+    min_score = max(3, MIN_SHARE * len(depths))
     depths = np.sort(depths[(depths > 0) & (depths <= FAR_MM)])  # NaN compares false
-    if len(depths) < least:
+    if len(depths) < min_score:
         return []
     parts = np.split(
         depths, np.flatnonzero(np.diff(depths) > np.maximum(GAP_MM, GAP_SHARE * depths[:-1])) + 1
     )
-    return [float(np.median(part)) for part in parts if len(part) >= least]
+    return [float(np.median(part)) for part in parts if len(part) >= min_score]
 
 
 def _loaded(model, path):
@@ -196,9 +196,9 @@ def _reason(error):
     return text[:200] or type(error).__name__
 
 
-def _peaks(scores, least):
+def _peaks(scores, min_score):
     """(score, row, column) of local maxima, the highest first. scores: (R,C)."""
     highest = cv2.dilate(scores, np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((scores >= highest) & (scores >= least))
+    rows, columns = np.nonzero((scores >= highest) & (scores >= min_score))
     order = np.argsort(-scores[rows, columns], kind='stable')
     return zip(scores[rows, columns][order], rows[order], columns[order])

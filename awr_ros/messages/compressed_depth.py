@@ -12,7 +12,7 @@ import zlib
 import cv2
 import numpy as np
 
-from awr_ros.messages.depth_image import MM_PER_M, BadInput, check_size, shown
+from awr_ros.messages.depth_image import MM_PER_M, BadInputError, check_size, shown
 
 TRANSPORT = 'compressedDepth'  # how topics and formats name it
 HEADER = struct.Struct('<iff')  # ConfigHeader: compression format, A, B
@@ -24,20 +24,20 @@ GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 
 def depth_from_compressed(msg, expected_size=None):
     """The depth of a sensor_msgs/CompressedImage, or of anything with its fields: (H,W) uint16 or float32 [mm], 0 = no
-    measurement. What cannot be read raises BadInput.
+    measurement. What cannot be read raises BadInputError.
 
     expected_size: (width, height) [px]; another one is refused, as is one of no depth camera, before memory is taken for it:
     some thousand bytes of PNG can claim gigabytes of pixels.
     """
     encoding = _encoding(msg.format)
     if len(msg.data) <= HEADER.size:
-        raise BadInput(
+        raise BadInputError(
             f'compressed image has {len(msg.data)} bytes, expected a header of {HEADER.size} and a PNG'
         )
     _, a, b = HEADER.unpack_from(msg.data)
     width, height = png_size(memoryview(msg.data).cast('B')[HEADER.size :])
     if expected_size not in (None, (width, height)):
-        raise BadInput(
+        raise BadInputError(
             f'image is {width} x {height}, but camera_info is for {expected_size[0]} x {expected_size[1]}'
         )
     try:
@@ -45,17 +45,17 @@ def depth_from_compressed(msg, expected_size=None):
             np.frombuffer(msg.data, np.uint8, offset=HEADER.size), cv2.IMREAD_UNCHANGED
         )
     except cv2.error as error:
-        raise BadInput(f'compressed image is no PNG that can be read: {error.err}') from None
+        raise BadInputError(f'compressed image is no PNG that can be read: {error.err}') from None
     if pixels is None:
-        raise BadInput('compressed image is no PNG that can be read')
+        raise BadInputError('compressed image is no PNG that can be read')
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
-        raise BadInput(
+        raise BadInputError(
             f'compressed image is a PNG of {pixels.dtype} {pixels.shape}, expected one channel of 16 bits'
         )
     if encoding != '32FC1':
         return pixels
     if not (np.isfinite([a, b]).all() and a > 0):
-        raise BadInput(
+        raise BadInputError(
             f'compressed image of 32FC1 has the quantisation A = {a:g}, B = {b:g}, expected A > 0'
         )
     with np.errstate(divide='ignore', over='ignore'):
@@ -65,13 +65,15 @@ def depth_from_compressed(msg, expected_size=None):
 
 
 def png_size(data: memoryview) -> tuple[int, int]:
-    """(width, height) [px] of a PNG of one channel of 16 bits, without decoding it. Raises BadInput for anything else.
+    """(width, height) [px] of a PNG of one channel of 16 bits, without decoding it. Raises BadInputError for anything else.
 
     The chunks are walked through and their checksums compared: OpenCV also reads other formats, and its libraries print a
     line of their own for each damaged image.
     """
     if bytes(data[:8]) != SIGNATURE:
-        raise BadInput(f'compressed image is no PNG: it begins with {bytes(data[:8]).hex(" ")}')
+        raise BadInputError(
+            f'compressed image is no PNG: it begins with {bytes(data[:8]).hex(" ")}'
+        )
     position, size = 8, None
     for _ in range(MAX_CHUNKS):
         length = int.from_bytes(data[position : position + 4], 'big')
@@ -80,22 +82,22 @@ def png_size(data: memoryview) -> tuple[int, int]:
         if position > len(data) or zlib.crc32(chunk) != int.from_bytes(
             data[position - 4 : position], 'big'
         ):
-            raise BadInput(
+            raise BadInputError(
                 f'compressed image is no PNG that can be read: it is cut short or damaged after {position - 12 - length} bytes'
             )
         if size is None:
             if kind != b'IHDR' or length != 13:
-                raise BadInput('compressed image is no PNG that can be read: it has no header')
+                raise BadInputError('compressed image is no PNG that can be read: it has no header')
             width, height, bits, colour = struct.unpack('>IIBB', chunk[4:14])
             if (bits, colour) != (16, GREY):
-                raise BadInput(
+                raise BadInputError(
                     f'compressed image is a PNG of {bits} bits and colour type {colour}, expected one channel of 16 bits'
                 )
             check_size(width, height, 'compressed image')
             size = width, height
         if kind == b'IEND':
             return size
-    raise BadInput(
+    raise BadInputError(
         f'compressed image is no PNG that can be read: it has more than {MAX_CHUNKS} chunks'
     )
 
@@ -104,14 +106,14 @@ def _encoding(text):
     """The encoding of the original image from a format such as '16UC1; compressedDepth png'."""
     encoding, _, transport = (part.strip() for part in text.partition(';'))
     if encoding not in ENCODINGS or not (transport == '' or transport.startswith(TRANSPORT)):
-        raise BadInput(
+        raise BadInputError(
             f'compressed image format is {shown(text)}, expected one of {", ".join(ENCODINGS)} followed by '
             f"'; {TRANSPORT} png'"
         )
     codec = transport.removeprefix(TRANSPORT).strip()
     # RVL: the decoders for Python read beyond the end of damaged data, and messages come from anywhere.
     if codec not in ('', 'png'):  # old publishers name no codec and mean PNG
-        raise BadInput(
+        raise BadInputError(
             f"compressed image format is {shown(text)}: codec {shown(codec)} is not supported, set the publisher's "
             f'parameter <topic>.{TRANSPORT}.format to png'
         )

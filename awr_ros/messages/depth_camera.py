@@ -9,7 +9,12 @@ import cv2
 import numpy as np
 
 from awr_ros.messages.compressed_depth import depth_from_compressed
-from awr_ros.messages.depth_image import BadInput, depth_from_image, intrinsics_from_info, shown
+from awr_ros.messages.depth_image import (
+    BadInputError,
+    depth_from_image,
+    intrinsics_from_info,
+    shown,
+)
 from awr_ros.settings import Setting
 
 DISTORTION = Setting(
@@ -21,8 +26,8 @@ DISTORTION = Setting(
 )
 # Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the first two alike.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
-MOST_COEFFICIENTS = 14
-LEAST_SEEN = 0.05  # share of the pinhole image that must come from within the distorted one
+MAX_COEFFICIENTS = 14
+MIN_VISIBLE = 0.05  # share of the pinhole image that must come from within the distorted one
 
 
 class DepthCamera:
@@ -34,9 +39,9 @@ class DepthCamera:
     """
 
     def __init__(self, info, distortion='undistort', scale=1.0):
-        if len(info.d) > MOST_COEFFICIENTS:
-            raise BadInput(
-                f'camera_info has {len(info.d)} distortion coefficients, expected {MOST_COEFFICIENTS} at most'
+        if len(info.d) > MAX_COEFFICIENTS:
+            raise BadInputError(
+                f'camera_info has {len(info.d)} distortion coefficients, expected {MAX_COEFFICIENTS} at most'
             )
         d = tuple(float(value) for value in info.d)
         self._scale = scale
@@ -52,7 +57,7 @@ class DepthCamera:
             return
         told = f'camera_info has distortion {shown(info.distortion_model)} with D = {[float(f"{value:.4g}") for value in d]}'
         if distortion == 'refuse':
-            raise BadInput(
+            raise BadInputError(
                 f'{told}, which parameter distortion says to refuse: publish an undistorted depth image, or set '
                 'it to undistort'
             )
@@ -61,7 +66,7 @@ class DepthCamera:
                 f'{model} ({" or ".join(map(str, counts))})'
                 for model, counts in COEFFICIENTS.items()
             )
-            raise BadInput(
+            raise BadInputError(
                 f'{told}, expected finite coefficients of one of {known}; set parameter distortion to ignore if '
                 'the image is rectified already'
             )
@@ -76,7 +81,7 @@ class DepthCamera:
             else depth_from_compressed(msg, (expected.width, expected.height))
         )
         if depth.shape != (expected.height, expected.width):
-            raise BadInput(
+            raise BadInputError(
                 f'image is {depth.shape[1]} x {depth.shape[0]}, but camera_info is for '
                 f'{expected.width} x {expected.height}'
             )
@@ -115,8 +120,8 @@ def _maps(intrinsics, model, d):
     )
     columns, rows = make(k, d, np.eye(3), k, size, cv2.CV_32FC1)
     seen = np.mean((columns >= 0) & (columns < size[0]) & (rows >= 0) & (rows < size[1]))
-    if not seen > LEAST_SEEN:
-        raise BadInput(
+    if not seen > MIN_VISIBLE:
+        raise BadInputError(
             f'camera_info has a distortion with D = {d.tolist()} that leaves {seen:.0%} of the image: no lens does that'
         )
     return cv2.convertMaps(columns, rows, cv2.CV_16SC2, nninterpolation=True)[0]

@@ -1,7 +1,7 @@
 """Images and camera infos as the core needs them. Metres of a camera become millimetres here and in compressed_depth.py.
 
 Messages are whatever has the fields of sensor_msgs: those of rclpy and those read from a bag alike, so ROS is not needed
-here. What cannot be used raises BadInput, which names the value.
+here. What cannot be used raises BadInputError, which names the value.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ DEPTH_ENCODINGS = {
 }
 
 
-class BadInput(ValueError):
+class BadInputError(ValueError):
     """A message that cannot be used; the text names the field, its value and what was expected."""
 
 
@@ -45,20 +45,20 @@ def depth_from_image(msg):
     takes no big-endian images beside NumPy 2, and its errors do not name what is wrong with an image.
     """
     if msg.encoding not in DEPTH_ENCODINGS:
-        raise BadInput(
+        raise BadInputError(
             f'image encoding is {shown(msg.encoding)}, expected one of {", ".join(DEPTH_ENCODINGS)}'
         )
     code, unit = DEPTH_ENCODINGS[msg.encoding]
     dtype = np.dtype(('>' if msg.is_bigendian else '<') + code)
     if msg.width == 0 or msg.height == 0:
-        raise BadInput(f'image is empty: {msg.width} x {msg.height}')
+        raise BadInputError(f'image is empty: {msg.width} x {msg.height}')
     if msg.step < msg.width * dtype.itemsize:
-        raise BadInput(
+        raise BadInputError(
             f'image step is {msg.step} bytes, but a row of {msg.width} pixels of {msg.encoding} '
             f'has {msg.width * dtype.itemsize}'
         )
     if len(msg.data) != msg.step * msg.height:
-        raise BadInput(
+        raise BadInputError(
             f'image data has {len(msg.data)} bytes, but step {msg.step} x height {msg.height} '
             f'= {msg.step * msg.height}'
         )
@@ -76,9 +76,9 @@ def depth_from_image(msg):
 
 
 def check_size(width: int, height: int, of: str) -> None:
-    """Raise BadInput where no depth image has this size [px]; of: what claims it."""
+    """Raise BadInputError where no depth image has this size [px]; of: what claims it."""
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
-        raise BadInput(
+        raise BadInputError(
             f'{of} is for {width} x {height} pixels, expected sides up to {MAX_SIDE} and {MAX_PIXELS} in all'
         )
 
@@ -94,14 +94,14 @@ def intrinsics_from_info(msg, rectified=False):
         fx, fy, cx, cy = msg.p[0], msg.p[5], msg.p[2], msg.p[6]
     fx, fy, cx, cy = map(float, (fx, fy, cx, cy))
     if not (np.all(np.isfinite([fx, fy, cx, cy])) and fx > 0 and fy > 0):
-        raise BadInput(
+        raise BadInputError(
             f'camera_info K has fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g}: the camera is not calibrated'
         )
     # 0 means "no binning" and, for the ROI's size, "the whole image".
     binning_x, binning_y = msg.binning_x or 1, msg.binning_y or 1
     width, height = msg.roi.width or msg.width, msg.roi.height or msg.height
     if width < binning_x or height < binning_y:
-        raise BadInput(
+        raise BadInputError(
             f'camera_info is for an image of {width} x {height}, binning {binning_x} x {binning_y}'
         )
     check_size(width, height, 'camera_info')
@@ -119,11 +119,11 @@ def intrinsics_from_info(msg, rectified=False):
 
 
 def _check_view(k):
-    """Raise BadInput where the camera sees what no pinhole camera of hands does: K of another image, or none at all."""
+    """Raise BadInputError where the camera sees what no pinhole camera of hands does: K of another image, or none at all."""
     for axis, focal, middle, size in (('x', k.fx, k.cx, k.width), ('y', k.fy, k.cy, k.height)):
         aside = max(middle, size - 1 - middle) / focal
         if aside > MAX_OFF_AXIS or size / focal < MIN_VIEW:
-            raise BadInput(
+            raise BadInputError(
                 f'camera_info is for {k.width} x {k.height} with f{axis}={focal:g} c{axis}={middle:g} (after ROI and '
                 'binning), expected a view of 1 degree or more and no pixel over 85 degrees aside of the optical axis: '
                 'K may be that of another image'

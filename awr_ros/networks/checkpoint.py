@@ -3,7 +3,7 @@
 All networks have one interface: `config`; forward, depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and a logit (B,) that a
 hand is centred in the crop, NaN from networks that do not say so; and `fields`, all fields to supervise.
 
-A checkpoint describes itself: kind of network, configuration, joint names, weights, training step, metrics and recipe, so
+A checkpoint describes itself: kind of network, configuration, joint names, weights, training step, metrics and how it was made, so
 that nothing about it has to be known from elsewhere. It is loaded strictly and never unpickles code.
 """
 
@@ -15,6 +15,7 @@ import torch
 
 from awr_ros.networks.compact import COMPACT_M, COMPACT_S, CompactNetwork, ModelConfig
 from awr_ros.networks.hourglass import HourglassConfig, StackedHourglass
+from awr_ros.networks.old_names import OLD_FORMAT, translated
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.weight_files import (
     DEFAULT_WEIGHTS,
@@ -41,7 +42,7 @@ __all__ = (
     'save_tensors',
 )
 
-FORMAT = 'awr_ros checkpoint 1'
+FORMAT = 'awr_ros checkpoint 2'
 # What a checkpoint's field 'network' stands for.
 NETWORKS = {
     'compact': (CompactNetwork, ModelConfig),
@@ -52,10 +53,10 @@ KINDS = {make: kind for kind, (make, _) in NETWORKS.items()}
 LARGEST = 4096  # of all whole numbers in a configuration: sides [px], channels, blocks
 
 
-def save_checkpoint(path, network, step, metrics, recipe=None, dtype=torch.float16):
+def save_checkpoint(path, network, step, metrics, made_by=None, dtype=torch.float16):
     """Write weights (half precision), their description and, beside them, a SHA-256 checksum.
 
-    step: training samples seen; metrics: {name: float}, measured on these very weights; recipe: {name: str, number or list}
+    step: training samples seen; metrics: {name: float}, measured on these very weights; made_by: {name: str, number or list}
     of how they were made; dtype: of the weights in the file. Stopped at any moment, the old or the new file is there, whole.
     """
     state = {
@@ -68,7 +69,7 @@ def save_checkpoint(path, network, step, metrics, recipe=None, dtype=torch.float
         'config': asdict(network.config),
         'step': int(step),
         'metrics': {k: float(v) for k, v in metrics.items()},
-        'recipe': recipe or {},
+        'made_by': made_by or {},
         'state_dict': state,
     }
     save_with_checksum(path, lambda part: save_tensors(checkpoint, part))
@@ -85,6 +86,8 @@ def load_checkpoint(path=None):
         raise FileNotFoundError(f'no weights at {path}')
     check_whole(path)
     checkpoint = load_tensors(path, 'weights')
+    if isinstance(checkpoint, dict) and checkpoint.get('format') == OLD_FORMAT:
+        checkpoint = {**translated(checkpoint), 'format': FORMAT}
     if not isinstance(checkpoint, dict) or checkpoint.get('format') != FORMAT:
         raise ValueError(
             f"weights {path} are no checkpoint of this package (expected format '{FORMAT}')"
@@ -144,10 +147,10 @@ def _description(checkpoint):
     """All of a checkpoint but its weights. Raises ValueError where a field is missing or is not what it should be."""
     about = {
         'network': 'compact',
-        'recipe': {},
+        'made_by': {},
         **{k: v for k, v in checkpoint.items() if k != 'state_dict'},
     }
-    expected = {'network': str, 'config': dict, 'step': int, 'metrics': dict, 'recipe': dict}
+    expected = {'network': str, 'config': dict, 'step': int, 'metrics': dict, 'made_by': dict}
     for name, kind in expected.items():
         if type(about.get(name)) is not kind:
             raise ValueError(

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
-from awr_ros.networks.handedness import Judge
-from awr_ros.networks.refiner import Refiner, claims
-from awr_ros.offset_field import vote, without_strays
+from awr_ros.networks.handedness import HandednessHead
+from awr_ros.networks.refiner import Refiner, pool_votes
+from awr_ros.offset_field import remove_isolated, vote
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 
@@ -32,16 +32,18 @@ class ModelConfig:
     side: str = 'right'  # which hands it knows; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = True  # crops by crop.crop_hand, else crop.crop_along_axes
-    aligned: bool = False  # knows hands best in crops turned so that they point up
+    upright: bool = False  # knows hands best in crops turned so that they point up
     refiner: int = 0  # hidden units of what corrects the joints (refiner.py); 0: nothing does
-    judge: int = 0  # hidden units of what tells the hand's side (handedness.py); 0: nothing does
+    handedness: int = (
+        0  # hidden units of what tells the hand's side (handedness.py); 0: nothing does
+    )
     calibration: tuple[
         float, ...
     ] = ()  # slope and middle of the logistic from a joint's closeness to the chance
     # that it is within 10 mm, its score; empty: the closeness is
-    start: tuple[
+    detection_weights: tuple[
         float, ...
-    ] = ()  # four weights of the start score (tracker.start_score), fitted to these
+    ] = ()  # four weights of the start score (tracker.detection_score), fitted to these
     # scores (train-judge --scenes); empty: those for closeness,
     # too strict for calibrated scores
 
@@ -52,7 +54,7 @@ class ModelConfig:
             'blocks',
             'joint_names',
             'calibration',
-            'start',
+            'detection_weights',
         ):  # JSON-like sources give lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if (
@@ -72,13 +74,15 @@ class ModelConfig:
             raise ValueError(
                 f'cube_mm and kernel_size must be positive, got {self.cube_mm} and {self.kernel_size}'
             )
-        for name in ('refiner', 'judge'):
+        for name in ('refiner', 'handedness'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be at least 0, got {getattr(self, name)}')
         if len(self.calibration) not in (0, 2):
             raise ValueError(f'calibration must be slope and middle, got {self.calibration}')
-        if len(self.start) not in (0, 4):
-            raise ValueError(f'start must be four weights, got {self.start}')
+        if len(self.detection_weights) not in (0, 4):
+            raise ValueError(
+                f'detection_weights must be four weights, got {self.detection_weights}'
+            )
         if self.side not in SIDES:
             raise ValueError(f"side must be 'left' or 'right', got {self.side!r}")
 
@@ -151,46 +155,48 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
-        self.refiner = self.judge = None  # of the read-out, not of forward
+        self.refiner = self.handedness = None  # of the read-out, not of forward
         if config.refiner:
             self.refiner = Refiner(len(config.joint_names), config.widths[-1], config.refiner)
-        if config.judge:
-            self.judge = Judge(len(config.joint_names), config.widths[-1], config.judge)
+        if config.handedness:
+            self.handedness = HandednessHead(
+                len(config.joint_names), config.widths[-1], config.handedness
+            )
 
     def fields(self, depth):
         """Fields to supervise: here there is only one. Returns a list of (B,4J,S/4,S/4)."""
         return [self(depth)[0]]
 
     def forward(self, depth):
-        return self.look(depth)[:2]
+        return self.forward_features(depth)[:2]
 
-    def look(self, depth):
+    def forward_features(self, depth):
         """What forward returns, and a summary (B,C) of the crop, the mean of the coarsest level."""
         x = self.stem(depth)
         levels = []
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
-        summary = x.mean((2, 3))
-        hand = self.hand(summary).squeeze(1)
+        crop_features = x.mean((2, 3))
+        hand = self.hand(crop_features).squeeze(1)
         x = self.laterals[-1](x)
         for level, lateral, fuse in zip(levels[-2::-1], self.laterals[-2::-1], reversed(self.fuse)):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
-        return self.field(x), hand, summary
+        return self.field(x), hand, crop_features
 
-    def read_out(self, field, depth, summary):
+    def read_out(self, field, depth, crop_features):
         """What is read out of a field, always in single precision. field, summary: of `look`, float32; depth: (B,1,S,S).
 
         Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10 mm, or of networks that are
         neither refined nor calibrated their closeness; and joints and closeness as voted for, before they are refined.
         """
-        depth = without_strays(depth)
+        depth = remove_isolated(depth)
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)
         if self.refiner:
-            joints_uvdn, odds = self.refiner(
-                voted, closeness, claims(field, weights), summary, depth
+            joints_uvdn, logits = self.refiner(
+                voted, closeness, pool_votes(field, weights), crop_features, depth
             )
-            return joints_uvdn, odds.sigmoid(), voted, closeness
+            return joints_uvdn, logits.sigmoid(), voted, closeness
         scores = closeness
         if self.config.calibration:
             slope, middle = self.config.calibration

@@ -15,7 +15,7 @@ import numpy as np
 
 from awr_ros.files import describe_file, printable
 from awr_ros.messages.depth_camera import DepthCamera
-from awr_ros.messages.depth_image import BadInput, stamp_seconds
+from awr_ros.messages.depth_image import BadInputError, stamp_seconds
 
 NS_PER_S = 10**9
 LATEST_S = 2**31 - 1  # [s] the stamps of ROS end in 2038
@@ -37,7 +37,7 @@ class Frame:
     frame_id: str  # of the camera's optical frame; '' when the input has none
     load: Callable = field(
         repr=False
-    )  # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInput
+    )  # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInputError
 
     @property
     def time_s(self):
@@ -93,9 +93,9 @@ class DepthImages:
 
 
 def _decoded(path):
-    """The pixels (H,W) uint16 of a PNG. Raises BadInput for what is none: its header is read before memory is taken for it."""
+    """The pixels (H,W) uint16 of a PNG. Raises BadInputError for what is none: its header is read before memory is taken for it."""
     if not path.is_file():
-        raise BadInput(
+        raise BadInputError(
             'it is a folder'
             if path.is_dir()
             else 'it is no regular file'
@@ -105,30 +105,30 @@ def _decoded(path):
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f'cannot be read: {error.strerror}') from error
+        raise BadInputError(f'cannot be read: {error.strerror}') from error
     if data[:8] != SIGNATURE or data[12:16] != b'IHDR' or len(data) < 33:
         kind = describe_file(path)
-        raise BadInput(f'not an image that can be read: it is {kind or "no PNG"}')
+        raise BadInputError(f'not an image that can be read: it is {kind or "no PNG"}')
     width, height, bits, colour = struct.unpack('>IIBB', data[16:26])
     if (bits, colour) != (16, GREY):
-        raise BadInput(
+        raise BadInputError(
             f'the image has {CHANNELS.get(colour, "?")} channel(s) of {f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
             'expected 1 of uint16: depth'
         )
     if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE or width * height > MAX_PIXELS:
-        raise BadInput(
+        raise BadInputError(
             f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and {MAX_PIXELS} in all'
         )
     if not _chunks_are_whole(data):  # OpenCV's libraries would print a line of their own
-        raise BadInput('not an image that can be read: it is cut short or damaged')
+        raise BadInputError('not an image that can be read: it is cut short or damaged')
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise BadInput(
+        raise BadInputError(
             f'not an image that OpenCV can read: {" ".join(error.err.split())[:100]}'
         ) from error
     if pixels is None or pixels.shape != (height, width) or pixels.dtype != np.uint16:
-        raise BadInput('not an image that OpenCV can read: it is cut short or damaged')
+        raise BadInputError('not an image that OpenCV can read: it is cut short or damaged')
     return pixels
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from awr_ros.files import describe_file, printable
-from awr_ros.messages.depth_image import BadInput
+from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
 from awr_ros.offline.outputs import Tracked, csv_rows, json_lines
@@ -129,10 +129,10 @@ def track(images, tracker, outputs, progress=iter):
             try:
                 depth_mm, intrinsics = frame.load()
                 if order.add(frame.time_s) == LATE:
-                    raise BadInput(
+                    raise BadInputError(
                         f'its stamp is {order.behind_s:.3f} s older than that of an image before it'
                     )
-            except BadInput as error:
+            except BadInputError as error:
                 refused += 1
                 if refused <= SHOWN_REFUSALS:
                     print(f'left out: {frame.name}: {error}', file=sys.stderr)

@@ -7,15 +7,15 @@ from awr_ros.messages.compressed_depth import TRANSPORT
 from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
-from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.conversions import BadInputError
 
 AFTER_STAMP = (
     12  # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
 )
-LEAST_INFO = 240  # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
+MIN_INFO = 240  # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
 
 
-class NoCameraInfo(BadInput):
+class NoCameraInfo(BadInputError):
     """An image came before the first CameraInfo."""
 
 
@@ -64,7 +64,7 @@ class CameraInput:
                 self._tell_bad_info(self._why_bad)
                 return
             try:
-                if len(data) < LEAST_INFO:
+                if len(data) < MIN_INFO:
                     raise ValueError('too few for a CameraInfo')
                 self._info = deserialize_message(data, CameraInfo)
             except (
@@ -87,7 +87,7 @@ class CameraInput:
 
     def camera_for(self, image, info, distortion, depth_scale=1.0):
         """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises NoCameraInfo then, and
-        BadInput for what cannot be used.
+        BadInputError for what cannot be used.
         """
         if info is None:
             raise NoCameraInfo('no camera_info yet')

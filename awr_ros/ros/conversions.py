@@ -1,6 +1,6 @@
 """Between ROS messages and the core, by the parts of it that need no ROS: camera_messages (in) and hand_messages (out).
 
-Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInput, which names the value.
+Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInputError, which names the value.
 """
 
 from functools import partial
@@ -9,7 +9,7 @@ from sensor_msgs.msg import CameraInfo
 
 from awr_ros.messages.depth_image import (
     MM_PER_M,
-    BadInput,
+    BadInputError,
     depth_from_image,
     info_from_intrinsics,
     intrinsics_from_info,
@@ -21,7 +21,7 @@ from awr_ros.ros import message_types as messages
 __all__ = [
     'MM_PER_M',
     'SIDES',
-    'BadInput',
+    'BadInputError',
     'depth_from_image',
     'hand_array',
     'hand_message',

@@ -24,15 +24,15 @@ from awr_ros.ros.conversions import MM_PER_M
 KEEP_S = (
     0.5  # a place serves for so long after it arrived; stamps are not compared, clocks may differ
 )
-SAME_PLACE_MM = 100.0  # a newer point so near to an older one replaces it
-MOST_PLACES = 8
+SAME_CANDIDATE_MM = 100.0  # a newer point so near to an older one replaces it
+MAX_CANDIDATES = 8
 PALM_DEPTH_MM = 10.0  # the middle of a palm lies so far behind its skin
 FARTHEST_MM = 20_000.0  # of a place, on each axis: no depth camera sees a hand so far away
 HAND_THICKNESS_MM = 100.0  # what lies so far behind the nearest part of a box is no longer the hand
 
 
 @dataclass(frozen=True)
-class Place:
+class ExternalCandidate:
     """A point, or a box in the image, and the frame that it was told in."""
 
     frame_id: str
@@ -43,14 +43,14 @@ class Place:
     )
 
 
-class ExternalPlaces:
+class ExternalCandidates:
     """Listens, and tells the places that are fresh. Callbacks and answers may come from different threads."""
 
     def __init__(self, node):
         self._started_s = self._last_s = time.monotonic()
         self._points, self._boxes = (), ()
         self._inputs = [
-            AdaptiveSubscription(node, PointStamped, '~/centre', depth=MOST_PLACES)
+            AdaptiveSubscription(node, PointStamped, '~/centre', depth=MAX_CANDIDATES)
         ]  # a point for each hand
         self._inputs[0].registerCallback(self._on_point)
         if Detection2DArray is not None:
@@ -67,18 +67,20 @@ class ExternalPlaces:
             (msg.point.x, msg.point.y, msg.point.z)
         ).all():  # a detector that sees nothing
             return
-        point = Place(
+        point = ExternalCandidate(
             msg.header.frame_id,
             self._last_s,
             point_mm=tuple(MM_PER_M * v for v in (msg.point.x, msg.point.y, msg.point.z)),
         )
-        others = [p for p in self._points if math.dist(p.point_mm, point.point_mm) > SAME_PLACE_MM]
-        self._points = (point, *others[: MOST_PLACES - 1])
+        distinct = [
+            p for p in self._points if math.dist(p.point_mm, point.point_mm) > SAME_CANDIDATE_MM
+        ]
+        self._points = (point, *distinct[: MAX_CANDIDATES - 1])
 
     def _on_boxes(self, msg):
         self._last_s = time.monotonic()
         self._boxes = tuple(
-            Place(
+            ExternalCandidate(
                 msg.header.frame_id,
                 self._last_s,
                 box_px=(
@@ -88,20 +90,22 @@ class ExternalPlaces:
                     d.bbox.size_y,
                 ),
             )
-            for d in msg.detections[:MOST_PLACES]
+            for d in msg.detections[:MAX_CANDIDATES]
         )
 
     def note(self, frame_id, now):
         """What is wrong with the places for images of frame_id, or ''."""
         fresh = self._fresh(now)
-        foreign = sorted({place.frame_id for place in fresh} - {frame_id})
+        foreign = sorted({candidate.frame_id for candidate in fresh} - {frame_id})
         if foreign:
             return (
                 f'finder is external, but places are told in frame {shown(foreign[0])} and the image is in {shown(frame_id)}: '
                 'they are left out, transform them before'
             )
         out_of_sight = [
-            place.point_mm for place in fresh if place.point_mm and not in_sight(place.point_mm)
+            candidate.point_mm
+            for candidate in fresh
+            if candidate.point_mm and not in_sight(candidate.point_mm)
         ]
         if out_of_sight:
             x, y, z = (v / MM_PER_M for v in out_of_sight[0])
@@ -121,16 +125,22 @@ class ExternalPlaces:
 
         depth_mm: (H,W) [mm], 0 invalid: how far away boxes are.
         """
-        places = [place for place in self._fresh(now) if place.frame_id == frame_id]
+        candidates = [candidate for candidate in self._fresh(now) if candidate.frame_id == frame_id]
         found = [
-            place.point_mm if place.point_mm else centre_of_box(place.box_px, depth_mm, intrinsics)
-            for place in places
+            candidate.point_mm
+            if candidate.point_mm
+            else centre_of_box(candidate.box_px, depth_mm, intrinsics)
+            for candidate in candidates
         ]
         found = [centre for centre in found if centre is not None and in_sight(centre)]
         return np.array(found, np.float64).reshape(-1, 3)
 
     def _fresh(self, now):
-        return [place for place in (*self._points, *self._boxes) if now - place.arrived_s <= KEEP_S]
+        return [
+            candidate
+            for candidate in (*self._points, *self._boxes)
+            if now - candidate.arrived_s <= KEEP_S
+        ]
 
 
 def in_sight(point_mm: Sequence[float]) -> bool:

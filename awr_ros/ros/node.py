@@ -33,12 +33,12 @@ from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import conversions, message_types as messages, parameters, reach
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
-from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.conversions import BadInputError
 from awr_ros.ros.derived_topics import DerivedTopics
 from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
 from awr_ros.ros.endpoints import PublisherEventCallbacks, unserved_subscribers
-from awr_ros.ros.external_candidates import ExternalPlaces
+from awr_ros.ros.external_candidates import ExternalCandidates
 from awr_ros.ros.middleware import lost_images_advice
 from awr_ros.ros.spin import return_free_memory, run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
@@ -211,7 +211,7 @@ class TrackerNode(LifecycleNode):
             self._health.input_started_anew,
             self._on_bad_info,
         )
-        self._external = ExternalPlaces(self)
+        self._external = ExternalCandidates(self)
         self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
     def _stop_listening(self):
@@ -343,8 +343,8 @@ class TrackerNode(LifecycleNode):
         try:
             self._track(frame, dropped)
         except NoCameraInfo:
-            pass  # the first images of a camera: reported when it lasts, see Health
-        except BadInput as error:
+            pass  # the first images of a camera: reported when it reuse_count, see Health
+        except BadInputError as error:
             self._health.refused(str(error), time.monotonic())
         except (
             Exception

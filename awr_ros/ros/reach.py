@@ -5,7 +5,7 @@ import numpy as np
 from awr_ros.messages.depth_image import MM_PER_M
 
 STEP = 8  # [px] every eighth pixel of a row and of a column is looked at
-LEAST_SHARE = 0.01  # of the measured pixels: less than that within reach is nothing
+MIN_SHARE = 0.01  # of the measured pixels: less than that within reach is nothing
 NEAR_MM, FAR_MM = (
     200.0,
     10_000.0,
@@ -29,12 +29,12 @@ def note(depth_mm: np.ndarray, min_depth_mm: float, max_depth_mm: float, scale: 
         return ''
     nearest, median = np.percentile(valid, [1, 50])
     within = np.mean((valid >= min_depth_mm) & (valid <= max_depth_mm))
-    if within >= LEAST_SHARE and NEAR_MM <= median <= FAR_MM:
+    if within >= MIN_SHARE and NEAR_MM <= median <= FAR_MM:
         return ''
     reach = f'{min_depth_mm / MM_PER_M:g} to {max_depth_mm / MM_PER_M:g} m'
     odd = (
         f'nothing lies within reach ({reach})'
-        if within < LEAST_SHARE
+        if within < MIN_SHARE
         else 'the depth is that of no room'
     )
     text = f'{odd}: the nearest depth is {_metres(nearest)}, the median {_metres(median)}'

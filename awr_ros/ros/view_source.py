@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros.camera_input import CameraInput
-from awr_ros.ros.conversions import BadInput, stamp_seconds
+from awr_ros.ros.conversions import BadInputError, stamp_seconds
 from awr_ros.ros.received_hands import ReceivedHand, received_hands
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.viewer.sources import Shown
@@ -182,7 +182,7 @@ class NodeSource:
         try:
             camera = self._input.camera_for(image, self._info, 'undistort')
             depth_mm, intrinsics = camera.depth_from(image), camera.intrinsics
-        except BadInput as error:
+        except BadInputError as error:
             self._failure = str(error)
             return None
         self.index += 1

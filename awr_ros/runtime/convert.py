@@ -18,7 +18,9 @@ def load_network(path):
     from awr_ros.networks.checkpoint import load_checkpoint
 
     network, about = load_checkpoint(path)
-    return network, str(about['recipe'].get('imported_from') or f'{about["step"]} training samples')
+    return network, str(
+        about['made_by'].get('imported_from') or f'{about["step"]} training samples'
+    )
 
 
 def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:

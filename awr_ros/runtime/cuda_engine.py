@@ -11,7 +11,7 @@ import torch
 
 from awr_ros.crop import BACKGROUND
 from awr_ros.runtime.fused_network import fused_readout
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, read_in_passes
+from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, predict_in_passes
 
 # max_hands x sides is 4 by default; a search takes MAX_BATCH, and twice that for both sides.
 GRAPH_BATCHES = (1, 2, 4, MAX_BATCH, 2 * MAX_BATCH)
@@ -54,13 +54,13 @@ class CudaEngine:
                 self.graphs[size] = _Graph(readout, size, self.config.crop_size, pool, self.stream)
         self.stream.synchronize()
 
-    def read(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+    def predict(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
         check_crops(crops, self.config)
-        return read_in_passes(self.run_graph, crops, self.max_batch)
+        return predict_in_passes(self.run_graph, crops, self.max_batch)
 
     def run_graph(self, crops):
-        """One pass: as many crops as the largest graph takes. Returns the arrays of Readings."""
+        """One pass: as many crops as the largest graph takes. Returns the arrays of Predictions."""
         return self.graphs[graph_batch(len(crops), tuple(self.graphs))].run(crops, self.stream)
 
 
@@ -84,7 +84,7 @@ class _Graph:
 
     @torch.inference_mode()
     def run(self, crops, stream):
-        """crops: (b,1,S,S) with b up to the graph's batch. Returns the arrays of Readings, of b rows."""
+        """crops: (b,1,S,S) with b up to the graph's batch. Returns the arrays of Predictions, of b rows."""
         count = len(crops)
         self._host_in[:count] = torch.from_numpy(crops)
         self._host_in[count:] = BACKGROUND

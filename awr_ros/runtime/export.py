@@ -14,7 +14,7 @@ def export(weights, output, file_format):
 
     weights: checkpoint, None for the package's; output: path, None: named after the weights, in the working folder;
     file_format: of FORMATS. The graph's input is `depth` (B,1,S,S) float32 uvdn, its outputs are those of
-    awr_ros.runtime.readout.Readings; the metadata `awr_ros` is the JSON of an EngineConfig.
+    awr_ros.runtime.readout.Predictions; the metadata `awr_ros` is the JSON of an EngineConfig.
     """
     engine = FORMATS[file_format]
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == engine)

@@ -23,7 +23,7 @@ from awr_ros.runtime.cache import converted, own_cache_folder
 
 PASSES = 40  # of each engine
 GAIN = 0.9  # an engine of fewer bits must need less than this share of the time
-MOST_S = 300.0  # [s] for all of it, conversions included
+MAX_S = 300.0  # [s] for all of it, conversions included
 PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.fastest import main; main({arguments!r})'
 
 
@@ -81,7 +81,7 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             check=False,
-            timeout=MOST_S,
+            timeout=MAX_S,
         )
         times = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError, subprocess.TimeoutExpired) as error:
@@ -114,7 +114,7 @@ def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, fl
                 (1, 1, engine.config.crop_size, engine.config.crop_size), 0.2, np.float32
             )
             start = time.perf_counter()
-            engine.read(crop)
+            engine.predict(crop)
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(each) for name, each in times.items()}
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as nn_f
 
-from awr_ros.networks.refiner import PATCH, REACH, STEP
+from awr_ros.networks.refiner import DEPTH_RANGE, PATCH_SIZE, PATCH_STEP
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -28,90 +28,100 @@ class FoldedRefiner(nn.Module):
     def __init__(self, refiner):
         """refiner: trained, on the CPU."""
         super().__init__()
-        self.overview = refiner.overview
+        self.global_features = refiner.global_features
         self.stages = nn.ModuleList(_FoldedStage(stage) for stage in refiner.stages)
-        first, mean, deviation = self.overview[0], refiner.summary.mean, refiner.summary.deviation
-        self.overview[0] = _linear(
+        first, mean, deviation = (
+            self.global_features[0],
+            refiner.crop_features.mean,
+            refiner.crop_features.deviation,
+        )
+        self.global_features[0] = _linear(
             first.weight / deviation, first.bias - first.weight @ (mean / deviation)
         )
         # What the stages' first layers make of the votes, and their gathering layers of the overview.
         weights, biases = zip(
-            *(_of_votes(stage.first, refiner.claimed) for stage in refiner.stages)
+            *(_of_votes(stage.embed, refiner.pooled_votes) for stage in refiner.stages)
         )
         self.votes = _Joints(torch.cat(weights, 2), torch.cat(biases, 2))
-        gather = [layer for stage in refiner.stages for layer in stage.gather]
-        units = self.overview[0].out_features
+        gather = [layer for stage in refiner.stages for layer in stage.to_hidden]
+        units = self.global_features[0].out_features
         self.seen = _linear(
             torch.cat([layer.weight[:, -units - 3 : -3] for layer in gather]),
             torch.cat([layer.bias for layer in gather]),
         )
 
-    def forward(self, joints_uvdn, closeness, claimed, summary, depth):
+    def forward(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
         """Joints (B,J,3) uvdn and log odds (B,J), as `Refiner.forward`."""
-        claimed = torch.cat([claimed, closeness[..., None]], -1)
-        of_votes = _parts(self.votes(claimed), len(self.stages))  # (J,B,W) each
-        seen = _parts(self.seen(self.overview(summary)), len(self.stages))  # (B,rounds*G) each
+        pooled_votes = torch.cat([pooled_votes, closeness[..., None]], -1)
+        of_votes = _parts(self.votes(pooled_votes), len(self.stages))  # (J,B,W) each
+        seen = _parts(
+            self.seen(self.global_features(crop_features)), len(self.stages)
+        )  # (B,rounds*G) each
         moved = None
         for stage, of_vote, overview in zip(self.stages, of_votes, seen):
             patches = _around(depth, joints_uvdn)
-            said = stage(patches, joints_uvdn, moved, of_vote, overview)  # (B,J,4)
-            joints_uvdn = joints_uvdn + said[..., :3]
-            moved = said if moved is None else moved + said
+            output = stage(patches, joints_uvdn, moved, of_vote, overview)  # (B,J,4)
+            joints_uvdn = joints_uvdn + output[..., :3]
+            moved = output if moved is None else moved + output
         return joints_uvdn, moved[..., 3]
 
 
 class _FoldedStage(nn.Module):
     def __init__(self, stage):
         super().__init__()
-        joints, _, width = stage.first.weight.shape
-        self.joints, self.width, self.hidden = joints, width, stage.gather[0].out_features
-        eyes = stage.look.eyes
+        joints, _, width = stage.embed.weight.shape
+        self.joints, self.width, self.hidden = joints, width, stage.to_hidden[0].out_features
+        encoder = stage.patch_encoder.encoder
         with torch.no_grad():
-            eyes[0].weight[:, 0] *= 2 / REACH
-        self.eyes, self.tell = eyes, _Grouped(stage.look.tell)
-        features, end = self.tell.outputs, stage.first.weight.shape[1]
-        weight = stage.first.weight
-        looked, centred, shift, odds = (
+            encoder[0].weight[:, 0] *= 2 / DEPTH_RANGE
+        self.encoder, self.head = encoder, _Grouped(stage.patch_encoder.head)
+        features, end = self.head.outputs, stage.embed.weight.shape[1]
+        weight = stage.embed.weight
+        looked, centred, shift, logits = (
             weight[:, :features],
             3 * weight[:, end - 7 : end - 4],
             -30 * weight[:, end - 4 : end - 1],
             0.5 * weight[:, end - 1 :],
         )
         self.start = _Joints(torch.cat([looked, centred], 1))
-        self.go_on = _Joints(torch.cat([looked, centred, shift, odds], 1))
-        self.middle = _linear(torch.cat([3 * layer.weight[:, -3:] for layer in stage.gather]), None)
-        flat = joints * width
-        self.gather = nn.ParameterList(
-            layer.weight[:, :flat].T.contiguous() for layer in stage.gather
+        self.go_on = _Joints(torch.cat([looked, centred, shift, logits], 1))
+        self.middle = _linear(
+            torch.cat([3 * layer.weight[:, -3:] for layer in stage.to_hidden]), None
         )
-        self.spread, self.then = (
-            stage.spread,
-            nn.ModuleList(_Joints(t.weight, t.bias) for t in stage.then),
+        flat = joints * width
+        self.to_hidden = nn.ParameterList(
+            layer.weight[:, :flat].T.contiguous() for layer in stage.to_hidden
+        )
+        self.to_joints, self.update = (
+            stage.to_joints,
+            nn.ModuleList(_Joints(t.weight, t.bias) for t in stage.update),
         )
         scale = torch.tensor([0.1, 0.1, 0.1, 1.0])
-        self.last = _Joints(stage.last.weight * scale, stage.last.bias * scale)
+        self.last = _Joints(stage.head.weight * scale, stage.head.bias * scale)
 
     def forward(self, patches, joints_uvdn, moved, of_votes, overview):
         """patches (B,J,PATCH,PATCH); joints_uvdn (B,J,3); moved (B,J,4) so far or None; of_votes (J,B,W); overview (B,rounds*G).
         Returns (B,J,4): how far each joint moves, uvdn, and what its log odds gain.
         """
-        patches = patches.reshape(-1, 1, PATCH, PATCH)
-        seen = self.eyes(torch.cat([patches, (patches >= REACH).to(patches.dtype)], 1))
-        looked = nn_f.relu(self.tell(seen))  # (B,J,E)
+        patches = patches.reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
+        seen = self.encoder(torch.cat([patches, (patches >= DEPTH_RANGE).to(patches.dtype)], 1))
+        looked = nn_f.relu(self.head(seen))  # (B,J,E)
         middle = joints_uvdn.mean(1, keepdim=True)  # (B,1,3)
         inputs = [looked, joints_uvdn - middle]
         first = self.start if moved is None else self.go_on
-        each = (
+        joint_features = (
             first(torch.cat(inputs if moved is None else [*inputs, moved], -1)) + of_votes
         )  # (J,B,W)
-        parts = _parts(overview + self.middle(middle[:, 0]), len(self.gather))
-        for part, gather, spread, then in zip(parts, self.gather, self.spread, self.then):
-            flat = nn_f.relu(each).transpose(0, 1).reshape(-1, self.joints * self.width)
-            together = nn_f.relu(torch.addmm(part, flat, gather))
-            heard = spread(together).view(-1, self.joints, self.width).transpose(0, 1)
-            each = each + heard
-            each = each + then.of_joints(nn_f.relu(each))
-        return self.last.of_joints(nn_f.relu(each)).transpose(0, 1)
+        parts = _parts(overview + self.middle(middle[:, 0]), len(self.to_hidden))
+        for part, to_hidden, to_joints, update in zip(
+            parts, self.to_hidden, self.to_joints, self.update
+        ):
+            flat = nn_f.relu(joint_features).transpose(0, 1).reshape(-1, self.joints * self.width)
+            mixed = nn_f.relu(torch.addmm(part, flat, to_hidden))
+            message = to_joints(mixed).view(-1, self.joints, self.width).transpose(0, 1)
+            joint_features = joint_features + message
+            joint_features = joint_features + update.of_joints(nn_f.relu(joint_features))
+        return self.last.of_joints(nn_f.relu(joint_features)).transpose(0, 1)
 
 
 class _Joints(nn.Module):
@@ -151,15 +161,15 @@ class _Grouped(nn.Module):
 
 
 def _around(depth, joints_uvdn):
-    """What `awr_ros.networks.refiner.around` returns, by fewer operations: both axes at once."""
+    """What `awr_ros.networks.refiner.sample_patches` returns, by fewer operations: both axes at once."""
     size = int(depth.shape[-1])
-    offsets = (STEP * (torch.arange(PATCH) - (PATCH - 1) / 2) + 1) * (size / 2)
+    offsets = (PATCH_STEP * (torch.arange(PATCH_SIZE) - (PATCH_SIZE - 1) / 2) + 1) * (size / 2)
     pixels = joints_uvdn[..., :2, None] * (size / 2) + offsets  # (B,J,2,PATCH)
     columns, rows = pixels.clamp(0, size - 1).long().unbind(2)
     places = (rows * size)[..., None] + columns[..., None, :]  # (B,J,PATCH,PATCH)
     seen = depth.reshape(-1, size * size).gather(1, places.flatten(1))
     seen = seen.view(-1, *map(int, places.shape[1:]))
-    return (seen - joints_uvdn[..., 2, None, None]).clamp(-REACH, REACH)
+    return (seen - joints_uvdn[..., 2, None, None]).clamp(-DEPTH_RANGE, DEPTH_RANGE)
 
 
 def _parts(x, count):
@@ -168,15 +178,15 @@ def _parts(x, count):
     return [x[..., i * size : (i + 1) * size] for i in range(count)]
 
 
-def _of_votes(first, claimed):
+def _of_votes(first, pooled_votes):
     """Weight (J,4J+1,W) and bias (J,1,W) by which a stage's first layer takes claims and closeness as they are."""
     end = first.weight.shape[1]
     of_claims, of_closeness = (
-        first.weight[:, end - 8 - claimed.mean.shape[1] : end - 8],
+        first.weight[:, end - 8 - pooled_votes.mean.shape[1] : end - 8],
         first.weight[:, end - 8 : end - 7],
     )
-    weight = of_claims / claimed.deviation[..., None]
-    bias = first.bias - (claimed.mean[:, None] @ weight) - 8 * 0.8 * of_closeness
+    weight = of_claims / pooled_votes.deviation[..., None]
+    bias = first.bias - (pooled_votes.mean[:, None] @ weight) - 8 * 0.8 * of_closeness
     return torch.cat([weight, 8 * of_closeness], 1), bias
 
 

@@ -26,8 +26,12 @@ class Trunk(nn.Module):
         self.network = network
 
     def forward(self, depth):
-        """Return what the compact network's `look` returns, of other networks what `forward` does."""
-        return self.network.look(depth) if hasattr(self.network, 'look') else self.network(depth)
+        """Return what the compact network's `forward_features` returns, of other networks what `forward` does."""
+        return (
+            self.network.forward_features(depth)
+            if hasattr(self.network, 'forward_features')
+            else self.network(depth)
+        )
 
 
 def folded(network: nn.Module) -> tuple[nn.Module, str]:

@@ -15,7 +15,7 @@ from awr_ros.runtime.readout import (
     EngineConfig,
     check_answers,
     check_crops,
-    read_in_passes,
+    predict_in_passes,
     readout_module,
 )
 from awr_ros.weight_files import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
@@ -179,10 +179,10 @@ class OnnxEngine:
             }
         return provider
 
-    def read(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+    def predict(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
         check_crops(crops, self.config)
-        return read_in_passes(self._pass, crops)
+        return predict_in_passes(self._pass, crops)
 
     def _pass(self, crops):
         return self._session.run(OUTPUTS, {'depth': np.ascontiguousarray(crops)})

@@ -12,7 +12,7 @@ from awr_ros.runtime.readout import (
     EngineConfig,
     check_answers,
     check_crops,
-    read_in_passes,
+    predict_in_passes,
     trace,
 )
 from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
@@ -130,10 +130,10 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise ValueError(f'OpenVINO cannot run {path}: {_reason(path, error)}') from error
 
-    def read(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+    def predict(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
         check_crops(crops, self.config)
-        return read_in_passes(self._pass, crops)
+        return predict_in_passes(self._pass, crops)
 
     def _pass(self, crops):
         self._request.infer(self._tensor(np.ascontiguousarray(crops), shared_memory=True))

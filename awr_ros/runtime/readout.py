@@ -2,7 +2,7 @@
 so that one graph holds both and an engine can fuse across them.
 
 An engine is any object with `config` (EngineConfig), `description` (str, for people), `max_batch` (int, most crops in one
-pass) and `read(crops) -> Readings`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1. One thread at a time may call it.
+pass) and `read(crops) -> Predictions`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1. One thread at a time may call it.
 """
 
 import json
@@ -15,8 +15,8 @@ import numpy as np
 
 from awr_ros.skeleton import SIDES
 
-OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'judgements')
-FORMAT = 'awr_ros engine 3'
+OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'handedness_logits')
+FORMAT = 'awr_ros engine 4'
 MAX_CROP = 4096  # [px] no network has a larger input
 MAX_BATCH = (
     8  # crops in one pass: as many as a search tries places; longer lists take several passes
@@ -33,10 +33,10 @@ class EngineConfig:
     side: str = 'right'  # of the hands that it knows
     authors_crop: bool = False  # wants crops as the authors' code cuts them (awr_ros.crop)
     virtual_crop: bool = False  # wants crops of a camera that looks at them (awr_ros.crop)
-    aligned: bool = (
+    upright: bool = (
         False  # wants crops turned so that the hand points up, once it is known where it points
     )
-    start: tuple[
+    detection_weights: tuple[
         float, ...
     ] = ()  # weights of the start score (awr_ros.tracker), where they were fitted
     origin: str = ''  # where its weights come from, in words
@@ -63,12 +63,14 @@ class EngineConfig:
         try:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
-                raise ValueError(f"expected format '{FORMAT}'")
+                raise ValueError(f"expected format '{FORMAT}': export it again with this version")
             values.setdefault(
-                'virtual_crop', values.get('aligned', False)
+                'virtual_crop', values.get('upright', False)
             )  # older files: of rendered hands, so aligned
             config = cls(
-                tuple(values.pop('joint_names')), start=tuple(values.pop('start')), **values
+                tuple(values.pop('joint_names')),
+                detection_weights=tuple(values.pop('detection_weights')),
+                **values,
             )
             config._check()
             return config
@@ -98,14 +100,14 @@ class EngineConfig:
             isinstance(name, str) for name in self.joint_names
         ):
             raise ValueError(f'joint_names are {self.joint_names!r:.60}')
-        if len(self.start) not in (0, 4) or not all(
-            isinstance(w, (int, float)) and math.isfinite(w) for w in self.start
+        if len(self.detection_weights) not in (0, 4) or not all(
+            isinstance(w, (int, float)) and math.isfinite(w) for w in self.detection_weights
         ):
-            raise ValueError(f'start is {self.start!r:.60}')
+            raise ValueError(f'detection_weights is {self.detection_weights!r:.60}')
 
 
 @dataclass(frozen=True)
-class Readings:
+class Predictions:
     """What the network says of B crops."""
 
     joints_uvdn: np.ndarray  # (B,J,3) float32, each axis of the crop in [-1,1]
@@ -114,32 +116,32 @@ class Readings:
     hand_scores: (
         np.ndarray
     )  # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
-    judgements: np.ndarray  # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
+    handedness_logits: np.ndarray  # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
 
     def __len__(self):
         return len(self.joints_uvdn)
 
-    def __getitem__(self, chosen: slice) -> 'Readings':
+    def __getitem__(self, chosen: slice) -> 'Predictions':
         """Return some of them."""
-        return Readings(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return Predictions(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def joined(parts: Sequence[Readings]) -> Readings:
-    """Join Readings of several passes, at least one."""
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Join Predictions of several passes, at least one."""
     if len(parts) == 1:
         return parts[0]
-    return Readings(
+    return Predictions(
         *(
             np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(Readings)
+            for field in fields(Predictions)
         )
     )
 
 
-def read_in_passes(read, crops, most=MAX_BATCH):
-    """`read` over at most so many crops at a time; it returns the four arrays. Returns Readings."""
+def predict_in_passes(predict, crops, most=MAX_BATCH):
+    """`read` over at most so many crops at a time; it returns the four arrays. Returns Predictions."""
     return joined(
-        [Readings(*read(crops[first : first + most])) for first in range(0, len(crops), most)]
+        [Predictions(*predict(crops[first : first + most])) for first in range(0, len(crops), most)]
     )
 
 
@@ -158,7 +160,7 @@ def check_crops(crops, config):
 
 
 def check_answers(arrays, config, path):
-    """Raise ValueError that names the path unless a pass gave what Readings are: arrays of these shapes, and finite joints.
+    """Raise ValueError that names the path unless a pass gave what Predictions are: arrays of these shapes, and finite joints.
 
     arrays: what an engine's pass returned for a crop (1,1,S,S).
     """
@@ -176,7 +178,7 @@ def check_answers(arrays, config, path):
 
 
 def readout_module(network, trunk=None):
-    """Return network and read-out as one torch module: depth (B,1,S,S) -> Readings' arrays as tensors.
+    """Return network and read-out as one torch module: depth (B,1,S,S) -> Predictions' arrays as tensors.
 
     trunk: what to compute instead of the network before its read-out (awr_ros.runtime.fused_network).
     """
@@ -190,29 +192,31 @@ def readout_module(network, trunk=None):
             self.network, self.kernel_size = network, network.config.kernel_size
             self.trunk = trunk
             self.reads_out = hasattr(network, 'read_out')  # the compact network
-            self.judge = getattr(network, 'judge', None)
-            for part in (getattr(network, 'refiner', None), self.judge):
+            self.handedness = getattr(network, 'handedness', None)
+            for part in (getattr(network, 'refiner', None), self.handedness):
                 if part:
                     part.float()
 
         def forward(self, depth):
             # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
-            look = self.trunk or (self.network.look if self.reads_out else self.network)
-            field, hand_logit, *summary = (
+            forward_features = self.trunk or (
+                self.network.forward_features if self.reads_out else self.network
+            )
+            field, hand_logit, *crop_features = (
                 part.float()
-                for part in look(depth.to(next(self.network.parameters(), depth).dtype))
+                for part in forward_features(depth.to(next(self.network.parameters(), depth).dtype))
             )
             joints_uvdn, joint_scores, *voted = (
-                self.network.read_out(field, depth, *summary)
+                self.network.read_out(field, depth, *crop_features)
                 if self.reads_out
                 else decode(field, depth, self.kernel_size)
             )
-            judgement = (
-                self.judge(*voted, hand_logit, *summary)
-                if self.judge
+            handedness_logit = (
+                self.handedness(*voted, hand_logit, *crop_features)
+                if self.handedness
                 else torch.full_like(hand_logit, torch.nan)
             )
-            return joints_uvdn, joint_scores, hand_logit.sigmoid(), judgement
+            return joints_uvdn, joint_scores, hand_logit.sigmoid(), handedness_logit
 
     return Readout(network, trunk).eval()
 

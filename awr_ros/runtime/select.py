@@ -25,7 +25,7 @@ from awr_ros.weight_files import (
 INT8 = 'onnxruntime-int8'
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime', INT8)
 DEVICES = ('auto', 'cpu', 'cuda')
-MOST_THREADS = 4  # taken by default: more make a network of this size little faster
+MAX_THREADS = 4  # taken by default: more make a network of this size little faster
 SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}  # of exported files, which fix the engine
 
 
@@ -42,11 +42,11 @@ class Choice:
 
 
 def default_threads():
-    """All CPU cores that this process may use but one, which is left to the robot; at most MOST_THREADS."""
+    """All CPU cores that this process may use but one, which is left to the robot; at most MAX_THREADS."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     )
-    return min(max(1, cores - 1), MOST_THREADS)
+    return min(max(1, cores - 1), MAX_THREADS)
 
 
 def has_driver():

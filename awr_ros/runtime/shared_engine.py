@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.runtime.readout import EngineConfig, Readings, check_crops, joined
+from awr_ros.runtime.readout import EngineConfig, Predictions, check_crops, joined
 from awr_ros.runtime.select import load_engine
 
 
@@ -47,7 +47,7 @@ class BatchedEngine:
         """Most crops in one pass."""
         return self._engine.max_batch
 
-    def read(self, crops: np.ndarray) -> Readings:
+    def predict(self, crops: np.ndarray) -> Predictions:
         """Read crops (B,1,S,S) float32 uvdn.
 
         Raise ValueError for other arrays, and what the engine raises for these crops.
@@ -82,10 +82,10 @@ class BatchedEngine:
                     self._changed.notify_all()
         return request.result()
 
-    def _pass(self, parts) -> list['Readings | Exception']:
+    def _pass(self, parts) -> list['Predictions | Exception']:
         """Read the crops of several callers together; where that fails, each caller's alone."""
         try:
-            together = self._engine.read(np.concatenate([crops for _, crops in parts]))
+            together = self._engine.predict(np.concatenate([crops for _, crops in parts]))
         except Exception as error:
             if len(parts) == 1:
                 return [error]
@@ -105,7 +105,7 @@ class _Request:
         return self._error is not None or not len(self.left)
 
     def take(self, answer):
-        """answer: Readings of the first crops that are left, or the Exception that these raised."""
+        """answer: Predictions of the first crops that are left, or the Exception that these raised."""
         if isinstance(answer, Exception):
             self._error = answer
         else:

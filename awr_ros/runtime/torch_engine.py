@@ -7,7 +7,7 @@ from awr_ros.runtime.readout import (
     MAX_BATCH,
     EngineConfig,
     check_crops,
-    read_in_passes,
+    predict_in_passes,
     readout_module,
 )
 
@@ -29,10 +29,10 @@ class TorchEngine:
         self.description += f' ({note})' if note else ''
         self._readout = readout_module(network, trunk)
 
-    def read(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Readings."""
+    def predict(self, crops):
+        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
         check_crops(crops, self.config)
-        return read_in_passes(self._pass, crops)
+        return predict_in_passes(self._pass, crops)
 
     @torch.inference_mode()
     def _pass(self, crops):

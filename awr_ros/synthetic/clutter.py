@@ -78,7 +78,7 @@ def _spare_hands(depth, result, hidden):
     return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)
 
 
-def random_things(batch, size, generator, device='cpu', compiled=False):
+def random_objects(batch, size, generator, device='cpu', compiled=False):
     """(B,1,size,size) uvdn: round things, boxes and bars with no hand among them."""
     count = 3 * batch
 
@@ -89,10 +89,10 @@ def random_things(batch, size, generator, device='cpu', compiled=False):
     extent[:, 0] *= torch.where(uniform(count) < 0.4, 4.0, 1.0)
     centre = torch.randn(count, 3, generator=generator, device=device) * 0.4
     turn = random_rotations(count, generator, device)
-    things = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
+    objects = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
         batch, 3, size, size
     )
-    return things.amin(1, keepdim=True).clamp_(-1, 1)
+    return objects.amin(1, keepdim=True).clamp_(-1, 1)
 
 
 # A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part; the first three turn.

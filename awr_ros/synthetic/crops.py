@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import torch
 
-from awr_ros.skeleton import PALM, hand_roll, palm_centre
-from awr_ros.synthetic.clutter import random_clutter, random_heads, random_things
+from awr_ros.skeleton import PALM, in_plane_rotation, palm_centre
+from awr_ros.synthetic.clutter import random_clutter, random_heads, random_objects
 from awr_ros.synthetic.hand import (
     FOREARM,
     HandPose,
@@ -22,8 +22,10 @@ from awr_ros.synthetic.render import looking_at, splat_crops, uvdn_to_xyz, xyz_t
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
-STOCK = 512  # poses drawn at a time
-LASTS_LARGE = 160  # draws that a large bank of noise is used for, four of them a draw of crops
+POSE_POOL_SIZE = 512  # poses drawn at a time
+REUSE_COUNT_LARGE = (
+    160  # draws that a large bank of noise is used for, four of them a draw of crops
+)
 NEAREST_MM = 130.0  # no joint is nearer to the camera: no camera would see it
 BEHIND_ARM = -0.85  # z of the unit vector to the elbow from which on a forearm hides its hand
 # Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
@@ -44,24 +46,24 @@ class CropConfig:
     cube_jitter: float = 0.06  # relative standard deviation of the cube
     near_mm: float = 200.0  # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
-    off_mm: float = (
+    fine_std_mm: float = (
         8.0  # error of the crop's centre per axis, the standard deviation: as when following
     )
-    far_off_mm: float = 24.0  # and as when a finder starts
-    far_off: float = 0.3  # share of the latter
-    no_hand: float = 0.14  # share of crops without a hand in the middle
-    aligned: float = (
+    coarse_std_mm: float = 24.0  # and as when a finder starts
+    coarse_share: float = 0.3  # share of the latter
+    negative_share: float = 0.14  # share of crops without a hand in the middle
+    upright: float = (
         0.8  # share of crops turned so that the hand points up, as in the tracker once it knows
     )
     clutter: bool = True  # things beside the hand
-    roll_error_mm: float = (
+    rotation_error_mm: float = (
         7.0  # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
     )
     stereo: float = 0.0  # share of crops from simulated block matching (stereo.py); the others' noise is modelled
     cut: float = 0.0  # share of crops that reach beyond the image's border
     arms: float = 0.6  # share of the crops without a hand that lie along its arm
     arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
-    things: float = 0.25  # share of the crops without a hand that show things instead
+    objects: float = 0.25  # share of the crops without a hand that show things instead
     heads: float = 0.4  # and heads
     negatives: float = (
         0.5  # share of the crops without a hand that are given ones, where negatives are given
@@ -132,9 +134,9 @@ class CropSource:
         self.negatives = None if negatives is None else negatives.to(device)
         self.compiled = compiled
         self.generator = torch.Generator(device).manual_seed(seed)
-        sizes = {'images': 2 * largest, 'lasts': LASTS_LARGE} if largest else {}
+        sizes = {'images': 2 * largest, 'reuse_count': REUSE_COUNT_LARGE} if largest else {}
         self.noise = NoiseBank(config.size, self.generator, device, **sizes)
-        self._stock, self._used = random_poses(STOCK, self.generator, device), 0
+        self._pose_pool, self._used = random_poses(POSE_POOL_SIZE, self.generator, device), 0
         self.skins = [skin.to(device) for skin in (skins or [procedural_skin(2.5)])]
 
     def _uniform(self, *shape):
@@ -258,11 +260,13 @@ class CropSource:
         points = skin.posed(shape, frames, camera_from_hand)  # (B,3,N)
 
         off = torch.where(
-            self._uniform(batch, 1) < 1 - config.far_off, config.off_mm, config.far_off_mm
+            self._uniform(batch, 1) < 1 - config.coarse_share,
+            config.fine_std_mm,
+            config.coarse_std_mm,
         )
         jitter = self._normal(batch, 3) * off
         jitter *= (60 / jitter.norm(dim=-1, keepdim=True)).clamp(max=1)
-        hand = self._uniform(batch) >= config.no_hand
+        hand = self._uniform(batch) >= config.negative_share
         away = torch.nn.functional.normalize(self._normal(batch, 3), dim=-1) * (
             110 + 90 * self._uniform(batch, 1)
         )
@@ -284,12 +288,12 @@ class CropSource:
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
         compiled = self.compiled if compiled is None else compiled
         instead = self._uniform(batch)
-        things, heads = (
+        objects, heads = (
             ((~views.hand) & chosen).nonzero()[:, 0]
-            for chosen in (instead < self.config.things, instead > 1 - self.config.heads)
+            for chosen in (instead < self.config.objects, instead > 1 - self.config.heads)
         )
-        if len(things):
-            depth[things] = random_things(len(things), size, generator, device, compiled)
+        if len(objects):
+            depth[objects] = random_objects(len(objects), size, generator, device, compiled)
         if len(heads):
             depth[heads] = random_heads(views.cube[heads], size, generator, compiled)
         return random_clutter(depth, generator, compiled=compiled) if self.config.clutter else depth
@@ -327,15 +331,17 @@ class CropSource:
 
     def _poses(self, batch):
         """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little more than a few."""
-        if self._used + batch > len(self._stock.fingers):
-            self._stock, self._used = (
-                random_poses(max(STOCK, batch), self.generator, self.device),
+        if self._used + batch > len(self._pose_pool.fingers):
+            self._pose_pool, self._used = (
+                random_poses(max(POSE_POOL_SIZE, batch), self.generator, self.device),
                 0,
             )
         chosen = slice(self._used, self._used + batch)
         self._used += batch
         return HandPose(
-            self._stock.fingers[chosen], self._stock.thumb_roll[chosen], self._stock.wrist[chosen]
+            self._pose_pool.fingers[chosen],
+            self._pose_pool.thumb_roll[chosen],
+            self._pose_pool.wrist[chosen],
         )
 
     def _views(self, batch, frames, near_mm, far_mm):
@@ -376,8 +382,8 @@ class CropSource:
         )
         turned_from_camera, _ = looking_at(palm_centre(seen))
         seen = seen @ turned_from_camera.mT  # as the crop's camera sees it
-        seen[:, PALM[0], :2] += self.config.roll_error_mm * self._normal(batch, 2)
-        roll = torch.where(self._uniform(batch) < self.config.aligned, hand_roll(seen), 0.0)
+        seen[:, PALM[0], :2] += self.config.rotation_error_mm * self._normal(batch, 2)
+        roll = torch.where(self._uniform(batch) < self.config.upright, in_plane_rotation(seen), 0.0)
         turned = camera_from_hand.clone()
         turned[:, :3] = rotation('z', -roll) @ camera_from_hand[:, :3]
         return turned
@@ -452,9 +458,9 @@ TRAINING = CropConfig(
     cut=0.06,
     arms=0.75,
     arm_mm=150.0,
-    things=0.12,
+    objects=0.12,
     heads=0.18,
-    no_hand=0.2,
+    negative_share=0.2,
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,

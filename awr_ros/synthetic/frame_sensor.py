@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from awr_ros.synthetic.sensor import DRAWS, of_kind, spoil
+from awr_ros.synthetic.sensor import DRAWS, apply_sensor, of_kind
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
 STEREO, STRUCTURED_LIGHT, TIME_OF_FLIGHT = 'stereo', 'structured light', 'time of flight'
@@ -68,7 +68,7 @@ class FrameSensor:
             (depth_mm / half).clamp(max=1)[None, None],
             depth_mm.clamp(max=self.far_mm)[None, None],
         )
-        noisy = spoil(
+        noisy = apply_sensor(
             image, distance, torch.tensor([2 * half]), self._draws, **self._noise, bridges=True
         )[0, 0]
         return torch.where(noisy < 0.99, noisy * half, 0).numpy()

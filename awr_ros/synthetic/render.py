@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 UNEVEN = 2.0  # how much farther apart than said some neighbours are, across cells
-MOST_REACH = 7  # [px] of a closing: what nearly touches the camera may have holes
+MAX_REACH = 7  # [px] of a closing: what nearly touches the camera may have holes
 CHUNK = 16  # crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
 
 
@@ -154,5 +154,5 @@ def splat_image(points, intrinsics, spacing_mm):
     hole = (
         UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2
     )  # [px]; many near a sharp camera
-    reach = min(max(1, math.ceil(hole / 2)), MOST_REACH)
+    reach = min(max(1, math.ceil(hole / 2)), MAX_REACH)
     return close_pinholes(depth.view(height, width), 2 * reach + 1)

@@ -1,7 +1,7 @@
 """Whole depth frames of people before a camera, still or moving: any camera, bodies, arms, hands, things, walls.
 
 Apart from the hand's skin and postures nothing here is shared with the training crops: frames are rendered in perspective
-at the camera's resolution and spoilt there, arms lead from elbows to bodies or out of the image, many of them without a
+at the camera's resolution and noisy there, arms lead from elbows to bodies or out of the image, many of them without a
 hand in view, and the tracker cuts its own crops.
 """
 

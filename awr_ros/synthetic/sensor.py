@@ -21,21 +21,21 @@ class NoiseBank:
     white: independent pixels; fine: blocks of 2x2; coarse: smooth over 8 pixels; all about standard normal.
     """
 
-    def __init__(self, size, generator, device='cpu', images=384, lasts=1600):
-        self.size, self.generator, self.device, self.images, self.lasts = (
+    def __init__(self, size, generator, device='cpu', images=384, reuse_count=1600):
+        self.size, self.generator, self.device, self.images, self.reuse_count = (
             size,
             generator,
             device,
             images,
-            lasts,
+            reuse_count,
         )
-        self.used = lasts
+        self.used = reuse_count
 
     def draw(self, kind, batch):
         """(B,1,S,S) float16: B neighbouring images of the bank."""
         if batch > self.images:
             raise ValueError(f'batch must be at most {self.images}, got {batch}')
-        if self.used >= self.lasts:
+        if self.used >= self.reuse_count:
             self._refill()
         self.used += 1
         start = int(
@@ -66,15 +66,15 @@ class NoiseBank:
 def random_sensor(
     depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'
 ):
-    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `spoil`."""
-    spoilt = []
+    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `apply_sensor`."""
+    noisy = []
     for chunk in zip(*(values.split(chunk_size(depth)) for values in (depth, depth_mm, cube_mm))):
         batch = len(chunk[0])
         draws = of_kind(
             torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind
         )
-        spoilt.append(
-            spoil(
+        noisy.append(
+            apply_sensor(
                 *chunk,
                 draws,
                 *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')),
@@ -82,7 +82,7 @@ def random_sensor(
                 bridges,
             )
         )
-    return torch.cat(spoilt)
+    return torch.cat(noisy)
 
 
 def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
@@ -92,7 +92,7 @@ def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
     return draws
 
 
-def spoil(
+def apply_sensor(
     depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False
 ):
     """Spoil a batch of crops, each by a sensor of its own.
@@ -148,16 +148,16 @@ def spoil(
         depth[flight] = fused(_flight, compiled, dynamic=True)(
             depth[flight], padded[flight], half[flight], aside[flight], fine[flight], flying[flight]
         )
-    depth, spoilt = fused(_measure, compiled)(
+    depth, noisy = fused(_measure, compiled)(
         depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse
     )
     if len(lacking):
-        spoilt[lacking] = spoilt[lacking].masked_fill_(frail, 1.0)
+        noisy[lacking] = noisy[lacking].masked_fill_(frail, 1.0)
     if len(shaded):
-        spoilt[shaded] = fused(_shade, compiled, dynamic=True)(
-            spoilt[shaded], depth[shaded], half[shaded], left[shaded]
+        noisy[shaded] = fused(_shade, compiled, dynamic=True)(
+            noisy[shaded], depth[shaded], half[shaded], left[shaded]
         )
-    return spoilt
+    return noisy
 
 
 def _chosen(some):
@@ -232,7 +232,7 @@ def _measure(
     return measured, torch.where(lost | (measured >= 0.99), 1.0, measured.clamp_min(-1))
 
 
-def _shade(spoilt, depth, half, left):
+def _shade(noisy, depth, half, left):
     """Structured light casts a shadow: near outlines lose the farther pixels on one side."""
     before, after = nn_f.pad(depth, (3, 0))[..., :-3], nn_f.pad(depth, (0, 3))[..., 3:]
-    return torch.where(depth - torch.where(left, before, after) > 25 / half, 1.0, spoilt)
+    return torch.where(depth - torch.where(left, before, after) > 25 / half, 1.0, noisy)

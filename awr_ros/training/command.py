@@ -146,10 +146,10 @@ def _add_train_handedness(verbs: Any) -> None:
 
 def _train_handedness(arguments: argparse.Namespace) -> None:
     from awr_ros.training.config import HandednessTrainConfig
-    from awr_ros.training.handedness import train_judge
+    from awr_ros.training.handedness import train_handedness
 
     config = config_of(HandednessTrainConfig, arguments)
-    right, loss = train_judge(arguments.weights, arguments.output, **asdict(config))
+    right, loss = train_handedness(arguments.weights, arguments.output, **asdict(config))
     print(
         f'wrote {arguments.output}: {right:.1%} of the held out crops on the right side, '
         f'log loss {loss:.3f}'

@@ -1,62 +1,68 @@
-"""Fit the start score (tracker.start_score): how likely what the finder offers and the network reads is a hand."""
+"""Fit the start score (tracker.detection_score): how likely what the finder offers and the network reads is a hand."""
 
 import numpy as np
 
-from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_asked
-from awr_ros.finders.palm_detector import LearnedFinder
+from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_target
+from awr_ros.finders.palm_detector import PalmDetector
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
-from awr_ros.tracker import HandTracker, logit, start_score
+from awr_ros.tracker import HandTracker, detection_score, logit
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.logistic import fit_logistic
 
-START_SEED = 3_500_000_011  # of scenes that neither networks nor evaluation use
-UNLIKELY = 0.02  # [0,1] least finder's score of candidates to fit to
+DETECTION_SEED = 3_500_000_011  # of scenes that neither networks nor evaluation use
+MIN_FITTED_SCORE = 0.02  # [0,1] least finder's score of candidates to fit to
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
-def start_examples(estimator, scenes, seed=START_SEED, config=TrackerConfig(), progress=iter):
+def detection_examples(
+    estimator, scenes, seed=DETECTION_SEED, config=TrackerConfig(), progress=iter
+):
     """What became of the candidates of `scenes` scenes. config: of the tracker.
 
     Returns told (N,3), finder's score, hand score and mean joint score; hand (N,) int, which of the scenes' hands it is,
     -1 none, -2 one that shows too little to count; frame (N,) int; whether each frame has hands (scenes,) bool; and the frame
     of each hand there was to find (M,) int.
     """
-    source, finder = SceneSource(seed), LearnedFinder(config.finder_weights)
-    told, hand, frame, peopled, asked = [], [], [], [], []
+    source, finder = SceneSource(seed), PalmDetector(config.finder_weights)
+    features, hand, frame, peopled, targets = [], [], [], [], []
     for index in progress(range(scenes)):
         scene = source.draw()
         peopled.append(bool(scene.hands))
         names = []
         for truth, visible in zip(scene.hands, scene.visible):
-            counts = is_asked(truth, visible, scene.intrinsics, config)
-            names.append(len(asked) if counts else -2)
-            asked += [index] * counts
-        places = finder.find(
-            scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, UNLIKELY
+            counts = is_target(truth, visible, scene.intrinsics, config)
+            names.append(len(targets) if counts else -2)
+            targets += [index] * counts
+        candidates = finder.find(
+            scene.depth_mm,
+            scene.intrinsics,
+            config.min_depth_mm,
+            config.max_depth_mm,
+            MIN_FITTED_SCORE,
         )
-        for place, readings, pose, _ in HandTracker(estimator, config).verify(
-            scene.depth_mm, scene.intrinsics, places
+        for candidate, hypotheses, pose, _ in HandTracker(estimator, config).verify(
+            scene.depth_mm, scene.intrinsics, candidates
         ):
             near = [
                 name
                 for name, truth in zip(names, scene.hands)
                 if np.linalg.norm(pose.centre_xyz - palm_centre(truth.joints_xyz)) < FOUND_MM
             ]
-            told.append((place.score, pose.hand_score, np.nanmean(pose.joint_scores)))
+            features.append((candidate.score, pose.hand_score, np.nanmean(pose.joint_scores)))
             hand.append(near[0] if near else -1)
             frame.append(index)
     return (
-        np.array(told).reshape(-1, 3),
+        np.array(features).reshape(-1, 3),
         np.array(hand, int),
         np.array(frame, int),
         np.array(peopled),
-        np.array(asked, int),
+        np.array(targets, int),
     )
 
 
-def fit_start(told, hand):
-    """Logistic regression. told, hand: as of `start_examples`. Returns the four weights of tracker.start_score. Raises
+def fit_detection_weights(features, hand):
+    """Logistic regression. told, hand: as of `detection_examples`. Returns the four weights of tracker.detection_score. Raises
     ValueError where no candidate is a hand.
     """
     kept = hand != -2
@@ -65,30 +71,30 @@ def fit_start(told, hand):
             f'of {len(hand)} candidates in rendered scenes none was read as the hand that it is'
         )
     weights, constant = fit_logistic(
-        np.column_stack([logit(told[kept, :2]), told[kept, 2]]), hand[kept] >= 0
+        np.column_stack([logit(features[kept, :2]), features[kept, 2]]), hand[kept] >= 0
     )
     return (*weights, constant)
 
 
-def learn_start(estimator, scenes, config=TrackerConfig(), progress=iter):
-    """The four weights of tracker.start_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
+def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=iter):
+    """The four weights of tracker.detection_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
     of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes.
     """
-    told, hand, frame, peopled, asked = start_examples(
+    features, hand, frame, peopled, targets = detection_examples(
         estimator, scenes, config=config, progress=progress
     )
     print(
-        f'{scenes} scenes, {len(asked)} hands at least {VISIBLE:.0%} visible, {len(told)} candidates'
+        f'{scenes} scenes, {len(targets)} hands at least {VISIBLE:.0%} visible, {len(features)} candidates'
     )
-    fit = fit_start(told, hand)
+    fit = fit_detection_weights(features, hand)
     second, late = frame >= scenes / 2, np.arange(scenes) >= scenes / 2
     if not (hand[~second] >= 0).any():
         return fit  # too few scenes for a table
-    score = start_score(fit_start(told[~second], hand[~second]), *told.T)
+    score = detection_score(fit_detection_weights(features[~second], hand[~second]), *features.T)
     print('start score   hands   false, no hands there   false, beside hands')
     for threshold in THRESHOLDS:
         over = second & (score >= threshold)
-        found = len(np.unique(hand[over & (hand >= 0)])) / max(1, (asked >= scenes / 2).sum())
+        found = len(np.unique(hand[over & (hand >= 0)])) / max(1, (targets >= scenes / 2).sum())
         false = np.zeros(scenes, bool)
         false[frame[over & (hand == -1)]] = True
         print(

@@ -12,30 +12,30 @@ import torch.nn.functional as nn_f
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
-from awr_ros.networks.handedness import Judge
+from awr_ros.networks.handedness import HandednessHead
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import fresh_crops
-from awr_ros.training.detection_score import learn_start
+from awr_ros.training.detection_score import learn_detection_weights
 from awr_ros.training.logistic import fit_logistic
 from awr_ros.training.refiner import BATCH_ON_DEVICE
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 128
-JUDGE_SEED = 3_000_000_019  # of crops that no network was trained on
+HANDEDNESS_SEED = 3_000_000_019  # of crops that no network was trained on
 HELD_OUT = 0.1  # share of the crops that only the figures are of
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
-def train_judge(
+def train_handedness(
     weights,
     output,
     crops=100_000,
     scenes=1200,
-    seed=JUDGE_SEED,
+    seed=HANDEDNESS_SEED,
     finder_weights='',
     workers=0,
     device='auto',
@@ -48,31 +48,36 @@ def train_judge(
     Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
     other networks.
     """
-    network, about = load_compact(weights, 'judge')
+    network, about = load_compact(weights, 'handedness')
     device = chosen_device(device)
-    as_is, mirrored, errors_mm = _read_both_ways(network.to(device), crops, seed, workers)
+    as_is, mirrored, errors_mm = _predict_both_orientations(
+        network.to(device), crops, seed, workers
+    )
     calibration = ()
     if not network.refiner:  # which says itself how likely its joints are right
         (slope,), constant = fit_logistic(
             as_is[1].cpu().reshape(-1, 1), errors_mm.cpu().flatten() <= RIGHT_MM
         )
         calibration = slope, -constant / slope
-    judged = CompactNetwork(
-        replace(network.config, judge=HIDDEN, calibration=calibration, start=())
+    trained = CompactNetwork(
+        replace(network.config, handedness=HIDDEN, calibration=calibration, detection_weights=())
     ).eval()
-    judged.load_state_dict(
-        {k: v for k, v in network.state_dict().items() if not k.startswith('judge.')}, strict=False
+    trained.load_state_dict(
+        {k: v for k, v in network.state_dict().items() if not k.startswith('handedness.')},
+        strict=False,
     )
     torch.manual_seed(seed % 2**31)
-    right, loss = fit_judge(judged.to(device).judge, as_is, mirrored)
+    right, loss = fit_handedness(trained.to(device).handedness, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
-    save_checkpoint(Path(output), judged, about['step'], metrics, about.get('recipe'))
+    save_checkpoint(Path(output), trained, about['step'], metrics, about.get('made_by'))
     if scenes:  # what follows may find nothing to learn from: the judge is kept
-        add_start(output, output, scenes, finder_weights)
+        add_detection_weights(output, output, scenes, finder_weights)
     return right, loss
 
 
-def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = '') -> None:
+def add_detection_weights(
+    weights: Path, output: Path, scenes: int, finder_weights: str = ''
+) -> None:
     """Add the weights of the start score to a checkpoint of the compact network.
 
     weights, output: paths, which may be one; scenes: to render and to fit to; finder_weights: as TrackerConfig's. Raises
@@ -80,18 +85,18 @@ def add_start(weights: Path, output: Path, scenes: int, finder_weights: str = ''
     """
     network, about = load_checkpoint(weights)
     estimator = HandPoseEstimator(TorchEngine(network))
-    start = learn_start(
+    weights_fitted = learn_detection_weights(
         estimator,
         scenes,
         TrackerConfig(finder_weights=finder_weights),
         partial(progress_bar, unit='scene'),
     )
-    network.config = replace(network.config, start=start)
-    save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('recipe'))
+    network.config = replace(network.config, detection_weights=weights_fitted)
+    save_checkpoint(Path(output), network, about['step'], about['metrics'], about.get('made_by'))
 
 
 @torch.no_grad()
-def _read_both_ways(network, count, seed, workers=0):
+def _predict_both_orientations(network, count, seed, workers=0):
     """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
     the joints of the former are (count,J) [mm].
     """
@@ -101,34 +106,34 @@ def _read_both_ways(network, count, seed, workers=0):
         TRAINING,
         size=config.crop_size,
         cube_mm=config.cube_mm,
-        no_hand=0.0,
+        negative_share=0.0,
         cut=0.0,
-        aligned=float(config.aligned),
-        far_off=0.0,
+        upright=float(config.upright),
+        coarse_share=0.0,
     )
     device = next(network.parameters()).device
     network = network.to(device, memory_format=torch.channels_last)
     batches = _batches(wanted, seed, device, workers)
 
-    def read(depth):
-        field, hand_logit, summary = network.look(
+    def predict(depth):
+        field, hand_logit, crop_features = network.forward_features(
             depth.contiguous(memory_format=torch.channels_last)
         )
-        joints_uvdn, _, voted, closeness = network.read_out(field, depth, summary)
-        return joints_uvdn, (voted, closeness, hand_logit, summary)
+        joints_uvdn, _, voted, closeness = network.read_out(field, depth, crop_features)
+        return joints_uvdn, (voted, closeness, hand_logit, crop_features)
 
-    readings, errors_mm, seen = ([], []), [], 0
+    hypotheses, errors_mm, seen = ([], []), [], 0
     with progress_bar(total=count, unit='crop') as bar:
         while seen < count:
             batch = next(batches)
             seen += len(batch.hand)
-            joints_uvdn, reading = read(batch.depth)
-            readings[0].append(reading)
-            readings[1].append(read(batch.depth.flip(-1))[1])
+            joints_uvdn, hypothesis = predict(batch.depth)
+            hypotheses[0].append(hypothesis)
+            hypotheses[1].append(predict(batch.depth.flip(-1))[1])
             errors_mm.append(batch.errors_mm(joints_uvdn))
             bar.update(len(batch.hand))
     as_is, mirrored = (
-        tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in readings
+        tuple(torch.cat(column)[:count] for column in zip(*parts)) for parts in hypotheses
     )
     return as_is, mirrored, torch.cat(errors_mm)[:count]
 
@@ -144,7 +149,7 @@ def _batches(wanted, seed, device, workers):
             yield drawn[chosen]
 
 
-def fit_judge(judge: Judge, as_is, mirrored):
+def fit_handedness(handedness: HandednessHead, as_is, mirrored):
     """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
     (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out.
     """
@@ -152,26 +157,29 @@ def fit_judge(judge: Judge, as_is, mirrored):
     kept = max(1, round(count * (1 - HELD_OUT)))
     device = as_is[0].device
     optimizer = torch.optim.AdamW(
-        judge.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=device.type != 'cpu'
+        handedness.parameters(),
+        LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        fused=device.type != 'cpu',
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
-    def odds(chosen):
+    def logits(chosen):
         # Together, or the norm of the summaries would take each half's own mean away, which is what tells them apart.
-        own, other = judge(
+        own, other = handedness(
             *(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))
         ).chunk(2)
         return own - other
 
-    judge.train()
+    handedness.train()
     for _ in range(EPOCHS):
         for chosen in torch.randperm(kept).to(device).split(BATCH):
-            loss = nn_f.softplus(-odds(chosen)).mean()
+            loss = nn_f.softplus(-logits(chosen)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         schedule.step()
-    judge.eval()
+    handedness.eval()
     with torch.no_grad():
-        held_out = odds(slice(kept, None))
+        held_out = logits(slice(kept, None))
     return (held_out > 0).float().mean().item(), nn_f.softplus(-held_out).mean().item()

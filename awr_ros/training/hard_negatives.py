@@ -12,7 +12,7 @@ import torch
 
 from awr_ros.crop import crop_hand
 from awr_ros.estimator import HandPose, HandPoseEstimator
-from awr_ros.finders.palm_detector import Candidate, LearnedFinder
+from awr_ros.finders.palm_detector import Candidate, PalmDetector
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import Scene, SceneSource
 from awr_ros.tracker import HandTracker
@@ -45,7 +45,7 @@ def render_hard_negatives(
     as TrackerConfig's.
     """
     config = TrackerConfig(finder_weights=finder_weights, max_depth_mm=FARTHEST_MM)
-    finder = LearnedFinder(finder_weights)
+    finder = PalmDetector(finder_weights)
     crops = _mistaken_crops(HandTracker(estimator, config), finder, SceneSource(seed), seed)
     drawn = [crop for _, crop in zip(progress(range(count)), crops, strict=False)]
     size = estimator.config.crop_size
@@ -82,7 +82,7 @@ def mixed_negatives(
 
 
 def _mistaken_crops(
-    tracker: HandTracker, finder: LearnedFinder, scenes: SceneSource, seed: int
+    tracker: HandTracker, finder: PalmDetector, scenes: SceneSource, seed: int
 ) -> Iterator[np.ndarray]:
     """Yield crops (S,S) in which the tracker's estimator sees a hand that is none."""
     rng, fruitless = np.random.default_rng(seed), 0
@@ -95,7 +95,7 @@ def _mistaken_crops(
 
 
 def _candidates(
-    tracker: HandTracker, finder: LearnedFinder, scene: Scene, rng: np.random.Generator
+    tracker: HandTracker, finder: PalmDetector, scene: Scene, rng: np.random.Generator
 ) -> list[Candidate]:
     """Return what the finder offers, and centres on limbs, which it would seldom offer."""
     config = tracker.config

@@ -15,9 +15,9 @@ def fit_logistic(inputs, target):
 
     def loss():
         optimizer.zero_grad()
-        odds = layer((inputs - middle) / size)[:, 0]
+        logit = layer((inputs - middle) / size)[:, 0]
         value = (
-            torch.nn.functional.binary_cross_entropy_with_logits(odds, target)
+            torch.nn.functional.binary_cross_entropy_with_logits(logit, target)
             + DECAY * layer.weight.square().sum()
         )
         value.backward()

@@ -65,5 +65,5 @@ def validation_figures(field, hand_logit, batch, kernel_size):
         'median_mm': error.median().item(),
         'tips_mm': tips.mean().item(),
         'max_below_20mm': (error.amax(1) < 20).float().mean().item(),
-        'hand_told': ((hand_logit > 0) == batch.hand).float().mean().item(),
+        'hand_accuracy': ((hand_logit > 0) == batch.hand).float().mean().item(),
     }

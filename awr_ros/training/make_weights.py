@@ -17,7 +17,7 @@ import torch
 from awr_ros.evaluation.crops import evaluate
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.training.config import FinderTrainConfig, TrainConfig
-from awr_ros.training.handedness import add_start, train_judge
+from awr_ros.training.handedness import add_detection_weights, train_handedness
 from awr_ros.training.palm_detector import train_finder
 from awr_ros.training.refiner import train_refiner
 from awr_ros.training.train import train
@@ -150,7 +150,7 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
 
     def learn_detection() -> None:
         try:
-            add_start(headed, weights, config.scenes, finder)
+            add_detection_weights(headed, weights, config.scenes, finder)
         except ValueError as error:  # of a network that finds no hand
             print(
                 f'make-weights: no detection score was fitted, its default stays: {error}',
@@ -176,7 +176,7 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
         'finder': learn_finder,
         'network': partial(train, folder / 'network', network),
         'refiner': learn_refiner,
-        'handedness': lambda: train_judge(
+        'handedness': lambda: train_handedness(
             refined,
             headed,
             config.crops(config.handedness_share),

@@ -11,7 +11,7 @@ import torch
 
 from awr_ros.crop import crop_hand
 from awr_ros.finders.geometric import find_candidates
-from awr_ros.finders.palm_detector import BELOW_SKIN_MM, LearnedFinder
+from awr_ros.finders.palm_detector import BELOW_SKIN_MM, PalmDetector
 from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import Scene, SceneSource
@@ -47,7 +47,7 @@ def render_negatives(
     """
     rng = np.random.default_rng(seed)
     crops = _crops(
-        SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs, LearnedFinder(finder_weights)
+        SceneSource(seed, COARSE), rng, crop_size, cube_mm, limbs, PalmDetector(finder_weights)
     )
     return torch.from_numpy(np.stack([next(crops) for _ in progress(range(count))]))[:, None].half()
 
@@ -58,7 +58,7 @@ def _crops(
     crop_size: int,
     cube_mm: float,
     limbs: float,
-    finder: LearnedFinder,
+    finder: PalmDetector,
 ) -> Iterator[np.ndarray]:
     """Yield crops (S,S) without end, a share `limbs` of them of limbs."""
     config = TrackerConfig(max_depth_mm=FARTHEST_MM)
@@ -66,38 +66,43 @@ def _crops(
     while True:
         scene = scenes.draw(arms=None if rng.uniform() < 0.5 else 1)
         of_limbs = taken[1] < limbs * (sum(taken) + 1)
-        for place in limb_centres(scene, rng) if of_limbs else _offered(scene, finder, config, rng):
-            crop = _crop(scene, place, rng, crop_size, cube_mm)
+        for centre in (
+            limb_centres(scene, rng) if of_limbs else _offered(scene, finder, config, rng)
+        ):
+            crop = _crop(scene, centre, rng, crop_size, cube_mm)
             if crop.foreground > 0.02:
                 taken[of_limbs] += 1
                 yield crop.depth
 
 
-def _crop(scene, place, rng, crop_size, cube_mm):
+def _crop(scene, centre, rng, crop_size, cube_mm):
     roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)  # as often as hands are turned
-    return crop_hand(scene.depth_mm, scene.intrinsics, place, cube_mm, crop_size, roll)
+    return crop_hand(scene.depth_mm, scene.intrinsics, centre, cube_mm, crop_size, roll)
 
 
 def _offered(scene, finder, config, rng):
     """Places (3,) [mm] away from hands that the finders offer, or near these."""
     within = scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm
     nearest = find_candidates(*within)
-    places = [candidate.centre_xyz for candidate in finder.find(*within)]
-    places += [nearest[i] for i in rng.permutation(len(nearest))[:1]]
-    for place in places:
-        place = place + rng.normal(0, JITTER_MM, 3)
-        if place[2] > config.min_depth_mm and _clear(scene, place, CLEAR_MM):
-            yield place
+    centres_xyz = [candidate.centre_xyz for candidate in finder.find(*within)]
+    centres_xyz += [nearest[i] for i in rng.permutation(len(nearest))[:1]]
+    for centre in centres_xyz:
+        centre = centre + rng.normal(0, JITTER_MM, 3)
+        if centre[2] > config.min_depth_mm and _clear(scene, centre, CLEAR_MM):
+            yield centre
 
 
-def _clear(scene, place, distance_mm):
+def _clear(scene, centre, distance_mm):
     return all(
-        np.linalg.norm(place - palm_centre(hand.joints_xyz)) > distance_mm for hand in scene.hands
+        np.linalg.norm(centre - palm_centre(hand.joints_xyz)) > distance_mm for hand in scene.hands
     )
 
 
 def limb_centres(
-    scene: Scene, rng: np.random.Generator, most: int = LIMBS_A_SCENE, jitter_mm: float = JITTER_MM
+    scene: Scene,
+    rng: np.random.Generator,
+    max_count: int = LIMBS_A_SCENE,
+    jitter_mm: float = JITTER_MM,
 ) -> np.ndarray:
     """Return places (n,3) [mm] on arms and legs in view, in random order, n <= most, where a finder would centre a crop.
 
@@ -129,12 +134,12 @@ def limb_centres(
         )
         order = order if rng.uniform() < 0.5 else rng.permutation(order)
         for i in order.astype(int)[:2]:
-            place = k.uvd_to_xyz(np.array([*uvd[i, :2], surface[i] + BELOW_SKIN_MM])) + rng.normal(
+            centre = k.uvd_to_xyz(np.array([*uvd[i, :2], surface[i] + BELOW_SKIN_MM])) + rng.normal(
                 0, jitter_mm, 3
             )
-            if place[2] > 150 and _clear(scene, place, LIMB_CLEAR_MM):
-                centres.append(place)
-    return np.array(centres[:most]).reshape(-1, 3)
+            if centre[2] > 150 and _clear(scene, centre, LIMB_CLEAR_MM):
+                centres.append(centre)
+    return np.array(centres[:max_count]).reshape(-1, 3)
 
 
 def _beside_border(inside):

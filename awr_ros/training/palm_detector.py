@@ -12,9 +12,9 @@ from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
 from awr_ros.networks.palm_detector import FinderNetwork, write_finder
 from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
-    ASKED,
-    HIDDEN,
+    IGNORED,
     SCENES_SEED,
+    TARGET,
     FinderScenes,
     as_rendered,
     render_finder_scenes,
@@ -116,17 +116,17 @@ def targets(batch):
     near = torch.exp(-(du**2 + dv**2) / (2 * spread**2))
     near = torch.where((du.abs() <= 0.5) & (dv.abs() <= 0.5), 1.0, near)
     kind = batch.kind[..., None, None]
-    hands = near * (kind == ASKED)  # (B,2,32,40)
+    hands = near * (kind == TARGET)  # (B,2,32,40)
     closeness, which = hands.max(1, keepdim=True)
-    asked = 1 - ((near * (kind == HIDDEN)).amax(1, keepdim=True) > 0.1).float()
+    target = 1 - ((near * (kind == IGNORED)).amax(1, keepdim=True) > 0.1).float()
     values = torch.stack(
         [du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2
     )  # (B,2,3,32,40)
     values = values.gather(1, which[:, :, None].expand(-1, -1, 3, -1, -1))[:, 0]  # (B,3,32,40)
-    return closeness, asked, values, closeness * (closeness > 0.3)
+    return closeness, target, values, closeness * (closeness > 0.3)
 
 
-def finder_loss(said, closeness, asked, values, nearness):
+def finder_loss(said, closeness, target, values, nearness):
     """Scalar. said: (B,4,32,40) of the network; the rest: of `targets`. The palms' term is CenterNet's (Zhou et al. 2019,
     equation 1).
     """
@@ -138,7 +138,7 @@ def finder_loss(said, closeness, asked, values, nearness):
             (1 - score) ** 2 * score.log(),
             (1 - closeness) ** 4 * score**2 * (1 - score).log(),
         )
-        * asked
+        * target
     )
     weight = nearness / nearness.sum().clamp_min(1)
     place = (said[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
@@ -179,7 +179,7 @@ def validate_finder(network, scenes):
             near &= batch.kind[:, j, None, None] > 0
             taken |= near
             best, where = (score * near).flatten(1).max(1)
-            for i in (batch.kind[:, j] == ASKED).nonzero()[:, 0].tolist():
+            for i in (batch.kind[:, j] == TARGET).nonzero()[:, 0].tolist():
                 scores.append(best[i].item())
                 depths.append(batch.palms[i, j, 2].item())
                 if scores[-1] > 0:

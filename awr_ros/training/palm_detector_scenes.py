@@ -1,4 +1,4 @@
-"""Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and spoilt anew."""
+"""Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and noisy anew."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ RESOLUTIONS = (
 CLEAR = 0.6  # hands that show less of their surface are neither asked for nor wrong
 HANDS = 2  # at most, in a scene
 FARTHEST_MM = 2000.0  # of palms to be found; those that are moved farther count as hidden
-NONE, HIDDEN, ASKED = (
+NONE, IGNORED, TARGET = (
     0,
     1,
     2,
@@ -37,7 +37,7 @@ class FinderScenes:
     depth: torch.Tensor  # (N,128,160) uint16 [mm], 0 invalid
     focal: torch.Tensor  # (N,) float [px] of the coarse frame
     palms: torch.Tensor  # (N,2,3) float [px, px, mm] of the coarse frame, pixel centres at integers
-    kind: torch.Tensor  # (N,2) uint8: NONE, HIDDEN or ASKED
+    kind: torch.Tensor  # (N,2) uint8: NONE, HIDDEN or TARGET
 
     def __len__(self):
         return len(self.depth)
@@ -85,7 +85,7 @@ def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
         for j, (hand, visible) in enumerate(zip(scene.hands, scene.visible)):
             u, v, z = scene.intrinsics.xyz_to_uvd(palm_centre(hand.joints_xyz).astype(np.float64))
             scenes.palms[i, j] = torch.tensor([(u + 0.5) / step - 0.5, (v + 0.5) / step - 0.5, z])
-            scenes.kind[i, j] = ASKED if visible >= CLEAR else HIDDEN
+            scenes.kind[i, j] = TARGET if visible >= CLEAR else IGNORED
     return scenes
 
 
@@ -93,7 +93,7 @@ def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
 class FinderBatch:
     """B frames as the network sees them, and their hands."""
 
-    frame: torch.Tensor  # (B,3,128,160) float32, see learned_finder.coarse_frame
+    frame: torch.Tensor  # (B,3,128,160) float32, see palm_detector.coarse_frame
     focal: torch.Tensor  # (B,) float [px]
     palms: torch.Tensor  # (B,2,3) float [px, px, mm]
     kind: torch.Tensor  # (B,2) uint8
@@ -159,7 +159,7 @@ def varied(scenes, chosen, generator):
         & (palms[..., 1] < ROWS - 1)
     )
     kind = torch.where(inside, scenes.kind[chosen], NONE)
-    kind = torch.where((palms[..., 2] > FARTHEST_MM) & (kind == ASKED), HIDDEN, kind)
+    kind = torch.where((palms[..., 2] > FARTHEST_MM) & (kind == TARGET), IGNORED, kind)
     return FinderBatch.of(depth, scenes.focal[chosen] * zoom * farther, palms, kind)
 
 

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
-from awr_ros.networks.refiner import claims
-from awr_ros.offset_field import vote, without_strays
+from awr_ros.networks.refiner import pool_votes
+from awr_ros.offset_field import remove_isolated, vote
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.config import TrainConfig
@@ -29,7 +29,7 @@ from awr_ros.training.train import chosen_device, load_compact
 HIDDEN = 256
 REFINER_SEED = 4_000_000_007  # of crops that no network was trained on
 HELD_OUT = 0.02  # share of the crops that only the figures are of
-BATCH_READ = 64  # crops rendered and read at once on a CPU
+PREDICT_BATCH = 64  # crops rendered and read at once on a CPU
 BATCH_ON_DEVICE = 512  # crops read at once on a GPU
 FILLED = 0.7  # share of the free memory of a GPU that readings may take
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
@@ -37,8 +37,8 @@ SCORE = 0.04  # weight of the cross entropy of the scores beside the joints' err
 DEPTH_STEP = 2 / 255  # uvdn units, 1.1 mm: what depth is kept in
 HARD_NEGATIVES = 0.7  # share of these that the network takes for hands
 NEGATIVES = 4096  # crops of what the finder offers beside hands
-NOTED = 16  # batches between notes of how far the reading is
-SAVED = 500  # steps between saved states of the fitting
+PROGRESS_EVERY = 16  # batches between notes of how far the reading is
+SAVE_EVERY = 500  # steps between saved states of the fitting
 
 
 def train_refiner(
@@ -59,14 +59,14 @@ def train_refiner(
     weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 21 kB each; skin,
     compiled, bfloat16: as TrainConfig's; workers: processes that render and read, one core each; init: path of a checkpoint
     whose refiner is the one to start from; folder: where a run keeps what it needs to go on after a stop, emptied at its end, None:
-    nowhere; device: auto, cpu or cuda. What `train_judge` adds has to be learnt anew afterwards. Returns the mean error [mm]
+    nowhere; device: auto, cpu or cuda. What `train_handedness` adds has to be learnt anew afterwards. Returns the mean error [mm]
     of crops held out, before and after. Raises ValueError for other networks.
     """
     device = chosen_device(device)
     network, about = load_compact(weights, 'refiner')
     torch.manual_seed(seed % 2**31)
     refined = CompactNetwork(
-        replace(network.config, refiner=HIDDEN, calibration=(), start=())
+        replace(network.config, refiner=HIDDEN, calibration=(), detection_weights=())
     ).eval()
     own = {k: v for k, v in network.state_dict().items() if not k.startswith('refiner.')}
     refined.load_state_dict(refined.state_dict() | own)
@@ -78,8 +78,8 @@ def train_refiner(
     folder = None if folder is None else Path(folder)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    readings = _finished_readings(folder, crops, seed)
-    if readings is None:
+    samples = _finished_samples(folder, crops, seed)
+    if samples is None:
         negatives = mixed_negatives(
             HandPoseEstimator(TorchEngine(network)),
             min(NEGATIVES, crops // 16),
@@ -87,27 +87,27 @@ def train_refiner(
             seed % 2**31,
             partial(progress_bar, desc='negatives', unit='crop'),
         )
-        readings = read_crops(
+        samples = predict_crops(
             network.to(device), crops, seed, skin, workers, compiled, bfloat16, negatives, folder
         )
     if not init:
-        refined.refiner.see(*readings[2:4])
+        refined.refiner.fit_normalisation(*samples[2:4])
     refined.to(device)
-    before, after = fit_refiner(refined.refiner, readings, state=folder and folder / 'fitting.pt')
+    before, after = fit_refiner(refined.refiner, samples, state=folder and folder / 'fitting.pt')
     save_checkpoint(
         Path(output),
         refined,
         about['step'],
         {**about['metrics'], 'refined_mm': after},
-        about.get('recipe'),
+        about.get('made_by'),
     )
     if folder:
-        del readings
+        del samples
         shutil.rmtree(folder)
     return before, after
 
 
-def read_crops(
+def predict_crops(
     network,
     count,
     seed,
@@ -124,51 +124,56 @@ def read_crops(
     by the workers; negatives: as CropSource's; folder:
     where they are kept in files, and taken up from where reading stopped, None: in memory.
     """
-    done = _noted(folder, count, seed)
+    done = _load_progress(folder, count, seed)
     device = next(network.parameters()).device
     if device.type == 'cpu':
-        readings = _Readings(network, seed, skin, compiled, bfloat16, negatives, done['read'])
-        readings = DataLoader(readings, batch_size=None, num_workers=workers)
+        samples = _SampleStream(
+            network, seed, skin, compiled, bfloat16, negatives, done['predicted']
+        )
+        samples = DataLoader(samples, batch_size=None, num_workers=workers)
     else:
         config = TrainConfig(seed=seed, skin=skin, workers=workers, compiled=compiled)
-        readings = _device_readings(network, config, done['read'], negatives)
+        samples = _device_readings(network, config, done['predicted'], negatives)
     kept = None
-    with progress_bar(total=count, initial=done['read'], unit='crop') as bar:
-        for number, part in enumerate(readings, 1):
+    with progress_bar(total=count, initial=done['predicted'], unit='crop') as bar:
+        for number, part in enumerate(samples, 1):
             if not kept:  # at once: there is not memory for two of them
                 done['tensors'] = [
                     (list(tensor.shape[1:]), str(tensor.dtype).removeprefix('torch.'))
                     for tensor in part
                 ]
-                kept = _room(folder, done)
-            first, done['read'] = done['read'], min(done['read'] + len(part[0]), count)
+                kept = _allocate(folder, done)
+            first, done['predicted'] = (
+                done['predicted'],
+                min(done['predicted'] + len(part[0]), count),
+            )
             for whole, tensor in zip(kept, part, strict=True):
-                whole[first : done['read']] = tensor[: done['read'] - first]
-            if folder and (number % NOTED == 0 or done['read'] == count):
-                _note(folder, done)
-            bar.update(done['read'] - first)
-            if done['read'] == count:
+                whole[first : done['predicted']] = tensor[: done['predicted'] - first]
+            if folder and (number % PROGRESS_EVERY == 0 or done['predicted'] == count):
+                _save_progress(folder, done)
+            bar.update(done['predicted'] - first)
+            if done['predicted'] == count:
                 break
     return kept
 
 
-def _noted(folder: Path | None, count: int, seed: int) -> dict:
+def _load_progress(folder: Path | None, count: int, seed: int) -> dict:
     """How far the reading of `count` crops is: a dict of read, count, seed and tensors, each one's shape and type."""
     path = folder and folder / 'readings.json'
     if path and path.exists():
         done = json.loads(path.read_text())
         if (done['count'], done['seed']) == (count, seed):
             return done
-    return {'read': 0, 'count': count, 'seed': seed, 'tensors': []}
+    return {'predicted': 0, 'count': count, 'seed': seed, 'tensors': []}
 
 
-def _note(folder: Path, done: dict) -> None:
+def _save_progress(folder: Path, done: dict) -> None:
     unfinished = folder / 'readings.tmp'
     unfinished.write_text(json.dumps(done))
     unfinished.replace(folder / 'readings.json')
 
 
-def _room(folder: Path | None, done: dict) -> list[torch.Tensor]:
+def _allocate(folder: Path | None, done: dict) -> list[torch.Tensor]:
     """The tensors of all readings: in memory, or files of the folder, which other programs' memory can push out of it."""
     shapes = [((done['count'], *shape), getattr(torch, dtype)) for shape, dtype in done['tensors']]
     if folder is None:
@@ -181,14 +186,14 @@ def _room(folder: Path | None, done: dict) -> list[torch.Tensor]:
     ]
 
 
-def _finished_readings(folder: Path | None, count: int, seed: int) -> list[torch.Tensor] | None:
+def _finished_samples(folder: Path | None, count: int, seed: int) -> list[torch.Tensor] | None:
     """The readings of a folder where they are complete."""
-    done = _noted(folder, count, seed)
-    return _room(folder, done) if folder and done['read'] == count else None
+    done = _load_progress(folder, count, seed)
+    return _allocate(folder, done) if folder and done['predicted'] == count else None
 
 
-class _Readings(IterableDataset):
-    """Endless readings of BATCH_READ crops."""
+class _SampleStream(IterableDataset):
+    """Endless readings of PREDICT_BATCH crops."""
 
     def __init__(self, network, seed, skin, compiled, bfloat16, negatives, start=0):
         self.network, self.seed, self.skin, self.negatives, self.start = (
@@ -210,21 +215,21 @@ class _Readings(IterableDataset):
         wanted = replace(TRAINING, size=config.crop_size, cube_mm=config.cube_mm)
         source = CropSource(
             self.seed * 64 + self.start * 4096 + (info.id if info else 0),
-            wanted if config.aligned else replace(wanted, aligned=0.0),
+            wanted if config.upright else replace(wanted, upright=0.0),
             load_skins(self.skin),
             self.negatives,
             compiled=self.compiled,
         )
 
-        def read(depth):
+        def predict(depth):
             return read_depth(network, depth, torch.bfloat16 if self.bfloat16 else None)
 
         if self.compiled:
-            read = torch.compile(read)
+            predict = torch.compile(predict)
         while True:
-            batch = source.draw(BATCH_READ)
+            batch = source.draw(PREDICT_BATCH)
             yield (
-                *read(batch.depth.contiguous(memory_format=torch.channels_last)),
+                *predict(batch.depth.contiguous(memory_format=torch.channels_last)),
                 batch.joints_uvdn,
                 batch.cube_mm,
                 batch.hand,
@@ -238,24 +243,30 @@ def _device_readings(network, config, start, negatives):
     config: TrainConfig; start: crops that were read before; negatives: as CropSource's.
     """
     wanted = replace(TRAINING, size=network.config.crop_size, cube_mm=network.config.cube_mm)
-    wanted = wanted if network.config.aligned else replace(wanted, aligned=0.0)
+    wanted = wanted if network.config.upright else replace(wanted, upright=0.0)
     device = next(network.parameters()).device
     network = network.to(device, memory_format=torch.channels_last)
     for drawn in fresh_crops(config, start, negatives, device, wanted):
         for chosen in torch.arange(len(drawn.hand), device=device).split(BATCH_ON_DEVICE):
             batch = drawn[chosen]
             depth = batch.depth.contiguous(memory_format=torch.channels_last)
-            read = read_depth(network, depth, torch.float16)  # as the CUDA engine
-            yield *read, batch.joints_uvdn, batch.cube_mm, batch.hand
+            predict = read_depth(network, depth, torch.float16)  # as the CUDA engine
+            yield *predict, batch.joints_uvdn, batch.cube_mm, batch.hand
 
 
 def read_depth(network, depth, half=None):
-    """Return what the refiner is told of crops: see read_crops. half: type that the network computes in."""
+    """Return what the refiner is told of crops: see predict_crops. half: type that the network computes in."""
     with torch.autocast(depth.device.type, half, enabled=half is not None):
-        field, _, summary = network.look(depth)
-    field, depth = field.float(), without_strays(depth)
+        field, _, crop_features = network.forward_features(depth)
+    field, depth = field.float(), remove_isolated(depth)
     voted, closeness, weights = vote(field, depth, network.config.kernel_size)
-    return voted, closeness, claims(field, weights).half(), summary.half(), as_bytes(depth)
+    return (
+        voted,
+        closeness,
+        pool_votes(field, weights).half(),
+        crop_features.half(),
+        as_bytes(depth),
+    )
 
 
 def as_bytes(depth):
@@ -263,33 +274,37 @@ def as_bytes(depth):
     return ((depth + 1) / DEPTH_STEP).round().clamp(0, 255).to(torch.uint8)
 
 
-def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
-    """Teach a refiner from `read_crops`, on the device that it is on. state: file that is written now and then and gone on from
+def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
+    """Teach a refiner from `predict_crops`, on the device that it is on. state: file that is written now and then and gone on from
     where it is there, None: none. Returns the mean error [mm] of those held out, before and after.
     """
     device = next(refiner.parameters()).device
-    count = len(readings[0])
+    count = len(samples[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
-    readings, held_out = ([t[part] for t in readings] for part in (slice(kept), slice(kept, None)))
-    readings = _beside_the_weights(readings, device)
+    samples, held_out = ([t[part] for t in samples] for part in (slice(kept), slice(kept, None)))
+    samples = _beside_the_weights(samples, device)
     optimizer = torch.optim.AdamW(
         refiner.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=device.type != 'cpu'
     )
     steps = epochs * -(-kept // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
 
-    def refine(voted, closeness, claimed, summary, depth, true, cube_mm, hand):
+    def refine(voted, closeness, pooled_votes, crop_features, depth, true, cube_mm, hand):
         """(loss, errors [mm] of the hands' joints as voted for (B,), and refined; 0 where there is none)"""
         loss, share = 0, hand.float().mean().clamp_min(1e-6)
-        for joints_uvdn, odds in refiner.by_stages(
-            voted, closeness, claimed.float(), summary.float(), depth.float() * DEPTH_STEP - 1
+        for joints_uvdn, logits in refiner.forward_stages(
+            voted,
+            closeness,
+            pooled_votes.float(),
+            crop_features.float(),
+            depth.float() * DEPTH_STEP - 1,
         ):
             off = (joints_uvdn - true).norm(dim=-1) * hand[:, None]  # (B,J)
             right = (off.detach() * cube_mm[:, None] / 2 <= RIGHT_MM) & hand[:, None]
             loss = (
                 loss
                 + off.mean() / share
-                + SCORE * nn_f.binary_cross_entropy_with_logits(odds, right.float())
+                + SCORE * nn_f.binary_cross_entropy_with_logits(logits, right.float())
             )
         before = (voted - true).norm(dim=-1).mean(1) * hand
         return loss, torch.stack([before, off.detach().mean(1)]) * cube_mm / 2
@@ -308,15 +323,15 @@ def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
             order = torch.randperm(
                 kept, generator=torch.Generator().manual_seed(order_seed + epoch)
             )
-            for chosen in order.to(readings[0].device).split(BATCH)[first:]:
-                loss, _ = refine(*(tensor[chosen].to(device) for tensor in readings))
+            for chosen in order.to(samples[0].device).split(BATCH)[first:]:
+                loss, _ = refine(*(tensor[chosen].to(device) for tensor in samples))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 bar.update()
                 step += 1
-                if state and (step % SAVED == 0 or step == steps):
+                if state and (step % SAVE_EVERY == 0 or step == steps):
                     save_whole(
                         {
                             'step': step,
@@ -337,11 +352,11 @@ def fit_refiner(refiner, readings, epochs=EPOCHS, state: Path | None = None):
     return (off_mm.sum(1) / held_out[-1].sum()).tolist()
 
 
-def _beside_the_weights(readings, device):
+def _beside_the_weights(samples, device):
     """Return the readings on the device of what learns, where they fit: then no step waits for a copy."""
     if device.type == 'cpu':
-        return readings
-    wanted = sum(tensor.numel() * tensor.element_size() for tensor in readings)
+        return samples
+    wanted = sum(tensor.numel() * tensor.element_size() for tensor in samples)
     if torch.cuda.is_available() and wanted > FILLED * torch.cuda.mem_get_info()[0]:
         print(
             f'The readings take {wanted / 1e9:.1f} GB, more than this GPU has free: every step '
@@ -349,5 +364,5 @@ def _beside_the_weights(readings, device):
             file=sys.stderr,
             flush=True,
         )
-        return readings
-    return [tensor.to(device) for tensor in readings]
+        return samples
+    return [tensor.to(device) for tensor in samples]

@@ -33,8 +33,8 @@ from awr_ros.training.negatives import cached_negatives, render_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
 NETWORKS = {
-    's': replace(COMPACT_S, aligned=True),
-    'm': replace(COMPACT_M, aligned=True),
+    's': replace(COMPACT_S, upright=True),
+    'm': replace(COMPACT_M, upright=True),
 }  # as CropSource turns hands
 VALIDATION_SEED = 1_000_000_007
 
@@ -53,7 +53,7 @@ def train(folder, config: TrainConfig):
     torch.manual_seed(config.seed)
     start, seen_before = start_network(config)
     run = Run(folder, start.to(device, memory_format=torch.channels_last), config)
-    negatives = other_things(folder, config, run.network.config, rank)
+    negatives = hard_negatives(folder, config, run.network.config, rank)
     if rank == 0:
         write_text(folder / 'config.json', json.dumps(asdict(config), indent=1))
         validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
@@ -146,7 +146,7 @@ def start_network(config):
                 {
                     k: v
                     for k, v in start.state_dict().items()
-                    if not k.startswith(('refiner.', 'judge.'))
+                    if not k.startswith(('refiner.', 'handedness.'))
                 }
             )
         except RuntimeError as error:
@@ -179,7 +179,7 @@ def join_processes(device):
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def other_things(folder, config, model, rank):
+def hard_negatives(folder, config, model, rank):
     """The run's negatives (see negatives.py), rendered by its first process; None where none are wanted."""
     if not config.negatives:
         return None

@@ -17,7 +17,7 @@ from awr_ros.crop import Crop
 from awr_ros.estimator import Request, cut_crop
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.runtime.readout import EngineConfig
-from awr_ros.skeleton import JOINT_NAMES, hand_centre, hand_roll
+from awr_ros.skeleton import JOINT_NAMES, hand_centre, in_plane_rotation
 from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 PICTURE_PX = 512
@@ -111,7 +111,7 @@ class FieldReader:
         centre = hand_centre(hand.joints_xyz)
         if not np.isfinite(centre).all() or centre[2] < 60:
             return None
-        roll = float(hand_roll(np.asarray(hand.joints_xyz) @ looking_at(centre).T))
+        roll = float(in_plane_rotation(np.asarray(hand.joints_xyz) @ looking_at(centre).T))
         crop = cut_crop(self._config, depth_mm, intrinsics, Request(centre, hand.side, roll))
         mirrored = hand.side != self._config.side
         depth = np.ascontiguousarray(crop.depth[:, ::-1] if mirrored else crop.depth)

@@ -118,7 +118,7 @@ def recording_player(
 
     Images that cannot be used are left out. Raises OSError or ValueError that say why there is none.
     """
-    from awr_ros.messages.depth_image import BadInput
+    from awr_ros.messages.depth_image import BadInputError
     from awr_ros.offline.track import Recording, opened
 
     frames, refused = [], ''
@@ -126,7 +126,7 @@ def recording_player(
         for frame in itertools.islice(opened_images, images):
             try:
                 frames.append((*frame.load(), frame.time_s))
-            except BadInput as error:
+            except BadInputError as error:
                 refused = str(error)
         rate_hz = opened_images.rate_hz
     if not frames:

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from awr_ros.messages.hands import clipped_roi, quaternion_from_rotation
 from awr_ros.msg import Hand
 from awr_ros.ros import conversions
-from awr_ros.ros.conversions import BadInput
+from awr_ros.ros.conversions import BadInputError
 from awr_ros.skeleton import JOINT_NAMES, wrist_rotation
 
 
@@ -97,7 +97,7 @@ def test_intrinsics_go_both_ways():
     ],
 )
 def test_impossible_k_is_named(k, words):
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInputError, match=words):
         conversions.intrinsics_from_info(info(k=[float(v) for v in k]))
 
 

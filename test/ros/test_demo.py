@@ -145,7 +145,7 @@ def test_two_real_processes_lose_nothing(tmp_path):
     assert published >= 30 and lost == 0 and processed > 0 and processed + dropped == received, (
         output
     )
-    # How well and how fast is the demo's own judgement; a busy test machine may be too slow for it.
+    # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow for it.
     assert ('the demo worked' in output) == (run.process.returncode == 0)
     assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, (
         output

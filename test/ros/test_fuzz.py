@@ -29,7 +29,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
-from awr_ros.messages.depth_image import BadInput, info_from_intrinsics
+from awr_ros.messages.depth_image import BadInputError, info_from_intrinsics
 from awr_ros.ros.node import TrackerNode, load_tracker
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
@@ -245,7 +245,7 @@ class Victim:
         def watched(frame, dropped):
             try:
                 track(frame, dropped)
-            except BadInput:
+            except BadInputError:
                 self.count['refused'] += 1
                 raise
             except Exception as error:
