@@ -1,4 +1,6 @@
-"""What pyproject.toml cannot say: version, dependencies and packages of the Python modules without ROS."""
+"""What pyproject.toml cannot say: version, dependencies and packages of the Python modules without
+ROS.
+"""
 
 from pathlib import Path
 from xml.etree import ElementTree

@@ -19,13 +19,17 @@ COMMANDS = (
 
 
 def command_line() -> None:
-    """The program `awr`: run one verb and end the process. Nothing large is imported before signals are heeded."""
+    """The program `awr`: run one verb and end the process. Nothing large is imported before signals
+    are heeded.
+    """
     open_standard_streams()
     end(main())
 
 
 def main(argv=None):
-    """Run one verb; returns the exit status, after a signal 128 + its number. Modules are imported by the verb that needs them."""
+    """Run one verb; returns the exit status, after a signal 128 + its number. Modules are imported
+    by the verb that needs them.
+    """
     verb, arguments = 'awr', None
     try:
         with stoppable():

@@ -1,7 +1,7 @@
 """Pinhole cameras: intrinsics and the way between image and camera coordinates.
 
-uvd: column u [px], row v [px], depth d [mm] along the optical axis; pixel centres lie on whole numbers.
-xyz: camera optical frame [mm], x right, y down, z forward (REP-103).
+uvd: column u [px], row v [px], depth d [mm] along the optical axis; pixel centres lie on whole
+numbers. xyz: camera optical frame [mm], x right, y down, z forward (REP-103).
 """
 
 import math
@@ -30,7 +30,9 @@ class Intrinsics:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
     def uvd_to_xyz(self, uvd):
-        """Back-project. uvd: (..., 3) array [px, px, mm]. Returns (..., 3) float [mm], camera optical frame."""
+        """Back-project. uvd: (..., 3) array [px, px, mm]. Returns (..., 3) float [mm], camera
+        optical frame.
+        """
         uvd = np.asarray(uvd)
         d = uvd[..., 2]
         return np.stack(
@@ -39,7 +41,9 @@ class Intrinsics:
         )
 
     def xyz_to_uvd(self, xyz):
-        """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Returns (..., 3) float [px, px, mm]."""
+        """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Returns (..., 3)
+        float [px, px, mm].
+        """
         xyz = np.asarray(xyz)
         z = xyz[..., 2]
         return np.stack(
@@ -50,8 +54,8 @@ class Intrinsics:
 def looking_at(point_xyz):
     """Rotation of a camera about its own centre that puts a point on its optical axis.
 
-    point_xyz: (3,) [any unit] camera optical frame, neither the camera's centre nor right behind it.
-    Returns turned_from_camera (3,3) float64: the smallest rotation that does so, which is the
+    point_xyz: (3,) [any unit] camera optical frame, neither the camera's centre nor right behind
+    it. Returns turned_from_camera (3,3) float64: the smallest rotation that does so, which is the
     identity for points on the axis and depends smoothly on the point.
     """
     x, y, z = map(float, point_xyz)

@@ -1,15 +1,16 @@
 """The hand's crop: a metric cube around a centre, cut from the depth image, and the exact way back.
 
 The crop is what a virtual camera sees: the real one, rotated about its own centre by the smallest
-angle that makes its optical axis pass through the crop's centre, and then about that axis by the roll.
-So a hand looks the same wherever in the image it is; cut along the axes of the real camera, hands
-away from the optical axis are stretched. A rotation maps pixels by a homography, and depth along the
-new axis is z' = z / s, where s is the z component, in the frame of the real camera, of the pixel's
-ray (x, y, 1) in that of the virtual one. s is linear in the crop's pixels, and 1 on the real axis.
+angle that makes its optical axis pass through the crop's centre, and then about that axis by the
+roll. So a hand looks the same wherever in the image it is; cut along the axes of the real camera,
+hands away from the optical axis are stretched. A rotation maps pixels by a homography, and depth
+along the new axis is z' = z / s, where s is the z component, in the frame of the real camera, of
+the pixel's ray (x, y, 1) in that of the virtual one. s is linear in the crop's pixels, and 1 on the
+real axis.
 
 uvdn: crop coordinates, each axis in [-1,1]: u and v across the crop, d along the virtual camera's
-axis from the cube's front to its back face. Crop pixel i of S covers [2i/S - 1, 2(i+1)/S - 1], which
-is the grid that `offset_field` votes from.
+axis from the cube's front to its back face. Crop pixel i of S covers [2i/S - 1, 2(i+1)/S - 1],
+which is the grid that `offset_field` votes from.
 
 Networks for the public data sets have learnt crops cut along the axes of the real camera:
 `crop_along_axes`, `crop_as_authors`.
@@ -67,11 +68,12 @@ class Crop:
 
 
 def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
-    """Cut the cube around a centre out of a depth image, as a camera that looks at the centre sees it.
+    """Cut the cube around a centre out of a depth image, as a camera that looks at the centre sees
+    it.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN = invalid; centre_xyz: (3,) [mm], z >= 50;
-    cube: side or (3,) [mm]; size: S [px]; roll: [rad] rotates the crop about its middle: what lies at
-    this angle from up, clockwise, in the image of the camera that looks at the centre
+    cube: side or (3,) [mm]; size: S [px]; roll: [rad] rotates the crop about its middle: what lies
+    at this angle from up, clockwise, in the image of the camera that looks at the centre
     (camera.looking_at) points up in the crop. Nearer than the front face clamps to it, beyond the
     back face is background, outside the image too.
     """
@@ -112,7 +114,9 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
 
 
 def _normalised(depth_mm, distance, cube):
-    """(S,S) float32 uvdn of depth (S,S) float32 [mm] along the crop's axis; what is invalid is background."""
+    """(S,S) float32 uvdn of depth (S,S) float32 [mm] along the crop's axis; what is invalid is
+    background.
+    """
     normal = depth_mm - np.float32(distance)
     normal /= np.float32(cube[2] / 2)
     # NaN compares false; what is beyond the cube comes to the background's 1 by itself.
@@ -131,8 +135,8 @@ def _bounds(image_from_crop):
 def crop_along_axes(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     """Cut the cube along the axes of the real camera, for networks that were trained on such crops.
 
-    Arguments as `crop_hand`, except that the roll is one in the image of the real camera. The window
-    is the cube's section at the depth of its centre, rounded to whole pixels.
+    Arguments as `crop_hand`, except that the roll is one in the image of the real camera. The
+    window is the cube's section at the depth of its centre, rounded to whole pixels.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5),
@@ -177,12 +181,14 @@ def _pixels(middle, half):
 
 
 def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
-    """Cut the cube as the authors' code does, for networks that were trained on such crops. Arguments as `crop_hand`.
+    """Cut the cube as the authors' code does, for networks that were trained on such crops.
+    Arguments as `crop_hand`.
 
-    Four things differ from `crop_along_axes`, all of which a trained network has learnt, so that it is off by up to a pixel or two
-    on other crops: the window is int(c -+ (cube/2)/z f + 0.5), whose corner pixel's centre, not its edge, is uvdn -1; the
-    cut is resized by its first, not its middle pixels; it keeps its aspect and is padded; and the farthest pixels of the cut
-    become background, which opens a hole where the whole crop is within the cube.
+    Four things differ from `crop_along_axes`, all of which a trained network has learnt, so that it
+    is off by up to a pixel or two on other crops: the window is int(c -+ (cube/2)/z f + 0.5), whose
+    corner pixel's centre, not its edge, is uvdn -1; the cut is resized by its first, not its middle
+    pixels; it keeps its aspect and is padded; and the farthest pixels of the cut become background,
+    which opens a hole where the whole crop is within the cube.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     middle = intrinsics.xyz_to_uvd(centre)[:2]
@@ -234,7 +240,8 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
     """centre_xyz and cube as (3,) float64 [mm], or ValueError."""
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(
-            f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}'
+            f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got '
+            f'{depth_mm.shape}'
         )
     cube = (
         np.full(3, cube)
@@ -247,7 +254,9 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
 
 
 def checked_centre(centre_xyz):
-    """centre_xyz as (3,) float64 [mm]. Raises ValueError where it cannot be a place in millimetres before a camera."""
+    """centre_xyz as (3,) float64 [mm]. Raises ValueError where it cannot be a place in millimetres
+    before a camera.
+    """
     centre = np.asarray(centre_xyz, np.float64)
     if (
         centre.shape != (3,)

@@ -28,7 +28,9 @@ def grey(depth_mm, span_mm=None):
 
 
 def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
-    """Draw one hand's bones into image (H,W,3) uint8. joints_uvd: (21,3) [px]; NaN joints are left out."""
+    """Draw one hand's bones into image (H,W,3) uint8. joints_uvd: (21,3) [px]; NaN joints are left
+    out.
+    """
     points = np.asarray(joints_uvd, float)[:, :2]
     for parent, child in BONES:
         if np.isfinite(points[[parent, child]]).all():
@@ -48,8 +50,8 @@ def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
 
 
 def overlay(depth_mm, hands, truth=()):
-    """Picture of a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3), hands also with id, side and
-    score. Returns (H,W,3) uint8 BGR.
+    """Picture of a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3), hands
+    also with id, side and score. Returns (H,W,3) uint8 BGR.
     """
     image = grey(depth_mm)
     for hand in truth:
@@ -72,7 +74,8 @@ def overlay(depth_mm, hands, truth=()):
 
 
 def write_picture(path: str | Path, image: np.ndarray) -> None:
-    """Write a picture that is there whole or not at all. image: (H,W,3) uint8, BGR. Raises ValueError for an ending of no picture.
+    """Write a picture that is there whole or not at all. image: (H,W,3) uint8, BGR. Raises
+    ValueError for an ending of no picture.
 
     Not by cv2.imwrite, which does not say that a disk is full.
     """

@@ -1,4 +1,6 @@
-"""One crop in, one hand pose out: crop, engine (network and read-out) and back to the camera, batched over hands."""
+"""One crop in, one hand pose out: crop, engine (network and read-out) and back to the camera,
+batched over hands.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +19,16 @@ class HandPose:
 
     joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
-    joint_scores: np.ndarray  # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are neither refined
+    # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are neither refined
+    joint_scores: np.ndarray
     # nor calibrated the highest closeness claimed for it
-    hand_score: float  # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
+    # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
+    hand_score: float
     side: str  # the side it was taken for
     roi: tuple  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
-    handedness_logit: float = np.nan  # more than that of the other side's reading: the hand is of this side (awr_ros.networks.handedness); NaN unknown
+    # more than that of the other side's reading: the hand is of this side
+    # (awr_ros.networks.handedness); NaN unknown
+    handedness_logit: float = np.nan
 
     @cached_property  # asked for several times in a frame
     def centre_xyz(self):
@@ -30,7 +36,9 @@ class HandPose:
         return hand_centre(self.joints_xyz)
 
     def request(self, centre_xyz=None):
-        """Where to look for this hand next: here, or at another centre, and turned as it lies. centre_xyz: (3,) [mm]."""
+        """Where to look for this hand next: here, or at another centre, and turned as it lies.
+        centre_xyz: (3,) [mm].
+        """
         centre_xyz = self.centre_xyz if centre_xyz is None else centre_xyz
         seen = self.joints_xyz @ looking_at(centre_xyz).T
         return Request(centre_xyz, self.side, float(in_plane_rotation(seen)))
@@ -49,30 +57,36 @@ class Request:
 
 
 class HandPoseEstimator:
-    """AWR on crops. The network knows hands of one side; those of the other are mirrored in and out."""
+    """AWR on crops. The network knows hands of one side; those of the other are mirrored in and
+    out.
+    """
 
     def __init__(self, engine):
-        """engine: what awr_ros.runtime.select.load_engine returns, or another of awr_ros.runtime."""
+        """engine: what awr_ros.runtime.select.load_engine returns, or another of
+        awr_ros.runtime.
+        """
         self.engine, self.config, self.description = engine, engine.config, engine.description
 
     @classmethod
     def from_pretrained(cls, weights=None, device='auto', num_threads=None, engine='auto'):
-        """Load weights (None: the ones that come with the package) into the fastest engine here, or the one asked for.
+        """Load weights (None: the ones that come with the package) into the fastest engine here, or
+        the one asked for.
 
-        device: 'auto' (CUDA when there is any), 'cpu' or 'cuda'; num_threads: on the CPU, None: all cores but one, at most
-        4; engine: 'auto', 'torch', 'openvino' or 'onnxruntime'. Raises FileNotFoundError or ValueError naming the path,
-        and ValueError for a device or an engine that is not there.
+        device: 'auto' (CUDA when there is any), 'cpu' or 'cuda'; num_threads: on the CPU, None: all
+        cores but one, at most
+        4; engine: 'auto', 'torch', 'openvino' or 'onnxruntime'. Raises FileNotFoundError or
+        ValueError naming the path, and ValueError for a device or an engine that is not there.
         """
         return cls(load_engine(weights, engine, device, num_threads))
 
     def estimate(self, depth_mm, intrinsics, centre_xyz, side='right', passes=3):
         """Pose of the hand at a given centre.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within some 40 mm of the
-        palm's centre; passes: crops after the first are centred on the palm that the one before found
-        and turned as it lies; of these the pose with the highest mean joint score counts. Returns
-        HandPose, or None when the cube around the centre is empty. Raises ValueError for a centre that
-        is none in millimetres.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within some 40 mm
+        of the palm's centre; passes: crops after the first are centred on the palm that the one
+        before found and turned as it lies; of these the pose with the highest mean joint score
+        counts. Returns HandPose, or None when the cube around the centre is empty. Raises
+        ValueError for a centre that is none in millimetres.
         """
         request = Request(checked_centre(centre_xyz), side)
         poses = []
@@ -87,8 +101,9 @@ class HandPoseEstimator:
     def estimate_batch(self, depth_mm, intrinsics, requests):
         """Poses of several hands of one frame in one pass of the network.
 
-        requests: list of Request. Returns a list as long of HandPose, None where the cube is empty or too near, or where the
-        network sees a joint behind the camera: all joints that it knows are finite and in front of it.
+        requests: list of Request. Returns a list as long of HandPose, None where the cube is empty
+        or too near, or where the network sees a joint behind the camera: all joints that it knows
+        are finite and in front of it.
         """
         for request in requests:
             if request.side not in SIDES:

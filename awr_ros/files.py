@@ -45,7 +45,9 @@ FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 
 
 def describe_file(path: str | Path) -> str:
-    """Say what a file seems to be by its first bytes; '' for a kind that is not known, or a file that cannot be read."""
+    """Say what a file seems to be by its first bytes; '' for a kind that is not known, or a file
+    that cannot be read.
+    """
     try:
         with open(path, 'rb') as file:
             head = file.read(512)
@@ -68,13 +70,16 @@ def describe_file(path: str | Path) -> str:
 
 
 def printable(text: str | Path) -> str:
-    r"""Return a name as text that any encoding of Unicode can write: bytes that are no UTF-8 become \udcNN."""
+    r"""Return a name as text that any encoding of Unicode can write: bytes that are no UTF-8 become
+    \udcNN.
+    """
     return str(text).encode('utf-8', 'backslashreplace').decode()
 
 
 @contextmanager
 def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make an empty folder in `parent`, removed at the end. Folders of this prefix that killed processes left are removed.
+    """Make an empty folder in `parent`, removed at the end. Folders of this prefix that killed
+    processes left are removed.
 
     A process holds a lock on its own folder, which the system releases however the process ends.
     """
@@ -110,7 +115,8 @@ def _remove_left_over(parent, prefix):
 
 
 def _locked(folder):
-    """A descriptor that holds the lock of a folder; None where another process has it, or removed the folder.
+    """A descriptor that holds the lock of a folder; None where another process has it, or removed
+    the folder.
 
     Raises OSError where there are no locks.
     """
@@ -135,10 +141,12 @@ def _locked(folder):
 
 @contextmanager
 def completed(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; it becomes `path` if all goes well and is removed otherwise.
+    """Yield a path to write a file or a folder to; it becomes `path` if all goes well and is
+    removed otherwise.
 
-    A file of that name is replaced; ValueError where it is anything else. The name of the path to write to is that of
-    `path`, or where this is no plain ASCII one with the same ending: not every library takes any byte.
+    A file of that name is replaced; ValueError where it is anything else. The name of the path to
+    write to is that of `path`, or where this is no plain ASCII one with the same ending: not every
+    library takes any byte.
     """
     path = Path(path)
     if path.is_dir():
@@ -189,7 +197,9 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def ascii_path(path: Path) -> Iterator[str]:
-    """Yield a path to the same file, of a plain name, for libraries that take no other folders than plain ASCII ones."""
+    """Yield a path to the same file, of a plain name, for libraries that take no other folders than
+    plain ASCII ones.
+    """
     if re.fullmatch(r'[\w./+ -]+', str(path), re.A):
         yield str(path)
         return

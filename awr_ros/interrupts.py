@@ -1,4 +1,6 @@
-"""A program that is stopped by a signal, or whose standard streams are not there, ends in order: in one line, nothing half written."""
+"""A program that is stopped by a signal, or whose standard streams are not there, ends in order: in
+one line, nothing half written.
+"""
 
 import os
 import signal
@@ -26,7 +28,9 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Have SIGINT, SIGTERM and SIGHUP raise Stopped, unless they are ignored (nohup). Works in the main thread; no-op in others."""
+    """Have SIGINT, SIGTERM and SIGHUP raise Stopped, unless they are ignored (nohup). Works in the
+    main thread; no-op in others.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -56,7 +60,8 @@ def stoppable() -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Have the descriptors 0 to 2 open: a file that got one of these numbers would receive what libraries print.
+    """Have the descriptors 0 to 2 open: a file that got one of these numbers would receive what
+    libraries print.
 
     Names with bytes that are no text are printed with escapes.
     """
@@ -72,7 +77,8 @@ def open_standard_streams() -> None:
 
 
 def end(status: int) -> None:
-    """End the process: what is buffered is written, and after a signal the process ends by it, as shells expect.
+    """End the process: what is buffered is written, and after a signal the process ends by it, as
+    shells expect.
 
     status: 128 + its number after a signal, else the exit status.
     """

@@ -1,11 +1,15 @@
-"""Adaptive Weighting Regression: joints <-> dense field (Huang et al., AAAI 2020, arXiv 2007.09590).
+"""Adaptive Weighting Regression: joints <-> dense field (Huang et al., AAAI 2020, arXiv
+2007.09590).
 
-Every pixel of a depth crop holds, for each joint, a unit direction towards it and a closeness (the paper's heatmap):
-1 at the joint, falling linearly to 0 at `kernel_size`. A joint is read out as the average of all pixels' votes,
-weighted by a softmax over closeness, so the weights widen where depth near the joint is missing.
+Every pixel of a depth crop holds, for each joint, a unit direction towards it and a closeness (the
+paper's heatmap):
+1 at the joint, falling linearly to 0 at `kernel_size`. A joint is read out as the average of all
+pixels' votes, weighted by a softmax over closeness, so the weights widen where depth near the joint
+is missing.
 
-Shapes: B batch, J joints, S crop side [px], F field side [px]. Coordinates are uvdn: each axis of the crop in [-1,1].
-Field channels: 3J directions (x, y, d of joint 0, then of joint 1, ...), then J closeness maps.
+Shapes: B batch, J joints, S crop side [px], F field side [px]. Coordinates are uvdn: each axis of
+the crop in [-1,1]. Field channels: 3J directions (x, y, d of joint 0, then of joint 1, ...), then J
+closeness maps.
 """
 
 import torch
@@ -22,7 +26,8 @@ ISOLATED_WINDOW, ISOLATED_PIXELS = (
 def field_points(depth, field_size):
     """3D point of every field pixel, and which pixels are foreground.
 
-    depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground (B,1,F,F) bool.
+    depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground
+    (B,1,F,F) bool.
     """
     depth = _at_size(depth, field_size)  # (B,1,F,F)
     grid = _grid(field_size, depth).expand(depth.shape[0], 2, field_size, field_size)
@@ -30,10 +35,11 @@ def field_points(depth, field_size):
 
 
 def remove_isolated(depth):
-    """Depth (B,1,S,S) uvdn whose foreground pixels that stand nearly alone are background, so that they do not vote.
+    """Depth (B,1,S,S) uvdn whose foreground pixels that stand nearly alone are background, so that
+    they do not vote.
 
-    Flying pixels, and walls that just touch the cube, leave such pixels where the field was hardly ever trained. One of them
-    can claim more closeness than the whole hand.
+    Flying pixels, and walls that just touch the cube, leave such pixels where the field was hardly
+    ever trained. One of them can claim more closeness than the whole hand.
     """
     foreground = (depth < BACKGROUND_FROM).to(depth.dtype)
     around = nn_f.avg_pool2d(foreground, ISOLATED_WINDOW, stride=1, padding=ISOLATED_WINDOW // 2)
@@ -49,7 +55,8 @@ def _at_size(depth, field_size):
 
 def _grid(field_size, like):
     """(2,F,F) u and v of the field's pixels, uvdn, of the device and type of `like`."""
-    # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in a 300 mm cube.
+    # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in
+    # a 300 mm cube.
     axis = (
         2 * (torch.arange(field_size, device=like.device, dtype=like.dtype) + 0.5) / field_size - 1
     )
@@ -60,8 +67,8 @@ def _grid(field_size, like):
 def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
     """Joints -> dense field: the network's target.
 
-    joints_uvdn: (B,J,3) float; depth: (B,1,S,S) float uvdn; kernel_size: radius of closeness, uvdn units.
-    Returns (B,4J,F,F). Zero outside the radius and on the background.
+    joints_uvdn: (B,J,3) float; depth: (B,1,S,S) float uvdn; kernel_size: radius of closeness, uvdn
+    units. Returns (B,4J,F,F). Zero outside the radius and on the background.
     """
     _check(
         joints_uvdn.ndim == 3 and joints_uvdn.shape[-1] == 3, 'joints_uvdn', '(B,J,3)', joints_uvdn
@@ -84,8 +91,9 @@ def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
 def decode(field, depth, kernel_size=0.8):
     """Dense field -> joints and confidence (section 3.2 of the paper). Differentiable in field.
 
-    field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Returns joints_uvdn (B,J,3) and confidence (B,J) in [0,1], the
-    highest closeness that any foreground pixel claims. A joint that no pixel votes for has confidence 0.
+    field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Returns joints_uvdn (B,J,3) and confidence
+    (B,J) in [0,1], the highest closeness that any foreground pixel claims. A joint that no pixel
+    votes for has confidence 0.
     """
     return vote(field, depth, kernel_size)[:2]
 
@@ -99,7 +107,8 @@ def vote(field, depth, kernel_size=0.8):
         field,
     )
     _check(depth.ndim == 4 and depth.shape[:2] == (field.shape[0], 1), 'depth', '(B,1,S,S)', depth)
-    # Whole numbers, not shapes that a graph would ask for: of an exported graph only the batch varies, and 60 of its 90 nodes
+    # Whole numbers, not shapes that a graph would ask for: of an exported graph only the batch
+    # varies, and 60 of its 90 nodes
     # after the network would do nothing but reckon with shapes.
     num_joints, size = int(field.shape[1]) // 4, int(field.shape[2])
     grid = _grid(size, field).reshape(2, -1)  # (2,P)
@@ -109,7 +118,8 @@ def vote(field, depth, kernel_size=0.8):
         field[:, 3 * num_joints :].reshape(-1, num_joints, size * size) * foreground
     )  # (B,J,P)
     weights = torch.softmax(SHARPNESS * closeness, dim=-1)  # (B,J,P)
-    # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness), background has no direction:
+    # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness),
+    # background has no direction:
     # matrix products, so that no (B,J,3,F,F) copy of the points is made.
     reach = weights * (kernel_size - kernel_size * closeness) * foreground  # (B,J,P)
     directions = field[:, : 3 * num_joints].reshape(-1, num_joints, 3, size * size)  # (B,J,3,P)

@@ -1,7 +1,7 @@
 """The 21 joints of a hand: order, names, bones and the wrist frame.
 
-Order and names are MediaPipe's. One convention everywhere in the package; this is a right hand with its palm to the
-camera and its fingers up, so the thumb is at the right of the image::
+Order and names are MediaPipe's. One convention everywhere in the package; this is a right hand with
+its palm to the camera and its fingers up, so the thumb is at the right of the image::
 
              12
          16  |   8            0 wrist: middle of the wrist crease, inside the arm
@@ -59,7 +59,8 @@ SIDES = ('left', 'right')
 
 # The joints of the public data sets, in their files' order; what has our name is the same joint.
 _FINGERS = ('index', 'middle', 'ring', 'pinky')
-# Ids 0, 3, 6, ... of 36. The joint in a finger's middle lies 43 to 57 mm from its tip, so it is the PIP.
+# Ids 0, 3, 6, ... of 36. The joint in a finger's middle lies 43 to 57 mm from its tip, so it is the
+# PIP.
 NYU_14 = (
     'pinky_tip',
     'pinky_pip',
@@ -76,7 +77,8 @@ NYU_14 = (
     'wrist_thumb_side',
     'palm',
 )
-# Middles of finger segments rather than joints (index: 57, 29, 19 mm apart): only the tips have a counterpart.
+# Middles of finger segments rather than joints (index: 57, 29, 19 mm apart): only the tips have a
+# counterpart.
 ICVL_16 = (
     'palm',
     *(
@@ -107,7 +109,8 @@ _SUBSTITUTES = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
 
 
 def as_21_joints(values, joint_names):
-    """What belongs to the joints of a network, in the order of JOINT_NAMES; NaN for joints that it has not.
+    """What belongs to the joints of a network, in the order of JOINT_NAMES; NaN for joints that it
+    has not.
 
     values: (..., J, C) float, of the joints `joint_names`. Returns (..., 21, C).
     """
@@ -135,7 +138,8 @@ def palm_centre(joints_xyz):
 
 
 def hand_centre(joints_xyz):
-    """Palm centre, or where palm joints are NaN the mean of all joints that are not: what a hand is followed by.
+    """Palm centre, or where palm joints are NaN the mean of all joints that are not: what a hand is
+    followed by.
 
     joints_xyz: (21,3) float, any unit and frame. Returns (3,) float64, NaN when all joints are.
     """
@@ -148,11 +152,12 @@ def hand_centre(joints_xyz):
 
 
 def in_plane_rotation(joints_xyz):
-    """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle of the four finger MCPs.
+    """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle
+    of the four finger MCPs.
 
     joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Returns (...) [rad] of the
-    same kind. Turning a crop by this (`crop.crop_hand`) makes the fingers' roots point up in it, if the
-    frame is that of the camera that looks at the crop's centre (`camera.looking_at`).
+    same kind. Turning a crop by this (`crop.crop_hand`) makes the fingers' roots point up in it, if
+    the frame is that of the camera that looks at the crop's centre (`camera.looking_at`).
     """
     image = joints_xyz[..., PALM, :2] / joints_xyz[..., PALM, 2:]
     way = image[..., 1:, :].mean(-2) - image[..., 0, :]
@@ -163,11 +168,12 @@ def in_plane_rotation(joints_xyz):
 def wrist_rotation(joints_xyz, side):
     """Rotation camera_from_wrist (3,3) float64 of the wrist frame.
 
-    The frame is REP-103's body frame of a hand that lies palm down: x from the wrist to the middle MCP, z out of the
-    back of the hand, y = z cross x (towards the thumb of a right hand, away from the thumb of a left one).
+    The frame is REP-103's body frame of a hand that lies palm down: x from the wrist to the middle
+    MCP, z out of the back of the hand, y = z cross x (towards the thumb of a right hand, away from
+    the thumb of a left one).
 
-    joints_xyz: (21,3) float [any unit] right-handed frame. side: 'left' or 'right'. All NaN when the wrist, index,
-    middle or pinky MCP is NaN or the four are degenerate.
+    joints_xyz: (21,3) float [any unit] right-handed frame. side: 'left' or 'right'. All NaN when
+    the wrist, index, middle or pinky MCP is NaN or the four are degenerate.
     """
     if side not in SIDES:
         raise ValueError(f"side must be 'left' or 'right', got {side!r}")

@@ -1,8 +1,9 @@
 """The One Euro filter: less jitter of a hand at rest, little delay of one that moves.
 
-Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
-CHI 2012. The authors' package filters one number at a time with a speed of its own. Here a joint is one point with one
-speed, so that the result does not depend on how the camera is turned, and 21 joints are one array operation.
+Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
+Interactive Systems", CHI 2012. The authors' package filters one number at a time with a speed of
+its own. Here a joint is one point with one speed, so that the result does not depend on how the
+camera is turned, and 21 joints are one array operation.
 """
 
 import math
@@ -13,7 +14,9 @@ SPEED_CUTOFF_HZ = 1.0  # of the low pass on the speed, the paper's value
 
 
 class OneEuro:
-    """Filters points that are measured again and again. Adds no frame of delay: each answer is of its own time."""
+    """Filters points that are measured again and again. Adds no frame of delay: each answer is of
+    its own time.
+    """
 
     def __init__(self):
         self._points = None
@@ -21,8 +24,8 @@ class OneEuro:
     def __call__(self, points, stamp_s, min_cutoff_hz, beta):
         """The filtered points, (n,3) float64. Non-increasing stamps start afresh.
 
-        points: (n,3) [mm], NaN where unknown; min_cutoff_hz: cutoff at rest; beta: how the cutoff grows with speed
-        [Hz per mm/s].
+        points: (n,3) [mm], NaN where unknown; min_cutoff_hz: cutoff at rest; beta: how the cutoff
+        grows with speed [Hz per mm/s].
         """
         points = np.asarray(points, np.float64)
         if self._points is None or stamp_s <= self._stamp_s:
@@ -40,6 +43,8 @@ class OneEuro:
 
 
 def _weight(cutoff_hz, period_s):
-    """Weight of the newest value in an exponential filter: 1 / (1 + tau/T) with tau = 1 / (2 pi cutoff)."""
+    """Weight of the newest value in an exponential filter: 1 / (1 + tau/T) with tau = 1 / (2 pi
+    cutoff).
+    """
     rate = 2 * math.pi * cutoff_hz * period_s
     return rate / (1 + rate)

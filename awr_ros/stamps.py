@@ -3,15 +3,18 @@
 MAX_LATE_S = (
     1.0  # [s] an image at most so much older than the newest one is late, an older one means a jump
 )
-LATE_IN_A_ROW = 5  # so many late images one after another, each newer than the last: time has jumped all the same
+# so many late images one after another, each newer than the last: time has jumped all the same
+LATE_IN_A_ROW = 5
 IN_ORDER, LATE, JUMPED_BACK = 'in order', 'late', 'jumped back'
 
 
 class StampOrder:
-    """Tells an image that another one has overtaken from a clock that was set back or a bag that starts over.
+    """Tells an image that another one has overtaken from a clock that was set back or a bag that
+    starts over.
 
-    An image that overtakes another one, or a stamp some milliseconds early, must not end what is tracked. Where the clock was
-    set back for good, images go on from there and newer ones no longer come.
+    An image that overtakes another one, or a stamp some milliseconds early, must not end what is
+    tracked. Where the clock was set back for good, images go on from there and newer ones no longer
+    come.
     """
 
     def __init__(self) -> None:
@@ -22,7 +25,9 @@ class StampOrder:
         )
 
     def add(self, stamp_s: float) -> str:
-        """IN_ORDER, LATE or JUMPED_BACK for the image with this stamp [s]; after a jump the order begins with it."""
+        """IN_ORDER, LATE or JUMPED_BACK for the image with this stamp [s]; after a jump the order
+        begins with it.
+        """
         newest_s, last_late_s = self._newest_s, self._last_late_s
         self._last_late_s = None
         if newest_s is None or not stamp_s < newest_s:

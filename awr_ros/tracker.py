@@ -1,4 +1,6 @@
-"""Frames in, identified hands out: follow the known hands, verify them, lose them, find new ones."""
+"""Frames in, identified hands out: follow the known hands, verify them, lose them, find
+new ones.
+"""
 
 import math
 import time
@@ -16,7 +18,8 @@ from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0  # two palms nearer than this are one hand
-# What is tracked must go on looking like a hand: the mean of its detection scores over some ten frames is no less than this
+# What is tracked must go on looking like a hand: the mean of its detection scores over some ten
+# frames is no less than this
 # share of what starts a track.
 CREDIT_GAIN, CREDIT_SHARE = 0.1, 0.6
 MAX_SPEED_MM_S = 3000.0  # predictions never go faster
@@ -27,7 +30,8 @@ MAX_CANDIDATES_TRACKING = 2  # while some hand is tracked
 MIN_CANDIDATE_SCORE_TRACKING = (
     0.15  # [0,1] least finder's score of what is tried beside a tracked hand
 )
-MIN_FIRST_PASS_SCORE = 0.03  # [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+# [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+MIN_FIRST_PASS_SCORE = 0.03
 MIN_SECOND_PASS_RATIO = (
     0.25  # of what starts a track; after the second look, places below this share are dropped
 )
@@ -38,8 +42,10 @@ DEFAULT_DETECTION_WEIGHTS = (
     -11.5,
 )  # weights of the start score for networks that bring none
 DEFAULT_FINDER_SCORE = 0.5  # score of places that no network scored
-# The network knows right hands only. A hand is read as its true side and as its mirror image, and the judge (handedness.py) says
-# which reading is likelier; weights without a judge draw higher closeness from the true side. Gathered over frames.
+# The network knows right hands only. A hand is read as its true side and as its mirror image, and
+# the judge (handedness.py) says
+# which reading is likelier; weights without a judge draw higher closeness from the true side.
+# Gathered over frames.
 LOGIT_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
 MAX_FRAME_LOGIT = 2.0  # no frame says more
 SURE_LOGIT, MAX_LOGIT = 6.0, 10.0
@@ -54,7 +60,8 @@ class TrackedHand:
     side: str  # 'left' or 'right'
     side_score: float  # [0,1] how sure the side is; NaN when fixed by the configuration
     state: str  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
-    score: float  # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
+    # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
+    score: float
     joints_xyz: (
         np.ndarray
     )  # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
@@ -99,7 +106,8 @@ class HandTracker:
 
     def __init__(self, estimator, config=TrackerConfig()):
         self.estimator, self.config = estimator, config
-        # Now, so that a bad file shows at once; without need only when `finder`, which is live, asks for it.
+        # Now, so that a bad file shows at once; without need only when `finder`, which is live,
+        # asks for it.
         self._palm_detector = None
         if config.finder == 'learned' or config.finder_weights:
             self._palm_detector = PalmDetector(config.finder_weights)
@@ -113,7 +121,9 @@ class HandTracker:
     def from_pretrained(
         cls, weights=None, device='auto', config=TrackerConfig(), num_threads=None, engine='auto'
     ):
-        """Load weights (None: the ones that come with the package). Arguments and errors as the estimator's."""
+        """Load weights (None: the ones that come with the package). Arguments and errors as the
+        estimator's.
+        """
         return cls(HandPoseEstimator.from_pretrained(weights, device, num_threads, engine), config)
 
     @property
@@ -129,11 +139,12 @@ class HandTracker:
     def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
         """Track through one frame.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a step or a gap of more
-        than a second starts afresh, a frame that is late by less is counted in `late` and not looked at: the hands of the
-        frame before coast (see awr_ros.stamps); centres_xyz: (n,3) [mm] camera optical frame, where somebody else sees the middle
-        of a palm: with finder 'external' new hands are looked for there and nowhere else. Returns a list of TrackedHand,
-        oldest first.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a
+        step or a gap of more than a second starts afresh, a frame that is late by less is counted
+        in `late` and not looked at: the hands of the frame before coast (see awr_ros.stamps);
+        centres_xyz: (n,3) [mm] camera optical frame, where somebody else sees the middle of a palm:
+        with finder 'external' new hands are looked for there and nowhere else. Returns a list of
+        TrackedHand, oldest first.
         """
         order = self._order.add(stamp_s)
         if order == LATE:
@@ -164,7 +175,8 @@ class HandTracker:
     def _follow(self, depth_mm, intrinsics, stamp_s):
         """Look for every known hand where it should be by now."""
         expected = [self._expected(track, stamp_s) for track in self._tracks]
-        # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it nearer.
+        # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it
+        # nearer.
         matches = []
         all_hypotheses = self._predict(depth_mm, intrinsics, [requests for _, requests in expected])
         for track, (palm, _), hypotheses in zip(self._tracks, expected, all_hypotheses):
@@ -200,7 +212,9 @@ class HandTracker:
         ]
 
     def _expected(self, track, stamp_s):
-        """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side: Request}."""
+        """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side:
+        Request}.
+        """
         moved = track.velocity * (stamp_s - track.stamp_s) if track.seen else np.zeros(3)
         sides = (track.pose.side,)
         if self.config.side != 'auto':
@@ -209,7 +223,8 @@ class HandTracker:
             sides = SIDES
         requests = {}
         for side in sides:
-            # Each side looks from where it saw the hand itself. Where the other one did it is at a disadvantage: of ten left
+            # Each side looks from where it saw the hand itself. Where the other one did it is at a
+            # disadvantage: of ten left
             # hands that were first looked at as right ones one stayed a right one.
             other = track.other
             own = (
@@ -281,10 +296,12 @@ class HandTracker:
                 self._next_id += 1
 
     def verify(self, depth_mm, intrinsics, candidates, min_score=0.0):
-        """What the network makes of a list of Candidate, looked at as they are offered, again centred, turned and as both
-        sides, and once more as each side saw them. Places that will hardly reach the start score `least` are left out early.
+        """What the network makes of a list of Candidate, looked at as they are offered, again
+        centred, turned and as both sides, and once more as each side saw them. Places that will
+        hardly reach the start score `least` are left out early.
 
-        Returns a list of (Candidate, {side: HandPose}, the likelier of these, log odds of a right hand), the surest first.
+        Returns a list of (Candidate, {side: HandPose}, the likelier of these, log odds of a right
+        hand), the surest first.
         """
         config = self.config
         usual = 'right' if config.side == 'auto' else config.side
@@ -378,7 +395,9 @@ class HandTracker:
         return [Candidate(centre, DEFAULT_FINDER_SCORE) for centre in centres]
 
     def _predict(self, depth_mm, intrinsics, wanted):
-        """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing is; one network pass."""
+        """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing
+        is; one network pass.
+        """
         poses = iter(
             self._estimate(
                 depth_mm,
@@ -451,14 +470,17 @@ class HandTracker:
 
     @property
     def hand_sizes(self):
-        """Bone lengths in use, {id of a hand: HandSize}; {} while the setting hand_size is 'none'."""
+        """Bone lengths in use, {id of a hand: HandSize}; {} while the setting hand_size
+        is 'none'.
+        """
         return {track.id: track.size for track in self._tracks if track.size is not None}
 
 
 def detection_score(weights, finder_score, hand_score, joint_score):
-    """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the mean joint score, each [0,1],
-    numbers or arrays. weights: of the log odds: of the logits of the first two, of the third, and a constant
-    (python -m awr_ros train-judge fits them to candidates in rendered scenes).
+    """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the
+    mean joint score, each [0,1], numbers or arrays. weights: of the log odds: of the logits of the
+    first two, of the third, and a constant (python -m awr_ros train-judge fits them to candidates
+    in rendered scenes).
     """
     of_finder, of_hand, of_joints, constant = weights
     score_logit = (

@@ -130,11 +130,13 @@ class TrackerConfig:
                 raise ValueError(f'{name} must be in [0,1], got {getattr(self, name)}')
         if not 0 < self.min_depth_mm < self.max_depth_mm:
             raise ValueError(
-                f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and {self.max_depth_mm}'
+                f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and '
+                f'{self.max_depth_mm}'
             )
         if self.coast_s < 0 or self.search_every < 1:
             raise ValueError(
-                f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and {self.search_every}'
+                f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and '
+                f'{self.search_every}'
             )
         parse_hand_size(self.hand_size)
         if self.smoothing_min_cutoff_hz <= 0 or self.smoothing_beta < 0:

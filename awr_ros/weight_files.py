@@ -1,7 +1,8 @@
-"""The weights that come with the package, and the checksums of weights. Needs no PyTorch, unlike reading them.
+"""The weights that come with the package, and the checksums of weights. Needs no PyTorch, unlike
+reading them.
 
-Checkpoints have a .sha256 beside them. Exported networks are sealed: their own bytes hold a checksum of the rest, so that
-it goes where the file goes.
+Checkpoints have a .sha256 beside them. Exported networks are sealed: their own bytes hold a
+checksum of the rest, so that it goes where the file goes.
 """
 
 import hashlib
@@ -25,7 +26,9 @@ def checksum(path: str | Path) -> str:
 
 
 def check_whole(path: str | Path) -> None:
-    """Raise DamagedFile when the .sha256 beside a file does not list its checksum; without one nothing is checked."""
+    """Raise DamagedFile when the .sha256 beside a file does not list its checksum; without one
+    nothing is checked.
+    """
     path = Path(path)
     beside = path.with_suffix('.sha256')
     if not beside.is_file():
@@ -43,9 +46,11 @@ def check_whole(path: str | Path) -> None:
 
 
 def save_with_checksum(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Have write(path) write a file, and its SHA-256 beside it, so that at any moment one is there that the other is of.
+    """Have write(path) write a file, and its SHA-256 beside it, so that at any moment one is there
+    that the other is of.
 
-    The .sha256 lists both files, the old one and the new one, while the one takes the place of the other.
+    The .sha256 lists both files, the old one and the new one, while the one takes the place of the
+    other.
     """
     path = Path(path)
     beside = path.with_suffix('.sha256')
@@ -63,14 +68,18 @@ def sealed_onnx(model: bytes) -> bytes:
 
 
 def check_onnx(model: bytes, path: str | Path) -> None:
-    """Raise DamagedFile, which names the path, when a sealed model is not what was sealed; others pass."""
+    """Raise DamagedFile, which names the path, when a sealed model is not what was sealed; others
+    pass.
+    """
     length = len(_onnx_seal(b''))
     if ONNX_KEY in model[-length:] and model[-length:] != _onnx_seal(model[:-length]):
         raise DamagedFile(f'{path} is damaged: its contents do not have the SHA-256 that it says')
 
 
 def _onnx_seal(model):
-    """A protocol buffer with nothing but field 14 (metadata_props) of ModelProto; such append by concatenation."""
+    """A protocol buffer with nothing but field 14 (metadata_props) of ModelProto; such append by
+    concatenation.
+    """
     value = hashlib.sha256(model).hexdigest().encode()
     entry = bytes([10, len(ONNX_KEY)]) + ONNX_KEY + bytes([18, len(value)]) + value
     return bytes([14 << 3 | 2, len(entry)]) + entry
@@ -95,7 +104,9 @@ def _xml_seal(model, weights):
 
 
 def reason_unreadable(path: str | Path, error: Exception) -> str:
-    """Say in a line why a file could not be read: what it is instead, or what a library said, without advice to trust it."""
+    """Say in a line why a file could not be read: what it is instead, or what a library said,
+    without advice to trust it.
+    """
     kind = describe_file(path)
     if kind:
         return f'it is {kind}'

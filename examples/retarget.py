@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Tracked hands as dex-retargeting expects them, and with it as joint angles of a robot hand.
 
-    ros2 run awr_ros retarget.py                                # ~/joints: 21 x 3 numbers [m] for your own retargeting
-    ros2 run awr_ros retarget.py --ros-args -p config:=.../dex_retargeting/configs/teleop/allegro_hand_right.yml \\
+    ros2 run awr_ros retarget.py                                # ~/joints: 21 x 3 numbers [m] for
+    your own retargeting ros2 run awr_ros retarget.py --ros-args -p
+    config:=.../dex_retargeting/configs/teleop/allegro_hand_right.yml \\
                                             -p urdf_folder:=.../dex-urdf/robots/hands
-                                                                # also ~/joint_states, with dex-retargeting installed
+                                                                # also ~/joint_states, with
+                                                                dex-retargeting installed
 
-dex-retargeting (https://github.com/dexsuite/dex-retargeting) takes 21 points in MediaPipe's order, from the wrist, in
-the frame that MANO has at the wrist, as example/vector_retargeting/single_hand_detector.py there makes them from
-MediaPipe's: p = (joints - wrist) @ frame @ OPERATOR2MANO.
+dex-retargeting (https://github.com/dexsuite/dex-retargeting) takes 21 points in MediaPipe's order,
+from the wrist, in the frame that MANO has at the wrist, as
+example/vector_retargeting/single_hand_detector.py there makes them from MediaPipe's: p = (joints -
+wrist) @ frame @ OPERATOR2MANO.
 """
 
 import sys
@@ -27,13 +30,17 @@ SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
 
 
 def retargeting_input(hand: Hand, side):
-    """(21,3) float64 [m]: the joints of an awr_ros/Hand, from the wrist, in MANO's wrist frame. NaN stays NaN."""
+    """(21,3) float64 [m]: the joints of an awr_ros/Hand, from the wrist, in MANO's wrist frame. NaN
+    stays NaN.
+    """
     joints = np.array([(p.x, p.y, p.z) for p in hand.joints])
     return (joints - joints[Hand.WRIST]) @ mano_rotation(joints, side)
 
 
 def reference_value(joints, retargeting):
-    """What retargeting.retarget() of dex-retargeting wants of (21,3) joints: points for "position", else vectors."""
+    """What retargeting.retarget() of dex-retargeting wants of (21,3) joints: points for "position",
+    else vectors.
+    """
     indices = np.asarray(retargeting.optimizer.target_link_human_indices)
     if retargeting.optimizer.retargeting_type.lower() == 'position':
         return joints[indices]
@@ -48,7 +55,9 @@ def load_retargeting(config, urdf_folder):
 
 
 class RetargetNode(Node):
-    """Listens to tracker/hands; publishes ~/joints and, when a retargeting was loaded, ~/joint_states."""
+    """Listens to tracker/hands; publishes ~/joints and, when a retargeting was loaded,
+    ~/joint_states.
+    """
 
     def __init__(self, retargeting=None, **node_options):
         super().__init__('retarget', **node_options)

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
-"""A hand as a joystick for MoveIt Servo: how far it is from where it began is how fast the arm moves; a pinch grips.
+"""A hand as a joystick for MoveIt Servo: how far it is from where it began is how fast the arm
+moves; a pinch grips.
 
     ros2 run awr_ros servo_teleop.py --ros-args -r ~/twist:=/servo_node/delta_twist_cmds \\
                                                 -r ~/gripper:=/gripper_controller/commands
 
-Nothing moves unless somebody holds a dead-man's switch: std_msgs/Bool true on ~/deadman, at least every
-deadman_timeout. Where the hand is when the switch closes (or is first seen then) is the joystick's middle. The arm stops, at once, when the
-switch opens or falls silent, when the hand is lost, not seen in an image, or replaced by another, when hands stop
-arriving, and when a clock jumps; it starts again only after the switch was opened and closed.
+Nothing moves unless somebody holds a dead-man's switch: std_msgs/Bool true on ~/deadman, at least
+every deadman_timeout. Where the hand is when the switch closes (or is first seen then) is the
+joystick's middle. The arm stops, at once, when the switch opens or falls silent, when the hand is
+lost, not seen in an image, or replaced by another, when hands stop arriving, and when a clock
+jumps; it starts again only after the switch was opened and closed.
 
-~/twist is a geometry_msgs/TwistStamped [m/s, rad/s] in the camera's frame: Servo must know that frame (TF), its
-command_in_type must be "speed_units", and from Jazzy on it takes twists only after
+~/twist is a geometry_msgs/TwistStamped [m/s, rad/s] in the camera's frame: Servo must know that
+frame (TF), its command_in_type must be "speed_units", and from Jazzy on it takes twists only after
 
-    ros2 service call /servo_node/switch_command_type moveit_msgs/srv/ServoCommandType '{command_type: 1}'
+    ros2 service call /servo_node/switch_command_type moveit_msgs/srv/ServoCommandType
+    '{command_type: 1}'
 
-~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position controllers of ros2_control take it. This is
-an example and no safety device: keep the robot's own limits and stop.
+~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position controllers of
+ros2_control take it. This is an example and no safety device: keep the robot's own limits and stop.
 """
 
 import math
@@ -65,7 +68,8 @@ class Settings:
                 raise ValueError(f'parameter {field.name} is {value}, expected a number >= 0')
         if self.pinch_close >= self.pinch_open:
             raise ValueError(
-                f'parameter pinch_close is {self.pinch_close}, expected less than pinch_open {self.pinch_open}'
+                f'parameter pinch_close is {self.pinch_close}, expected less than pinch_open '
+                f'{self.pinch_open}'
             )
         if self.rate <= 0:
             raise ValueError(f'parameter rate is {self.rate}, expected more than 0')
@@ -93,7 +97,9 @@ def rotation_from_quaternion(x, y, z, w):
 
 
 def rotation_vector(rotation):
-    """Axis times angle (3,) [rad], angle in [0, pi], of a rotation matrix; at pi exactly the axis is not unique: 0."""
+    """Axis times angle (3,) [rad], angle in [0, pi], of a rotation matrix; at pi exactly the axis
+    is not unique: 0.
+    """
     axis = np.array(
         [
             rotation[2, 1] - rotation[1, 2],
@@ -107,7 +113,9 @@ def rotation_vector(rotation):
 
 
 def wrist_sample(message: HandArray, side):
-    """The WristSample of the one hand of this side that was seen in the image, else None: two are as bad as none."""
+    """The WristSample of the one hand of this side that was seen in the image, else None: two are
+    as bad as none.
+    """
     hands = [hand for hand in message.hands if hand.side == SIDES[side]]
     if len(hands) != 1 or hands[0].tracking_state == Hand.TRACKING_COASTING:
         return None
@@ -132,7 +140,9 @@ def wrist_sample(message: HandArray, side):
 
 
 def speed(offset, gain, deadband, limit):
-    """The velocity (3,) for an offset (3,): none within the deadband, proportional beyond it, never above the limit."""
+    """The velocity (3,) for an offset (3,): none within the deadband, proportional beyond it, never
+    above the limit.
+    """
     length = np.linalg.norm(offset)
     if length <= deadband:
         return np.zeros(3)
@@ -172,10 +182,13 @@ class Teleop:
             self._locked = False
 
     def command(self, now_s):
-        """(linear (3,) [m/s], angular (3,) [rad/s], gripper opening [m]); None while nobody commands."""
+        """(linear (3,) [m/s], angular (3,) [rad/s], gripper opening [m]); None while nobody
+        commands.
+        """
         trouble = self._trouble(now_s)
         if trouble:
-            # Moving again needs the switch anew. That it was opened is all that is needed, when that was the trouble.
+            # Moving again needs the switch anew. That it was opened is all that is needed, when
+            # that was the trouble.
             self._locked = self._locked or (self._middle is not None and self._deadman)
             self._middle = self._command_s = None
             self._linear = self._angular = np.zeros(3)
@@ -223,7 +236,9 @@ class Teleop:
 
 
 class ServoTeleopNode(Node):
-    """Messages in and out of a Teleop. After a stop some zero twists are sent, then none: others may drive then."""
+    """Messages in and out of a Teleop. After a stop some zero twists are sent, then none: others
+    may drive then.
+    """
 
     STOPS = 10
 

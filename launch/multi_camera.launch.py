@@ -1,16 +1,19 @@
 """Two cameras, two trackers, each pair in a namespace of its own; an example to copy.
 
-Without arguments two synthetic cameras: /left/tracker/hands and /right/tracker/hands. With drivers that run already in
-the namespaces left and right, say RealSense:
+Without arguments two synthetic cameras: /left/tracker/hands and /right/tracker/hands. With drivers
+that run already in the namespaces left and right, say RealSense:
 
-    ros2 launch realsense2_camera rs_launch.py camera_namespace:=left camera_name:=left_camera serial_no:=_<serial number>
-    ros2 launch realsense2_camera rs_launch.py camera_namespace:=right camera_name:=right_camera serial_no:=_<serial number>
-    ros2 launch awr_ros multi_camera.launch.py camera:=none left_depth_topic:=left_camera/depth/image_rect_raw \\
+    ros2 launch realsense2_camera rs_launch.py camera_namespace:=left camera_name:=left_camera
+    serial_no:=_<serial number> ros2 launch realsense2_camera rs_launch.py camera_namespace:=right
+    camera_name:=right_camera serial_no:=_<serial number> ros2 launch awr_ros multi_camera.launch.py
+    camera:=none left_depth_topic:=left_camera/depth/image_rect_raw \\
                                                             right_depth_topic:=right_camera/depth/image_rect_raw
 
-The drivers' camera_name begins the names of their frames: with one name for both nobody could tell whose hand is where.
+The drivers' camera_name begins the names of their frames: with one name for both nobody could tell
+whose hand is where.
 
-one_process:=true starts both trackers in one process, where one network reads the hands of both cameras.
+one_process:=true starts both trackers in one process, where one network reads the hands of both
+cameras.
 """
 
 import sys
@@ -39,7 +42,9 @@ SEEDS = {'left': '1', 'right': '2'}  # of the synthetic cameras: they show diffe
 
 
 def included(file, arguments):
-    """A launch file of this package. In a group, so that the arguments of one do not reach the other."""
+    """A launch file of this package. In a group, so that the arguments of one do not reach the
+    other.
+    """
     source = PythonLaunchDescriptionSource(str(Path(__file__).parent / file))
     return GroupAction([IncludeLaunchDescription(source, launch_arguments=list(arguments.items()))])
 
@@ -112,7 +117,9 @@ def start(context):
 
 
 def notes(values, together):
-    """What on the command line has no effect. Arguments of the files that are included reach them."""
+    """What on the command line has no effect. Arguments of the files that are included
+    reach them.
+    """
     included_files = () if together else ('tracker.launch.py',)
     if values['camera'] == 'synthetic':
         included_files += ('cameras/synthetic_camera.launch.py',)

@@ -1,6 +1,8 @@
-"""The hand tracker, with a camera if asked for: ros2 launch awr_ros tracker.launch.py camera:=realsense rviz:=true
+"""The hand tracker, with a camera if asked for: ros2 launch awr_ros tracker.launch.py
+camera:=realsense rviz:=true
 
-Arguments that are not this file's own go to the camera's driver: ... camera:=realsense serial_no:=_123456 works.
+Arguments that are not this file's own go to the camera's driver: ... camera:=realsense
+serial_no:=_123456 works.
 """
 
 import os
@@ -48,7 +50,8 @@ ARGUMENTS = (
         'namespace',
         '',
         None,
-        "namespace of the tracker, so of its relative topics; a driver's own topics stay where they are",
+        "namespace of the tracker, so of its relative topics; a driver's own topics stay where "
+        'they are',
     ),
     ('params_file', str(CONFIG / 'tracker.yaml'), None, 'parameter file of the tracker'),
     ('depth_topic', '', None, "depth image; empty: the camera's, depth/image for none"),
@@ -120,7 +123,8 @@ def tracker_parameters(values):
         low, high = BY_NAME['max_hands'].range
         if not (values['max_hands'].isdecimal() and low <= int(values['max_hands']) <= high):
             raise RuntimeError(
-                f"max_hands is '{values['max_hands']}', expected a whole number from {low} to {high}"
+                f"max_hands is '{values['max_hands']}', expected a whole number from {low} to "
+                f'{high}'
             )
         changed['max_hands'] = int(values['max_hands'])
     if values['autostart']:
@@ -140,8 +144,8 @@ def notes(values, preset):
 
 
 def topics(values, preset):
-    """(depth image, CameraInfo): as given, else the camera's. An info topic that is not given is the neighbour of a
-    depth topic that is (image_transport's convention).
+    """(depth image, CameraInfo): as given, else the camera's. An info topic that is not given is
+    the neighbour of a depth topic that is (image_transport's convention).
     """
     default_depth, default_info = (
         (preset.depth_topic, preset.info_topic) if preset else ('depth/image', 'depth/camera_info')
@@ -160,7 +164,8 @@ def camera_actions(values, preset, depth, info):
     """The camera's launch file, with the arguments that are not this file's own."""
     if preset is None:
         return []
-    # A name that both have, such as namespace or params_file, means the tracker here: the driver gets its own default.
+    # A name that both have, such as namespace or params_file, means the tracker here: the driver
+    # gets its own default.
     forwarded = {**values, 'depth_topic': depth, 'info_topic': info}
     return [
         GroupAction(

@@ -28,7 +28,8 @@ CAMERAS = ('first', 'second')
 
 class View(SyntheticCamera):
     """The synthetic camera seen from another direction: the world's frame is that of the usual
-    one."""
+    one.
+    """
 
     def __init__(self, seed: int, degrees: float, bar_phase: float | None):
         super().__init__(seed=seed)

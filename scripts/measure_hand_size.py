@@ -3,8 +3,8 @@
 
 Hands of people that no network was trained on move and pose before simulated cameras of each kind.
 The tracker runs once; its joints are then steadied with lengths estimated on the way (auto), with
-the true ones (a hand measured beforehand), and not at all. `--record FILE` keeps the tracked joints,
-so that settings can be tried without rendering again.
+the true ones (a hand measured beforehand), and not at all. `--record FILE` keeps the tracked
+joints, so that settings can be tried without rendering again.
 """
 
 import argparse

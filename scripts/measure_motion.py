@@ -26,7 +26,9 @@ FINE = 4  # the truth is known this many times a frame
 
 
 def record(frames: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Track a moving hand: (frames,21,3) [mm], NaN while lost, and the truth, FINE times as dense."""
+    """Track a moving hand: (frames,21,3) [mm], NaN while lost, and the truth, FINE
+    times as dense.
+    """
     from awr_ros.synthetic.camera import SyntheticCamera
     from awr_ros.tracker import HandTracker
 
@@ -103,7 +105,8 @@ def calibration_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConf
         ),
     }
     print(
-        '| | RMS error [mm, mm/s] | deviation claimed | within 1 deviation (68 %) | within 2 (95 %) |'
+        '| | RMS error [mm, mm/s] | deviation claimed | within 1 deviation (68 %) | within 2 (95 '
+        '%) |'
     )
     print('|---|---|---|---|---|')
     for name, (errors, variances) in cases.items():
@@ -111,7 +114,8 @@ def calibration_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConf
         scaled = np.abs(errors) / np.sqrt(variances)
         known = np.isfinite(scaled)
         print(
-            f'| {name} | {np.sqrt(np.nanmean(errors**2)):.1f} | {np.sqrt(np.nanmean(variances)):.1f} '
+            f'| {name} | {np.sqrt(np.nanmean(errors**2)):.1f} | '
+            f'{np.sqrt(np.nanmean(variances)):.1f} '
             f'| {np.mean(scaled[known] < 1):.0%} | {np.mean(scaled[known] < 2):.0%} |'
         )
 
@@ -130,8 +134,10 @@ def glitch_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -
     clean = np.array([motion.rejected for motion in run(tracked, config)])
     errors = np.linalg.norm(filtered - true, axis=-1)
     print(
-        f'glitches of {GLITCH_MM:g} mm in {GLITCH_SHARE:.0%} of the joints: {rejected[glitch].mean():.1%} rejected in '
-        f'their own frame; those joints are then {np.nanmean(errors[glitch]):.1f} mm off, all joints '
+        f'glitches of {GLITCH_MM:g} mm in {GLITCH_SHARE:.0%} of the joints: '
+        f'{rejected[glitch].mean():.1%} rejected in '
+        f'their own frame; those joints are then {np.nanmean(errors[glitch]):.1f} mm off, all '
+        f'joints '
         f'{error_mm(filtered, true):.2f} mm (unfiltered {error_mm(spoilt, true):.2f} mm)'
     )
     print(f'without glitches {clean[SETTLE:].mean():.2%} of the joints are rejected')

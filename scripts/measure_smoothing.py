@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What smoothing gains and costs, measured on the synthetic camera: jitter at rest, delay and error in motion.
+"""What smoothing gains and costs, measured on the synthetic camera: jitter at rest, delay and error
+in motion.
 
     python scripts/measure_smoothing.py [--frames 300] [--record joints.npz]
 
-The tracker runs once without smoothing; the filter is then applied to its joints with each setting. With --record the
-tracked joints are kept in that file and read from it the next time.
+The tracker runs once without smoothing; the filter is then applied to its joints with each setting.
+With --record the tracked joints are kept in that file and read from it the next time.
 """
 
 import argparse
@@ -24,7 +25,9 @@ SETTINGS = [
 
 
 def record(frames):
-    """{'still', 'moving', 'truth'}: (frames,21,3) [mm], tracked at rest and in motion, and true in motion; NaN while lost."""
+    """{'still', 'moving', 'truth'}: (frames,21,3) [mm], tracked at rest and in motion, and true in
+    motion; NaN while lost.
+    """
     from awr_ros.synthetic.camera import SyntheticCamera
     from awr_ros.tracker import HandTracker
 
@@ -95,10 +98,12 @@ def main():
     still, moving, truth = (tracks[name] for name in ('still', 'moving', 'truth'))
     speed = np.linalg.norm(np.diff(truth, axis=0), axis=-1) * RATE / 1000
     print(
-        f'{len(moving)} frames, joints move at {np.median(speed):.2f} m/s (median), {np.percentile(speed, 95):.2f} m/s (95 %)'
+        f'{len(moving)} frames, joints move at {np.median(speed):.2f} m/s (median), '
+        f'{np.percentile(speed, 95):.2f} m/s (95 %)'
     )
     print(
-        '| min_cutoff [Hz] | beta [Hz per m/s] | tremble at rest [mm] | delay in motion [ms] | error in motion [mm] |'
+        '| min_cutoff [Hz] | beta [Hz per m/s] | tremble at rest [mm] | delay in motion [ms] | '
+        'error in motion [mm] |'
     )
     print('|---|---|---|---|---|')
     print(f'| off | | {tremble_mm(still):.2f} | 0 | {error_mm(moving, truth):.1f} |')
@@ -110,7 +115,8 @@ def main():
         )
         late = smooth(moving, min_cutoff, beta)
         print(
-            f'| {min_cutoff:g} | {1000 * beta:g}{mark} | {tremble_mm(smooth(still, min_cutoff, beta)):.2f} | '
+            f'| {min_cutoff:g} | {1000 * beta:g}{mark} | '
+            f'{tremble_mm(smooth(still, min_cutoff, beta)):.2f} | '
             f'{delay_ms(late, moving):.0f} | {error_mm(late, truth):.1f} |'
         )
 

@@ -85,7 +85,8 @@ def main() -> None:
     )
     draw_ms = np.array(page.draw_ms[-drawn:])
     print(
-        f'served    {drawn / seconds:.1f} images a second, drawn in {np.median(draw_ms):.1f} ms (median)'
+        f'served    {drawn / seconds:.1f} images a second, drawn in {np.median(draw_ms):.1f} ms '
+        f'(median)'
     )
     print(f'browser   {frames / seconds:.1f} frames, {len(seen) / seconds:.1f} images a second')
     print(f'latency   p50 {np.median(late_ms):.0f} ms, p95 {np.percentile(late_ms, 95):.0f} ms')

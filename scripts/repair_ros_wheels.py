@@ -1,7 +1,8 @@
 """Make the CMake files of the ROS wheels fit the machine they were installed on.
 
-The wheels were built in a container, and their CMake exports name that container's Python headers, NumPy headers
-and system libraries. Run with the Python of the virtual environment; running it again changes nothing.
+The wheels were built in a container, and their CMake exports name that container's Python headers,
+NumPy headers and system libraries. Run with the Python of the virtual environment; running it again
+changes nothing.
 """
 
 import re
@@ -23,7 +24,8 @@ def repairs() -> list[tuple[re.Pattern, str]]:
             re.compile(r'/opt/python/cp[\w-]+/include/python[\d.]+'),
             sysconfig.get_paths()['include'],
         ),
-        # Both are linked into the wheels' own libraries already; naming them again only asks for -dev packages.
+        # Both are linked into the wheels' own libraries already; naming them again only asks for
+        # -dev packages.
         (re.compile(r'/usr/lib64/libtinyxml2\.so;'), ''),
         (re.compile(r'lttng-ust;'), ''),
     ]
@@ -35,7 +37,7 @@ def repair(share: Path) -> int:
     for path in sorted(share.glob('**/*.cmake')):
         text = fixed = path.read_text(encoding='utf-8')
         for pattern, replacement in repairs():
-            fixed = pattern.sub(lambda _: replacement, fixed)
+            fixed = pattern.sub(lambda _, replacement=replacement: replacement, fixed)
         if fixed != text:
             path.write_text(fixed, encoding='utf-8')
             changed += 1

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""A long run of the tracker under what happens in the field; it fails where something grows, stops, or comes too late.
+"""A long run of the tracker under what happens in the field; it fails where something grows, stops,
+or comes too late.
 
     python scripts/soak.py --minutes 60 [--seed 0] [--output soak]
 
-Two hands at 30 Hz. Every few seconds, at random: the camera is killed and restarted, its resolution changes, its clock jumps,
-parameters are set, subscribers come and go, the node is disabled and enabled, reset, deactivated, cleaned up and activated
-again. After each of these hands must come out again. Memory, threads, file descriptors and latency go to OUTPUT/samples.csv,
-what happened to OUTPUT/events.txt, what the tracker logs to OUTPUT/tracker.log.
+Two hands at 30 Hz. Every few seconds, at random: the camera is killed and restarted, its resolution
+changes, its clock jumps, parameters are set, subscribers come and go, the node is disabled and
+enabled, reset, deactivated, cleaned up and activated again. After each of these hands must come out
+again. Memory, threads, file descriptors and latency go to OUTPUT/samples.csv, what happened to
+OUTPUT/events.txt, what the tracker logs to OUTPUT/tracker.log.
 """
 
 import argparse
@@ -70,7 +72,7 @@ DEFAULTS = {
 }
 
 
-# ---- the camera, a process of its own so that it can be killed --------------------------------------------------------
+# ---- the camera, a process of its own so that it can be killed
 
 
 def run_camera(depths_file: str) -> None:
@@ -165,7 +167,7 @@ class Camera:
         self.process.stdin.close()
 
 
-# ---- who watches ------------------------------------------------------------------------------------------------------
+# ---- who watches
 
 
 class Soak:
@@ -205,7 +207,8 @@ class Soak:
             return
         if stamp_s < self._newest_s or age_s > STALE_S:
             self.stale.append(
-                f'{self._passed_s():.0f} s: hands {age_s:.3f} s old, {self._newest_s - stamp_s:.3f} s behind the newest'
+                f'{self._passed_s():.0f} s: hands {age_s:.3f} s old, '
+                f'{self._newest_s - stamp_s:.3f} s behind the newest'
             )
         self._newest_s = max(self._newest_s, stamp_s)
         self._latencies_ms.append(1e3 * age_s)
@@ -214,12 +217,15 @@ class Soak:
         return time.monotonic() - self._began
 
     def spin(self, seconds: float, until=lambda: False) -> bool:
-        """Spin so long, or until something holds; whether it does. A tracker that has ended ends the run."""
+        """Spin so long, or until something holds; whether it does. A tracker that has ended ends
+        the run.
+        """
         end = time.monotonic() + seconds
         while not (done := until()) and time.monotonic() < end:
             if self.tracker.poll() is not None:
                 raise SystemExit(
-                    f'FAILED    the tracker ended with status {self.tracker.returncode}: see {self._output}/tracker.log'
+                    f'FAILED    the tracker ended with status {self.tracker.returncode}: see '
+                    f'{self._output}/tracker.log'
                 )
             self._executor.spin_once(timeout_sec=0.1)
         return done
@@ -237,7 +243,9 @@ class Soak:
         return future.result()
 
     def recovered(self, after: str, both: bool = False, patience_s: float = RECOVER_S) -> None:
-        """Wait until messages come again, one of them with both hands if wanted; a failure if they do not."""
+        """Wait until messages come again, one of them with both hands if wanted; a failure if they
+        do not.
+        """
         received, with_two = self.received, self.with_two
         if not self.spin(
             patience_s,
@@ -401,7 +409,9 @@ class Soak:
 
 
 def growth(samples: list[dict], name: str) -> float:
-    """Slope of a column [1/h]: the median of the slopes of all pairs (Theil and Sen), which some odd samples do not move."""
+    """Slope of a column [1/h]: the median of the slopes of all pairs (Theil and Sen), which some
+    odd samples do not move.
+    """
     time_h = np.array([sample['time_s'] for sample in samples]) / 3600
     values = np.array([sample[name] for sample in samples], float)
     first, second = np.triu_indices(len(samples), 1)
@@ -420,10 +430,12 @@ def report(soak: Soak, samples: list[dict], seconds: float) -> bool:
     third = max(len(warm) // 3, 1)
     log = (soak._output / 'tracker.log').read_text()
     print(
-        f'{soak.events} events, {soak.received} messages, {soak.with_two} with both hands, {log.count(chr(10))} lines in the log'
+        f'{soak.events} events, {soak.received} messages, {soak.with_two} with both hands, '
+        f'{log.count(chr(10))} lines in the log'
     )
     print(
-        f'memory    {warm[0]["memory_mb"]:.0f} MB after the warm-up, {warm[-1]["memory_mb"]:.0f} MB at the end, {slope:+.1f} MB/h'
+        f'memory    {warm[0]["memory_mb"]:.0f} MB after the warm-up, {warm[-1]["memory_mb"]:.0f} '
+        f'MB at the end, {slope:+.1f} MB/h'
     )
     latencies = [
         sample['latency_p50_ms']
@@ -431,7 +443,8 @@ def report(soak: Soak, samples: list[dict], seconds: float) -> bool:
         if sample['latency_p50_ms'] == sample['latency_p50_ms']
     ]
     print(
-        f'latency   median of the medians {np.median(latencies):.1f} ms, worst p99 {max(s["latency_p99_ms"] for s in warm):.0f} ms'
+        f'latency   median of the medians {np.median(latencies):.1f} ms, worst p99 '
+        f'{max(s["latency_p99_ms"] for s in warm):.0f} ms'
     )
     checks = [
         (

@@ -1,4 +1,6 @@
-"""All tests run against the installed package: the source folder has no messages and may differ from what users get."""
+"""All tests run against the installed package: the source folder has no messages and may differ
+from what users get.
+"""
 
 from pathlib import Path
 
@@ -17,5 +19,7 @@ if Path(awr_ros.__file__).parent == REPOSITORY / 'awr_ros':
 
 @pytest.fixture(scope='session', autouse=True)
 def one_thread():
-    """The tests' tensors are small: a second thread waits more than it works, above all on a busy machine."""
+    """The tests' tensors are small: a second thread waits more than it works, above all on a busy
+    machine.
+    """
     torch.set_num_threads(1)

@@ -1,7 +1,8 @@
-"""A GPU that is none: tensors that say they are on it lie on the CPU, and what a GPU refuses is refused.
+"""A GPU that is none: tensors that say they are on it lie on the CPU, and what a GPU refuses is
+refused.
 
-An operation on tensors of both devices raises, unless it is a copy from one to the other or the other tensor is a scalar, and
-everything for which a program would wait for the GPU is counted.
+An operation on tensors of both devices raises, unless it is a copy from one to the other or the
+other tensor is a scalar, and everything for which a program would wait for the GPU is counted.
 """
 
 import contextlib
@@ -69,7 +70,9 @@ class OnDevice(torch.Tensor):
 
 
 def dispatch(function, args, kwargs, waits):
-    """Run an operation on what the tensors hold. waits: list of names, grown by what waits for the GPU."""
+    """Run an operation on what the tensors hold. waits: list of names, grown by what waits for the
+    GPU.
+    """
     name, wanted = function._schema.name, kwargs.get('device')
     tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
     there = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
@@ -130,7 +133,9 @@ class Renamed(TorchFunctionMode):
 
 
 class FakeCuda(TorchDispatchMode):
-    """While active, and Renamed too, tensors made on 'cuda' are OnDevice. waits: names of operations for which the program waited."""
+    """While active, and Renamed too, tensors made on 'cuda' are OnDevice. waits: names of
+    operations for which the program waited.
+    """
 
     def __init__(self):
         super().__init__()

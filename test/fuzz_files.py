@@ -1,4 +1,5 @@
-"""Damaged files for everything that the package reads: each must be read, or refused by one of the errors that are named.
+"""Damaged files for everything that the package reads: each must be read, or refused by one of the
+errors that are named.
 
 By hand, some thousand of them: PYTHONPATH=test:$PYTHONPATH python test/fuzz_files.py 2000
 """
@@ -39,7 +40,9 @@ INFO = '{"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "width": 32, "height": 24}'
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """Return bytes cut short, flipped, overwritten, removed, doubled, filled with zeros or replaced."""
+    """Return bytes cut short, flipped, overwritten, removed, doubled, filled with zeros or
+    replaced.
+    """
     at = int(rng.integers(0, len(data)))
     some = int(rng.integers(1, 64))
     kind = rng.integers(0, 9)
@@ -162,7 +165,8 @@ class Readers:
 
 
 def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
-    """Read `count` damaged files. Returns how many of each kind were refused and how many were read, and the longest time [s].
+    """Read `count` damaged files. Returns how many of each kind were refused and how many were
+    read, and the longest time [s].
 
     Raises whatever else a reader raises, with the damaged file kept in `folder`.
     """
@@ -224,5 +228,6 @@ if __name__ == '__main__':
     for kind in {**all_refused, **all_read}:
         print(f'{kind:<26} {all_refused[kind]:>4} refused {all_read[kind]:>4} read')
     print(
-        f'{sum(all_refused.values())} refused, {sum(all_read.values())} read, the longest took {longest:.1f} s'
+        f'{sum(all_refused.values())} refused, {sum(all_read.values())} read, the longest took '
+        f'{longest:.1f} s'
     )

@@ -1,4 +1,6 @@
-"""Runs of `track` stopped at random moments: one line, no leftovers, no traceback. By hand: python test/fuzz_signals.py 60"""
+"""Runs of `track` stopped at random moments: one line, no leftovers, no traceback. By hand: python
+test/fuzz_signals.py 60
+"""
 
 import os
 import random
@@ -36,7 +38,10 @@ def stopped(bag: Path, out: Path, number: int, after_s: float) -> str:
     whole = run.returncode == 0 and left == OUTPUTS  # it was faster than the signal
     if 'Traceback' not in text and (whole or run.returncode == -number and not left):
         return ''
-    return f'{signal.Signals(number).name} after {after_s:.2f} s: status {run.returncode}, left {left}: {text[-500:]}'
+    return (
+        f'{signal.Signals(number).name} after {after_s:.2f} s: status {run.returncode}, left '
+        f'{left}: {text[-500:]}'
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,6 @@
-"""Archives: which recordings there are, done once, failures that stop nothing, processes that die."""
+"""Archives: which recordings there are, done once, failures that stop nothing,
+processes that die.
+"""
 
 import json
 import os

@@ -1,6 +1,7 @@
 """An archive of 40 bags on a Ray cluster of two nodes, with a worker that is killed.
 
-It needs the extra `cluster`: pip install '.[offline,engines,cluster]'; pytest -s test/test_archive_ray.py
+It needs the extra `cluster`: pip install '.[offline,engines,cluster]'; pytest -s
+test/test_archive_ray.py
 """
 
 import json

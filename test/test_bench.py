@@ -1,4 +1,6 @@
-"""The bench's tables and its smallest real run; what it measures over ROS is tested with the demo."""
+"""The bench's tables and its smallest real run; what it measures over ROS is tested
+with the demo.
+"""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +65,8 @@ def test_the_machine_is_described():
 def test_the_work_of_a_network_is_counted():
     config = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32)
     flop, moved = work(CompactNetwork(config).eval(), 32)
-    # By hand: 2 x 9 x inputs x outputs x pixels of each 3x3 convolution, 2 x inputs x outputs x pixels of each 1x1.
+    # By hand: 2 x 9 x inputs x outputs x pixels of each 3x3 convolution, 2 x inputs x outputs x
+    # pixels of each 1x1.
     convolutions = [
         (9, 1, 4, 256),
         (9, 4, 8, 64),
@@ -123,7 +126,7 @@ def test_the_command_measures_and_writes(tmp_path):
     assert {'crop of one hand', 'tracker: a frame, up to 2 hands'} <= {name for name, _ in rows}
 
 
-# ---- the figures of the documents ------------------------------------------------------------------------------------
+# ---- the figures of the documents
 
 
 BENCHMARK = (REPOSITORY / 'docs' / 'benchmark.md').read_text()

@@ -107,8 +107,9 @@ def test_palm_centre_takes_arrays_and_tensors():
 
 
 def upright_right_hand(posture='spread'):
-    """Joints (21,3) of a right hand, palm to the camera, fingers up, from the pose alone: the hand's x goes up the image
-    and its back away from the camera; a rotation has no other choice for the third axis.
+    """Joints (21,3) of a right hand, palm to the camera, fingers up, from the pose alone: the
+    hand's x goes up the image and its back away from the camera; a rotation has no other choice for
+    the third axis.
     """
     angles = torch.tensor([POSTURES[posture]], dtype=torch.float32)
     pose = HandPose(

@@ -142,7 +142,9 @@ def test_window_is_around_the_outline(degrees, roll):
     ],
 )
 def test_every_crop_pixel_shows_the_image_pixel_it_says(cut, intrinsics, centre, size, roll):
-    """Depth that tells its own column, then its own row; windows finer and coarser than the crop, and over the border."""
+    """Depth that tells its own column, then its own row; windows finer and coarser than the crop,
+    and over the border.
+    """
     for axis in (0, 1):
         own = np.indices((intrinsics.height, intrinsics.width))[1 - axis].astype(np.float32)
         # A cube so deep that nothing is before or behind it.
@@ -183,7 +185,9 @@ def test_a_crop_off_the_axis_is_the_one_on_the_axis_of_the_camera_turned_to_it(d
     turned_from_camera = looking_at(centre)
 
     def crop(place, first_from_camera):
-        """The crop around a place, from a camera that is turned against the first one and looks past the place by as much."""
+        """The crop around a place, from a camera that is turned against the first one and looks
+        past the place by as much.
+        """
         u, v = 350 * place[:2] / place[2]
         camera = Intrinsics(fx=350.0, fy=350.0, cx=449.5 - u, cy=449.5 - v, width=900, height=900)
         rays = camera.uvd_to_xyz(np.stack([*np.indices((900, 900))[::-1], np.ones((900, 900))], -1))

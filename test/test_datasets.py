@@ -1,4 +1,6 @@
-"""Loaders of the public data sets, on tiny files written here bit by bit: every convention of the formats, and damage."""
+"""Loaders of the public data sets, on tiny files written here bit by bit: every convention of the
+formats, and damage.
+"""
 
 import struct
 import zlib
@@ -16,7 +18,9 @@ scipy_io = pytest.importorskip('scipy.io')
 
 
 def png(path, rows, colour):
-    """A PNG by hand. rows: bytes of each row; colour: False: 16 bit grey, True: 8 bit red, green, blue."""
+    """A PNG by hand. rows: bytes of each row; colour: False: 16 bit grey, True: 8 bit red, green,
+    blue.
+    """
     bits, kind, bytes_a_pixel = (8, 2, 3) if colour else (16, 0, 2)
 
     def chunk(name, data):
@@ -38,7 +42,7 @@ def numbers(count, seed=0):
     return np.random.default_rng(seed).uniform(-90, 90, count)
 
 
-# ---- NYU ---------------------------------------------------------------------------------------------------------------
+# ---- NYU
 
 
 @pytest.fixture
@@ -148,7 +152,7 @@ def test_a_damaged_image_names_itself(nyu_root):
         frames.depth_mm(0)
 
 
-# ---- MSRA --------------------------------------------------------------------------------------------------------------
+# ---- MSRA
 
 
 def msra_gesture(folder, subject_offset=0.0):
@@ -235,7 +239,7 @@ def test_a_split_without_frames_is_refused(tmp_path):
         load_frames('msra', tmp_path, 'train', subject=0)
 
 
-# ---- ICVL and HANDS17 --------------------------------------------------------------------------------------------------
+# ---- ICVL and HANDS17
 
 
 def grey16(path, width, height, value):

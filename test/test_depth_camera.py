@@ -1,4 +1,6 @@
-"""From image messages to pinhole depth: compressed images as the transport packs them, lenses against their equations."""
+"""From image messages to pinhole depth: compressed images as the transport packs them, lenses
+against their equations.
+"""
 
 import struct
 import zlib
@@ -176,7 +178,9 @@ def image(depth):
 
 
 def lens(model, d, x, y):
-    """Distorted from ideal normalised coordinates: the equations of OpenCV's documentation, written out."""
+    """Distorted from ideal normalised coordinates: the equations of OpenCV's documentation, written
+    out.
+    """
     if model == 'equidistant':
         r = np.hypot(x, y)
         theta = np.arctan(r)
@@ -201,7 +205,9 @@ LENSES = {
 @pytest.mark.parametrize('model, d', LENSES.values(), ids=LENSES)
 @pytest.mark.parametrize('binning', [1, 2])
 def test_points_seen_through_a_lens_land_where_a_pinhole_would_see_them(model, d, binning):
-    """Dots of 3 x 3 pixels, put where the lens shows them: undistorted each covers the pixel that a pinhole shows it at."""
+    """Dots of 3 x 3 pixels, put where the lens shows them: undistorted each covers the pixel that a
+    pinhole shows it at.
+    """
     camera = DepthCamera(info(model, d, binning_x=binning, binning_y=binning))
     k = camera.intrinsics
     rng = np.random.default_rng(0)
@@ -316,7 +322,8 @@ def test_no_lens_is_said_so():
             'fov',
             [0.9],
             'undistort',
-            "'fov' with D = \\[0.9\\], expected finite coefficients of one of plumb_bob \\(4 or 5\\)",
+            "'fov' with D = \\[0.9\\], expected finite coefficients of one of plumb_bob \\(4 or "
+            '5\\)',
         ),
         ('plumb_bob', [0.1] * 8, 'undistort', 'plumb_bob'),
         ('plumb_bob', [float('nan')] * 5, 'undistort', 'nan'),

@@ -27,7 +27,9 @@ def camera():
 
 
 class KnowingNetwork(torch.nn.Module):
-    """Answers call after call with the field of joints it was told (B,21,3) uvdn, and with the logit it was told."""
+    """Answers call after call with the field of joints it was told (B,21,3) uvdn, and with the
+    logit it was told.
+    """
 
     def __init__(self, *answers, logit=3.0, config=ModelConfig()):
         super().__init__()
@@ -104,7 +106,9 @@ def test_a_network_sees_the_kind_of_crops_it_learnt(camera, config, cut):
 
 @pytest.mark.parametrize('degrees', [0, 40, 55])
 def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
-    """A hand that points along the image's diagonal, on the bisector, so that the turns about both axes matter."""
+    """A hand that points along the image's diagonal, on the bisector, so that the turns about both
+    axes matter.
+    """
     wide = Intrinsics(fx=250.0, fy=262.0, cx=503.0, cy=498.0, width=1000, height=1000)
     angle, way = math.radians(degrees), 0.9
     centre = 450 * np.array(
@@ -211,7 +215,9 @@ def test_of_the_centred_looks_the_surest_counts(camera, monkeypatch, scores, cho
 
 @pytest.mark.parametrize('direction', [(1, 0, 0), (0, -1, 0), (0, 0, 1), (-0.6, 0.6, -0.53)])
 def test_a_first_look_40_mm_off_is_as_good_as_one_that_is_not(camera, direction):
-    """With the network of the package: by the estimator, and by the tracker where others find the hands."""
+    """With the network of the package: by the estimator, and by the tracker where others find the
+    hands.
+    """
     estimator, errors = HandPoseEstimator.from_pretrained(device='cpu'), []
     for i in range(4):
         depth, hands = camera.frame(1.3 * i)

@@ -1,4 +1,6 @@
-"""Commands that are stopped, cannot write, or are given odd files: one line, no traceback, nothing that looks like a result."""
+"""Commands that are stopped, cannot write, or are given odd files: one line, no traceback, nothing
+that looks like a result.
+"""
 
 import errno
 import json
@@ -86,7 +88,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-# ---- signals and streams -----------------------------------------------------------------------------------------------
+# ---- signals and streams
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -120,7 +122,9 @@ def test_a_signal_ends_a_run_in_one_line_and_leaves_nothing(number, tmp_path):
 
 
 def heed_signals():
-    """A shell that runs the tests in the background has SIGINT ignored, and nohup SIGHUP: not so a terminal."""
+    """A shell that runs the tests in the background has SIGINT ignored, and nohup SIGHUP: not so a
+    terminal.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
@@ -213,7 +217,7 @@ def test_standard_streams_that_are_closed_or_full(streams, status, words, tmp_pa
     assert all(line.startswith('{') for line in done.stdout.splitlines())
 
 
-# ---- outputs -----------------------------------------------------------------------------------------------------------
+# ---- outputs
 
 WRITERS = {
     'jsonl': ['-o', 'o.jsonl'],
@@ -226,7 +230,9 @@ WRITERS = {
 
 @contextmanager
 def limited_files(size):
-    """Limit the size of files [bytes], as a full disk does. No longer than needed: what pytest prints may go to a file."""
+    """Limit the size of files [bytes], as a full disk does. No longer than needed: what pytest
+    prints may go to a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -451,7 +457,9 @@ def test_no_error_of_the_disk_is_lost(tmp_path, monkeypatch):
 
 
 def test_folders_of_others_are_not_taken_for_left_over_ones(tmp_path):
-    """Without locks, as on some network file systems, nothing is removed; nor are files and links of such a name."""
+    """Without locks, as on some network file systems, nothing is removed; nor are files and links
+    of such a name.
+    """
     (tmp_path / 'target').mkdir()
     (tmp_path / '.o.part-file').write_text('')
     (tmp_path / '.o.part-link').symlink_to(tmp_path / 'target')
@@ -460,7 +468,7 @@ def test_folders_of_others_are_not_taken_for_left_over_ones(tmp_path):
     assert names(tmp_path) == ['.o.part-file', '.o.part-link', 'target']
 
 
-# ---- images in files ---------------------------------------------------------------------------------------------------
+# ---- images in files
 
 
 def chunk(name, data):
@@ -578,7 +586,7 @@ def test_camera_files_of_any_content_are_a_value_error(text, tmp_path, monkeypat
         assert 'Traceback' not in capsys.readouterr().err
 
 
-# ---- bags --------------------------------------------------------------------------------------------------------------
+# ---- bags
 
 
 def storage_file(folder):
@@ -669,7 +677,8 @@ def test_a_split_bag_is_read_in_order_and_a_missing_part_is_named(tmp_path):
         shutil.copy(storage_file(tmp_path / f'{number}'), folder / f'split_{number}.mcap')
     assert depths(folder) == [500, 600, 700]
     (folder / 'metadata.yaml').write_text(
-        'rosbag2_bagfile_information: {relative_file_paths: [split_1.mcap, split_9.mcap, split_10.mcap]}'
+        'rosbag2_bagfile_information: {relative_file_paths: [split_1.mcap, split_9.mcap, '
+        'split_10.mcap]}'
     )
     (folder / 'split_9.mcap').unlink()
     with pytest.raises(ValueError, match='lacks split_9.mcap, which its metadata.yaml lists'):
@@ -687,7 +696,9 @@ def text(value):
 
 
 def foreign_mcap(path, encoding=b'jsonschema', message_encoding=b'json', topic=b'/d/image'):
-    """Our messages without an index, beside a channel of another encoding and one of a type that nobody knows."""
+    """Our messages without an index, beside a channel of another encoding and one of a type that
+    nobody knows.
+    """
 
     def channel(number, schema, topic, encoding, metadata=b''):
         return mcap_record(
@@ -738,7 +749,8 @@ def test_a_database_with_types_that_nobody_knows_is_read(tmp_path):
             "UPDATE message_definitions SET encoding = 'unknown', encoded_message_definition = ''"
         )
         database.execute(
-            "INSERT INTO topics VALUES (99, '/odd', 'my_msgs/msg/Secret', 'protobuf', 'nonsense: [', '')"
+            "INSERT INTO topics VALUES (99, '/odd', 'my_msgs/msg/Secret', 'protobuf', 'nonsense: "
+            "[', '')"
         )
         database.execute(
             "INSERT INTO messages (topic_id, timestamp, data) VALUES (99, 5, 'no bytes')"

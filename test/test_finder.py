@@ -62,7 +62,9 @@ def with_body(depth, centre):
 
 @pytest.mark.parametrize('body', [False, True])
 def test_the_finder_finds_the_hand_with_and_without_a_body_behind(moments, body):
-    """A candidate within 60 mm of the true palm centre, from where the network can go on by itself."""
+    """A candidate within 60 mm of the true palm centre, from where the network can go
+    on by itself.
+    """
     hits = 0
     for depth, centre in moments:
         found = find_candidates(with_body(depth, centre) if body else depth, K, 150, 1300)

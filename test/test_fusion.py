@@ -1,4 +1,6 @@
-"""Hands of several cameras as one set: who is who, who is believed, what happens when one is gone."""
+"""Hands of several cameras as one set: who is who, who is believed, what happens when
+one is gone.
+"""
 
 import math
 from types import SimpleNamespace

@@ -1,4 +1,6 @@
-"""Damaged files of every kind are read or refused in a line; test/fuzz_files.py reads more of them by hand."""
+"""Damaged files of every kind are read or refused in a line; test/fuzz_files.py reads more of them
+by hand.
+"""
 
 import pytest
 from fuzz_files import fuzz, memory_mb

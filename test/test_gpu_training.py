@@ -1,4 +1,6 @@
-"""Training on a GPU, as far as a CPU can tell: where its tensors are, what it waits for, and that its steps are the same."""
+"""Training on a GPU, as far as a CPU can tell: where its tensors are, what it waits for, and that
+its steps are the same.
+"""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -54,7 +56,9 @@ def config(**change):
 
 
 def fill_pools(monkeypatch):
-    """Small draws of small crops; what simulated stereo measures is drawn from the noise models, which is quicker."""
+    """Small draws of small crops; what simulated stereo measures is drawn from the noise models,
+    which is quicker.
+    """
     monkeypatch.setattr(streams.DeviceCrops.__init__, '__defaults__', (CROPS, SIZES))
     monkeypatch.setattr(streams, 'PART', 64)
     monkeypatch.setattr(streams.CropSource, '_draw_stereo', streams.CropSource._draw_modelled)
@@ -262,7 +266,9 @@ def test_the_share_of_simulated_stereo_is_kept(monkeypatch):
 
 
 class Recorder:
-    """Captures as CUDA does: nothing runs while it records, and every run fills the same tensors."""
+    """Captures as CUDA does: nothing runs while it records, and every run fills the
+    same tensors.
+    """
 
     def __init__(self):
         self.calls, self.terms = [], {}

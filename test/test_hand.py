@@ -118,7 +118,9 @@ def test_poses_stay_within_joint_limits():
 
 
 def test_further_candidates_make_fingers_meet_less():
-    """Distance of the nearest two joints of different fingers, the thumb's tip against the palm side's for one."""
+    """Distance of the nearest two joints of different fingers, the thumb's tip against the palm
+    side's for one.
+    """
 
     def closest(candidates):
         poses = random_poses(2000, torch.Generator().manual_seed(0), candidates=candidates)

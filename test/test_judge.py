@@ -1,4 +1,6 @@
-"""The judge of sides: what it learns, how it goes along with a network, and that the tracker listens to it."""
+"""The judge of sides: what it learns, how it goes along with a network, and that the tracker
+listens to it.
+"""
 
 from dataclasses import replace
 

@@ -36,7 +36,9 @@ ROS = (
 
 
 def modules():
-    """(dotted name below awr_ros, path) of our own modules; what the message generator installs is not ours."""
+    """(dotted name below awr_ros, path) of our own modules; what the message generator installs is
+    not ours.
+    """
     for path in sorted(ROOT.rglob('*.py')):
         parts = path.relative_to(ROOT).with_suffix('').parts
         if parts[0] != 'msg' and parts != ('__init__',):

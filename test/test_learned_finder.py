@@ -1,4 +1,6 @@
-"""The learned finder: what it is shown, what its answers mean, its training, and the one that comes with the package."""
+"""The learned finder: what it is shown, what its answers mean, its training, and the one that comes
+with the package.
+"""
 
 import csv
 from dataclasses import replace
@@ -267,7 +269,9 @@ def test_scenes_are_kept_with_their_hands(scenes, tmp_path):
 
 
 def skin_above(batch):
-    """[mm] how far the median depth within two pixels of each palm that is asked for lies before it."""
+    """[mm] how far the median depth within two pixels of each palm that is asked for lies before
+    it.
+    """
     near = []
     depth = 1000 * batch.frame[:, 0]
     for i, j in (batch.kind == TARGET).nonzero().tolist():
@@ -293,7 +297,9 @@ def test_palms_lie_under_skin_as_rendered_and_as_varied(scenes):
 
 
 def test_varied_scenes_reach_farther_with_things_of_their_size():
-    """What is moved away is seen by a longer lens: 40 px of the palm's depth stay as many millimetres, but for 8 %."""
+    """What is moved away is seen by a longer lens: 40 px of the palm's depth stay as many
+    millimetres, but for 8 %.
+    """
     depth = torch.zeros(400, ROWS, COLUMNS, dtype=torch.uint16)
     depth[:, 44:84, 60:100] = 1600
     scenes = FinderScenes(

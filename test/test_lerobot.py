@@ -1,6 +1,7 @@
 """Hands and other topics of a bag as a LeRobotDataset, loaded by lerobot.
 
-Those with the library need the extra `lerobot`: pip install '.[offline,engines,lerobot]'; pytest test/test_lerobot.py
+Those with the library need the extra `lerobot`: pip install '.[offline,engines,lerobot]'; pytest
+test/test_lerobot.py
 """
 
 import csv

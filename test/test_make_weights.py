@@ -1,4 +1,6 @@
-"""One command from random weights to a checkpoint, killed in every stage that takes long, and resumed."""
+"""One command from random weights to a checkpoint, killed in every stage that takes long, and
+resumed.
+"""
 
 import json
 import signal

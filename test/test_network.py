@@ -1,4 +1,6 @@
-"""The network's shapes and sizes, and checkpoints that describe themselves and say what is wrong with them."""
+"""The network's shapes and sizes, and checkpoints that describe themselves and say what is wrong
+with them.
+"""
 
 import os
 import resource
@@ -259,7 +261,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize('moment', range(20))
 def test_a_save_that_is_killed_leaves_the_old_or_the_new_file(tiny, tmp_path, monkeypatch, moment):
-    """Killed at each of the calls that change the disk: between torch.save and the last rename there are at most 20."""
+    """Killed at each of the calls that change the disk: between torch.save and the last rename
+    there are at most 20.
+    """
     path, calls = tmp_path / 'weights.pt', iter(range(99))
     save_checkpoint(path, tiny, 1, {})
 
@@ -309,7 +313,7 @@ def resave(path, good, **change):
     torch.save({**torch.load(good, weights_only=True), **change}, path)
 
 
-# ---- the refiner -----------------------------------------------------------------------------------------------------
+# ---- the refiner
 
 
 def test_an_untrained_refiner_moves_no_joint():

@@ -1,4 +1,6 @@
-"""The authors' checkpoints: imported strictly, and run by estimator and tracker, whose hands lack the joints they lack."""
+"""The authors' checkpoints: imported strictly, and run by estimator and tracker, whose hands lack
+the joints they lack.
+"""
 
 import re
 

@@ -14,7 +14,7 @@ from awr_ros.__main__ import main
 from awr_ros.offline.outputs import CSV_COLUMNS
 from awr_ros.offline.track import Outputs, Recording, opened, track
 
-# ---- what is written -----------------------------------------------------------------------------------------------
+# ---- what is written
 
 
 def test_json_csv_and_bag_say_the_same_in_metres(tmp_path):
@@ -195,7 +195,7 @@ def test_a_video_has_one_size(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['f']
 
 
-# ---- the command line ----------------------------------------------------------------------------------------------
+# ---- the command line
 
 
 def test_the_command_line_tracks_a_bag_of_its_own(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,9 @@ KERNEL = 0.8
 
 
 def slow_point(depth, row, col, size):
-    """Field pixel (row, col): the crop pixel that plain nearest picks, at the centre of the field pixel, over F."""
+    """Field pixel (row, col): the crop pixel that plain nearest picks, at the centre of the field
+    pixel, over F.
+    """
     step = depth.shape[0] // size
     return (
         2 * (col + 0.5) / size - 1,
@@ -130,7 +132,9 @@ def test_decode_equals_the_loops_on_any_field(hands, size):
 
 
 def test_decode_shares_its_weight_with_the_background(hands):
-    """Softmax runs over all F x F pixels: where nothing is claimed, the answer is the mean of all points."""
+    """Softmax runs over all F x F pixels: where nothing is claimed, the answer is the mean of all
+    points.
+    """
     depth, _ = hands
     joints, _ = decode(torch.zeros(1, 4, 32, 32), depth[:1], KERNEL)
     np.testing.assert_allclose(joints[0, 0], [0, 0, depth[0, 0, ::4, ::4].mean()], atol=1e-5)

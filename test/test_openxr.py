@@ -232,7 +232,6 @@ def test_misuse_is_named(arguments, words):
 
 
 # ---- the conformance check
-# ---------------------------------------------------------------------------------------------
 
 
 @functools.cache

@@ -1,4 +1,6 @@
-"""The trainers' optimiser: steps of both parts, on the network's own memory, and states that go on."""
+"""The trainers' optimiser: steps of both parts, on the network's own memory, and states
+that go on.
+"""
 
 from copy import deepcopy
 

@@ -135,7 +135,8 @@ def test_colcon_with_symlinks(sources, tmp_path):
         cwd=tmp_path,
     )
     program = (
-        'import awr_ros.msg, awr_ros.camera, awr_ros.ros.node; print(awr_ros.msg.HandArray.__module__); '
+        'import awr_ros.msg, awr_ros.camera, awr_ros.ros.node; '
+        'print(awr_ros.msg.HandArray.__module__); '
         'print(awr_ros.camera.__file__)'
     )
     script = f'source {install}/local_setup.bash && exec {sys.executable} -c "{program}"'
@@ -147,7 +148,9 @@ def test_colcon_with_symlinks(sources, tmp_path):
 
 @pytest.mark.timeout(300)
 def test_pip_without_ros(sources, tmp_path):
-    """--no-deps: what the package depends on is in this environment already, and is pinned by the requirements."""
+    """--no-deps: what the package depends on is in this environment already, and is pinned by the
+    requirements.
+    """
     target = tmp_path / 'site'
     run(
         sys.executable,

@@ -1,4 +1,6 @@
-"""The paper's backbones: published sizes, the authors' checkpoint keys, and outputs equal to a plain second implementation."""
+"""The paper's backbones: published sizes, the authors' checkpoint keys, and outputs equal to a
+plain second implementation.
+"""
 
 import math
 
@@ -28,7 +30,7 @@ def hourglass(stacks, **options):
     return StackedHourglass(HourglassConfig(stacks, joint_names=NYU_14, **options))
 
 
-# ---- names and shapes, from the documented topology --------------------------------------------------------------------
+# ---- names and shapes, from the documented topology
 
 
 def norm(name, width):
@@ -172,7 +174,7 @@ def test_a_state_with_the_authors_names_loads_strictly(name):
     network.load_state_dict(random_state(keys), strict=True, assign=True)
 
 
-# ---- a second implementation, of functions only, that reads nothing but a state's keys ----------------------------------
+# ---- a second implementation, of functions only, that reads nothing but a state's keys
 
 
 class Plain:

@@ -1,4 +1,6 @@
-"""Training on public data sets: samples whose joints stay on their pixels, losses, schedules, going on, and learning."""
+"""Training on public data sets: samples whose joints stay on their pixels, losses, schedules, going
+on, and learning.
+"""
 
 import csv
 import math
@@ -68,7 +70,9 @@ def config(**change):
 def test_joints_stay_on_their_pixels_whatever_is_done_to_a_sample(
     dots, monkeypatch, kind, authors_crop
 ):
-    """Fails when an axis is flipped, channels are swapped, a turn goes the other way, or the grid or cube is off."""
+    """Fails when an axis is flipped, channels are swapped, a turn goes the other way, or the grid
+    or cube is off.
+    """
     samples = CropSamples(
         dots, build_network(PaperTrainConfig(authors_crop=authors_crop)).config, Augmentation()
     )
@@ -189,7 +193,9 @@ def log(folder):
 
 
 def test_a_run_by_the_command_goes_on_where_it_stopped(nyu_root, tmp_path, monkeypatch):
-    """Two steps an epoch, one epoch a stage: whole, and stopped in the middle of an epoch and at the end of a stage."""
+    """Two steps an epoch, one epoch a stage: whole, and stopped in the middle of an epoch and at
+    the end of a stage.
+    """
     monkeypatch.setattr(
         schedule, 'predict', lambda network, frames, device: frames.joints_uvd()
     )  # tested elsewhere
@@ -270,7 +276,8 @@ def test_eight_frames_of_nyus_format_are_learnt_by_heart(nyu_root):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    # With the batch's own statistics, as they were in training: eight frames are too few for running ones.
+    # With the batch's own statistics, as they were in training: eight frames are too few for
+    # running ones.
     errors = []
     with torch.no_grad():
         pred, _ = decode(network(depth)[0], depth, kernel_size)
@@ -281,7 +288,9 @@ def test_eight_frames_of_nyus_format_are_learnt_by_heart(nyu_root):
 
 
 def test_predictions_are_in_the_full_image(nyu_root, monkeypatch):
-    """A network that answers with the encoded truth is right by the protocol, to the field's precision."""
+    """A network that answers with the encoded truth is right by the protocol, to the field's
+    precision.
+    """
     frames = load_frames('nyu', nyu_root, 'test')
     network = build_network(config(crop_size=128)).eval()
     truth = iter(torch.stack([CropSamples(frames, network.config)[i][1] for i in range(3)])[None])

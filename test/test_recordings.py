@@ -29,7 +29,7 @@ from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import even_stamps, image_paths, read_stamps
 from awr_ros.offline.track import Outputs, Recording, opened, track
 
-# ---- bags ----------------------------------------------------------------------------------------------------------
+# ---- bags
 
 
 def test_definitions_are_installed_as_they_are():
@@ -200,7 +200,7 @@ def test_a_damaged_message_in_the_middle_leaves_nothing(tmp_path):
     assert len(tracker.calls) == 2 and not list(out.iterdir())
 
 
-# ---- images in files -----------------------------------------------------------------------------------------------
+# ---- images in files
 
 
 def test_images_come_in_natural_order_at_their_rate(tmp_path):
@@ -248,7 +248,8 @@ def test_timestamps_keep_their_nanoseconds(tmp_path):
         ('1700000000\n1700000000033333333 a.png\n', 'line 2: .* looks like nanoseconds'),
         (
             '0\n33\n67\n100\n',
-            'line 2: expected seconds, but images are usually 33 apart, which looks like milliseconds',
+            'line 2: expected seconds, but images are usually 33 apart, which looks like '
+            'milliseconds',
         ),
         ('0\n33333\n66667\n', 'looks like microseconds'),
         ('0\n33333333\n66666667\n', 'looks like nanoseconds'),

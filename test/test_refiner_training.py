@@ -25,7 +25,9 @@ def small_batches(monkeypatch):
 
 
 def readings(count=1000):
-    """Hands of five joints, of which the last was voted for in the middle of the crop; the others say where it is."""
+    """Hands of five joints, of which the last was voted for in the middle of the crop; the others
+    say where it is.
+    """
     generator = torch.Generator().manual_seed(0)
     middle = 0.5 * torch.randn(count, 1, 3, generator=generator)
     true = middle + 0.2 * torch.randn(1, 5, 3, generator=generator)
@@ -76,7 +78,9 @@ def test_its_scores_are_chances_and_low_where_there_is_no_hand(small_batches):
 
 
 def test_it_learns_from_the_depth_around_a_joint(small_batches):
-    """Each crop shows a step in a wall, where its joints are; votes, closeness and field know nothing of that."""
+    """Each crop shows a step in a wall, where its joints are; votes, closeness and field know
+    nothing of that.
+    """
     torch.manual_seed(0)
     refiner, given = Refiner(5, 16, 32), readings()
     place = 0.3 * torch.rand(1000, 1, 1) - 0.15

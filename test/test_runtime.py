@@ -1,4 +1,6 @@
-"""Every engine says what torch says; the choice among them says why; what is missing or damaged is named."""
+"""Every engine says what torch says; the choice among them says why; what is missing or damaged is
+named.
+"""
 
 import gc
 import json
@@ -101,7 +103,7 @@ def test_an_exported_graph_does_not_reckon_with_shapes(tmp_path):
     )  # the depth's resize asks for its batch
 
 
-# ---- parity ----------------------------------------------------------------------------------------------------------
+# ---- parity
 
 
 @pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
@@ -171,7 +173,9 @@ def test_a_network_that_8_bits_spoil_is_not_quantised(monkeypatch):
 
 
 def test_openvino_in_bfloat16_agrees_with_torch(reference, crops):
-    """Its error grows with the network's own uncertainty, and bfloat16 rounds where the refiner looks."""
+    """Its error grows with the network's own uncertainty, and bfloat16 rounds where the refiner
+    looks.
+    """
     path, _ = export(None, cache.cache_folder() / 'exported', 'openvino')
     got, expected = OpenVinoEngine(path, precision='bf16').predict(crops), reference.predict(crops)
     assert mean_difference_mm(expected, got, reference.config) <= 1.5
@@ -234,7 +238,7 @@ def test_left_half_precision_weights_read_out_in_single(reference, crops):
     assert mean_difference_mm(reference.predict(crops), got, reference.config) <= 0.5
 
 
-# ---- passes ----------------------------------------------------------------------------------------------------------
+# ---- passes
 
 
 def test_long_lists_take_several_passes_and_keep_their_order(reference, crops):
@@ -289,7 +293,7 @@ def test_too_large_batches_have_no_graph():
         cuda_engine.graph_batch(17)
 
 
-# ---- the choice ------------------------------------------------------------------------------------------------------
+# ---- the choice
 
 
 def choose(
@@ -352,7 +356,8 @@ def test_the_choice_and_its_reason(asked, expected, reason):
     [
         (
             dict(engine='tensorflow'),
-            "engine must be one of auto, torch, openvino, onnxruntime, onnxruntime-int8, got 'tensorflow'",
+            'engine must be one of auto, torch, openvino, onnxruntime, onnxruntime-int8, got '
+            "'tensorflow'",
         ),
         (dict(device='tpu'), "got 'tpu'"),
         (dict(device='cuda'), 'torch finds no CUDA device'),
@@ -486,7 +491,7 @@ def test_a_core_is_left_to_the_robot(monkeypatch):
         assert select.default_threads() == threads
 
 
-# ---- cache and files -------------------------------------------------------------------------------------------------
+# ---- cache and files
 
 
 def test_only_the_first_start_converts(tmp_path, monkeypatch):
@@ -585,7 +590,8 @@ def test_what_a_killed_conversion_left_is_removed_and_what_runs_is_not(tmp_path,
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     program = (
         'import os, sys; from pathlib import Path; from awr_ros.files import work_folder\n'
-        'with work_folder(Path(sys.argv[1]), "unfinished-") as f: print(f, flush=True); sys.stdin.read(); os.kill(os.getpid(), 9)'
+        'with work_folder(Path(sys.argv[1]), "unfinished-") as f: print(f, flush=True); '
+        'sys.stdin.read(); os.kill(os.getpid(), 9)'
     )
     process = subprocess.Popen(
         [sys.executable, '-c', program, tmp_path / 'awr_ros'],
@@ -681,7 +687,9 @@ print(load_engine({str(tiny_checkpoint(tmp_path))!r}, {engine!r}, 'cpu').descrip
 
 
 def test_engines_tell_nobody_and_leave_no_id(tmp_path):
-    """ONNX Runtime from 1.29 on looks up its makers' collector; OpenVINO has a package for it. With strace: no lookups."""
+    """ONNX Runtime from 1.29 on looks up its makers' collector; OpenVINO has a package for it. With
+    strace: no lookups.
+    """
     program = """
 import sys, time
 from awr_ros.runtime.select import load_engine
@@ -865,6 +873,7 @@ def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
 def test_a_checkpoint_without_pytorch_says_what_to_install(engine, tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))  # nothing was converted before
     monkeypatch.setitem(sys.modules, 'torch', None)
     with pytest.raises(ValueError, match="PyTorch: pip install 'torch"):
         select.load_engine(checkpoint, engine)
@@ -872,7 +881,9 @@ def test_a_checkpoint_without_pytorch_says_what_to_install(engine, tmp_path, mon
 
 @pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
 def test_a_start_from_the_cache_needs_no_torch_and_tells_nobody(engine):
-    """Tracking, once converted, without PyTorch's seconds and memory, and without OpenVINO's telemetry."""
+    """Tracking, once converted, without PyTorch's seconds and memory, and without OpenVINO's
+    telemetry.
+    """
     select.load_engine(engine=engine)
     program = f"""
 import sys

@@ -1,4 +1,6 @@
-"""Rendered scenes: what they call true must be seen in them; and the evaluation that counts on them."""
+"""Rendered scenes: what they call true must be seen in them; and the evaluation that counts on
+them.
+"""
 
 import cv2
 import numpy as np
@@ -56,7 +58,9 @@ def test_frames_are_what_a_camera_gives(scenes):
 
 
 def test_visible_hands_are_where_the_truth_says(scenes):
-    """Depth at a joint's pixel is the skin's: up to a hand's thickness nearer than the joint, or than what lies before it."""
+    """Depth at a joint's pixel is the skin's: up to a hand's thickness nearer than the joint, or
+    than what lies before it.
+    """
     before = []
     for scene in scenes:
         for hand, visible in zip(scene.hands, scene.visible):
@@ -78,8 +82,8 @@ def test_visible_hands_are_where_the_truth_says(scenes):
 
 
 def test_hidden_hands_do_not_count_as_visible_by_their_arms():
-    """Where hardly a joint of a hand lies close behind what the camera sees, something hides the hand. (One that points at
-    the camera hides its own.)
+    """Where hardly a joint of a hand lies close behind what the camera sees, something hides the
+    hand. (One that points at the camera hides its own.)
     """
     source, hidden = SceneSource(6, COARSE), []
     for layout in (source._layout(2, None) for _ in range(60)):
@@ -220,7 +224,9 @@ def test_a_sequence_moves_a_scene_a_little_from_frame_to_frame():
 
 
 def test_truth_follows_a_sequence():
-    """The palms of visible hands lie under what the camera sees in every frame, as the arm and the camera move."""
+    """The palms of visible hands lie under what the camera sees in every frame, as the arm and the
+    camera move.
+    """
     source, before = SceneSource(13, COARSE), []
     for sequence in (source.sequence(1, frames=5) for _ in range(8)):
         for scene in sequence[1:]:
@@ -254,7 +260,9 @@ def test_hands_that_leave_the_image_stay_true_but_are_not_visible():
 
 
 def test_left_hands_are_mirrored_right_ones(scenes):
-    """The thumb's side, seen along the fingers from the back of the hand, by the order of the palm's joints."""
+    """The thumb's side, seen along the fingers from the back of the hand, by the order of the
+    palm's joints.
+    """
     for hand in (hand for scene in scenes for hand in scene.hands):
         wrist, thumb, index, pinky = (hand.joints_xyz[i].astype(np.float64) for i in (0, 1, 5, 17))
         palm = np.cross(index - wrist, pinky - wrist) * (

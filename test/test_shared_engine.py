@@ -1,4 +1,6 @@
-"""One engine for several callers: who is read with whom, who waits for whom, and whose error is whose."""
+"""One engine for several callers: who is read with whom, who waits for whom, and whose error is
+whose.
+"""
 
 import gc
 import threading
@@ -21,8 +23,8 @@ BAD = -9.0  # a crop of these makes the engine raise
 
 
 class GatedEngine:
-    """Says of a crop what its first pixel is, and raises over BAD. `gate` holds passes up while it is cleared; `passes` are
-    the first pixels of each pass.
+    """Says of a crop what its first pixel is, and raises over BAD. `gate` holds passes up while it
+    is cleared; `passes` are the first pixels of each pass.
     """
 
     description, max_batch = 'gated', 8

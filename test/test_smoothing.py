@@ -1,4 +1,6 @@
-"""One Euro: as the authors' package along an axis, the same however the camera is turned, steady at rest, quick in motion."""
+"""One Euro: as the authors' package along an axis, the same however the camera is turned, steady at
+rest, quick in motion.
+"""
 
 import cv2
 import numpy as np

@@ -103,7 +103,9 @@ def cones(**kinds):
 
 
 def in_cone(depth, cone):
-    """Along the axis (n,) as a share of its length, and the distance (n,) from it in its radii there."""
+    """Along the axis (n,) as a share of its length, and the distance (n,) from it in its radii
+    there.
+    """
     axis = torch.nn.functional.normalize(cone.end - cone.start, dim=0)
     rotation = torch.stack([axis, cone.across, torch.linalg.cross(axis, cone.across)], 1)
     along, u, v = in_body(depth, cone.start, rotation).T

@@ -37,7 +37,9 @@ WIDE = Intrinsics(fx=350.0, fy=350.0, cx=799.5, cy=599.5, width=1600, height=120
 
 
 def placed(z, seed=0, aside=(50.0, -30.0)):
-    """A random hand at a distance: skin (3,N) of the camera's dense cloud, joints (21,3), camera frame."""
+    """A random hand at a distance: skin (3,N) of the camera's dense cloud, joints (21,3), camera
+    frame.
+    """
     generator = torch.Generator().manual_seed(seed)
     shapes = random_shapes(1, generator)
     frames, joints = forward_kinematics(shapes, random_poses(1, generator))
@@ -62,7 +64,9 @@ def placed(z, seed=0, aside=(50.0, -30.0)):
     ],
 )  # 44 and 54 degrees off the axis
 def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed, aside, camera):
-    """splat_crops against crop_hand of splat_image: the same points, so the same silhouette and depth."""
+    """splat_crops against crop_hand of splat_image: the same points, so the same silhouette and
+    depth.
+    """
     points, joints = placed(z, seed, aside)
     centre = palm_centre(joints)
     trained = splat_crops(points[None], centre[None], torch.tensor([280.0]), 128)[0, 0].numpy()
@@ -82,7 +86,8 @@ def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed, aside, cam
 
 def test_xyz_to_uvdn_of_the_cube():
     centre, cube = torch.tensor([[0.0, 0.0, 400.0]]), torch.tensor([200.0])
-    # At the centre's own depth the window is the cube; farther things shrink towards the optical axis.
+    # At the centre's own depth the window is the cube; farther things shrink towards the optical
+    # axis.
     xyz = torch.tensor(
         [
             [

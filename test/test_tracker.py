@@ -27,8 +27,8 @@ def palm(hand):
 
 
 class Scene:
-    """Hands as palms (3,) with the side they look like; found by requests within 100 mm, scored as told. Read as the other
-    side, their joints are less sure by `lead`.
+    """Hands as palms (3,) with the side they look like; found by requests within 100 mm, scored as
+    told. Read as the other side, their joints are less sure by `lead`.
     """
 
     def __init__(self, monkeypatch, *palms):
@@ -77,7 +77,9 @@ class Scene:
 
 
 def run(tracker, steps, start=0.0, each=lambda i: None):
-    """Frames at 30 Hz; `each` changes the scene before frame i. Returns the hands of every frame."""
+    """Frames at 30 Hz; `each` changes the scene before frame i. Returns the hands of
+    every frame.
+    """
     frames = []
     for i in range(steps):
         each(i)
@@ -478,7 +480,9 @@ def test_the_tracker_searches_between_its_depths_only(monkeypatch):
 
 
 def test_two_people_far_apart_in_depth_do_not_mix(monkeypatch):
-    """A candidate far from every known hand is verified, one near a known hand is not asked about again."""
+    """A candidate far from every known hand is verified, one near a known hand is not asked about
+    again.
+    """
     scene = Scene(monkeypatch, (0, 0, 500))
     scene.candidates = [(0, 0, 520), (0, 0, 900)]
     tracker = HandTracker(scene, TrackerConfig(search_every=1))

@@ -1,4 +1,6 @@
-"""What the tracker can be asked to do differently: take places of hands from others, smooth what it reports."""
+"""What the tracker can be asked to do differently: take places of hands from others, smooth what it
+reports.
+"""
 
 import numpy as np
 import pytest
@@ -50,7 +52,9 @@ def test_a_finder_of_ones_own_is_read_at_the_start_and_asked(monkeypatch, tmp_pa
 
 
 def noisy(scene, tracker, frames, still=(0, 0, 500), noise_mm=2.0, speed_mm_s=0.0):
-    """Measured and reported joints (frames,21,3) of one hand whose palm trembles, and what was asked for."""
+    """Measured and reported joints (frames,21,3) of one hand whose palm trembles, and what was
+    asked for.
+    """
     rng = np.random.default_rng(0)
     measured, reported = [], []
     for i in range(frames):

@@ -1,4 +1,6 @@
-"""Training: losses that know the truth, runs that go on where they stopped, and a network that learns."""
+"""Training: losses that know the truth, runs that go on where they stopped, and a network that
+learns.
+"""
 
 import csv
 import json
@@ -48,7 +50,9 @@ def truth(batch):
 
 
 def with_skin_at_all_joints(batch):
-    """(B,) bool: the sensor left some depth near every joint, so that the truth can be read out of its field."""
+    """(B,) bool: the sensor left some depth near every joint, so that the truth can be read out of
+    its field.
+    """
     return truth(batch)[:, 63:].flatten(2).amax(-1).amin(1) > 0.7
 
 
@@ -107,7 +111,8 @@ def test_validation_figures_are_millimetres_in_space(batch):
     figures = validation_figures(truth(batch), sure(batch), batch, KERNEL)
     assert figures['mean_mm'] < 0.2 and figures['max_below_20mm'] == figures['hand_accuracy'] == 1
     moved = batch.joints_uvdn + torch.tensor([0.3, 0.0, 0.0])
-    # What is 0.3 of half a cube at the centre's depth is less for joints nearer to the camera, and more for those behind.
+    # What is 0.3 of half a cube at the centre's depth is less for joints nearer to the camera, and
+    # more for those behind.
     expected = (
         0.15
         * batch.cube_mm[:, None]
@@ -317,7 +322,7 @@ def test_eight_crops_are_learnt_by_heart():
     assert last['hand'] < 0.1 * first['hand']
 
 
-# ---- runs that were killed, and files that are not theirs --------------------------------------------------------------
+# ---- runs that were killed, and files that are not theirs
 
 
 def run_in(folder):

@@ -1,1 +1,3 @@
-"""How fast everything is on this machine, measured side by side in one run: `python -m awr_ros bench`."""
+"""How fast everything is on this machine, measured side by side in one run: `python -m awr_ros
+bench`.
+"""

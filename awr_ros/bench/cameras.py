@@ -1,4 +1,6 @@
-"""Several cameras in one process: each with an engine of its own, or all with one that they share."""
+"""Several cameras in one process: each with an engine of its own, or all with one that
+they share.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -9,7 +9,9 @@ PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras'
 
 
 def add_bench(verbs, messages):
-    """The verb, on argparse's subparsers. messages(report, seconds): measures over ROS, or None where there is none."""
+    """The verb, on argparse's subparsers. messages(report, seconds): measures over ROS, or None
+    where there is none.
+    """
     parser = verbs.add_parser('bench', help='how fast everything is on this machine')
     parser.add_argument(
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'
@@ -50,7 +52,9 @@ def add_bench(verbs, messages):
 
 
 def bench(arguments, messages):
-    """Measure what was asked for. Machines that do other things as well give worse figures: the report says so."""
+    """Measure what was asked for. Machines that do other things as well give worse figures: the
+    report says so.
+    """
     from awr_ros.bench import cameras, frame, gpu, machine, mediapipe, network
     from awr_ros.bench.readme import update_readme
     from awr_ros.runtime.select import load_engine

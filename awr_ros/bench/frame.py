@@ -1,4 +1,6 @@
-"""One frame in this process: its stages, the tracker, the way from nothing to the first joints; and what training needs."""
+"""One frame in this process: its stages, the tracker, the way from nothing to the first joints; and
+what training needs.
+"""
 
 import shutil
 import statistics
@@ -72,7 +74,7 @@ def bench_frame(report, weights, repeats):
         tracker = HandTracker(estimator, TrackerConfig(max_hands=count))
         stamps = iter(range(10**9))
 
-        def step():
+        def step(tracker=tracker, stamps=stamps):
             i = next(stamps)
             tracker.update(frames[i % 30][0], camera.intrinsics, i / 30)
 
@@ -101,7 +103,9 @@ def python_calls(run, repeats=31):
 
 
 def bench_cold_start(report, weights, folder):
-    """A new Python process from its start to the first joints, with the converted network in the cache."""
+    """A new Python process from its start to the first joints, with the converted network in the
+    cache.
+    """
     import numpy as np
 
     camera = SyntheticCamera(num_hands=1)
@@ -116,7 +120,8 @@ def bench_cold_start(report, weights, folder):
         times.append(time.perf_counter() - start)
     report.section(
         'Cold start',
-        'A new process from its start to the first joints, without ROS, the network converted before.',
+        'A new process from its start to the first joints, without ROS, the network converted '
+        'before.',
     )
     report.remark(f'{sorted(times)[1]:.2f} s (median of 3).')
 
@@ -125,8 +130,10 @@ def bench_training(report, repeats):
     """Crops a second: rendering on one thread, and the network's steps on all threads."""
     report.section(
         'Training',
-        'Rendering on one thread, as each worker does it, with everything: poses, clutter, heads, full sensor '
-        'noise; optimising on all threads, compact S, batches of 16, without the fusing of --compiled.',
+        'Rendering on one thread, as each worker does it, with everything: poses, clutter, heads, '
+        'full sensor '
+        'noise; optimising on all threads, compact S, batches of 16, without the fusing of '
+        '--compiled.',
     )
     keep_memory()
     row = report.table(('what', 'crops/s'))
@@ -139,7 +146,8 @@ def bench_training(report, repeats):
     )
     if shutil.which('c++'):
         fused = CropSource(0, compiled=True)
-        # Batches are of several sizes and kinds, and code is compiled when one is met first: warm-ups meet them all.
+        # Batches are of several sizes and kinds, and code is compiled when one is met first:
+        # warm-ups meet them all.
         row(
             'the same, fused as in training --compiled',
             f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5), warm_ups=24):.0f}',

@@ -1,7 +1,7 @@
 """The network on an NVIDIA GPU, against what the card can do; frames, cameras, rendering, training.
 
-Says so where there is no GPU. With `tiny` the same code runs on the CPU with stand-ins for what only a
-card has: to see that it works, for no figures.
+Says so where there is no GPU. With `tiny` the same code runs on the CPU with stand-ins for what
+only a card has: to see that it works, for no figures.
 """
 
 import tempfile
@@ -185,9 +185,15 @@ def bench_learning(report, card, draw, samples):
     for size in ('s', 'm') if card.device == 'cuda' else ('s',):
         with tempfile.TemporaryDirectory() as folder:
             config = TrainConfig(
-                size=size, samples=samples, batch=max(8, samples // 96), validate_every=samples // 2,
-                validation=0, negatives=0, device=card.device, workers=0 if draw < DRAW else 8,
-            )  # fmt: skip
+                size=size,
+                samples=samples,
+                batch=max(8, samples // 96),
+                validate_every=samples // 2,
+                validation=0,
+                negatives=0,
+                device=card.device,
+                workers=0 if draw < DRAW else 8,
+            )
             train(folder, config)
             header, *rows = (Path(folder) / 'log.csv').read_text().splitlines()
             rate = float(rows[-1].split(',')[header.split(',').index('crops_per_s')])

@@ -36,7 +36,8 @@ def describe():
         ('packages', ', '.join(f'{name} {version(name)}' for name in PACKAGES)),
         (
             'load',
-            f'{os.getloadavg()[0]:.2f} on average over the minute before: {load_in_words(os.getloadavg()[0], cores)}',
+            f'{os.getloadavg()[0]:.2f} on average over the minute before: '
+            f'{load_in_words(os.getloadavg()[0], cores)}',
         ),
     ]
 

@@ -1,7 +1,8 @@
 """The tracker beside MediaPipe's hand tracker, frame by frame in turns.
 
-MediaPipe sees colour, so it gets the same frames as grey images, near is bright, on which it finds the hand. It runs in a
-Python of its own, because its dependencies exclude ours; both wait while the other works.
+MediaPipe sees colour, so it gets the same frames as grey images, near is bright, on which it finds
+the hand. It runs in a Python of its own, because its dependencies exclude ours; both wait while the
+other works.
 """
 
 import statistics
@@ -23,23 +24,29 @@ PROGRAM = """
 import sys, time
 import numpy as np
 import mediapipe
-hands = mediapipe.solutions.hands.Hands(max_num_hands=1, model_complexity=0, min_detection_confidence=0.1,
-                                        min_tracking_confidence=0.1)
+hands = mediapipe.solutions.hands.Hands(
+    max_num_hands=1, model_complexity=0, min_detection_confidence=0.1, min_tracking_confidence=0.1
+)
 frames = np.load(sys.argv[1])
 print('version', mediapipe.__version__, flush=True)
 for line in sys.stdin:
     cpu, wall = time.process_time(), time.perf_counter()
     found = hands.process(frames[int(line)]).multi_hand_landmarks
-    print('took', 1e3 * (time.process_time() - cpu), 1e3 * (time.perf_counter() - wall), int(bool(found)), flush=True)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    print('took', 1e3 * cpu, 1e3 * wall, int(bool(found)), flush=True)
 """
 
 
 def bench_mediapipe(report, weights, python=''):
-    """CPU and wall time of a frame with one hand. python: an interpreter that has MediaPipe, '': this one."""
+    """CPU and wall time of a frame with one hand. python: an interpreter that has MediaPipe, '':
+    this one.
+    """
     report.section(
         'Beside MediaPipe',
-        f'One hand, 640 x 480, the whole call (`HandTracker.update`; `Hands.process`, model_complexity=0) on {FRAMES} frames '
-        'in turns, in two processes that wait for one another; MediaPipe gets the frames as grey images. Medians.',
+        f'One hand, 640 x 480, the whole call (`HandTracker.update`; `Hands.process`, '
+        f'model_complexity=0) on {FRAMES} frames '
+        'in turns, in two processes that wait for one another; MediaPipe gets the frames as grey '
+        'images. Medians.',
     )
     camera = SyntheticCamera(num_hands=1)
     frames = [camera.frame(i / 30)[0] for i in range(FRAMES)]
@@ -62,7 +69,9 @@ def bench_mediapipe(report, weights, python=''):
 
 
 def grey(depth_mm):
-    """(H,W,3) uint8 of a depth frame (H,W) [mm]: the nearest pixel white, FADE_MM behind it and what is invalid black."""
+    """(H,W,3) uint8 of a depth frame (H,W) [mm]: the nearest pixel white, FADE_MM behind it and
+    what is invalid black.
+    """
     depth_mm = depth_mm.astype(np.float32)
     valid = depth_mm > 0
     nearest = depth_mm[valid].min() if valid.any() else 0
@@ -71,7 +80,9 @@ def grey(depth_mm):
 
 
 def _in_turns(tracker, frames, intrinsics, python):
-    """Version, and (CPU ms, wall ms, found) of each frame after the warm-up, ours and theirs. Raises OSError without it."""
+    """Version, and (CPU ms, wall ms, found) of each frame after the warm-up, ours and theirs.
+    Raises OSError without it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'frames.npy'
         np.save(path, np.stack([grey(frame) for frame in frames]))
@@ -103,7 +114,9 @@ def _in_turns(tracker, frames, intrinsics, python):
 
 
 def _answer(process, word):
-    """The words after one of MediaPipe's process, whose libraries print other lines too. Raises OSError where it ended."""
+    """The words after one of MediaPipe's process, whose libraries print other lines too. Raises
+    OSError where it ended.
+    """
     for line in process.stdout:
         if line.startswith(word + ' '):
             return line.split()[1:]

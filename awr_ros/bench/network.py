@@ -1,4 +1,6 @@
-"""Crops to joints: every engine on every network, beside torch in eager mode as most research code runs."""
+"""Crops to joints: every engine on every network, beside torch in eager mode as most research code
+runs.
+"""
 
 import tempfile
 import time
@@ -29,7 +31,9 @@ TORCH = 'torch eager'
 
 
 def networks(weights):
-    """{name: network}: the default or given one, and others of the paper, untrained, which takes as long."""
+    """{name: network}: the default or given one, and others of the paper, untrained, which takes as
+    long.
+    """
     torch.manual_seed(0)
     made = {
         'compact S (default weights)' if weights is None else f'{weights}': load_network(
@@ -82,7 +86,8 @@ def bench_networks(report, weights, repeats):
     default = load_network(weights or DEFAULT_WEIGHTS)[0]
     flop, peak = work(default, default.config.crop_size)[0], peak_flops(threads)
     report.remark(
-        f'Floor: the network of the weights takes {flop / 1e9:.3f} GFLOP a crop, a float32 matrix product here does '
+        f'Floor: the network of the weights takes {flop / 1e9:.3f} GFLOP a crop, a float32 matrix '
+        f'product here does '
         f'{peak / 1e9:.0f} GFLOP/s: {1e3 * flop / peak:.2f} ms. Integers of 8 bits go below it.'
     )
     rows, baseline = [], float('nan')
@@ -94,7 +99,7 @@ def bench_networks(report, weights, repeats):
         for name, network in networks(weights).items():
             for engine_name, engine in engines(network, Path(folder), threads).items():
                 one, two = (
-                    median_ms(lambda b=batch: engine.predict(crops[:b]), repeats)
+                    median_ms(lambda b=batch, engine=engine: engine.predict(crops[:b]), repeats)
                     for batch in (1, 2)
                 )
                 rows.append((name, engine_name, one, two))

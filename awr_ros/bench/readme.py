@@ -9,7 +9,9 @@ BEGIN, END = '<!-- of docs/benchmark.md, by make bench -->', '<!-- end -->'
 
 
 def readme_table(benchmark: str) -> str:
-    """Return the table for a benchmark file's text. Raises ValueError where that has no figures at 30 Hz."""
+    """Return the table for a benchmark file's text. Raises ValueError where that has no figures at
+    30 Hz.
+    """
     one, two = (_row(benchmark, f'{count} at 30 Hz') for count in (1, 2))
     lines = [
         f'{_machine(benchmark, "CPU")}; {_machine(benchmark, "engine")}:',

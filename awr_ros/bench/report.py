@@ -21,7 +21,9 @@ class Report:
         print(text, flush=True)
 
     def table(self, header):
-        """Begin a table. header: names of the columns. Returns a function that takes a row of as many cells."""
+        """Begin a table. header: names of the columns. Returns a function that takes a row of as
+        many cells.
+        """
         self._lines += ['', '| ' + ' | '.join(header) + ' |', '|' + '---|' * len(header)]
         widths = [max(len(name), 34 if i == 0 else 9) for i, name in enumerate(header)]
 

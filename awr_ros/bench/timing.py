@@ -7,7 +7,9 @@ MAX_S = 4.0  # [s] on one figure; slow things are repeated less often
 
 
 def median_ms(run, repeats, warm_ups=3):
-    """Median wall time [ms] of run(), after warm-ups; at least 5 runs, no more once MAX_S are over."""
+    """Median wall time [ms] of run(), after warm-ups; at least 5 runs, no more once
+    MAX_S are over.
+    """
     for _ in range(warm_ups):
         run()
     times, end = [], time.perf_counter() + MAX_S

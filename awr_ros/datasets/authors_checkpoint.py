@@ -1,4 +1,6 @@
-"""Import of the authors' checkpoints: {'model', 'optimizer', 'best_records'}, or a bare state_dict with the same names."""
+"""Import of the authors' checkpoints: {'model', 'optimizer', 'best_records'}, or a bare state_dict
+with the same names.
+"""
 
 import re
 from pathlib import Path
@@ -16,17 +18,19 @@ from awr_ros.networks.checkpoint import (
 from awr_ros.weight_files import reason_unreadable
 
 DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}  # transposed convolutions: downsample
-# As their configuration has it for the hourglass. For ResNets it says 1, the authors' words say 0.8: hence an option.
+# As their configuration has it for the hourglass. For ResNets it says 1, the authors' words say
+# 0.8: hence an option.
 KERNEL_SIZE = {'hourglass': 0.4, 'resnet': 1.0}
 
 
 def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, authors_crop=True):
     """Turn an official checkpoint into one of this package, which the estimator and the node load.
 
-    path: the authors' file; name: of the data set that it was trained on; output: file to write; kernel_size: radius of
-    closeness, None: as in the authors' configuration; subject: of MSRA, the one left out, as its cube is the crop's;
-    authors_crop: the network saw crops cut by the authors' code. Every key must be there with its shape, and no other.
-    Returns the network's configuration. Raises FileNotFoundError, or ValueError that names the file and what does not fit.
+    path: the authors' file; name: of the data set that it was trained on; output: file to write;
+    kernel_size: radius of closeness, None: as in the authors' configuration; subject: of MSRA, the
+    one left out, as its cube is the crop's; authors_crop: the network saw crops cut by the authors'
+    code. Every key must be there with its shape, and no other. Returns the network's configuration.
+    Raises FileNotFoundError, or ValueError that names the file and what does not fit.
     """
     state, records = read_authors_checkpoint(path)
     conventions = dataset_spec(name)
@@ -37,7 +41,8 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
         < max(1, len(conventions.test_subjects) if len(conventions.cube_mm) > 1 else 1)
     ):
         raise ValueError(
-            f'subject must be one of the {len(conventions.cube_mm)} with a cube of their own, got {subject}'
+            f'subject must be one of the {len(conventions.cube_mm)} with a cube of their own, got '
+            f'{subject}'
         )
     common = dict(
         joint_names=conventions.joint_names,
@@ -66,7 +71,8 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
         joints = state['final2.weight'].shape[0]
     else:
         raise ValueError(
-            f'{path} is neither a ResNet nor an hourglass of the authors: it has neither outs_1.0.weight nor '
+            f'{path} is neither a ResNet nor an hourglass of the authors: it has neither '
+            f'outs_1.0.weight nor '
             f'final2.weight with 2 to 4 deconv_layers, among {len(state)} keys'
         )
     if joints != count:
@@ -75,7 +81,8 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(
-            f'{path} does not fit the network that its keys tell: {" ".join(str(error).split())[:500]}'
+            f'{path} does not fit the network that its keys tell: '
+            f'{" ".join(str(error).split())[:500]}'
         ) from error
     made_by = {'imported_from': f'imported from {Path(path).name}', 'dataset': name}
     metrics = {

@@ -59,7 +59,8 @@ def _import(arguments):
         not arguments.our_crop,
     )
     print(
-        f'wrote {output}: {type(config).__name__.removesuffix("Config")}, {len(config.joint_names)} joints, kernel size '
+        f'wrote {output}: {type(config).__name__.removesuffix("Config")}, '
+        f'{len(config.joint_names)} joints, kernel size '
         f'{config.kernel_size:g}, cube {config.cube_mm:g} mm'
     )
 
@@ -112,7 +113,9 @@ def _add_source(group):
 
 
 def evaluate_dataset(arguments):
-    """`awr evaluate --dataset NAME`, either with files of predictions or with --root and --weights."""
+    """`awr evaluate --dataset NAME`, either with files of predictions or with --root
+    and --weights.
+    """
     from awr_ros.datasets.metrics import compare
 
     arguments.plots = arguments.plots or Path('.')

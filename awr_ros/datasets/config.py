@@ -1,4 +1,6 @@
-"""Settings of a training run on a public data set. Apart from the trainer, so that the command line needs no PyTorch."""
+"""Settings of a training run on a public data set. Apart from the trainer, so that the command line
+needs no PyTorch.
+"""
 
 from dataclasses import dataclass
 
@@ -14,7 +16,8 @@ class PaperTrainConfig:
 
     dataset: str = 'nyu'
     network: str = 'resnet_18'
-    schedule: str = 'two_stage'  # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
+    # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
+    schedule: str = 'two_stage'
     epochs: int = 0  # of each stage
     step_epochs: int = 0  # the learning rate falls to a tenth every so many epochs
     batch: int = 32  # crops a step
@@ -63,11 +66,13 @@ class PaperTrainConfig:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
         if not self.learning_rate > 0 or not 0 <= self.augment <= 1:
             raise ValueError(
-                f'learning_rate > 0 and 0 <= augment <= 1 must hold, got {self.learning_rate} and {self.augment}'
+                f'learning_rate > 0 and 0 <= augment <= 1 must hold, got {self.learning_rate} and '
+                f'{self.augment}'
             )
         if not 0 <= self.subject < len(conventions.cube_mm):
             raise ValueError(
-                f'subject must be below {len(conventions.cube_mm)} on {self.dataset}, got {self.subject}'
+                f'subject must be below {len(conventions.cube_mm)} on {self.dataset}, got '
+                f'{self.subject}'
             )
         if self.oracle_cube and self.dataset != 'nyu':
             raise ValueError(f'oracle_cube is for nyu only, got {self.dataset!r}')
@@ -85,8 +90,8 @@ class PaperTrainConfig:
 
     @property
     def kernel(self):
-        """Radius of closeness, uvdn units: 0.4 for hourglasses and 1 for ResNets in the authors' configuration, 0.8 in the later
-        joint schedule.
+        """Radius of closeness, uvdn units: 0.4 for hourglasses and 1 for ResNets in the authors'
+        configuration, 0.8 in the later joint schedule.
         """
         if self.kernel_size:
             return self.kernel_size
@@ -115,7 +120,9 @@ HELP = {
     'rotate_deg': 'augmentation: turns up to this',
     'augment': 'share of samples that are augmented at all',
     'subject': 'MSRA: left out and tested on',
-    'oracle_cube': "NYU: 5/6 of the cube for the new subject's test frames, which tells the network who it is",
+    'oracle_cube': (
+        "NYU: 5/6 of the cube for the new subject's test frames, which tells the network who it is"
+    ),
     'authors_crop': "crops as the authors' code cuts them, to go on from their checkpoints",
     'workers': 'loading processes, 0: none',
     'validate_every': 'epochs between tests',

@@ -1,4 +1,6 @@
-"""A network on the test frames of a public data set, in full-image coordinates, measured by the papers' protocol."""
+"""A network on the test frames of a public data set, in full-image coordinates, measured by the
+papers' protocol.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,9 @@ BATCH = 32
 
 @torch.inference_mode()
 def predict(network, frames, device='cpu'):
-    """Joints of all frames. network: in eval mode, on device. Returns (N,J,3) float64 [px, px, mm] full image."""
+    """Joints of all frames. network: in eval mode, on device. Returns (N,J,3) float64 [px, px, mm]
+    full image.
+    """
     samples = CropSamples(frames, network.config)
     joints = []
     for first in range(0, len(frames), BATCH):
@@ -34,8 +38,8 @@ def predict(network, frames, device='cpu'):
 def evaluate_weights(weights, name, root, plots='.', output=None, subject=0, oracle_cube=False):
     """Print the report of a checkpoint on a data set's test frames and draw its plots.
 
-    output: text file for the predictions in the standard format; the truth is written beside it. Other arguments as
-    `load_frames` and `protocol.compare`.
+    output: text file for the predictions in the standard format; the truth is written beside it.
+    Other arguments as `load_frames` and `protocol.compare`.
     """
     network, _ = load_checkpoint(weights)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

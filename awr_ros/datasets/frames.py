@@ -1,4 +1,6 @@
-"""Frames of a public data set, whatever its files are: depth, true joints, where to crop and how large."""
+"""Frames of a public data set, whatever its files are: depth, true joints, where to crop and how
+large.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +46,8 @@ class Frames:
         expected = self.conventions.intrinsics.height, self.conventions.intrinsics.width
         if depth.shape != expected:
             raise ValueError(
-                f'{self.paths[index]} must be {expected[1]} x {expected[0]}, got {depth.shape[1]} x {depth.shape[0]}'
+                f'{self.paths[index]} must be {expected[1]} x {expected[0]}, got {depth.shape[1]} '
+                f'x {depth.shape[0]}'
             )
         return depth
 
@@ -64,7 +67,9 @@ def read_png16(path):
 
 
 def read_png_rgb(path):
-    """Depth in the channels of a PNG [mm], its low byte blue, its high byte green: NYU. Returns (H,W) float32."""
+    """Depth in the channels of a PNG [mm], its low byte blue, its high byte green: NYU. Returns
+    (H,W) float32.
+    """
     image = _read_image(path, cv2.IMREAD_COLOR).astype(np.int32)  # bytes times 256 would overflow
     return (image[..., 0] + 256 * image[..., 1]).astype(np.float32)
 
@@ -84,7 +89,7 @@ def _read_image(path, mode):
 
 
 def centres_of(joints_xyz):
-    """Crop centres (N,3) for data sets without a file of them: the mean of the true joints, as the labels are known in
-    training. joints_xyz: (N,J,3) [mm].
+    """Crop centres (N,3) for data sets without a file of them: the mean of the true joints, as the
+    labels are known in training. joints_xyz: (N,J,3) [mm].
     """
     return joints_xyz.mean(1)

@@ -1,6 +1,8 @@
-"""HANDS17: `training` with images and Training_Annotation.txt: a file's name, then x y z [mm] of 21 joints, y down.
+"""HANDS17: `training` with images and Training_Annotation.txt: a file's name, then x y z [mm] of 21
+joints, y down.
 
-The labels of its test frames were never published, so errors are measured on every tenth training frame, held out.
+The labels of its test frames were never published, so errors are measured on every tenth training
+frame, held out.
 """
 
 from pathlib import Path
@@ -17,8 +19,8 @@ HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are 
 def load_hands17(root, split):
     """Frames of HANDS17.
 
-    root: folder with `training/Training_Annotation.txt` and `training/images`; split: 'train', or 'test' for the held-out
-    blocks, every tenth of 1000 frames. Crops are centred on the labels.
+    root: folder with `training/Training_Annotation.txt` and `training/images`; split: 'train', or
+    'test' for the held-out blocks, every tenth of 1000 frames. Crops are centred on the labels.
     """
     if split not in ('train', 'test'):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
@@ -28,7 +30,8 @@ def load_hands17(root, split):
     keep = np.flatnonzero(held_out == (split == 'test'))
     if not len(keep):
         raise ValueError(
-            f'{root}: {len(rows)} frames have none to {split} on, as the last of ten blocks of {HOLD_OUT_BLOCK} '
+            f'{root}: {len(rows)} frames have none to {split} on, as the last of ten blocks of '
+            f'{HOLD_OUT_BLOCK} '
             'is held out'
         )
     joints = rows.reshape(-1, 21, 3)[keep]
@@ -44,13 +47,14 @@ def load_hands17(root, split):
 
 
 def read_boxes(path):
-    """Hand boxes of a BoundingBox.txt: a file's name, then left, top, right, bottom [px] (a detector's, of the test frames).
-    Returns (N,4) float64 and the names.
+    """Hand boxes of a BoundingBox.txt: a file's name, then left, top, right, bottom [px] (a
+    detector's, of the test frames). Returns (N,4) float64 and the names.
     """
     boxes, names = read_table(path, 4, names='first')
     bad = np.flatnonzero((boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1]))
     if len(bad):
         raise ValueError(
-            f'{path}, frame {names[bad[0]]}: right must exceed left and bottom top, got {boxes[bad[0]].tolist()}'
+            f'{path}, frame {names[bad[0]]}: right must exceed left and bottom top, got '
+            f'{boxes[bad[0]].tolist()}'
         )
     return boxes, names

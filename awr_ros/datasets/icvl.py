@@ -1,6 +1,7 @@
 """ICVL: 16 bit PNG of 320 x 240, and text labels: a file's name, then u v d of 16 joints.
 
-Training/labels.txt names files in Training/Depth, Testing/test_seq_1.txt and test_seq_2.txt files in Testing/Depth.
+Training/labels.txt names files in Training/Depth, Testing/test_seq_1.txt and test_seq_2.txt files
+in Testing/Depth.
 """
 
 from pathlib import Path
@@ -20,9 +21,10 @@ LABELS = {
 def load_icvl(root, split, whole=False):
     """Frames of ICVL.
 
-    root: folder with `Training` and `Testing`; split: 'train' or 'test'; whole: also the training images that the data set
-    holds a second to fifteenth time, turned. Crop centres: root/center_{split}_refined.txt (x y z [mm], y down, one line a
-    label), and where there is none the labels.
+    root: folder with `Training` and `Testing`; split: 'train' or 'test'; whole: also the training
+    images that the data set holds a second to fifteenth time, turned. Crop centres:
+    root/center_{split}_refined.txt (x y z [mm], y down, one line a label), and where there is none
+    the labels.
     """
     if split not in LABELS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
@@ -40,7 +42,8 @@ def load_icvl(root, split, whole=False):
         raise ValueError(
             f'{centre_file} has {len(centres)} lines, but there are {len(joints)} frames'
         )
-    # Turned copies lie in folders named by their angle, the originals in those named by a date alone: 201403121135/image_0.png.
+    # Turned copies lie in folders named by their angle, the originals in those named by a date
+    # alone: 201403121135/image_0.png.
     keep = [
         i for i, name in enumerate(names) if split == 'test' or whole or len(Path(name).parts) == 2
     ]

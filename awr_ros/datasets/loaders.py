@@ -7,7 +7,9 @@ from awr_ros.datasets.nyu import load_nyu
 
 
 def load_frames(name, root, split, subject=0, oracle_cube=False):
-    """Frames of a data set. split: 'train' or 'test'; subject: MSRA, left out of training; oracle_cube: NYU, see load_nyu."""
+    """Frames of a data set. split: 'train' or 'test'; subject: MSRA, left out of training;
+    oracle_cube: NYU, see load_nyu.
+    """
     if name == 'nyu':
         return load_nyu(root, split, oracle_cube)
     if name == 'msra':

@@ -1,4 +1,6 @@
-"""The papers' protocol: predictions in the standard text format against the truth, in millimetres."""
+"""The papers' protocol: predictions in the standard text format against the truth, in
+millimetres.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +28,17 @@ class Report:
 
 
 def joint_errors(joints_uvd, truth_uvd, intrinsics):
-    """Euclidean distances in space. joints_uvd, truth_uvd: (N,J,3) [px, px, mm]. Returns (N,J) [mm]."""
+    """Euclidean distances in space. joints_uvd, truth_uvd: (N,J,3) [px, px, mm]. Returns (N,J)
+    [mm].
+    """
     return np.linalg.norm(
         intrinsics.uvd_to_xyz(joints_uvd) - intrinsics.uvd_to_xyz(truth_uvd), axis=-1
     )
 
 
 def report(errors_mm, subjects=()):
-    """The figures of one method. errors_mm: (N,J) [mm]; subjects: (name, first frame, frame after the last one), of which
-    only those within the N frames are reported. Returns Report.
+    """The figures of one method. errors_mm: (N,J) [mm]; subjects: (name, first frame, frame after
+    the last one), of which only those within the N frames are reported. Returns Report.
     """
     share = np.array([(errors_mm <= limit).mean() for limit in AUC_LIMITS_MM])
     worst = errors_mm.max(1)
@@ -53,10 +57,12 @@ def report(errors_mm, subjects=()):
 
 
 def read_joints(path, name, xyz=False):
-    """Joints of every frame of a text file, or the 14 evaluated ones of view 1 of NYU's joint_data.mat.
+    """Joints of every frame of a text file, or the 14 evaluated ones of view 1 of NYU's
+    joint_data.mat.
 
-    name: of the data set; xyz: the text's numbers are xyz [mm] in the camera's optical frame, not uvd. A file's name before
-    the numbers is passed over, as ICVL's and HANDS17's labels have it. Returns (N,J,3) [px, px, mm].
+    name: of the data set; xyz: the text's numbers are xyz [mm] in the camera's optical frame, not
+    uvd. A file's name before the numbers is passed over, as ICVL's and HANDS17's labels have it.
+    Returns (N,J,3) [px, px, mm].
     """
     conventions = dataset_spec(name)
     count = len(conventions.joint_names)
@@ -75,7 +81,9 @@ def read_joints(path, name, xyz=False):
 
 
 def read_joint_data(path, key):
-    """View 1 of NYU's joint_data.mat. key: 'joint_uvd' or 'joint_xyz' (as in the file: y up). Returns (N,36,3) float64."""
+    """View 1 of NYU's joint_data.mat. key: 'joint_uvd' or 'joint_xyz' (as in the file: y up).
+    Returns (N,36,3) float64.
+    """
     import scipy.io  # of the training extras
 
     path = Path(path)
@@ -95,8 +103,8 @@ def read_joint_data(path, key):
 def compare(name, predictions, truth, plots='.', xyz=False):
     """Print the reports of some methods' files and draw the two customary plots with all of them.
 
-    name: of the data set; predictions: paths of text files; truth: path of the labels; plots: folder; xyz: see
-    `read_joints`. Raises FileNotFoundError and ValueError that name the file.
+    name: of the data set; predictions: paths of text files; truth: path of the labels; plots:
+    folder; xyz: see `read_joints`. Raises FileNotFoundError and ValueError that name the file.
     """
     conventions = dataset_spec(name)
     truth_uvd = read_joints(truth, name, xyz)

@@ -1,7 +1,8 @@
 """MSRA: nine subjects P0 to P8 with 17 gestures each; %06d_depth.bin and joint.txt.
 
-A .bin holds six int32 (image width, height, box left, top, right, bottom) and the box's depth as float32 [mm]; joint.txt
-the number of frames, then x y z [mm] of 21 joints a line, with y up and z backwards.
+A .bin holds six int32 (image width, height, box left, top, right, bottom) and the box's depth as
+float32 [mm]; joint.txt the number of frames, then x y z [mm] of 21 joints a line, with y up and z
+backwards.
 """
 
 from pathlib import Path
@@ -36,10 +37,12 @@ HEADER_BYTES = 24
 
 
 def load_msra(root, split, subject=0):
-    """Frames of MSRA, leaving one subject out: training is on the other eight, the test on this one.
+    """Frames of MSRA, leaving one subject out: training is on the other eight, the test on this
+    one.
 
-    root: folder with `P0` to `P8`; split: 'train' or 'test'. Subjects and gestures whose folders are not there are passed
-    over, but each split must have frames. Crops are centred on the labels: the data set has no centre files.
+    root: folder with `P0` to `P8`; split: 'train' or 'test'. Subjects and gestures whose folders
+    are not there are passed over, but each split must have frames. Crops are centred on the labels:
+    the data set has no centre files.
     """
     conventions = DATASETS['msra']
     if split not in ('train', 'test'):
@@ -95,13 +98,15 @@ def read_bin(path):
     width, height, left, top, right, bottom = map(int, np.frombuffer(data, '<i4', 6))
     if not (0 <= left < right <= width <= 4096 and 0 <= top < bottom <= height <= 4096):
         raise ValueError(
-            f'{path}: the box left {left}, top {top}, right {right}, bottom {bottom} must be within the image of '
+            f'{path}: the box left {left}, top {top}, right {right}, bottom {bottom} must be '
+            f'within the image of '
             f'{width} x {height}'
         )
     expected = HEADER_BYTES + 4 * (right - left) * (bottom - top)
     if len(data) != expected:
         raise ValueError(
-            f'{path} must have {expected} bytes for a box of {right - left} x {bottom - top}, got {len(data)}'
+            f'{path} must have {expected} bytes for a box of {right - left} x {bottom - top}, got '
+            f'{len(data)}'
         )
     depth = np.zeros((height, width), np.float32)
     depth[top:bottom, left:right] = np.frombuffer(data, '<f4', offset=HEADER_BYTES).reshape(

@@ -1,6 +1,7 @@
 """NYU: `train` and `test`, each with depth_1_%07d.png and joint_data.mat; centre files beside them.
 
-Depth is blue + 256 green of an RGB PNG; labels and centres are xyz [mm] with y up. View 1 only, as in the papers.
+Depth is blue + 256 green of an RGB PNG; labels and centres are xyz [mm] with y up. View 1 only, as
+in the papers.
 """
 
 from pathlib import Path
@@ -20,9 +21,11 @@ ORACLE_SHARE = 5 / 6
 def load_nyu(root, split, oracle_cube=False):
     """Frames of NYU.
 
-    root: folder with `train` and `test`; split: 'train' or 'test'; oracle_cube: crops of the new subject's test frames are
-    5/6 as large, as in the authors' code: an oracle, as it tells who is before the camera. Crop centres come from
-    root/center_{split}_refined.txt, and where there is no such file from the labels, which is as much of an oracle.
+    root: folder with `train` and `test`; split: 'train' or 'test'; oracle_cube: crops of the new
+    subject's test frames are
+    5/6 as large, as in the authors' code: an oracle, as it tells who is before the camera. Crop
+    centres come from root/center_{split}_refined.txt, and where there is no such file from the
+    labels, which is as much of an oracle.
     """
     root, conventions = Path(root), DATASETS['nyu']
     folder = root / split
@@ -33,7 +36,8 @@ def load_nyu(root, split, oracle_cube=False):
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(
-            f'no image {missing[0]}: {folder / "joint_data.mat"} has labels of {len(paths)} frames, '
+            f'no image {missing[0]}: {folder / "joint_data.mat"} has labels of {len(paths)} '
+            f'frames, '
             f'{len(missing)} of them without an image'
         )
     centre_file = root / f'center_{split}_refined.txt'

@@ -1,4 +1,6 @@
-"""Rendered hands in the file formats of NYU and MSRA: the learning code is proved on them where the data sets are not owned."""
+"""Rendered hands in the file formats of NYU and MSRA: the learning code is proved on them where the
+data sets are not owned.
+"""
 
 from pathlib import Path
 
@@ -30,7 +32,9 @@ class HandFrames:
 
     @torch.no_grad()
     def draw(self):
-        """Depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera optical frame."""
+        """Depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera
+        optical frame.
+        """
         shape = random_shapes(1, self.generator, 'cpu')
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
         pose = torch.eye(4)[None].clone()
@@ -47,7 +51,9 @@ class HandFrames:
         return np.round(depth).astype(np.uint16), joints.numpy().astype(np.float64)
 
     def _facing(self):
-        """camera_from_hand (3,3): fingers up, palm to the camera, then turned a little about a random axis."""
+        """camera_from_hand (3,3): fingers up, palm to the camera, then turned a little about a
+        random axis.
+        """
         upright = np.array(
             [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
         )  # of the hand's x: fingers, y: thumb, z: back
@@ -56,7 +62,9 @@ class HandFrames:
 
 
 def write_nyu(root, train, test, seed=0):
-    """A folder in NYU's format. train, test: numbers of frames; root/train and root/test are made."""
+    """A folder in NYU's format. train, test: numbers of frames; root/train and
+    root/test are made.
+    """
     import scipy.io
 
     for split, count, offset in (('train', train, 0), ('test', test, 1)):

@@ -1,4 +1,6 @@
-"""Training samples of a public data set: the crop, its joints, and the paper's augmentation, drawn anew every epoch."""
+"""Training samples of a public data set: the crop, its joints, and the paper's augmentation, drawn
+anew every epoch.
+"""
 
 from dataclasses import dataclass
 
@@ -25,8 +27,8 @@ class Augmentation:
 class CropSamples(Dataset):
     """Crops of Frames as tensors: depth (1,S,S) float32 uvdn and joints (J,3) float32 uvdn.
 
-    config: of the network; augmentation: None for tests. A sample depends on seed, epoch and index only, so that a run that
-    goes on draws what it would have drawn.
+    config: of the network; augmentation: None for tests. A sample depends on seed, epoch and index
+    only, so that a run that goes on draws what it would have drawn.
     """
 
     def __init__(self, frames, config, augmentation=None, seed=0):
@@ -59,7 +61,8 @@ class CropSamples(Dataset):
 
     def __getitem__(self, index):
         kind, shift, factor, degrees = self._draw(index)
-        # Translated and scaled by cutting anew, so nothing is interpolated and what comes into view is really there.
+        # Translated and scaled by cutting anew, so nothing is interpolated and what comes into view
+        # is really there.
         crop = self.crop(
             index, shift if kind == 'translate' else 0.0, factor if kind == 'scale' else 1.0
         )
@@ -95,8 +98,9 @@ class CropSamples(Dataset):
 def rotate(depth, joints_uvdn, degrees, authors_crop=False):
     """Turn a crop in the image plane about its middle, from u towards v (clockwise on the screen).
 
-    depth: (S,S) float32 uvdn; joints_uvdn: (J,3); authors_crop: the middle is pixel S/2, as its index is its coordinate. Nearest pixels, so that no depth arises between hand and background; what
-    comes from outside is background. Returns both.
+    depth: (S,S) float32 uvdn; joints_uvdn: (J,3); authors_crop: the middle is pixel S/2, as its
+    index is its coordinate. Nearest pixels, so that no depth arises between hand and background;
+    what comes from outside is background. Returns both.
     """
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cos, -sin], [sin, cos]])

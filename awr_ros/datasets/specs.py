@@ -1,7 +1,8 @@
-"""The four public data sets as their papers use them: camera, joints, cube, subjects and training schedule.
+"""The four public data sets as their papers use them: camera, joints, cube, subjects and training
+schedule.
 
-All xyz here are the package's: camera optical frame [mm], x right, y down, z forward. NYU's and MSRA's own files have y up
-(and MSRA's z backwards); their loaders turn them.
+All xyz here are the package's: camera optical frame [mm], x right, y down, z forward. NYU's and
+MSRA's own files have y up (and MSRA's z backwards); their loaders turn them.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ class DatasetSpec:
     side: str  # of the hands
     epochs: int  # of a stage of training; a tenth of the learning rate after every step_epochs
     step_epochs: int
-    test_subjects: tuple = ()  # (name, first frame, frame after the last one) of the test set, where known
+    # (name, first frame, frame after the last one) of the test set, where known
+    test_subjects: tuple = ()
 
 
 DATASETS = {
     dataset_spec.name: dataset_spec
     for dataset_spec in (
-        # Of the 8252 test frames the first 2440 show the person of the training set, the others somebody new.
+        # Of the 8252 test frames the first 2440 show the person of the training set, the others
+        # somebody new.
         DatasetSpec(
             'nyu',
             Intrinsics(588.03, 587.07, 320.0, 240.0, 640, 480),

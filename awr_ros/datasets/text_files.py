@@ -1,4 +1,6 @@
-"""Text files of numbers, one frame a line: labels, predictions, centres. What is wrong names the file and the line."""
+"""Text files of numbers, one frame a line: labels, predictions, centres. What is wrong names the
+file and the line.
+"""
 
 import math
 from pathlib import Path
@@ -11,9 +13,10 @@ from awr_ros.files import completed
 def read_table(path, columns, names='none', skip=0):
     """The numbers of a text file, separated by blanks, tabs or commas.
 
-    columns: numbers a line; names: 'none', 'first' (each line begins with a file's name) or 'maybe'; skip: lines before the
-    first frame. Empty lines are passed over. Returns (N, columns) float64 and a list of the N names ('' without). Raises
-    FileNotFoundError, or ValueError that names the file, the line, what was expected and what is there.
+    columns: numbers a line; names: 'none', 'first' (each line begins with a file's name) or
+    'maybe'; skip: lines before the first frame. Empty lines are passed over. Returns (N, columns)
+    float64 and a list of the N names ('' without). Raises FileNotFoundError, or ValueError that
+    names the file, the line, what was expected and what is there.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,7 +31,8 @@ def read_table(path, columns, names='none', skip=0):
             found.append(words.pop(0) if named else '')
             if len(words) != columns:
                 raise ValueError(
-                    f'{path}, line {number}: expected {columns} numbers{" after a name" * named}, got {len(words)}'
+                    f'{path}, line {number}: expected {columns} numbers{" after a name" * named}, '
+                    f'got {len(words)}'
                 )
             rows.append(_numbers(words, path, number))
     if not rows:
@@ -44,7 +48,8 @@ def _numbers(words, path, line):
         values = np.array([_float(word) for word in words])
     if not np.isfinite(values).all():
         raise ValueError(
-            f'{path}, line {line}: expected finite numbers, got {words[np.isfinite(values).argmin()]!r}'
+            f'{path}, line {line}: expected finite numbers, got '
+            f'{words[np.isfinite(values).argmin()]!r}'
         )
     return values
 
@@ -57,6 +62,8 @@ def _float(word):
 
 
 def write_predictions(path, joints_uvd):
-    """Write the standard result format, one line a frame. joints_uvd: (N,J,3) [px, px, mm] full image."""
+    """Write the standard result format, one line a frame. joints_uvd: (N,J,3) [px, px, mm] full
+    image.
+    """
     with completed(path) as part:
         np.savetxt(part, np.asarray(joints_uvd).reshape(len(joints_uvd), -1), fmt='%.3f')

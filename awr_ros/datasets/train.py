@@ -1,6 +1,8 @@
-"""The paper's training on a public data set: a dense stage, then joints as well; resumable at the last checkpoint.
+"""The paper's training on a public data set: a dense stage, then joints as well; resumable at the
+last checkpoint.
 
-Or the group's later recipe: both losses from the start, the joints' a hundred times as heavy, AdamW.
+Or the group's later recipe: both losses from the start, the joints' a hundred times as heavy,
+AdamW.
 """
 
 import json
@@ -48,16 +50,20 @@ STAGES = {
 
 
 def smooth_l1(pred, target):
-    """The authors' smooth L1: 0.5 z^2 where |z| < 0.01, else 0.01 (|z| - 0.005); mean over elements."""
+    """The authors' smooth L1: 0.5 z^2 where |z| < 0.01, else 0.01 (|z| - 0.005); mean over
+    elements.
+    """
     return BETA * nn_f.smooth_l1_loss(pred, target, beta=BETA)
 
 
 def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
-    """Loss of one batch: every hourglass's field is supervised, each as if it were the only one, and summed.
+    """Loss of one batch: every hourglass's field is supervised, each as if it were the only one,
+    and summed.
 
-    fields: list of (B,4J,F,F); depth: (B,1,S,S) uvdn; joints_uvdn: (B,J,3); weights: StageLoss. Returns the loss and the last
-    field's two terms, unweighted. (The authors' trainer overwrites the loss in its loop over the stacks, so that only the
-    last one is ever supervised; the paper describes what is done here.)
+    fields: list of (B,4J,F,F); depth: (B,1,S,S) uvdn; joints_uvdn: (B,J,3); weights: StageLoss.
+    Returns the loss and the last field's two terms, unweighted. (The authors' trainer overwrites
+    the loss in its loop over the stacks, so that only the last one is ever supervised; the paper
+    describes what is done here.)
     """
     target = encode(joints_uvdn, depth, kernel_size, fields[-1].shape[-1])
     total = 0.0
@@ -86,7 +92,9 @@ def build_network(config: PaperTrainConfig):
 
 
 class Run:
-    """State of one training run in its folder: last.pt (all that is needed to go on), weights.pt, log.csv, config.json."""
+    """State of one training run in its folder: last.pt (all that is needed to go on), weights.pt,
+    log.csv, config.json.
+    """
 
     def __init__(self, folder, config, device):
         self.folder, self.config, self.device = Path(folder), config, device
@@ -121,7 +129,8 @@ class Run:
         ):
             if state['made_with'][name] != getattr(self.config, name):
                 raise ValueError(
-                    f'{last} was made with {name} {state["made_with"][name]!r}, got {getattr(self.config, name)!r}'
+                    f'{last} was made with {name} {state["made_with"][name]!r}, got '
+                    f'{getattr(self.config, name)!r}'
                 )
         load_network_of(last, self.network, state)
         self.stage, self.epoch, self.step, self.seen, self.steps = map(checked_count, state['at'])
@@ -143,7 +152,9 @@ class Run:
         )
 
     def save(self, metrics):
-        """metrics: {name: float} of these weights on the test frames, empty when they were not tested."""
+        """metrics: {name: float} of these weights on the test frames, empty when they were not
+        tested.
+        """
         made_with = {**asdict(self.config), 'kernel': self.config.kernel}
         save_whole(
             {
@@ -158,7 +169,9 @@ class Run:
 
 
 def train_on_dataset(folder, root, config: PaperTrainConfig):
-    """Train a network of the paper, going on from folder/last.pt where there is one. root: folder of the data set."""
+    """Train a network of the paper, going on from folder/last.pt where there is one. root: folder
+    of the data set.
+    """
     device = torch.device(
         config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
     )
@@ -176,7 +189,8 @@ def train_on_dataset(folder, root, config: PaperTrainConfig):
             f'batch must be at most the {len(samples)} training frames, got {config.batch}'
         )
     print(
-        f'{config.network} on {config.dataset}: {len(frames)} frames to train on, {len(test)} to test on, {device}',
+        f'{config.network} on {config.dataset}: {len(frames)} frames to train on, {len(test)} to '
+        f'test on, {device}',
         flush=True,
     )
     while not run.finished():

@@ -166,7 +166,9 @@ class HandFusion:
     def _grouped(
         self, observations: list[_Observation], stamp_s: float
     ) -> dict[str, list[_Observation]]:
-        """Decide who is who; the observations of each group, by its id, [] when nobody tracks it."""
+        """Decide who is who; the observations of each group, by its id, [] when nobody
+        tracks it.
+        """
         limit_s = self._config.timeout_s
         self._groups = [g for g in self._groups if abs(stamp_s - g.stamp_s) <= limit_s]
         found: dict[str, list[_Observation]] = {group.id: [] for group in self._groups}

@@ -5,8 +5,9 @@ Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Tracking and Na
 three axes are independent, as noise along the optical axis differs from noise across it; the
 covariances are those of the filter; that of positions has the error added that stays for longer
 than a filter remembers. Where most joints are far from their prediction the hand accelerates: the
-prediction is then doubted in the same frame, so a small assumed noise does not make it lag. Nothing waits for later frames: a glitch is recognised by how
-little it fits the prediction, and replaced by it in the same frame.
+prediction is then doubted in the same frame, so a small assumed noise does not make it lag. Nothing
+waits for later frames: a glitch is recognised by how little it fits the prediction, and replaced by
+it in the same frame.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""Contact sheets: crops as the network sees them and whole scenes, with true and predicted joints."""
+"""Contact sheets: crops as the network sees them and whole scenes, with true and
+predicted joints.
+"""
 
 import cv2
 import numpy as np
@@ -10,13 +12,14 @@ SCENE_TILE = 320, 240
 
 
 def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
-    """Write a PNG of crops. batch: CropBatch; joints_pred: (B,21,3) uvdn, drawn in colour over the truth in white; without
-    it the truth is in colour. notes: a word for each tile.
+    """Write a PNG of crops. batch: CropBatch; joints_pred: (B,21,3) uvdn, drawn in colour over the
+    truth in white; without it the truth is in colour. notes: a word for each tile.
     """
     tiles = []
     for i in range(len(batch.depth)):
         depth = batch.depth[i, 0].numpy()
-        # nearest -1 .. background +1 as millimetres behind an arbitrary camera, with background invalid
+        # nearest -1 .. background +1 as millimetres behind an arbitrary camera, with background
+        # invalid
         image = grey(np.where(depth < 0.99, 1000 + 500 * depth, 0), (500, 1500))
         image = cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
         if batch.hand[i]:
@@ -41,7 +44,8 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
 
 
 def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
-    """Write a picture of rendered scenes with hands: in colour what the tracker says after some frames, in white the truth.
+    """Write a picture of rendered scenes with hands: in colour what the tracker says after some
+    frames, in white the truth.
 
     tracker: awr_ros.tracker.HandTracker, forgotten before every scene.
     """

@@ -1,4 +1,6 @@
-"""Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that training never uses."""
+"""Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that
+training never uses.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -37,9 +39,10 @@ def evaluate(
 ):
     """Print the tables of a checkpoint.
 
-    weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds: of the synthetic camera;
-    sheet: PNG of the worst crops; plots: folder for the curves of the scenes and the reliability of the scores; tracker: the
-    TrackerConfig that scenes and camera are looked at with. All hands are the procedural one.
+    weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds:
+    of the synthetic camera; sheet: PNG of the worst crops; plots: folder for the curves of the
+    scenes and the reliability of the scores; tracker: the TrackerConfig that scenes and camera are
+    looked at with. All hands are the procedural one.
     """
     keep_memory()
     network, about = _load(weights)
@@ -62,7 +65,9 @@ def evaluate(
 
 
 def evaluate_off_axis(weights, hands):
-    """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`; hands: how many."""
+    """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`;
+    hands: how many.
+    """
     network, _ = _load(weights)
     errors = off_axis_errors(
         HandPoseEstimator(TorchEngine(network)), hands, progress=partial(progress_bar, unit='hand')
@@ -71,7 +76,9 @@ def evaluate_off_axis(weights, hands):
 
 
 def _load(weights):
-    """Network and description of a checkpoint; ValueError for one with other joints than rendered hands have."""
+    """Network and description of a checkpoint; ValueError for one with other joints than rendered
+    hands have.
+    """
     network, about = load_checkpoint(weights)
     if network.config.joint_names != JOINT_NAMES:
         raise ValueError(
@@ -83,8 +90,9 @@ def _load(weights):
 
 @torch.inference_mode()
 def evaluate_crops(network, crops, sheet=None):
-    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and view; turned ones off
-    centre as when following, the others also as when a search starts. Returns {label: (hand scores, is a hand)}.
+    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and
+    view; turned ones off centre as when following, the others also as when a search starts. Returns
+    {label: (hand scores, is a hand)}.
     """
     hand_scores = {}
     turned = CropConfig(upright=1.0, coarse_share=0.0)
@@ -123,8 +131,8 @@ def evaluate_crops(network, crops, sheet=None):
 
 
 def crop_figures(network, source, batches):
-    """Errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint score, is_hand (N,),
-    hand score (N,) and the worst 48 of N crops, of which n are of hands.
+    """Errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint
+    score, is_hand (N,), hand score (N,) and the worst 48 of N crops, of which n are of hands.
     """
     errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
     predict = readout_module(network)
@@ -151,7 +159,8 @@ def print_crops(kind, error, lead, sure, is_hand, found, detection_weights):
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(
-        f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median {error[:, TIPS].median():6.2f} mm'
+        f'fingertips        mean {error[:, TIPS].mean():6.2f} mm   median '
+        f'{error[:, TIPS].median():6.2f} mm'
     )
     print(
         'max error         '
@@ -163,7 +172,8 @@ def print_crops(kind, error, lead, sure, is_hand, found, detection_weights):
     print(f'side right        {(lead > 0).float().mean():6.1%}')
     for threshold in (0.3, 0.6, 0.9):
         print(
-            f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} of hands, '
+            f'hand score >= {threshold} misses {(found < threshold)[is_hand].float().mean():6.1%} '
+            f'of hands, '
             f'takes {(found >= threshold)[~is_hand].float().mean():6.1%} of other crops for one'
         )
     start = (
@@ -173,7 +183,8 @@ def print_crops(kind, error, lead, sure, is_hand, found, detection_weights):
         >= DEFAULTS.score_threshold
     )
     print(
-        f'starts a track    {start[is_hand].float().mean():6.1%} of hands, {start[~is_hand].float().mean():6.1%} of other crops'
+        f'starts a track    {start[is_hand].float().mean():6.1%} of hands, '
+        f'{start[~is_hand].float().mean():6.1%} of other crops'
     )
     print(
         'joint [mm]        '

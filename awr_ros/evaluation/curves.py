@@ -1,4 +1,6 @@
-"""The two plots of hand pose papers, share of frames within a maximum error and mean error of each joint; and reliability."""
+"""The two plots of hand pose papers, share of frames within a maximum error and mean error of each
+joint; and reliability.
+"""
 
 from pathlib import Path
 
@@ -58,7 +60,8 @@ def draw_curves(folder, name, methods, joint_names):
 def draw_reliability(path, scores):
     """Write a plot of how often what has a score is true; on the diagonal a score is a chance.
 
-    path: PNG; scores: {label: (scores (N,) [0,1], true (N,) bool)}. Bins of less than 20 are left out.
+    path: PNG; scores: {label: (scores (N,) [0,1], true (N,) bool)}. Bins of less than 20 are left
+    out.
     """
     from matplotlib.figure import Figure
 

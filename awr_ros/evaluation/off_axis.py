@@ -44,9 +44,9 @@ def off_axis_errors(estimator, count, degrees=DEGREES, seed=OFF_AXIS_SEED, progr
 def panned_view(points, palm, degrees, way):
     """Render points as a camera sees them that was panned until a palm is `degrees` off its axis.
 
-    points: (3,N) tensor [mm]; palm: (3,) [mm], both in the frame of the camera before; way: [rad] the
-    direction in the image in which the palm moves. Returns Intrinsics, depth (H,W) float32 in whole
-    millimetres, 0 invalid, and the rotation panned_from_before (3,3) float64.
+    points: (3,N) tensor [mm]; palm: (3,) [mm], both in the frame of the camera before; way: [rad]
+    the direction in the image in which the palm moves. Returns Intrinsics, depth (H,W) float32 in
+    whole millimetres, 0 invalid, and the rotation panned_from_before (3,3) float64.
     """
     angle = np.radians(degrees)
     aside = np.array([np.sin(angle) * np.cos(way), np.sin(angle) * np.sin(way), np.cos(angle)])
@@ -65,7 +65,9 @@ def panned_view(points, palm, degrees, way):
 
 
 def random_hand(generator):
-    """Skin (3,N) tensor and joints (21,3) float64 [mm] of a random right hand on the optical axis."""
+    """Skin (3,N) tensor and joints (21,3) float64 [mm] of a random right hand on the
+    optical axis.
+    """
     while True:
         shape, pose = random_shapes(1, generator), random_poses(1, generator)
         frames, joints = forward_kinematics(shape, pose)
@@ -89,6 +91,7 @@ def print_off_axis(errors, degrees=DEGREES):
     for degree, error in zip(degrees, np.moveaxis(errors, 1, 0)):
         missed = int(np.isnan(error).any(1).sum())
         print(
-            f'{degree:12d} degrees  {np.nanmean(error):7.2f} mm  {np.nanmean(error[:, TIPS]):7.2f} mm  '
+            f'{degree:12d} degrees  {np.nanmean(error):7.2f} mm  '
+            f'{np.nanmean(error[:, TIPS]):7.2f} mm  '
             f'{np.nanmean(error) / first - 1:+17.1%}' + f', {missed} not seen' * bool(missed)
         )

@@ -1,4 +1,6 @@
-"""Errors of the whole tracker on whole rendered frames: hands given and found, sides, false hands; jitter over time."""
+"""Errors of the whole tracker on whole rendered frames: hands given and found, sides, false hands;
+jitter over time.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,7 +54,9 @@ class SceneFigures:
 
 
 def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), progress=iter):
-    """Look at `count` scenes. config: of the tracker; progress: wraps their range, as tqdm does. Returns SceneFigures."""
+    """Look at `count` scenes. config: of the tracker; progress: wraps their range, as tqdm does.
+    Returns SceneFigures.
+    """
     scenes, rng, figures = SceneSource(seed), np.random.default_rng(seed), SceneFigures()
     for _ in progress(range(count)):
         scene = scenes.draw(frames=FRAMES_PER_SCENE)
@@ -110,9 +114,11 @@ def sequence_figures(
     config: TrackerConfig = TrackerConfig(),
     progress: Callable = iter,
 ) -> SequenceFigures:
-    """Return what a fresh tracker does in each of `count` sequences of a moving camera or moving arms, new noise in every frame.
+    """Return what a fresh tracker does in each of `count` sequences of a moving camera or moving
+    arms, new noise in every frame.
 
-    Every second one shows arms, but no hand. config: of the tracker; progress: wraps the range of sequences, as tqdm does.
+    Every second one shows arms, but no hand. config: of the tracker; progress: wraps the range of
+    sequences, as tqdm does.
     """
     source, figures = SceneSource(seed), SequenceFigures(max_depth_mm=config.max_depth_mm)
     for i in progress(range(count)):
@@ -149,7 +155,8 @@ def print_sequences(figures: SequenceFigures) -> None:
     """Print the table of `sequence_figures`, by kind of camera and by distance."""
     print(
         f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
-        f'{figures.sequences - figures.empty_sequences} with hands, asked for to {figures.max_depth_mm / 1000:g} m; shares of frames'
+        f'{figures.sequences - figures.empty_sequences} with hands, asked for to '
+        f'{figures.max_depth_mm / 1000:g} m; shares of frames'
     )
     spans = [f'found {low / 1000:g}-{high / 1000:g} m' for low, high in DISTANCES_MM]
     print(
@@ -180,7 +187,9 @@ def print_sequences(figures: SequenceFigures) -> None:
 def is_target(
     truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig
 ) -> bool:
-    """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image and not too far or near."""
+    """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image
+    and not too far or near.
+    """
     return bool(
         visible >= VISIBLE
         and in_image(truth.joints_uvd[list(PALM)], intrinsics)
@@ -214,7 +223,8 @@ def print_scenes(figures):
     """The table of `scene_figures`."""
     errors, objects = np.array(figures.errors), np.array(figures.objects, bool)
     print(
-        f'scenes of {FRAMES_PER_SCENE} frames: {len(figures.false_in_empty)} without a hand, {len(figures.false_beside)} with hands; '
+        f'scenes of {FRAMES_PER_SCENE} frames: {len(figures.false_in_empty)} without a hand, '
+        f'{len(figures.false_beside)} with hands; '
         f'{len(figures.found)} hands at least {VISIBLE:.0%} visible'
     )
     for name, of in (
@@ -224,13 +234,15 @@ def print_scenes(figures):
     ):
         if len(of):
             print(
-                f'{name:18}joints mean {of.mean():5.2f} mm   median {np.median(of):5.2f} mm   fingertips mean '
+                f'{name:18}joints mean {of.mean():5.2f} mm   median {np.median(of):5.2f} mm   '
+                f'fingertips mean '
                 f'{of[:, TIPS].mean():5.2f} mm   max <= 20 mm {np.mean(of.max(1) <= 20):6.1%}'
             )
     if figures.scores:
         tracked = np.array([errors_mm for _, errors_mm in figures.scores])
         print(
-            f'{"by the tracker":18}joints mean {tracked.mean():5.2f} mm   fingertips mean {tracked[:, TIPS].mean():5.2f} mm'
+            f'{"by the tracker":18}joints mean {tracked.mean():5.2f} mm   fingertips mean '
+            f'{tracked[:, TIPS].mean():5.2f} mm'
         )
     for name, flags in (
         ('hands found', figures.found),
@@ -287,6 +299,8 @@ def print_sequence(estimator, seconds, config=TrackerConfig()):
     jitter = np.sqrt(np.nanmean(np.sum(np.diff(errors, 2, axis=0) ** 2, -1)) / 6)
     distance = np.linalg.norm(errors, axis=-1)
     print(
-        f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, identities {len(ids)}, joints mean '
-        f'{np.nanmean(distance):.2f} mm, fingertips mean {np.nanmean(distance[:, TIPS]):.2f} mm, jitter {jitter:.2f} mm'
+        f'sequence of {seconds:g} s: seen in {seen / len(errors):.1%} of frames, identities '
+        f'{len(ids)}, joints mean '
+        f'{np.nanmean(distance):.2f} mm, fingertips mean {np.nanmean(distance[:, TIPS]):.2f} mm, '
+        f'jitter {jitter:.2f} mm'
     )

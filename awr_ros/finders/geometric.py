@@ -1,7 +1,8 @@
 """Where hands may be in a full depth frame, from depth alone: candidates for the network to verify.
 
-The frame is cut into pieces at jumps in depth. Hands are found where people hold them towards a camera: at the nearest
-part of a piece and at the far ends of long pieces (arms, bodies), so those are the candidates.
+The frame is cut into pieces at jumps in depth. Hands are found where people hold them towards a
+camera: at the nearest part of a piece and at the far ends of long pieces (arms, bodies), so those
+are the candidates.
 """
 
 import cv2
@@ -12,7 +13,8 @@ MIN_AREA_MM2 = 1500.0  # smaller pieces are no hands: an edge-on hand shows abou
 MAX_AREA_MM2 = (
     800_000.0  # larger ones are walls and tables: a person to the knees shows about half of it
 )
-REACH_MM = 100.0  # a candidate slides from an extreme of its piece to the middle of what lies within this distance
+# a candidate slides from an extreme of its piece to the middle of what lies within this distance
+REACH_MM = 100.0
 ENDS = 6  # at most so many of a piece: an arm has one, a body with arms several
 MAX_CANDIDATES = 16
 
@@ -20,12 +22,13 @@ MAX_CANDIDATES = 16
 def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     """Possible palm centres, the most likely first.
 
-    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; only depths within [min_depth_mm, max_depth_mm] count.
-    Returns (n,3) float64 [mm] camera optical frame, n <= 16.
+    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; only depths within [min_depth_mm,
+    max_depth_mm] count. Returns (n,3) float64 [mm] camera optical frame, n <= 16.
     """
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(
-            f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}'
+            f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got '
+            f'{depth_mm.shape}'
         )
     step = max(1, round(depth_mm.shape[1] / COARSE_WIDTH))
     depth = np.nan_to_num(
@@ -62,7 +65,9 @@ def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
 
 
 def _far_side_of_jumps(depth):
-    """(H,W) bool: pixels that lie behind a jump in depth to a neighbour; taking them out parts a hand from a body."""
+    """(H,W) bool: pixels that lie behind a jump in depth to a neighbour; taking them out parts a
+    hand from a body.
+    """
     threshold = 15 + 0.03 * depth
     cut = np.zeros(depth.shape, bool)
     for axis in (0, 1):
@@ -77,7 +82,9 @@ def _far_side_of_jumps(depth):
 
 
 def _extremes(xyz):
-    """Nearest part of a piece, then its ends, far from its middle and from one another. xyz: (n,3) [mm]."""
+    """Nearest part of a piece, then its ends, far from its middle and from one another. xyz: (n,3)
+    [mm].
+    """
     near = xyz[xyz[:, 2] <= np.percentile(xyz[:, 2], 3)].mean(0)
     near = xyz[
         np.linalg.norm(xyz - near, axis=1).argmin()

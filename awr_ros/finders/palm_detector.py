@@ -1,8 +1,10 @@
-"""Where hands are in a full depth frame: a small network on the frame at a quarter of VGA, run by OpenCV.
+"""Where hands are in a full depth frame: a small network on the frame at a quarter of VGA, run by
+OpenCV.
 
-The network sees no more than 160x128 pixels, so that it costs about as much as one crop. For every cell of 4x4 of them it
-says whether the middle of a palm is there, how far from the cell's middle and how deep. Which hand it is cannot be told at
-this size (the network's guesses were right in half of the cases); the network of the crops tells it.
+The network sees no more than 160x128 pixels, so that it costs about as much as one crop. For every
+cell of 4x4 of them it says whether the middle of a palm is there, how far from the cell's middle
+and how deep. Which hand it is cannot be told at this size (the network's guesses were right in half
+of the cases); the network of the crops tells it.
 """
 
 from dataclasses import dataclass
@@ -46,9 +48,9 @@ class Candidate:
 def coarse_frame(depth_mm, intrinsics):
     """A frame as the network sees it.
 
-    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns (3,128,160) float32: depth [m], 0 invalid; validity;
-    size of a pixel at that depth [cm]; and how many pixels of the frame one of these is wide. The frame lies in the upper
-    left corner; what it leaves is invalid.
+    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns (3,128,160) float32: depth
+    [m], 0 invalid; validity; size of a pixel at that depth [cm]; and how many pixels of the frame
+    one of these is wide. The frame lies in the upper left corner; what it leaves is invalid.
     """
     height, width = depth_mm.shape
     step = max(width / COLUMNS, height / ROWS)
@@ -69,10 +71,14 @@ def coarse_frame(depth_mm, intrinsics):
 
 
 class PalmDetector:
-    """The network that comes with the package, or one of your own (training/palm_detector.py writes them)."""
+    """The network that comes with the package, or one of your own (training/palm_detector.py writes
+    them).
+    """
 
     def __init__(self, path=''):
-        """path: ONNX file, '' for the one of the package. Raises FileNotFoundError or ValueError that names it."""
+        """path: ONNX file, '' for the one of the package. Raises FileNotFoundError or ValueError
+        that names it.
+        """
         path = Path(path or DEFAULT_FINDER)
         if not path.is_file():
             raise FileNotFoundError(f'no finder at {path}')
@@ -84,18 +90,21 @@ class PalmDetector:
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, min_score=MIN_SCORE):
         """Candidates between two depths, the likeliest first, at most 8.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; min_score: [0,1] of a candidate. Returns a list of Candidate.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; min_score: [0,1] of a candidate.
+        Returns a list of Candidate.
         """
         if depth_mm.shape != (intrinsics.height, intrinsics.width):
             raise ValueError(
-                f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got {depth_mm.shape}'
+                f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, '
+                f'got {depth_mm.shape}'
             )
         frame, step = coarse_frame(depth_mm, intrinsics)
         self._network.setInput(frame[None])
         said = self._network.forward()[0]  # (4,32,40)
         if said.shape != (OUTPUTS, ROWS // CELL, COLUMNS // CELL):
             raise ValueError(
-                f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, got {said.shape}'
+                f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, '
+                f'got {said.shape}'
             )
         candidates = []
         for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), min_score):
@@ -115,11 +124,13 @@ class PalmDetector:
 def palm_depth(
     depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float, regressed_mm: float
 ) -> float:
-    """Return the depth [mm] of the middle of a palm that was found at a pixel (u, v), as the frame has it.
+    """Return the depth [mm] of the middle of a palm that was found at a pixel (u, v), as the frame
+    has it.
 
-    The network's own depth, regressed_mm, cannot follow where training showed few hands or other noise. It decides between
-    surfaces around the pixel where it is near one of them; else the nearest surface is the palm's. Where there is none, as in
-    a hole, it stays. depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid.
+    The network's own depth, regressed_mm, cannot follow where training showed few hands or other
+    noise. It decides between surfaces around the pixel where it is near one of them; else the
+    nearest surface is the palm's. Where there is none, as in a hole, it stays. depth_mm: (H,W)
+    float32 or uint16 [mm], 0 or NaN invalid.
     """
     depth = max(regressed_mm, MIN_PALM_MM)
     for _ in range(2):  # the second time with the radius that belongs to the depth found
@@ -143,7 +154,9 @@ def palm_depth(
 
 
 def _surfaces(depth_mm, u, v, radius_u, radius_v):
-    """Depths [mm] of the surfaces around a pixel, the nearest first: medians of what lies together."""
+    """Depths [mm] of the surfaces around a pixel, the nearest first: medians of what
+    lies together.
+    """
     height, width = depth_mm.shape
     rows, columns = (
         np.unique(np.linspace(middle - radius, middle + radius, SAMPLES).round().astype(int))
@@ -165,7 +178,9 @@ def _surfaces(depth_mm, u, v, radius_u, radius_v):
 
 
 def _loaded(model, path):
-    """The network in the contents of an ONNX file. Raises ValueError that names the path unless it answers as a finder does."""
+    """The network in the contents of an ONNX file. Raises ValueError that names the path unless it
+    answers as a finder does.
+    """
     kind = describe_file(path)
     if kind:  # OpenCV would print lines of its own
         raise ValueError(f'finder {path} cannot be read: it is {kind}')
@@ -181,7 +196,8 @@ def _loaded(model, path):
     expected = 1, OUTPUTS, ROWS // CELL, COLUMNS // CELL
     if np.shape(answer) != expected:
         raise ValueError(
-            f'finder {path} is another network: it must return {expected[1:]} values a frame, got {np.shape(answer)[1:]}'
+            f'finder {path} is another network: it must return {expected[1:]} values a frame, got '
+            f'{np.shape(answer)[1:]}'
         )
     if not np.isfinite(answer).all():
         raise ValueError(

@@ -1,9 +1,11 @@
-"""Depth images as compressed_depth_image_transport sends them (topics that end in /compressedDepth).
+"""Depth images as compressed_depth_image_transport sends them (topics that end in
+/compressedDepth).
 
-The data are a header of 12 bytes, little endian: an int32 that is always 0 and two float32, A and B. A PNG of 16 bits
-follows. For 16UC1 its pixels are millimetres. For 32FC1 they are quantised inverse depth q: depth = A / (q - B) [m], and
-q = 0 means no measurement.
-Source: github.com/ros-perception/image_transport_plugins, compressed_depth_image_transport/src/codec.cpp.
+The data are a header of 12 bytes, little endian: an int32 that is always 0 and two float32, A and
+B. A PNG of 16 bits follows. For 16UC1 its pixels are millimetres. For 32FC1 they are quantised
+inverse depth q: depth = A / (q - B) [m], and q = 0 means no measurement.
+Source: github.com/ros-perception/image_transport_plugins,
+compressed_depth_image_transport/src/codec.cpp.
 """
 
 import struct
@@ -23,22 +25,24 @@ GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 
 
 def depth_from_compressed(msg, expected_size=None):
-    """The depth of a sensor_msgs/CompressedImage, or of anything with its fields: (H,W) uint16 or float32 [mm], 0 = no
-    measurement. What cannot be read raises BadInputError.
+    """The depth of a sensor_msgs/CompressedImage, or of anything with its fields: (H,W) uint16 or
+    float32 [mm], 0 = no measurement. What cannot be read raises BadInputError.
 
-    expected_size: (width, height) [px]; another one is refused, as is one of no depth camera, before memory is taken for it:
-    some thousand bytes of PNG can claim gigabytes of pixels.
+    expected_size: (width, height) [px]; another one is refused, as is one of no depth camera,
+    before memory is taken for it: some thousand bytes of PNG can claim gigabytes of pixels.
     """
     encoding = _encoding(msg.format)
     if len(msg.data) <= HEADER.size:
         raise BadInputError(
-            f'compressed image has {len(msg.data)} bytes, expected a header of {HEADER.size} and a PNG'
+            f'compressed image has {len(msg.data)} bytes, expected a header of {HEADER.size} and '
+            f'a PNG'
         )
     _, a, b = HEADER.unpack_from(msg.data)
     width, height = png_size(memoryview(msg.data).cast('B')[HEADER.size :])
     if expected_size not in (None, (width, height)):
         raise BadInputError(
-            f'image is {width} x {height}, but camera_info is for {expected_size[0]} x {expected_size[1]}'
+            f'image is {width} x {height}, but camera_info is for {expected_size[0]} x '
+            f'{expected_size[1]}'
         )
     try:
         pixels = cv2.imdecode(
@@ -50,7 +54,8 @@ def depth_from_compressed(msg, expected_size=None):
         raise BadInputError('compressed image is no PNG that can be read')
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
         raise BadInputError(
-            f'compressed image is a PNG of {pixels.dtype} {pixels.shape}, expected one channel of 16 bits'
+            f'compressed image is a PNG of {pixels.dtype} {pixels.shape}, expected one channel of '
+            f'16 bits'
         )
     if encoding != '32FC1':
         return pixels
@@ -65,10 +70,11 @@ def depth_from_compressed(msg, expected_size=None):
 
 
 def png_size(data: memoryview) -> tuple[int, int]:
-    """(width, height) [px] of a PNG of one channel of 16 bits, without decoding it. Raises BadInputError for anything else.
+    """(width, height) [px] of a PNG of one channel of 16 bits, without decoding it. Raises
+    BadInputError for anything else.
 
-    The chunks are walked through and their checksums compared: OpenCV also reads other formats, and its libraries print a
-    line of their own for each damaged image.
+    The chunks are walked through and their checksums compared: OpenCV also reads other formats, and
+    its libraries print a line of their own for each damaged image.
     """
     if bytes(data[:8]) != SIGNATURE:
         raise BadInputError(
@@ -83,7 +89,8 @@ def png_size(data: memoryview) -> tuple[int, int]:
             data[position - 4 : position], 'big'
         ):
             raise BadInputError(
-                f'compressed image is no PNG that can be read: it is cut short or damaged after {position - 12 - length} bytes'
+                f'compressed image is no PNG that can be read: it is cut short or damaged after '
+                f'{position - 12 - length} bytes'
             )
         if size is None:
             if kind != b'IHDR' or length != 13:
@@ -91,7 +98,8 @@ def png_size(data: memoryview) -> tuple[int, int]:
             width, height, bits, colour = struct.unpack('>IIBB', chunk[4:14])
             if (bits, colour) != (16, GREY):
                 raise BadInputError(
-                    f'compressed image is a PNG of {bits} bits and colour type {colour}, expected one channel of 16 bits'
+                    f'compressed image is a PNG of {bits} bits and colour type {colour}, expected '
+                    f'one channel of 16 bits'
                 )
             check_size(width, height, 'compressed image')
             size = width, height
@@ -107,14 +115,17 @@ def _encoding(text):
     encoding, _, transport = (part.strip() for part in text.partition(';'))
     if encoding not in ENCODINGS or not (transport == '' or transport.startswith(TRANSPORT)):
         raise BadInputError(
-            f'compressed image format is {shown(text)}, expected one of {", ".join(ENCODINGS)} followed by '
+            f'compressed image format is {shown(text)}, expected one of {", ".join(ENCODINGS)} '
+            f'followed by '
             f"'; {TRANSPORT} png'"
         )
     codec = transport.removeprefix(TRANSPORT).strip()
-    # RVL: the decoders for Python read beyond the end of damaged data, and messages come from anywhere.
+    # RVL: the decoders for Python read beyond the end of damaged data, and messages come from
+    # anywhere.
     if codec not in ('', 'png'):  # old publishers name no codec and mean PNG
         raise BadInputError(
-            f"compressed image format is {shown(text)}: codec {shown(codec)} is not supported, set the publisher's "
+            f'compressed image format is {shown(text)}: codec {shown(codec)} is not supported, '
+            f"set the publisher's "
             f'parameter <topic>.{TRANSPORT}.format to png'
         )
     return encoding

@@ -1,4 +1,5 @@
-"""The camera that a CameraInfo describes: from its image messages to depth [mm] as an ideal pinhole camera would see it.
+"""The camera that a CameraInfo describes: from its image messages to depth [mm] as an ideal pinhole
+camera would see it.
 
 The node and whoever reads bags take images through here, so that both see the same depth.
 """
@@ -24,7 +25,8 @@ DISTORTION = Setting(
     'rectified images), or refuse them',
     choices=('undistort', 'ignore', 'refuse'),
 )
-# Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the first two alike.
+# Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the
+# first two alike.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 MAX_COEFFICIENTS = 14
 MIN_VISIBLE = 0.05  # share of the pinhole image that must come from within the distorted one
@@ -33,15 +35,17 @@ MIN_VISIBLE = 0.05  # share of the pinhole image that must come from within the 
 class DepthCamera:
     """Reads the images that come with one sensor_msgs/CameraInfo, of rclpy or of a bag.
 
-    distortion: what to do when D is not zero: 'undistort' the depth, 'ignore' D (for drivers that tell the D of the raw
-    image beside a rectified one, whose pinhole model is P), or 'refuse' the image. scale: what all depths are multiplied by, for
-    drivers that send another unit than the one that the encoding stands for.
+    distortion: what to do when D is not zero: 'undistort' the depth, 'ignore' D (for drivers that
+    tell the D of the raw image beside a rectified one, whose pinhole model is P), or 'refuse' the
+    image. scale: what all depths are multiplied by, for drivers that send another unit than the one
+    that the encoding stands for.
     """
 
     def __init__(self, info, distortion='undistort', scale=1.0):
         if len(info.d) > MAX_COEFFICIENTS:
             raise BadInputError(
-                f'camera_info has {len(info.d)} distortion coefficients, expected {MAX_COEFFICIENTS} at most'
+                f'camera_info has {len(info.d)} distortion coefficients, expected '
+                f'{MAX_COEFFICIENTS} at most'
             )
         d = tuple(float(value) for value in info.d)
         self._scale = scale
@@ -55,10 +59,14 @@ class DepthCamera:
         self._maps_of = None
         if not self.distorted or distortion == 'ignore':
             return
-        told = f'camera_info has distortion {shown(info.distortion_model)} with D = {[float(f"{value:.4g}") for value in d]}'
+        told = (
+            f'camera_info has distortion {shown(info.distortion_model)} with D = '
+            f'{[float(f"{value:.4g}") for value in d]}'
+        )
         if distortion == 'refuse':
             raise BadInputError(
-                f'{told}, which parameter distortion says to refuse: publish an undistorted depth image, or set '
+                f'{told}, which parameter distortion says to refuse: publish an undistorted depth '
+                f'image, or set '
                 'it to undistort'
             )
         if len(d) not in COEFFICIENTS.get(info.distortion_model, ()) or not np.isfinite(d).all():
@@ -67,13 +75,16 @@ class DepthCamera:
                 for model, counts in COEFFICIENTS.items()
             )
             raise BadInputError(
-                f'{told}, expected finite coefficients of one of {known}; set parameter distortion to ignore if '
+                f'{told}, expected finite coefficients of one of {known}; set parameter '
+                f'distortion to ignore if '
                 'the image is rectified already'
             )
         self._maps_of = info.distortion_model, d
 
     def depth_from(self, msg):
-        """Depth of a sensor_msgs/Image or CompressedImage: (H,W) uint16 or float32 [mm], 0 = no measurement."""
+        """Depth of a sensor_msgs/Image or CompressedImage: (H,W) uint16 or float32 [mm], 0 = no
+        measurement.
+        """
         expected = self.intrinsics
         depth = (
             depth_from_image(msg)
@@ -89,7 +100,8 @@ class DepthCamera:
             depth = scaled(depth, self._scale)
         if self._maps_of is None:
             return depth
-        # Nearest: a mean of near and far is a point where nothing is. Depth along the axis is the same before and after.
+        # Nearest: a mean of near and far is a point where nothing is. Depth along the axis is the
+        # same before and after.
         return cv2.remap(
             depth,
             _maps(expected, *self._maps_of),
@@ -101,7 +113,9 @@ class DepthCamera:
 
 
 def scaled(depth_mm: np.ndarray, scale: float) -> np.ndarray:
-    """Multiply depths. depth_mm: (H,W) uint16 or float32 [mm], 0 = no measurement. Returns (H,W) float32 [mm]."""
+    """Multiply depths. depth_mm: (H,W) uint16 or float32 [mm], 0 = no measurement. Returns (H,W)
+    float32 [mm].
+    """
     with np.errstate(over='ignore'):
         depth = np.multiply(depth_mm, np.float32(scale), dtype=np.float32)
     depth[depth == np.inf] = 0
@@ -122,6 +136,7 @@ def _maps(intrinsics, model, d):
     seen = np.mean((columns >= 0) & (columns < size[0]) & (rows >= 0) & (rows < size[1]))
     if not seen > MIN_VISIBLE:
         raise BadInputError(
-            f'camera_info has a distortion with D = {d.tolist()} that leaves {seen:.0%} of the image: no lens does that'
+            f'camera_info has a distortion with D = {d.tolist()} that leaves {seen:.0%} of the '
+            f'image: no lens does that'
         )
     return cv2.convertMaps(columns, rows, cv2.CV_16SC2, nninterpolation=True)[0]

@@ -1,7 +1,8 @@
-"""Images and camera infos as the core needs them. Metres of a camera become millimetres here and in compressed_depth.py.
+"""Images and camera infos as the core needs them. Metres of a camera become millimetres here and in
+compressed_depth.py.
 
-Messages are whatever has the fields of sensor_msgs: those of rclpy and those read from a bag alike, so ROS is not needed
-here. What cannot be used raises BadInputError, which names the value.
+Messages are whatever has the fields of sensor_msgs: those of rclpy and those read from a bag alike,
+so ROS is not needed here. What cannot be used raises BadInputError, which names the value.
 """
 
 import numpy as np
@@ -10,8 +11,10 @@ from awr_ros.camera import Intrinsics
 
 MM_PER_M = 1000.0
 MAX_SHOWN = 100  # characters of a text that a message came with
-# What no depth camera has, so that a message that claims it is refused before memory is taken for it, and before hands come
-# out where none can be. The largest depth images are those aligned to a colour camera of 12 million pixels.
+# What no depth camera has, so that a message that claims it is refused before memory is taken for
+# it, and before hands come
+# out where none can be. The largest depth images are those aligned to a colour camera of 12 million
+# pixels.
 MAX_SIDE, MAX_PIXELS = 16384, 2**25  # [px]; OpenCV's warpAffine and remap end at a side of 32767
 MAX_OFF_AXIS = 11.43  # tangent of 85 degrees: every pixel of a pinhole camera looks less far aside
 MIN_VIEW = 0.0174  # tangent of 1 degree, width / focal length: in less no hand fits
@@ -29,7 +32,9 @@ class BadInputError(ValueError):
 
 
 def shown(text: str) -> str:
-    """A text of somebody else's in quotes for a message of ours: one line, and no longer than MAX_SHOWN."""
+    """A text of somebody else's in quotes for a message of ours: one line, and no longer than
+    MAX_SHOWN.
+    """
     return repr(text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...')
 
 
@@ -41,8 +46,9 @@ def stamp_seconds(stamp):
 def depth_from_image(msg):
     """The depth of a sensor_msgs/Image: (H,W) uint16 or float32 [mm], 0 = no measurement.
 
-    16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy. Not by cv_bridge: it
-    takes no big-endian images beside NumPy 2, and its errors do not name what is wrong with an image.
+    16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy.
+    Not by cv_bridge: it takes no big-endian images beside NumPy 2, and its errors do not name what
+    is wrong with an image.
     """
     if msg.encoding not in DEPTH_ENCODINGS:
         raise BadInputError(
@@ -79,15 +85,17 @@ def check_size(width: int, height: int, of: str) -> None:
     """Raise BadInputError where no depth image has this size [px]; of: what claims it."""
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
         raise BadInputError(
-            f'{of} is for {width} x {height} pixels, expected sides up to {MAX_SIDE} and {MAX_PIXELS} in all'
+            f'{of} is for {width} x {height} pixels, expected sides up to {MAX_SIDE} and '
+            f'{MAX_PIXELS} in all'
         )
 
 
 def intrinsics_from_info(msg, rectified=False):
-    """The pinhole model of the images that come with this CameraInfo: K, moved by its ROI and divided by its binning.
+    """The pinhole model of the images that come with this CameraInfo: K, moved by its ROI and
+    divided by its binning.
 
-    K and not P: depth cameras fill P for a rectified stereo pair or not at all. rectified: of the images that were rectified to
-    P, where there is one.
+    K and not P: depth cameras fill P for a rectified stereo pair or not at all. rectified: of the
+    images that were rectified to P, where there is one.
     """
     fx, fy, cx, cy = msg.k[0], msg.k[4], msg.k[2], msg.k[5]
     if rectified and msg.p[0] > 0 and msg.p[5] > 0:
@@ -95,7 +103,8 @@ def intrinsics_from_info(msg, rectified=False):
     fx, fy, cx, cy = map(float, (fx, fy, cx, cy))
     if not (np.all(np.isfinite([fx, fy, cx, cy])) and fx > 0 and fy > 0):
         raise BadInputError(
-            f'camera_info K has fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g}: the camera is not calibrated'
+            f'camera_info K has fx={fx:g} fy={fy:g} cx={cx:g} cy={cy:g}: the camera is not '
+            f'calibrated'
         )
     # 0 means "no binning" and, for the ROI's size, "the whole image".
     binning_x, binning_y = msg.binning_x or 1, msg.binning_y or 1
@@ -119,13 +128,17 @@ def intrinsics_from_info(msg, rectified=False):
 
 
 def _check_view(k):
-    """Raise BadInputError where the camera sees what no pinhole camera of hands does: K of another image, or none at all."""
+    """Raise BadInputError where the camera sees what no pinhole camera of hands does: K of another
+    image, or none at all.
+    """
     for axis, focal, middle, size in (('x', k.fx, k.cx, k.width), ('y', k.fy, k.cy, k.height)):
         aside = max(middle, size - 1 - middle) / focal
         if aside > MAX_OFF_AXIS or size / focal < MIN_VIEW:
             raise BadInputError(
-                f'camera_info is for {k.width} x {k.height} with f{axis}={focal:g} c{axis}={middle:g} (after ROI and '
-                'binning), expected a view of 1 degree or more and no pixel over 85 degrees aside of the optical axis: '
+                f'camera_info is for {k.width} x {k.height} with f{axis}={focal:g} '
+                f'c{axis}={middle:g} (after ROI and '
+                'binning), expected a view of 1 degree or more and no pixel over 85 degrees aside '
+                'of the optical axis: '
                 'K may be that of another image'
             )
 

@@ -11,7 +11,8 @@ from awr_ros.messages.depth_image import MM_PER_M
 
 class HandSizeMessages:
     """Makes messages of bone lengths. `types` has the message classes Hand, HandSize and
-    HandSizeArray."""
+    HandSizeArray.
+    """
 
     def __init__(self, types: Any):
         self._types, hand = types, types.Hand

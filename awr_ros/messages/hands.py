@@ -1,6 +1,7 @@
 """Hands as messages: millimetres become metres again.
 
-The classes of the messages are given, those of rclpy or those of a bag without ROS, so both get the same numbers.
+The classes of the messages are given, those of rclpy or those of a bag without ROS, so both get the
+same numbers.
 """
 
 import math
@@ -12,8 +13,8 @@ from awr_ros.skeleton import JOINT_CONVENTION, NUM_JOINTS, WRIST, wrist_rotation
 
 
 class HandMessages:
-    """Makes messages of hands. `types` has the message classes as attributes, which take their fields by name:
-    Hand, HandArray, Point, Pose, PoseArray, Quaternion, RegionOfInterest.
+    """Makes messages of hands. `types` has the message classes as attributes, which take their
+    fields by name: Hand, HandArray, Point, Pose, PoseArray, Quaternion, RegionOfInterest.
     """
 
     def __init__(self, types):
@@ -34,7 +35,9 @@ class HandMessages:
         ]
 
     def wrist_pose(self, joints_xyz, side, points):
-        """geometry_msgs/Pose of the wrist frame (see Hand.msg); `points` are the same joints in metres."""
+        """geometry_msgs/Pose of the wrist frame (see Hand.msg); `points` are the same joints in
+        metres.
+        """
         x, y, z, w = quaternion_from_rotation(wrist_rotation(joints_xyz, side))
         return self._types.Pose(
             position=points[WRIST], orientation=self._types.Quaternion(x=x, y=y, z=z, w=w)
@@ -84,9 +87,11 @@ class HandMessages:
         return self._types.HandArray(header=header, joint_convention=JOINT_CONVENTION, hands=hands)
 
     def pose_array(self, hands):
-        """An awr_ros/HandArray for users without our messages: 21 poses a hand, in the order of HandArray.
+        """An awr_ros/HandArray for users without our messages: 21 poses a hand, in the order of
+        HandArray.
 
-        The first of each 21 is the wrist with its orientation; a joint has a position only (orientation 0, 0, 0, 1).
+        The first of each 21 is the wrist with its orientation; a joint has a position only
+        (orientation 0, 0, 0, 1).
         """
         pose, unturned = self._types.Pose, self._types.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
         poses = []
@@ -104,7 +109,9 @@ def joints_from_hand(msg):
 
 
 def clipped_roi(roi, width, height):
-    """(x, y, width, height) [px], possibly partly outside an image of width x height, clipped to it; whole numbers."""
+    """(x, y, width, height) [px], possibly partly outside an image of width x height, clipped to
+    it; whole numbers.
+    """
     x, y, w, h = roi
     left, top = min(max(x, 0), width), min(max(y, 0), height)
     right, bottom = min(max(x + w, left), width), min(max(y + h, top), height)
@@ -112,11 +119,14 @@ def clipped_roi(roi, width, height):
 
 
 def quaternion_from_rotation(rotation):
-    """(x, y, z, w) of a (3,3) rotation matrix; NaN in, NaN out. After Shepperd (1978): divide by the largest part."""
+    """(x, y, z, w) of a (3,3) rotation matrix; NaN in, NaN out. After Shepperd (1978): divide by
+    the largest part.
+    """
     (a, b, c), (d, e, f), (g, h, i) = np.asarray(rotation, np.float64).tolist()
     if not math.isfinite(a + b + c + d + e + f + g + h + i):
         return (math.nan,) * 4
-    # 4 q q^T, from the sums and differences of the matrix entries; its largest row, normalised, is the quaternion.
+    # 4 q q^T, from the sums and differences of the matrix entries; its largest row, normalised, is
+    # the quaternion.
     rows = (
         (1 + a - e - i, b + d, c + g, h - f),
         (b + d, 1 - a + e - i, f + h, c - g),

@@ -12,11 +12,12 @@ BONE_WIDTH, JOINT_SIZE, LABEL_SIZE, LABEL_ABOVE = 0.006, 0.010, 0.025, 0.03  # [
 
 
 class HandMarkers:
-    """Turns HandArrays into MarkerArrays. Each hand has a namespace of its own, its id; what is still there is
-    overwritten in place and only what vanished is deleted, so nothing flickers and nothing stays behind.
+    """Turns HandArrays into MarkerArrays. Each hand has a namespace of its own, its id; what is
+    still there is overwritten in place and only what vanished is deleted, so nothing flickers and
+    nothing stays behind.
 
-    `types` has the message classes as attributes, which take their fields by name and have defaults: ColorRGBA, Duration,
-    Hand, Marker, MarkerArray, Point.
+    `types` has the message classes as attributes, which take their fields by name and have
+    defaults: ColorRGBA, Duration, Hand, Marker, MarkerArray, Point.
     """
 
     def __init__(self, lifetime_s, types):

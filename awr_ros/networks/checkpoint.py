@@ -1,10 +1,12 @@
 """The networks and their checkpoints.
 
-All networks have one interface: `config`; forward, depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and a logit (B,) that a
-hand is centred in the crop, NaN from networks that do not say so; and `fields`, all fields to supervise.
+All networks have one interface: `config`; forward, depth (B,1,S,S) float uvdn -> field (B,4J,F,F)
+and a logit (B,) that a hand is centred in the crop, NaN from networks that do not say so; and
+`fields`, all fields to supervise.
 
-A checkpoint describes itself: kind of network, configuration, joint names, weights, training step, metrics and how it was made, so
-that nothing about it has to be known from elsewhere. It is loaded strictly and never unpickles code.
+A checkpoint describes itself: kind of network, configuration, joint names, weights, training step,
+metrics and how it was made, so that nothing about it has to be known from elsewhere. It is loaded
+strictly and never unpickles code.
 """
 
 import math
@@ -56,8 +58,9 @@ LARGEST = 4096  # of all whole numbers in a configuration: sides [px], channels,
 def save_checkpoint(path, network, step, metrics, made_by=None, dtype=torch.float16):
     """Write weights (half precision), their description and, beside them, a SHA-256 checksum.
 
-    step: training samples seen; metrics: {name: float}, measured on these very weights; made_by: {name: str, number or list}
-    of how they were made; dtype: of the weights in the file. Stopped at any moment, the old or the new file is there, whole.
+    step: training samples seen; metrics: {name: float}, measured on these very weights; made_by:
+    {name: str, number or list} of how they were made; dtype: of the weights in the file. Stopped at
+    any moment, the old or the new file is there, whole.
     """
     state = {
         name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu()
@@ -76,10 +79,12 @@ def save_checkpoint(path, network, step, metrics, made_by=None, dtype=torch.floa
 
 
 def load_checkpoint(path=None):
-    """Read a checkpoint. Returns the network (float32, eval mode, CPU) and its description (a dict without weights).
+    """Read a checkpoint. Returns the network (float32, eval mode, CPU) and its description (a dict
+    without weights).
 
-    path: file; None for the weights that come with the package. Raises FileNotFoundError, or ValueError that names the
-    path and the reason when the file is damaged or is no checkpoint of this package.
+    path: file; None for the weights that come with the package. Raises FileNotFoundError, or
+    ValueError that names the path and the reason when the file is damaged or is no checkpoint of
+    this package.
     """
     path = DEFAULT_WEIGHTS if path is None else Path(path)
     if not path.is_file():
@@ -115,7 +120,8 @@ def load_checkpoint(path=None):
         ) from error
     if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
         raise ValueError(
-            f'weights {path} are not finite: the training that wrote them went astray, or they are damaged'
+            f'weights {path} are not finite: the training that wrote them went astray, or they '
+            f'are damaged'
         )
     return network.eval(), about
 
@@ -123,7 +129,8 @@ def load_checkpoint(path=None):
 def load_tensors(path, name='file', device='cpu'):
     """What torch.save wrote: tensors and plain values; code in the file is never run.
 
-    name: for the message, before the path; device: of the tensors. Raises ValueError that names the path and the reason.
+    name: for the message, before the path; device: of the tensors. Raises ValueError that names the
+    path and the reason.
     """
     try:
         return torch.load(path, map_location=device, weights_only=True)
@@ -144,7 +151,9 @@ def save_tensors(state, path):
 
 
 def _description(checkpoint):
-    """All of a checkpoint but its weights. Raises ValueError where a field is missing or is not what it should be."""
+    """All of a checkpoint but its weights. Raises ValueError where a field is missing or is not
+    what it should be.
+    """
     about = {
         'network': 'compact',
         'made_by': {},
@@ -164,7 +173,9 @@ def _description(checkpoint):
 
 
 def _config(make, values):
-    """A network's configuration of a checkpoint's values. Raises ValueError for values of other types, or absurd ones."""
+    """A network's configuration of a checkpoint's values. Raises ValueError for values of other
+    types, or absurd ones.
+    """
     known = {field.name: field.default for field in fields(make)}
     for name, value in values.items():
         if name not in known:

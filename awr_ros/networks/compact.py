@@ -1,4 +1,6 @@
-"""The compact network: a depth crop in, a dense AWR field out, and whether the crop holds a hand at all."""
+"""The compact network: a depth crop in, a dense AWR field out, and whether the crop holds a hand at
+all.
+"""
 
 from dataclasses import dataclass
 
@@ -63,7 +65,8 @@ class ModelConfig:
             or min(*self.widths, *self.blocks) < 1
         ):
             raise ValueError(
-                f'widths and blocks must be positive and of one length, got {self.widths} and {self.blocks}'
+                f'widths and blocks must be positive and of one length, got {self.widths} and '
+                f'{self.blocks}'
             )
         step = 2 ** (len(self.widths) + 1)
         if self.crop_size <= 0 or self.crop_size % step:
@@ -72,7 +75,8 @@ class ModelConfig:
             )
         if not self.cube_mm > 0 or not self.kernel_size > 0:
             raise ValueError(
-                f'cube_mm and kernel_size must be positive, got {self.cube_mm} and {self.kernel_size}'
+                f'cube_mm and kernel_size must be positive, got {self.cube_mm} and '
+                f'{self.kernel_size}'
             )
         for name in ('refiner', 'handedness'):
             if getattr(self, name) < 0:
@@ -121,7 +125,8 @@ class ResidualBlock(nn.Module):
 class CompactNetwork(nn.Module):
     """Small residual encoder with a light top-down decoder.
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and the logit (B,) that a hand is centred in the crop.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and the logit (B,) that a hand is
+    centred in the crop.
     """
 
     def __init__(self, config):
@@ -185,10 +190,12 @@ class CompactNetwork(nn.Module):
         return self.field(x), hand, crop_features
 
     def read_out(self, field, depth, crop_features):
-        """What is read out of a field, always in single precision. field, summary: of `look`, float32; depth: (B,1,S,S).
+        """What is read out of a field, always in single precision. field, summary: of `look`,
+        float32; depth: (B,1,S,S).
 
-        Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10 mm, or of networks that are
-        neither refined nor calibrated their closeness; and joints and closeness as voted for, before they are refined.
+        Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10
+        mm, or of networks that are neither refined nor calibrated their closeness; and joints and
+        closeness as voted for, before they are refined.
         """
         depth = remove_isolated(depth)
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)

@@ -1,4 +1,6 @@
-"""Stacked hourglasses: the paper's other backbone, with the modules' names as in the authors' checkpoints."""
+"""Stacked hourglasses: the paper's other backbone, with the modules' names as in the authors'
+checkpoints.
+"""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +36,8 @@ class HourglassConfig:
         )  # JSON-like sources give lists
         if self.stacks < 1 or self.width < 2 or self.width % 2:
             raise ValueError(
-                f'stacks must be at least 1 and width positive and even, got {self.stacks} and {self.width}'
+                f'stacks must be at least 1 and width positive and even, got {self.stacks} and '
+                f'{self.width}'
             )
         check_common(self, 2 ** (DEPTH + 1))
 
@@ -82,7 +85,9 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Down, a smaller hourglass, and up again, beside a branch that keeps the size (Newell et al. 2016)."""
+    """Down, a smaller hourglass, and up again, beside a branch that keeps the size (Newell et al.
+    2016).
+    """
 
     def __init__(self, depth, width):
         super().__init__()
@@ -108,9 +113,11 @@ class Merge(nn.Module):
 
 
 class StackedHourglass(nn.Module):
-    """A stem to half the size, then hourglasses, each with a field of its own; the last one's is the output.
+    """A stem to half the size, then hourglasses, each with a field of its own; the last one's is
+    the output.
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/2,S/2) and NaN (B,), as it does not say whether there is a hand.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/2,S/2) and NaN (B,), as it does not say
+    whether there is a hand.
     """
 
     def __init__(self, config):
@@ -138,7 +145,9 @@ class StackedHourglass(nn.Module):
         self.merge_preds = stacked(lambda: Merge(4 * joints, width), config.stacks - 1)
 
     def fields(self, depth):
-        """The field after each hourglass, each of which is supervised. Returns a list of (B,4J,F,F)."""
+        """The field after each hourglass, each of which is supervised. Returns a list of
+        (B,4J,F,F).
+        """
         x = self.pre(depth)
         fields = []
         for i, (hourglass, features) in enumerate(zip(self.hgs, self.features)):

@@ -23,7 +23,9 @@ class FinderConfig:
 
 
 class FinderNetwork(nn.Module):
-    """Residual encoder and light decoder. forward: (B,3,128,160) of `coarse_frame` -> (B,4,32,40), see palm_detector."""
+    """Residual encoder and light decoder. forward: (B,3,128,160) of `coarse_frame` -> (B,4,32,40),
+    see palm_detector.
+    """
 
     def __init__(self, config=FinderConfig()):
         super().__init__()
@@ -71,7 +73,9 @@ class FinderNetwork(nn.Module):
 
 
 def write_finder(network, path):
-    """Write the ONNX file that `PalmDetector` reads, sealed, and, beside it, its SHA-256. Needs the package onnx."""
+    """Write the ONNX file that `PalmDetector` reads, sealed, and, beside it, its SHA-256. Needs the
+    package onnx.
+    """
     model = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)

@@ -1,4 +1,6 @@
-"""What is corrected of the joints that the votes give, and how sure they are: beside the network, in one graph with it."""
+"""What is corrected of the joints that the votes give, and how sure they are: beside the network,
+in one graph with it.
+"""
 
 from dataclasses import dataclass
 
@@ -26,27 +28,35 @@ class RefinerSize:
     hidden: int  # units of the layers that mix all joints
     joint_width: int  # features of each joint
     patch_features: int  # features of the depth around each joint
-    pooled_patches: bool  # one more strided convolution on the patches: an eighth of the weights of each joint's own layer
+    # one more strided convolution on the patches: an eighth of the weights of each joint's own
+    # layer
+    pooled_patches: bool
 
 
 def refiner_size(hidden: int) -> RefinerSize:
-    """Widths for a number of hidden units: 256 are the first refiners', fewer the light ones', which cost a third."""
+    """Widths for a number of hidden units: 256 are the first refiners', fewer the light ones',
+    which cost a third.
+    """
     return (
         RefinerSize(hidden, 48, 64, False) if hidden >= 256 else RefinerSize(hidden, 40, 48, True)
     )
 
 
 class Refiner(nn.Module):
-    """Moves each joint by what is known of the others and by the depth around it, and says how likely it is right.
+    """Moves each joint by what is known of the others and by the depth around it, and says how
+    likely it is right.
 
-    AWR reads every joint alone: nothing says that a finger has a length, or that two fingers are not in one place. Here the
-    field is pooled with each joint's own voting weights, so that what its voters claim of all joints is heard once more. And
-    its field has a quarter of the crop's resolution: here the crop itself is looked at where the joints are believed to be,
-    and after they were moved once more there. An untrained one moves nothing and knows nothing.
+    AWR reads every joint alone: nothing says that a finger has a length, or that two fingers are
+    not in one place. Here the field is pooled with each joint's own voting weights, so that what
+    its voters claim of all joints is heard once more. And its field has a quarter of the crop's
+    resolution: here the crop itself is looked at where the joints are believed to be, and after
+    they were moved once more there. An untrained one moves nothing and knows nothing.
     """
 
     def __init__(self, joints, crop_features, hidden):
-        """joints: how many the network knows; summary: numbers of its summary of a crop; hidden: units between the joints."""
+        """joints: how many the network knows; summary: numbers of its summary of a crop; hidden:
+        units between the joints.
+        """
         super().__init__()
         # Some of what is told hardly varies, and says much when it does.
         self.pooled_votes, self.crop_features = (
@@ -59,13 +69,16 @@ class Refiner(nn.Module):
         )
 
     def fit_normalisation(self, pooled_votes, crop_features):
-        """Keep how much what it is told varies, before it learns. pooled_votes: (N,J,4J); summary: (N,C); SEEN of them are enough."""
+        """Keep how much what it is told varies, before it learns. pooled_votes: (N,J,4J); summary:
+        (N,C); SEEN of them are enough.
+        """
         self.pooled_votes.fit_normalisation(pooled_votes[:NORMALISATION_SAMPLES].float())
         self.crop_features.fit_normalisation(crop_features[:NORMALISATION_SAMPLES].float())
 
     def forward(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
-        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; pooled_votes: (B,J,4J), see `claims`; summary: (B,C); depth:
-        (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log odds (B,J) that each is within 10 mm of a hand's.
+        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; pooled_votes: (B,J,4J), see
+        `claims`; summary: (B,C); depth: (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log
+        odds (B,J) that each is within 10 mm of a hand's.
         """
         return self.forward_stages(joints_uvdn, closeness, pooled_votes, crop_features, depth)[-1]
 
@@ -90,8 +103,8 @@ class Refiner(nn.Module):
 
 
 def pool_votes(field, weights):
-    """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights: (B,J,F*F), of
-    offset_field.vote. Returns (B,J,4J).
+    """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights:
+    (B,J,F*F), of offset_field.vote. Returns (B,J,4J).
     """
     return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(
         1, 2
@@ -99,8 +112,8 @@ def pool_votes(field, weights):
 
 
 def sample_patches(depth, joints_uvdn):
-    """Depth around each joint, less its own. depth: (B,1,S,S); joints_uvdn: (B,J,3). Returns (B,J,PATCH,PATCH) in
-    [-REACH,REACH].
+    """Depth around each joint, less its own. depth: (B,1,S,S); joints_uvdn: (B,J,3). Returns
+    (B,J,PATCH,PATCH) in [-REACH,REACH].
     """
     size = int(depth.shape[-1])
     offsets = PATCH_STEP * (torch.arange(PATCH_SIZE, device=depth.device) - (PATCH_SIZE - 1) / 2)
@@ -137,8 +150,8 @@ class _RefinementStage(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def forward(self, joints_uvdn, logits, voted, features, global_features, patches):
-        """joints_uvdn (B,J,3) and odds (B,J): so far; voted (B,J,3): at first; told: (B,J,4J+1); overview: (B,OVERVIEW);
-        patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds.
+        """joints_uvdn (B,J,3) and odds (B,J): so far; voted (B,J,3): at first; told: (B,J,4J+1);
+        overview: (B,OVERVIEW); patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds.
         """
         centre = joints_uvdn.mean(1)  # (B,3)
         global_features = torch.cat([global_features, 3 * centre], 1)
@@ -177,7 +190,9 @@ class _RefinementStage(nn.Module):
 
 
 class _PatchEncoder(nn.Module):
-    """What is seen around each joint: the same eyes for all, but each joint knows what it looks for."""
+    """What is seen around each joint: the same eyes for all, but each joint knows what it looks
+    for.
+    """
 
     def __init__(self, joints, size):
         super().__init__()

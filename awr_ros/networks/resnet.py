@@ -1,4 +1,6 @@
-"""ResNet with transposed convolutions: the paper's backbone, with the modules' names as in the authors' checkpoints."""
+"""ResNet with transposed convolutions: the paper's backbone, with the modules' names as in the
+authors' checkpoints.
+"""
 
 import math
 from dataclasses import dataclass
@@ -45,14 +47,17 @@ class ResNetConfig:
 
 
 def check_common(config, step):
-    """ValueError unless the fields that every network of the paper has are possible. step: what crop_size is a multiple of."""
+    """ValueError unless the fields that every network of the paper has are possible. step: what
+    crop_size is a multiple of.
+    """
     if not config.joint_names:
         raise ValueError('joint_names must name at least one joint')
     if config.crop_size <= 0 or config.crop_size % step:
         raise ValueError(f'crop_size must be a positive multiple of {step}, got {config.crop_size}')
     if not config.cube_mm > 0 or not config.kernel_size > 0:
         raise ValueError(
-            f'cube_mm and kernel_size must be positive, got {config.cube_mm} and {config.kernel_size}'
+            f'cube_mm and kernel_size must be positive, got {config.cube_mm} and '
+            f'{config.kernel_size}'
         )
     if config.side not in SIDES:
         raise ValueError(f"side must be 'left' or 'right', got {config.side!r}")
@@ -102,7 +107,8 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """ResNet encoder (1/16) and transposed convolutions up to the field (1/downsample).
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as it does not say whether there is a hand.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as it does not say whether
+    there is a hand.
     """
 
     def __init__(self, config):
@@ -155,7 +161,9 @@ class ResNet(nn.Module):
             nn.init.zeros_(final.bias)
 
     def fields(self, depth):
-        """Fields to supervise, the last one is the output: here there is only one. Returns a list of (B,4J,F,F)."""
+        """Fields to supervise, the last one is the output: here there is only one. Returns a list
+        of (B,4J,F,F).
+        """
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.pre(depth)))))
         x = self.deconv_layers(x)
         return [torch.cat([self.final1(x), self.final2(x)], dim=1)]

@@ -125,10 +125,11 @@ def _print_table(jobs: 'Iterable[Job]', results: 'dict[str, Result]') -> None:
     if shown:
         print(f'{"recording":{width}}  {"state":7}  images  with hands  left out  seconds')
     for result in shown:
-        print(
+        row = (
             f'{printable(result.name):{width}}  {result.state:7}  {result.frames:6}  '
-            f'{result.with_hands:10}  {result.refused:8}  {result.seconds:7.1f}  {result.error}'.rstrip()
+            f'{result.with_hands:10}  {result.refused:8}  {result.seconds:7.1f}  {result.error}'
         )
+        print(row.rstrip())
     states = [result.state for result in results.values()]
     images = sum(result.frames for result in shown)
     seconds = sum(result.seconds for result in shown)

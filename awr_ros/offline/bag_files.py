@@ -1,7 +1,8 @@
-"""The files of a ROS 2 bag, mcap or db3, however a recorder or a tool left them: what is in them, without their types.
+"""The files of a ROS 2 bag, mcap or db3, however a recorder or a tool left them: what is in them,
+without their types.
 
-mcap is read by rosbags, below the layer that wants metadata.yaml and every definition to be in order: only images and
-camera infos are needed, whose definitions are the same in every ROS 2.
+mcap is read by rosbags, below the layer that wants metadata.yaml and every definition to be in
+order: only images and camera infos are needed, whose definitions are the same in every ROS 2.
 """
 
 import re
@@ -30,7 +31,9 @@ SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 MCAP_MAGIC, SQLITE_MAGIC, ZSTD_MAGIC = b'\x89MCAP0\r\n', b'SQLite format 3\0', b'\x28\xb5\x2f\xfd'
 LARGEST_CHUNK = (
     2**30
-)  # [bytes] of messages in a chunk of an mcap, or in a compressed message: recorders write one of them
+    # [bytes] of messages in a chunk of an mcap, or in a compressed message: recorders write one of
+    # them
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class Channel:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a file of a bag or a folder of such, by name or contents. Files of a bag among PNGs do not count."""
+    """Whether a path is a file of a bag or a folder of such, by name or contents. Files of a bag
+    among PNGs do not count.
+    """
     if path.is_dir():
         return (
             (path / 'metadata.yaml').is_file()
@@ -60,7 +65,8 @@ def is_bag(path: Path) -> bool:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """Return the files of a bag: a folder or one file. metadata.yaml need not be there, but files that it lists must.
+    """Return the files of a bag: a folder or one file. metadata.yaml need not be there, but files
+    that it lists must.
 
     Raises ValueError that says what is missing, and what to do.
     """
@@ -71,7 +77,8 @@ def bag_files(path: Path) -> list[Path]:
     if there and len(there) < len(listed):
         missing = ', '.join(name for name in listed if not (path / name).is_file())
         raise ValueError(
-            f'{printable(path)} lacks {missing}, which its metadata.yaml lists: copy it there, or remove metadata.yaml '
+            f'{printable(path)} lacks {missing}, which its metadata.yaml lists: copy it there, or '
+            f'remove metadata.yaml '
             'to use the files that are there'
         )
     if there:
@@ -82,7 +89,9 @@ def bag_files(path: Path) -> list[Path]:
 
 
 class BagFiles:
-    """A context: `channels` (list of Channel), `start_ns` and `end_ns` of all messages, and `messages`."""
+    """A context: `channels` (list of Channel), `start_ns` and `end_ns` of all messages, and
+    `messages`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -110,7 +119,9 @@ class BagFiles:
         self._stack.close()
 
     def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:
-        """Yield (channel, time of recording [ns], serialised message) in the order of recording, file by file."""
+        """Yield (channel, time of recording [ns], serialised message) in the order of recording,
+        file by file.
+        """
         order = sorted(range(len(self._files)), key=lambda number: self._files[number].span_ns[0])
         for number in order:
             wanted = {channel.id: channel for channel in channels if channel.file == number}
@@ -143,10 +154,13 @@ class _Mcap:
 
 
 class _Db3:
-    """A db3 file: a database of two tables, the same in every version but for columns that nothing here needs."""
+    """A db3 file: a database of two tables, the same in every version but for columns that nothing
+    here needs.
+    """
 
     def __init__(self, path):
-        # What a killed recorder left in the -wal beside it belongs to it; without one nothing is to be written beside it.
+        # What a killed recorder left in the -wal beside it belongs to it; without one nothing is to
+        # be written beside it.
         wal = path.with_name(path.name + '-wal')
         how = 'mode=ro' if wal.is_file() and wal.stat().st_size else 'immutable=1'
         self._database = sqlite3.connect(f'{path.resolve().as_uri()}?{how}', uri=True)
@@ -160,7 +174,8 @@ class _Db3:
                 else ''
             )
             self.channels = self._database.execute(
-                'SELECT topics.id, topics.name, topics.type, count(messages.id) FROM topics LEFT JOIN messages '
+                'SELECT topics.id, topics.name, topics.type, count(messages.id) FROM topics LEFT '
+                'JOIN messages '
                 f'ON topics.id = messages.topic_id {cdr} GROUP BY topics.id'
             ).fetchall()
             first, last = self._database.execute(
@@ -195,7 +210,8 @@ def _opened(path):
     except ReaderError as error:
         if 'end magic' in str(error):
             raise ValueError(
-                f'{printable(path.name)} was not written to its end, as when a recorder is killed: mcap recover '
+                f'{printable(path.name)} was not written to its end, as when a recorder is '
+                f'killed: mcap recover '
                 f'{printable(path.name)} -o NEW.mcap'
             ) from error
         raise
@@ -212,7 +228,9 @@ def _unpacked(path, target):
 
 @contextmanager
 def _lenient_rosbags():
-    """Have rosbags pass over definitions and QoS that it does not know, and unpack no more than a chunk says."""
+    """Have rosbags pass over definitions and QoS that it does not know, and unpack no more than a
+    chunk says.
+    """
 
     def msgdef(_):
         return original['get_msgdef'](None)
@@ -268,7 +286,9 @@ def _in_folder(path):
 
 
 def _listed(metadata):
-    """The files that a metadata.yaml lists; none where it is missing, torn or of a form that is not known."""
+    """The files that a metadata.yaml lists; none where it is missing, torn or of a form that is not
+    known.
+    """
     try:
         names = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information'][
             'relative_file_paths'

@@ -19,14 +19,17 @@ TRANSPORT = '/compressedDepth'
 
 
 class BagImages:
-    """The depth images of one topic of a bag: a context with a length, frames in the order of recording, and a rate.
+    """The depth images of one topic of a bag: a context with a length, frames in the order of
+    recording, and a rate.
 
-    topic, info_topic: None takes the only depth topic and the camera_info beside it. camera_info: (width, height) ->
-    CameraInfo to use instead of any in the bag. distortion: see DepthCamera. scale: what depths are multiplied by. A bag that
-    cannot be used raises ValueError; topics of other types, and what else is wrong in it, do not matter.
+    topic, info_topic: None takes the only depth topic and the camera_info beside it. camera_info:
+    (width, height) -> CameraInfo to use instead of any in the bag. distortion: see DepthCamera.
+    scale: what depths are multiplied by. A bag that cannot be used raises ValueError; topics of
+    other types, and what else is wrong in it, do not matter.
 
-    An image belongs to the camera info that was last recorded before it, as in the node, which uses the last it received.
-    The images before the first camera info, which the node must refuse, belong to that one.
+    An image belongs to the camera info that was last recorded before it, as in the node, which uses
+    the last it received. The images before the first camera info, which the node must refuse,
+    belong to that one.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class BagImages:
             f'{printable(self._path)} is not a ROS 2 bag that can be read, or damaged: {reason}'
         )
 
-    # ---- which topics --------------------------------------------------------------------------------------------------
+    # ---- which topics
 
     def _topics(self, message_type):
         return sorted({c.topic for c in self._files.channels if c.type == message_type and c.count})
@@ -127,7 +130,8 @@ class BagImages:
         fitting = [c for c in channels if c.type in types]
         if not fitting:
             raise ValueError(
-                f'topic {topic} is {channels[0].type}, expected {" or ".join(types)}; {self._choices()}'
+                f'topic {topic} is {channels[0].type}, expected {" or ".join(types)}; '
+                f'{self._choices()}'
             )
         if not any(c.count for c in fitting):
             raise ValueError(f'topic {topic} has no messages; {self._choices()}')
@@ -146,7 +150,8 @@ class BagImages:
         depth = raw + compressed
         if len(depth) != 1:
             raise ValueError(
-                f'{printable(self._path)} has {len(depth) or "no"} topics with depth images{_listed(depth)}; '
+                f'{printable(self._path)} has {len(depth) or "no"} topics with depth '
+                f'images{_listed(depth)}; '
                 f'choose one with --topic; {self._choices()}'
             )
         return depth[0]
@@ -156,13 +161,16 @@ class BagImages:
         beside = f'{topic.removesuffix(TRANSPORT).rpartition("/")[0]}/camera_info'
         if beside not in self._topics(INFO):
             raise ValueError(
-                f'{printable(self._path)} has no {beside} to {topic}; choose one with --info-topic, or give '
+                f'{printable(self._path)} has no {beside} to {topic}; choose one with '
+                f'--info-topic, or give '
                 f'--intrinsics; {self._choices()}'
             )
         return beside
 
     def _format(self, topic, message_type):
-        """The encoding of a topic's first image, or the format of a compressed one; of a damaged one that it is."""
+        """The encoding of a topic's first image, or the format of a compressed one; of a damaged
+        one that it is.
+        """
         channels = [c for c in self._files.channels if c.topic == topic and c.type == message_type]
         try:
             first = self._first_of(channels)
@@ -183,7 +191,10 @@ class BagImages:
             for kind in (IMAGE, COMPRESSED)
             for topic in self._topics(kind)
         ]
-        return f'images in the bag{_listed(images) or ": none"}; camera infos{_listed(self._topics(INFO)) or ": none"}'
+        return (
+            f'images in the bag{_listed(images) or ": none"}; camera '
+            f'infos{_listed(self._topics(INFO)) or ": none"}'
+        )
 
 
 def _listed(names):

@@ -44,7 +44,9 @@ def typestore():
 
 @cache
 def bag_types():
-    """TYPES as attributes, for awr_ros.messages.hands and awr_ros.messages.markers: they take fields by name, as rclpy's do."""
+    """TYPES as attributes, for awr_ros.messages.hands and awr_ros.messages.markers: they take
+    fields by name, as rclpy's do.
+    """
     return SimpleNamespace(**{name.split('/')[-1]: BagType(typestore(), name) for name in TYPES})
 
 
@@ -56,7 +58,9 @@ class BagType:
         self._defaults = {field: _default(store, node) for field, node in store.fielddefs[name][1]}
 
     def __call__(self, **fields):
-        """The message; lists become the arrays that rosbags wants. An unknown field raises TypeError."""
+        """The message; lists become the arrays that rosbags wants. An unknown field raises
+        TypeError.
+        """
         values = {field: default() for field, default in self._defaults.items()}
         for field, value in fields.items():
             if isinstance(values.get(field), np.ndarray):
@@ -78,7 +82,9 @@ def _definition(name):
 
 
 def _default(store, node):
-    """A function that makes the default of a field: 0, '', False, or an array or message of them."""
+    """A function that makes the default of a field: 0, '', False, or an array or
+    message of them.
+    """
     kind, detail = node
     if kind == Nodetype.NAME:
         return BagType(store, detail)

@@ -24,10 +24,11 @@ MARKER_LIFETIME_S = 0.5  # as the node's default
 
 @contextmanager
 def bag(path, storage='mcap'):
-    """A function write(topic, message type, time [ns], message) into a new bag: a folder that must not exist yet.
+    """A function write(topic, message type, time [ns], message) into a new bag: a folder that must
+    not exist yet.
 
-    Raises OSError where it cannot be written whole, which is seen by reading it, and ValueError for messages that have no
-    room in their types.
+    Raises OSError where it cannot be written whole, which is seen by reading it, and ValueError for
+    messages that have no room in their types.
     """
     if Path(path).exists():  # a file would be replaced
         raise ValueError(f'{printable(path)} is there already: choose another name, or remove it')
@@ -47,7 +48,8 @@ def bag(path, storage='mcap'):
                         data = typestore().serialize_cdr(message, message_type.name)
                     except (SerdeError, struct.error, OverflowError, UnicodeError) as error:
                         raise ValueError(
-                            f'a message of {topic} at {time_ns} ns has no room in {message_type.name}: {error}'
+                            f'a message of {topic} at {time_ns} ns has no room in '
+                            f'{message_type.name}: {error}'
                         ) from error
                     writer.write(connections[topic], time_ns, data)
                     count += 1
@@ -70,9 +72,11 @@ def _messages_in(path):
 
 @contextmanager
 def hands_bag(path):
-    """A function that writes a Tracked as the node publishes it: /tracker/hands, /tracker/markers, /tracker/poses.
+    """A function that writes a Tracked as the node publishes it: /tracker/hands, /tracker/markers,
+    /tracker/poses.
 
-    The messages have the time at which their image was recorded. As in the node, a refused frame has none.
+    The messages have the time at which their image was recorded. As in the node, a refused frame
+    has none.
     """
     types = bag_types()
     messages, markers = HandMessages(types), HandMarkers(MARKER_LIFETIME_S, types)
@@ -94,9 +98,11 @@ def hands_bag(path):
 def record_synthetic(
     path, frames, rate_hz=30.0, num_hands=1, seed=0, storage='mcap', progress=iter
 ):
-    """Record the synthetic camera, as its node publishes: /depth/image, /depth/camera_info and /synthetic_camera/truth.
+    """Record the synthetic camera, as its node publishes: /depth/image, /depth/camera_info and
+    /synthetic_camera/truth.
 
-    The first image is taken at 1 s. The same seed gives the same images. progress: passes on what it iterates over.
+    The first image is taken at 1 s. The same seed gives the same images. progress: passes on what
+    it iterates over.
     """
     types = bag_types()
     messages = HandMessages(types)

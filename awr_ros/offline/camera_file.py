@@ -10,10 +10,12 @@ WANTED = 'expected fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera i
 
 
 def given_camera_info(text):
-    """(width, height) -> the fields of sensor_msgs/CameraInfo, from 'fx,fy,cx,cy' [px] or from the path of a file.
+    """(width, height) -> the fields of sensor_msgs/CameraInfo, from 'fx,fy,cx,cy' [px] or from the
+    path of a file.
 
-    The file is a CameraInfo (what `ros2 topic echo --once .../camera_info` prints), what camera_calibration writes
-    (camera_matrix, ...), or has the keys fx, fy, cx, cy. Where it tells no size, the camera is for images of any size.
+    The file is a CameraInfo (what `ros2 topic echo --once .../camera_info` prints), what
+    camera_calibration writes (camera_matrix, ...), or has the keys fx, fy, cx, cy. Where it tells
+    no size, the camera is for images of any size.
     """
     if Path(text).is_file():
         values = _read(text)
@@ -54,7 +56,9 @@ def _read(path):
 
 
 def _fields(values):
-    """What awr_ros.messages.depth_camera reads of a CameraInfo, out of one of the three kinds of file."""
+    """What awr_ros.messages.depth_camera reads of a CameraInfo, out of one of the three kinds of
+    file.
+    """
     if 'fx' in values:
         fields = _pinhole(*(values[key] for key in ('fx', 'fy', 'cx', 'cy')))
         return {**fields, **{key: int(values[key]) for key in ('width', 'height') if key in values}}
@@ -92,7 +96,8 @@ def _matrices(k, p=None):
     p = p or [0.0] * 12
     if len(k) != 9 or len(p) != 12:
         raise ValueError(
-            f'the camera matrix has {len(k)} numbers, expected 9, and the projection matrix {len(p)}, expected 12'
+            f'the camera matrix has {len(k)} numbers, expected 9, and the projection matrix '
+            f'{len(p)}, expected 12'
         )
     return {
         'k': [float(value) for value in k],

@@ -12,7 +12,9 @@ from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerCo
 
 
 def add_commands(verbs):
-    """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the node."""
+    """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the
+    node.
+    """
     track = verbs.add_parser(
         'track',
         help='hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
@@ -146,7 +148,9 @@ def _track_one(recording, outputs, settings):
 
 
 def _check_paths(outputs, source):
-    """Raise ValueError where two outputs, or an output and the input, are one file; say which files will be replaced."""
+    """Raise ValueError where two outputs, or an output and the input, are one file; say which files
+    will be replaced.
+    """
     from awr_ros.offline.track import LEROBOT
 
     paths = [

@@ -41,16 +41,19 @@ class Frame:
 
     @property
     def time_s(self):
-        """The time that the tracker reckons with [s]: as in the node the stamp, or without one the time of arrival."""
+        """The time that the tracker reckons with [s]: as in the node the stamp, or without one the
+        time of arrival.
+        """
         sec, nanosec = divmod(self.stamp_ns or self.logged_ns, NS_PER_S)
         return stamp_seconds(SimpleNamespace(sec=sec, nanosec=nanosec))
 
 
 class DepthImages:
-    """16-bit PNGs, one depth image each, as an input: its length, its frames in order, and their rate.
+    """16-bit PNGs, one depth image each, as an input: its length, its frames in order, and their
+    rate.
 
-    camera_info: (width, height) -> sensor_msgs/CameraInfo; stamps_ns: one for each path [ns]; distortion: see DepthCamera;
-    scale: millimetres a unit of the pixels.
+    camera_info: (width, height) -> sensor_msgs/CameraInfo; stamps_ns: one for each path [ns];
+    distortion: see DepthCamera; scale: millimetres a unit of the pixels.
     """
 
     def __init__(self, paths, camera_info, stamps_ns, distortion='undistort', scale=1.0):
@@ -93,7 +96,9 @@ class DepthImages:
 
 
 def _decoded(path):
-    """The pixels (H,W) uint16 of a PNG. Raises BadInputError for what is none: its header is read before memory is taken for it."""
+    """The pixels (H,W) uint16 of a PNG. Raises BadInputError for what is none: its header is read
+    before memory is taken for it.
+    """
     if not path.is_file():
         raise BadInputError(
             'it is a folder'
@@ -112,12 +117,14 @@ def _decoded(path):
     width, height, bits, colour = struct.unpack('>IIBB', data[16:26])
     if (bits, colour) != (16, GREY):
         raise BadInputError(
-            f'the image has {CHANNELS.get(colour, "?")} channel(s) of {f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
+            f'the image has {CHANNELS.get(colour, "?")} channel(s) of '
+            f'{f"uint{bits}" if bits >= 8 else f"{bits} bits"}, '
             'expected 1 of uint16: depth'
         )
     if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE or width * height > MAX_PIXELS:
         raise BadInputError(
-            f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and {MAX_PIXELS} in all'
+            f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and '
+            f'{MAX_PIXELS} in all'
         )
     if not _chunks_are_whole(data):  # OpenCV's libraries would print a line of their own
         raise BadInputError('not an image that can be read: it is cut short or damaged')
@@ -133,7 +140,9 @@ def _decoded(path):
 
 
 def _chunks_are_whole(data):
-    """Whether the chunks of a PNG are as long as they say and have the checksums that they say, to the last one."""
+    """Whether the chunks of a PNG are as long as they say and have the checksums that they say, to
+    the last one.
+    """
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         end = position + 12 + int.from_bytes(data[position : position + 4], 'big')
@@ -154,7 +163,8 @@ def image_paths(path):
     paths = sorted((p for p in path.iterdir() if p.suffix.lower() == '.png'), key=_natural)
     if not paths:
         raise ValueError(
-            f'{printable(path)} has neither PNGs nor the files of a bag: expected a folder of 16-bit PNGs, or a ROS 2 bag'
+            f'{printable(path)} has neither PNGs nor the files of a bag: expected a folder of '
+            f'16-bit PNGs, or a ROS 2 bag'
         )
     return paths
 
@@ -166,20 +176,25 @@ def check_scale(scale: float) -> None:
 
 
 def even_stamps(count, rate_hz):
-    """Stamps [ns] of `count` images taken at this rate, the first at 1 s: 0 means that there is no stamp."""
+    """Stamps [ns] of `count` images taken at this rate, the first at 1 s: 0 means that there is no
+    stamp.
+    """
     if not rate_hz > 0:
         raise ValueError(f'the rate must be positive, got {rate_hz:g} Hz')
     if 1 + count / rate_hz > LATEST_S:
         raise ValueError(
-            f'at {rate_hz:g} Hz the stamps of {count} images do not end before {LATEST_S} s: give a higher rate'
+            f'at {rate_hz:g} Hz the stamps of {count} images do not end before {LATEST_S} s: give '
+            f'a higher rate'
         )
     return [NS_PER_S + round(index * NS_PER_S / rate_hz) for index in range(count)]
 
 
 def read_stamps(path):
-    """Stamps [ns] from a text file: seconds at the start of each line, what follows is ignored, as are lines with #.
+    """Stamps [ns] from a text file: seconds at the start of each line, what follows is ignored, as
+    are lines with #.
 
-    ValueError names the line that is no number of seconds, or cannot be one, with the unit that it is likely in.
+    ValueError names the line that is no number of seconds, or cannot be one, with the unit that it
+    is likely in.
     """
     stamps_ns, numbers = [], []
     for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
@@ -189,7 +204,8 @@ def read_stamps(path):
         match = re.fullmatch(r'(\d+)(?:\.(\d{1,9})\d*)?', text[0])
         if not match:
             raise ValueError(
-                f"{path}, line {number}: expected seconds like 1700000000.033333333, got '{text[0]}'"
+                f'{path}, line {number}: expected seconds like 1700000000.033333333, got '
+                f"'{text[0]}'"
             )
         # Not by float: a double has no room for today's seconds and their nanoseconds.
         if int(match[1]) > LATEST_S:
@@ -202,7 +218,8 @@ def read_stamps(path):
                 '',
             )
             raise ValueError(
-                f'{path}, line {number}: expected seconds up to {LATEST_S}, got {text[0]}{_guess(unit)}'
+                f'{path}, line {number}: expected seconds up to {LATEST_S}, got '
+                f'{text[0]}{_guess(unit)}'
             )
         stamps_ns.append(int(match[1]) * NS_PER_S + int((match[2] or '').ljust(9, '0')))
         numbers.append(number)
@@ -211,13 +228,16 @@ def read_stamps(path):
 
 
 def _check_gaps(path, numbers, stamps_ns):
-    """Stamps that begin at 0 show their unit by their gaps only: no camera takes a picture every 33 s."""
+    """Stamps that begin at 0 show their unit by their gaps only: no camera takes a picture every 33
+    s.
+    """
     gaps_s = np.abs(np.diff(np.array(stamps_ns, np.float64))) / NS_PER_S
     usual_s = float(np.median(gaps_s)) if gaps_s.size else 0.0
     if usual_s > LONGEST_GAP_S:
         unit = next((unit for unit, in_a_second in UNITS.items() if usual_s / in_a_second <= 1), '')
         raise ValueError(
-            f'{path}, line {numbers[1]}: expected seconds, but images are usually {usual_s:g} apart{_guess(unit)}; '
+            f'{path}, line {numbers[1]}: expected seconds, but images are usually {usual_s:g} '
+            f'apart{_guess(unit)}; '
             'a hand is followed over 1 s at most: leave --timestamps out if they are seconds'
         )
 

@@ -173,14 +173,16 @@ def _covered(
         near = away_ns <= tolerance_s * NS_PER_S
         if not near.any():
             raise ValueError(
-                f'no message of {samples.topic} is within {tolerance_s:g} s of an image: the nearest'
+                f'no message of {samples.topic} is within {tolerance_s:g} s of an image: the '
+                f'nearest'
                 f' is {away_ns.min() / NS_PER_S:.3f} s away'
             )
         first, last = np.flatnonzero(near)[[0, -1]]
         if not near[first : last + 1].all():
             worst = first + int(np.argmax(away_ns[first : last + 1]))
             raise ValueError(
-                f'{samples.topic} has a gap: at {times_ns[worst] / NS_PER_S:.3f} s its nearest message'
+                f'{samples.topic} has a gap: at {times_ns[worst] / NS_PER_S:.3f} s its nearest '
+                f'message'
                 f' is {away_ns[worst] / NS_PER_S:.3f} s away; --tolerance is {tolerance_s:g} s'
             )
         good &= near

@@ -1,7 +1,8 @@
-"""What tracking writes: JSON lines and CSV. Metres and the joint order of the messages; see docs/offline.md.
+"""What tracking writes: JSON lines and CSV. Metres and the joint order of the messages; see
+docs/offline.md.
 
-An output is a context. It comes into being under its name when everything went well; until then, and after an error,
-nothing of that name is there that could be taken for a result.
+An output is a context. It comes into being under its name when everything went well; until then,
+and after an error, nothing of that name is there that could be taken for a result.
 """
 
 import csv

@@ -15,21 +15,23 @@ from awr_ros.files import ascii_path, completed, printable
 def overlays(path, count, rate_hz):
     """A function that draws a Tracked; frames that were refused are left out.
 
-    path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a name without suffix a
-    folder with one PNG a frame, called by its number.
+    path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a
+    name without suffix a folder with one PNG a frame, called by its number.
     """
     path = Path(path)
     shown = printable(path)
     kind = {'.mp4': _video, '.png': _picture, '': _folder}.get(path.suffix.lower())
     if kind is None:
         raise ValueError(
-            f'cannot draw into {shown}: expected a name that ends in .mp4, a folder, or .png for a single image'
+            f'cannot draw into {shown}: expected a name that ends in .mp4, a folder, or .png for '
+            f'a single image'
         )
     if kind is _picture and count != 1:
         raise ValueError(
             f'{shown} is one picture, but there are {count} images: name a .mp4 or a folder'
         )
-    # What MPEG-4 takes: stamps that are all the same, or a nanosecond apart, are no rate of a video.
+    # What MPEG-4 takes: stamps that are all the same, or a nanosecond apart, are no rate of a
+    # video.
     rate_hz = round(min(max(rate_hz, 1.0), 240.0), 2)
     with completed(path) as part, kind(part, rate_hz) as add:
         yield (
@@ -43,7 +45,9 @@ def overlays(path, count, rate_hz):
 
 @contextmanager
 def _video(path, rate_hz):
-    """OpenCV says nothing of frames that it could not write, so the video is read back at the end."""
+    """OpenCV says nothing of frames that it could not write, so the video is read back
+    at the end.
+    """
     writer, size, frames = None, None, 0
 
     def add(index, image):
@@ -55,11 +59,13 @@ def _video(path, rate_hz):
             )
             if not writer.isOpened():
                 raise ValueError(
-                    f'this OpenCV ({cv2.__version__}) cannot write mp4 videos here: name a folder for PNGs instead'
+                    f'this OpenCV ({cv2.__version__}) cannot write mp4 videos here: name a folder '
+                    f'for PNGs instead'
                 )
         if image.shape != size:  # OpenCV would leave it out without a word
             raise ValueError(
-                f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were {size[1]} x '
+                f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were '
+                f'{size[1]} x '
                 f'{size[0]}: a video has one size, name a folder for PNGs instead'
             )
         writer.write(image)
@@ -74,7 +80,8 @@ def _video(path, rate_hz):
         if _frames_in(name) != frames:
             raise OSError(
                 errno.EIO,
-                'the video could not be written to its end: is the disk full, or the size of files limited?',
+                'the video could not be written to its end: is the disk full, or the size of '
+                'files limited?',
             )
 
 
@@ -90,7 +97,9 @@ def _frames_in(name):
 
 @contextmanager
 def _silent_opencv():
-    """Without the lines that OpenCV and its libraries print for each frame of a full disk, among our own."""
+    """Without the lines that OpenCV and its libraries print for each frame of a full disk, among
+    our own.
+    """
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     logging = getattr(cv2.utils, 'logging', None)
     if logging is None:  # OpenCV built without it

@@ -28,7 +28,9 @@ class Samples:
     stamped: bool  # the times are those of the headers, else those of the recording
 
     def nearest(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values (T,D) nearest to times (T,) [ns], and how far away they are (T,) [ns]."""
+        """Return the values (T,D) nearest to times (T,) [ns], and how far away they are
+        (T,) [ns].
+        """
         after = np.searchsorted(self.times_ns, times_ns).clip(1, max(len(self.times_ns) - 1, 1))
         after = np.minimum(after, len(self.times_ns) - 1)
         before = np.maximum(after - 1, 0)

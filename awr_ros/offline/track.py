@@ -61,14 +61,17 @@ class Summary:
 
 @contextmanager
 def opened(recording):
-    """The input of a Recording: it has a length, frames and a rate. ValueError or OSError say why there is none."""
+    """The input of a Recording: it has a length, frames and a rate. ValueError or OSError say why
+    there is none.
+    """
     path = recording.path
     if not path.exists():
         raise FileNotFoundError(f'there is no {printable(path)}')
     kind = describe_file(path)
     if path.suffix == '.bag' or kind == 'a bag of ROS 1':
         raise ValueError(
-            f'{printable(path)} is a bag of ROS 1: convert it first, rosbags-convert --src {printable(path)} --dst NEW'
+            f'{printable(path)} is a bag of ROS 1: convert it first, rosbags-convert --src '
+            f'{printable(path)} --dst NEW'
         )
     camera_info = given_camera_info(recording.intrinsics) if recording.intrinsics else None
     from awr_ros.offline.bag_files import is_bag
@@ -77,7 +80,8 @@ def opened(recording):
         for option in ('rate_hz', 'timestamps'):
             if getattr(recording, option) is not None:
                 raise ValueError(
-                    f'{printable(path)} is a bag, which has its own stamps: --rate and --timestamps are for images in '
+                    f'{printable(path)} is a bag, which has its own stamps: --rate and '
+                    f'--timestamps are for images in '
                     'files'
                 )
         check_scale(recording.depth_scale)
@@ -98,7 +102,8 @@ def opened(recording):
     paths = image_paths(path)
     if camera_info is None:
         raise ValueError(
-            f'{printable(path)} tells nothing of its camera: give --intrinsics fx,fy,cx,cy or a file with its camera info'
+            f'{printable(path)} tells nothing of its camera: give --intrinsics fx,fy,cx,cy or a '
+            f'file with its camera info'
         )
     if recording.topic or recording.info_topic:
         raise ValueError(f'{printable(path)} is no bag and has no topics')
@@ -117,8 +122,9 @@ def opened(recording):
 def track(images, tracker, outputs, progress=iter):
     """Track through an input and write the outputs; returns a Summary.
 
-    tracker: HandTracker; progress: passes on what it iterates over, with a len. As in the node, a frame that cannot be used
-    is left out and named on the standard error; ValueError when all of them are.
+    tracker: HandTracker; progress: passes on what it iterates over, with a len. As in the node, a
+    frame that cannot be used is left out and named on the standard error; ValueError when all of
+    them are.
     """
     start_s = time.perf_counter()
     frames = with_hands = refused = 0
@@ -159,7 +165,8 @@ def _writers(outputs, images):
     elif outputs.records:
         if Path(outputs.records).suffix != '.csv':
             raise ValueError(
-                f'cannot write {outputs.records}: expected a name that ends in .jsonl or .csv, lerobot:FOLDER, or - '
+                f'cannot write {outputs.records}: expected a name that ends in .jsonl or .csv, '
+                f'lerobot:FOLDER, or - '
                 'for JSON lines on the standard output'
             )
         yield csv_rows(outputs.records)

@@ -22,10 +22,9 @@ class AdaptiveSubscription(SimpleFilter):
     """
 
     def __init__(self, node, message_type, topic, depth=1, raw=False, on_renewal=lambda: None):
-        """depth: of the queue. 1 for images: an older one is never worth having, deeper queues only
-        add latency. raw: messages are passed on as bytes, for
-        rclpy.serialization.deserialize_message. on_renewal: called when the subscription started
-        anew; messages of that moment are missing.
+        """depth: of the queue; a deeper one adds latency where the callback is slow. raw: messages
+        are passed on as bytes, for rclpy.serialization.deserialize_message. on_renewal: called when
+        the subscription started anew; messages of that moment are missing.
         """
         super().__init__()
         self._node, self._type, self._raw, self._depth = node, message_type, raw, depth

@@ -1,6 +1,7 @@
 """What a launch file has to know of a camera, and how it starts the camera's driver.
 
-Each file of launch/cameras/ holds one CameraPreset as PRESET: it is what `camera:=...` of tracker.launch.py reads.
+Each file of launch/cameras/ holds one CameraPreset as PRESET: it is what `camera:=...` of
+tracker.launch.py reads.
 """
 
 import os
@@ -39,7 +40,9 @@ class CameraPreset:
                 raise ValueError(f'{name} of a CameraPreset is empty')
 
     def how_to_install(self, distro: str) -> str:
-        """Return what a user of this ROS distribution does to get the driver; '' where the distribution is not known."""
+        """Return what a user of this ROS distribution does to get the driver; '' where the
+        distribution is not known.
+        """
         if self.not_in_apt_from and distro >= self.not_in_apt_from:
             return f'it is not in apt for {distro}, build {self.build}'
         remedy = self.install.format(distro=distro or '<distro>')
@@ -75,8 +78,8 @@ def declared_arguments(path: Path) -> set[str]:
 def require_package(package, purpose, install):
     """The share folder of an installed ROS package.
 
-    One that is missing raises RuntimeError with one line that says what for and how to get it: `ros2 launch` prints
-    that line and ends.
+    One that is missing raises RuntimeError with one line that says what for and how to get it:
+    `ros2 launch` prints that line and ends.
     """
     from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
@@ -90,7 +93,9 @@ def require_package(package, purpose, install):
 
 
 def driver_launch_file(preset: CameraPreset):
-    """The path of the driver's launch file; RuntimeError when the driver is missing or too different a version."""
+    """The path of the driver's launch file; RuntimeError when the driver is missing or too
+    different a version.
+    """
     folder = (
         require_package(
             preset.package, 'this camera', preset.how_to_install(os.environ.get('ROS_DISTRO', ''))
@@ -101,13 +106,16 @@ def driver_launch_file(preset: CameraPreset):
         if (folder / name).is_file():
             return folder / name
     raise RuntimeError(
-        f"the installed '{preset.package}' has none of {', '.join(preset.launch_files)} in {folder}: "
+        f"the installed '{preset.package}' has none of {', '.join(preset.launch_files)} in "
+        f'{folder}: '
         'start the driver yourself and use camera:=none with depth_topic and info_topic'
     )
 
 
 def driver_description(preset: CameraPreset):
-    """LaunchDescription that starts the driver; every argument of the driver's own launch file can be given as well."""
+    """LaunchDescription that starts the driver; every argument of the driver's own launch file can
+    be given as well.
+    """
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 

@@ -1,4 +1,5 @@
-"""What we use of message_filters and cv_bridge, for machines that have ROS from wheels and so lack both.
+"""What we use of message_filters and cv_bridge, for machines that have ROS from wheels and so lack
+both.
 
 Where ROS comes from apt the real ones are imported instead; names and behaviour are theirs.
 """
@@ -37,7 +38,8 @@ class CvBridge:
         dtype, channels = ENCODINGS[encoding]
         if cvim.dtype != dtype or (cvim.shape[2] if cvim.ndim == 3 else 1) != channels:
             raise ValueError(
-                f'encoding {encoding} wants {dtype} with {channels} channels, got {cvim.dtype} {cvim.shape}'
+                f'encoding {encoding} wants {dtype} with {channels} channels, got {cvim.dtype} '
+                f'{cvim.shape}'
             )
         message = Image(
             height=cvim.shape[0],

@@ -1,6 +1,8 @@
-"""Between ROS messages and the core, by the parts of it that need no ROS: camera_messages (in) and hand_messages (out).
+"""Between ROS messages and the core, by the parts of it that need no ROS: camera_messages (in) and
+hand_messages (out).
 
-Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInputError, which names the value.
+Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInputError,
+which names the value.
 """
 
 from functools import partial

@@ -1,6 +1,8 @@
-"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as REP 107 asks).
+"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as
+REP 107 asks).
 
-Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested without waiting.
+Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested
+without waiting.
 """
 
 import math
@@ -25,6 +27,8 @@ JITTER_SHARE = 0.25  # of gaps below 0.6 periods that a jittering camera has at 
 NEIGHBOURS = 4  # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0  # longer ones are a pause of the camera, not a loss
 LOST_SHARE, DROPPED_SHARE = 0.02, 0.10  # worth a warning
+SLOW_SHARE = 0.5  # of the time spent on images: more, and the tracker is what drops them
+FEWEST_DROPPED = 3  # between two reports, worth a warning where the tracker is not slow
 DISORDER_SHARE = 0.2  # of late images: their stamps no longer tell which ones are missing
 ODD_AGE_S = (
     5.0  # of an image on arrival: worth a word, but a bag replayed without its clock works well
@@ -32,14 +36,18 @@ ODD_AGE_S = (
 
 
 class StampGaps:
-    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time that passed has room for."""
+    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time
+    that passed has room for.
+    """
 
     def __init__(self):
         self._stamps = deque(maxlen=GAPS + 1)  # [s], in the order of arrival
         self._late = deque(maxlen=GAPS)  # whether each of them came after a newer one
 
     def add(self, stamp_s: float) -> None:
-        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's loop)."""
+        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's
+        loop).
+        """
         newest = max(self._stamps, default=stamp_s)
         if newest - stamp_s > MAX_LATE_S:
             self.clear()
@@ -53,7 +61,9 @@ class StampGaps:
         self._late.clear()
 
     def _gaps(self):
-        """(N,) float64 [s]: the times between the images in the order of their stamps, without repeated stamps."""
+        """(N,) float64 [s]: the times between the images in the order of their stamps, without
+        repeated stamps.
+        """
         return np.diff(np.unique(np.array(self._stamps, np.float64)))
 
     def period_s(self) -> float:
@@ -61,11 +71,19 @@ class StampGaps:
         gaps = self._gaps()
         return _period(gaps[gaps < LONGEST_GAP_S])
 
-    def lost_share(self) -> float:
-        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps, and where stamps are in disorder.
+    def extremes_s(self) -> tuple[float, float]:
+        """Return the shortest and the longest gap [s] but for pauses; NaN before the first gap."""
+        gaps = self._gaps()
+        gaps = gaps[gaps < LONGEST_GAP_S]
+        return (float(gaps.min()), float(gaps.max())) if gaps.size else (math.nan, math.nan)
 
-        A long gap alone is no loss: the image behind it may be late, or the one before it early. So the images of the long gap
-        and its neighbours are counted together, against the periods of the camera that they span.
+    def lost_share(self) -> float:
+        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps,
+        and where stamps are in disorder.
+
+        A long gap alone is no loss: the image behind it may be late, or the one before it early. So
+        the images of the long gap and its neighbours are counted together, against the periods of
+        the camera that they span.
         """
         gaps, period = self._gaps(), self.period_s()
         pauses = gaps >= LONGEST_GAP_S
@@ -91,7 +109,9 @@ class StampGaps:
 
 
 def _period(gaps):
-    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then most images are lost."""
+    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then
+    most images are lost.
+    """
     if len(gaps) < FEWEST_GAPS:
         return math.nan
     short = gaps
@@ -144,7 +164,9 @@ class Situation:
 
 
 class Health:
-    """Collects what happens to images and says it in two DiagnosticStatus: the input, the tracking."""
+    """Collects what happens to images and says it in two DiagnosticStatus: the input,
+    the tracking.
+    """
 
     def __init__(self, now):
         self.counts = Counts()
@@ -164,6 +186,7 @@ class Health:
         )  # of the last image out of order
         self._notes = {}  # kind: (text, when it was last noted)
         self._hands = 0
+        self._worked_s = 0.0  # on images since the last report
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
 
@@ -206,7 +229,9 @@ class Health:
         self._behind_s, self._jumped_at = behind_s, now
 
     def noted(self, reason, now, kind=''):
-        """An image was used, but something about it is wrong. Of one kind only the last reason is kept."""
+        """An image was used, but something about it is wrong. Of one kind only the last reason is
+        kept.
+        """
         self._notes[kind or reason] = reason, now
 
     def without_hand_s(self, now):
@@ -218,6 +243,7 @@ class Health:
         self._last_processed = now
         self.counts.dropped = dropped
         self._hands, self._processing_ms, self._latency_ms = hands, processing_ms, latency_ms
+        self._worked_s += processing_ms * 1e-3
         if hands:
             self._last_hand = now
 
@@ -302,7 +328,8 @@ class Health:
             found.append(
                 (
                     WARN,
-                    f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} s, images overtake one '
+                    f'{count} came late and were left out: stamps go back by {self._behind_s:.3f} '
+                    f's, images overtake one '
                     f'another or stamps of two clocks are on {image_topic}',
                 )
             )
@@ -310,8 +337,10 @@ class Health:
             found.append(
                 (
                     WARN if new.jumps > 1 else OK,
-                    f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so far, and hands were forgotten: a '
-                    f'recording that starts over, a clock that was set, or stamps of two clocks on {image_topic}',
+                    f'stamps went back by {self._behind_s:.3f} s, {self.counts.jumps} times so '
+                    f'far, and hands were forgotten: a '
+                    f'recording that starts over, a clock that was set, or stamps of two clocks '
+                    f'on {image_topic}',
                 )
             )
         if situation.clock:
@@ -324,7 +353,8 @@ class Health:
             found.append(
                 (
                     OK,
-                    f'images are stamped {abs(self._age_s):.0f} s {"before" if self._age_s > 0 else "after"} the clock of '
+                    f'images are stamped {abs(self._age_s):.0f} s '
+                    f'{"before" if self._age_s > 0 else "after"} the clock of '
                     'this node: a bag without use_sim_time, or clocks that differ',
                 )
             )
@@ -338,7 +368,7 @@ class Health:
                 'info publishers': info_publishers,
                 'images per second': f'{new.received / seconds:.1f}',
                 'period from stamps [ms]': f'{self._gaps.period_s() * 1e3:.1f}',
-                'lost on the way': f'{lost:.1%}',
+                'missing between the stamps': f'{lost:.1%}',
                 'age on arrival [ms]': f'{self._age_s * 1e3:.1f}',
                 'lens': situation.lens,
                 'images received': self.counts.received,
@@ -352,33 +382,43 @@ class Health:
         """Tell where the images went that are missing between the stamps.
 
         Their camera_info shows it, which is small and is not lost: with an image that the camera
-        skipped its camera_info is missing too. Where it does not come with each image, both are possible.
+        skipped its camera_info is missing too. Where it does not come with each image, both are
+        possible.
         """
-        missing = f'{share:.0%} of the images are missing between the stamps'
         images = len(self._infos_by_image) - 1
         infos = self._infos_by_image[-1] - self._infos_by_image[0]
         expected = images / (1 - share)  # with those that are missing
         nearer = (expected - images) / 2
         if abs(infos - images) < min(nearer, images / 4):
+            # No share: a camera on a busy CPU has no steady period to count against.
+            shortest, longest = self._gaps.extremes_s()
             return (
-                f'{missing}, and so is their camera_info: the camera or its driver skips them; a longer '
+                f'images come {shortest * 1e3:.0f} to {longest * 1e3:.0f} ms apart, and so do '
+                'their camera_infos: the camera or its driver skips or delays them; a longer '
                 'exposure than the period, a slow USB port or a busy CPU does that'
             )
         if abs(infos - expected) < nearer:
-            return f'{missing}, but their camera_info came: they are lost on the way; {advice}'
-        return f'{missing}: the camera skips them, or they are lost on the way; {advice}'
+            return (
+                f'{1 - images / infos:.0%} of the images are missing, but their camera_info came: '
+                f'they are lost on the way; {advice}'
+            )
+        return (
+            f'about {share:.0%} of the images are missing between the stamps: the camera skips '
+            f'them, or they are lost on the way; {advice}'
+        )
 
     def _tracking(self, name, situation, new, seconds, now):
         found = []
         taken = new.processed + new.dropped
+        worked_s, self._worked_s = self._worked_s, 0.0
         if taken and new.dropped / taken > DROPPED_SHARE:
-            found.append(
-                (
-                    WARN,
-                    f'too slow: {new.dropped} of {taken} images dropped in {seconds:.0f} s, '
-                    f'one takes {self._processing_ms:.0f} ms',
-                )
-            )
+            dropped = f'{new.dropped} of {taken} images dropped in {seconds:.0f} s'
+            each = f'one takes {worked_s * 1e3 / max(new.processed, 1):.0f} ms'
+            if worked_s > SLOW_SHARE * seconds:
+                found.append((WARN, f'too slow: {dropped}, {each}'))
+            elif new.dropped >= FEWEST_DROPPED:
+                why = 'they come in bursts, or the CPU is busy with others'
+                found.append((WARN, f'{dropped}: {why}; {each}'))
         if now - self._last_processed > SILENCE_S and not self.waiting:
             found.append(
                 (WARN, f'no image tracked for {now - self._last_processed:.0f} s: see the input')
@@ -405,7 +445,9 @@ class Health:
 
 
 def gpu_memory():
-    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while it uses none."""
+    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while
+    it uses none.
+    """
     torch = sys.modules.get('torch')  # never import it for this
     if torch is None or not torch.cuda.is_initialized():
         return {}

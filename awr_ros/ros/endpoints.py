@@ -27,7 +27,10 @@ def describe_publishers(node, topic, message_type):
     if not publishers:
         hint = ''
         if node.count_publishers(f'{topic}/{TRANSPORT}'):
-            hint = f', but {topic}/{TRANSPORT} is published: set parameter image_transport to {TRANSPORT}'
+            hint = (
+                f', but {topic}/{TRANSPORT} is published: set parameter image_transport to '
+                f'{TRANSPORT}'
+            )
         return f'nobody publishes it{hint}'
     texts = []
     for publisher in publishers:
@@ -49,7 +52,9 @@ def describe_publishers(node, topic, message_type):
 
 
 def unserved_subscribers(node, publisher):
-    """Those who subscribe to one of `node`'s publishers, but ask for more than it offers, and so get nothing."""
+    """Those who subscribe to one of `node`'s publishers, but ask for more than it offers, and so
+    get nothing.
+    """
     offered = next(
         (
             p.qos_profile
@@ -67,7 +72,9 @@ def unserved_subscribers(node, publisher):
 
 
 def endpoint_name(endpoint: TopicEndpointInfo):
-    """Its node's name with the namespace; the middleware may learn of the node a moment later than of the endpoint."""
+    """Its node's name with the namespace; the middleware may learn of the node a moment later than
+    of the endpoint.
+    """
     if endpoint.node_name == UNKNOWN:
         return 'a node of unknown name'
     return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'

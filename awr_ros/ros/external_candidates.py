@@ -1,6 +1,8 @@
-"""Places of hands that somebody else sees: points on ~/centre and, where vision_msgs is installed, boxes on ~/boxes.
+"""Places of hands that somebody else sees: points on ~/centre and, where vision_msgs is installed,
+boxes on ~/boxes.
 
-They are used by `finder: external`. No transform is looked up: a place must be told in the frame of the depth image.
+They are used by `finder: external`. No transform is looked up: a place must be told in the frame of
+the depth image.
 """
 
 import math
@@ -44,7 +46,9 @@ class ExternalCandidate:
 
 
 class ExternalCandidates:
-    """Listens, and tells the places that are fresh. Callbacks and answers may come from different threads."""
+    """Listens, and tells the places that are fresh. Callbacks and answers may come from different
+    threads.
+    """
 
     def __init__(self, node):
         self._started_s = self._last_s = time.monotonic()
@@ -99,7 +103,8 @@ class ExternalCandidates:
         foreign = sorted({candidate.frame_id for candidate in fresh} - {frame_id})
         if foreign:
             return (
-                f'finder is external, but places are told in frame {shown(foreign[0])} and the image is in {shown(frame_id)}: '
+                f'finder is external, but places are told in frame {shown(foreign[0])} and the '
+                f'image is in {shown(frame_id)}: '
                 'they are left out, transform them before'
             )
         out_of_sight = [
@@ -110,7 +115,8 @@ class ExternalCandidates:
         if out_of_sight:
             x, y, z = (v / MM_PER_M for v in out_of_sight[0])
             return (
-                f'finder is external, but a place is told at ({x:.3g}, {y:.3g}, {z:.3g}) m, where the camera sees no hand: it is '
+                f'finder is external, but a place is told at ({x:.3g}, {y:.3g}, {z:.3g}) m, where '
+                f'the camera sees no hand: it is '
                 'left out; expected are metres in the optical frame, z forward'
             )
         if not fresh and now - self._last_s > KEEP_S:
@@ -149,10 +155,11 @@ def in_sight(point_mm: Sequence[float]) -> bool:
 
 
 def centre_of_box(box_px, depth_mm, intrinsics):
-    """About the middle of the palm of the hand in a box, or None where there is no depth in its inner half.
+    """About the middle of the palm of the hand in a box, or None where there is no depth in its
+    inner half.
 
-    box_px: (u, v, width, height) [px], u and v of its centre; depth_mm: (H,W) [mm], 0 invalid. Returns (3,) float64 [mm]
-    camera optical frame.
+    box_px: (u, v, width, height) [px], u and v of its centre; depth_mm: (H,W) [mm], 0 invalid.
+    Returns (3,) float64 [mm] camera optical frame.
     """
     u, v, width, height = box_px
     if not np.isfinite(box_px).all():
@@ -169,6 +176,8 @@ def centre_of_box(box_px, depth_mm, intrinsics):
 
 
 def _pixels(middle, half, size):
-    """The pixels of an axis of `size` pixels that lie within `half` of `middle` [px], as a slice."""
+    """The pixels of an axis of `size` pixels that lie within `half` of `middle` [px],
+    as a slice.
+    """
     first, last = np.clip([middle - half, middle + half], -1.0, size)
     return slice(max(round(first), 0), max(round(last) + 1, 0))

@@ -19,10 +19,10 @@ from awr_ros.msg import HandArray
 from awr_ros.ros import message_types, parameters
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.conversions import MM_PER_M, hand_array, stamp_seconds
-from awr_ros.settings import AT_START, Setting
 from awr_ros.ros.received_hands import received_hands
 from awr_ros.ros.spin import REPEAT_S, run
 from awr_ros.ros.wrist_frames import tf_is_installed
+from awr_ros.settings import AT_START, Setting
 
 SILENCE_S = 1.0  # without a message of a tracker, before it is reported
 DEFAULTS = FusionConfig()
@@ -202,7 +202,8 @@ class FusionNode(Node):
             f'publish it on /tf_static: ros2 run tf2_ros static_transform_publisher ... '
             f'--frame-id {self._frame} --child-frame-id {frame}'
             if tf_is_installed()
-            else f"set parameter extrinsics to '{frame} x y z qx qy qz qw' (tf2_msgs is not installed)"
+            else f"set parameter extrinsics to '{frame} x y z qx qy qz qw' "
+            '(tf2_msgs is not installed)'
         )
         return f'hands of {topic} are left out: no transform from {frame} to {self._frame}; {where}'
 

@@ -1,4 +1,6 @@
-"""The message classes of rclpy, gathered for the modules that make messages without naming rclpy."""
+"""The message classes of rclpy, gathered for the modules that make messages without
+naming rclpy.
+"""
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, Vector3

@@ -1,7 +1,9 @@
-"""The tracker node: depth images in, hands out. Wiring only; every step it calls is a function of another module.
+"""The tracker node: depth images in, hands out. Wiring only; every step it calls is a function of
+another module.
 
-A lifecycle node. configure loads the network (and fails with the path and the reason), activate subscribes and starts
-the worker, deactivate frees the network. Callbacks only put the newest image into the worker's slot.
+A lifecycle node. configure loads the network (and fails with the path and the reason), activate
+subscribes and starts the worker, deactivate frees the network. Callbacks only put the newest image
+into the worker's slot.
 """
 
 import math
@@ -137,10 +139,12 @@ class TrackerNode(LifecycleNode):
         )
         return publisher
 
-    # ---- lifecycle -------------------------------------------------------------------------------------------------
+    # ---- lifecycle
 
     def autostart(self):
-        """Configure and activate, unless the parameter says otherwise. A failure is logged and stays in /diagnostics."""
+        """Configure and activate, unless the parameter says otherwise. A failure is logged and
+        stays in /diagnostics.
+        """
         if self._values.autostart and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
@@ -175,7 +179,9 @@ class TrackerNode(LifecycleNode):
         super().destroy_node()
 
     def _load(self):
-        """Load the network; False, with the reason in the log and in /diagnostics, when that is not possible."""
+        """Load the network; False, with the reason in the log and in /diagnostics, when that is not
+        possible.
+        """
         try:
             self._tracker = self._tracker_factory(self._values)
         except Exception as error:  # any: rclpy would swallow it and with it the reason
@@ -231,7 +237,7 @@ class TrackerNode(LifecycleNode):
         self._markers = HandMarkers(self._values.marker_lifetime, messages)
         self._reset_wanted.clear()
 
-    # ---- callbacks: short, nothing is computed here ------------------------------------------------------------------
+    # ---- callbacks: short, nothing is computed here
 
     def _on_image(self, image):
         worker, arrived_s = self._worker, time.monotonic()
@@ -335,9 +341,12 @@ class TrackerNode(LifecycleNode):
         publishers = self.count_publishers('/clock')
         who = f'{publishers} publish it' if publishers else 'nobody publishes it'
         what = f'time has stood still for {silence_s:.0f} s' if clock_ns else 'no time has come'
-        return f'use_sim_time is true, but {what} on /clock: {who}; set use_sim_time to false unless a simulation or a bag runs'
+        return (
+            f'use_sim_time is true, but {what} on /clock: {who}; set use_sim_time to false unless '
+            f'a simulation or a bag runs'
+        )
 
-    # ---- the worker's thread -----------------------------------------------------------------------------------------
+    # ---- the worker's thread
 
     def _process(self, frame, dropped):
         try:
@@ -437,14 +446,17 @@ class TrackerNode(LifecycleNode):
         stamp_s = conversions.stamp_seconds(frame.image.header.stamp)
         if stamp_s == 0:
             self._health.noted(
-                'the image stamp is 0: its time of arrival is used for tracking, the stamp is passed on',
+                'the image stamp is 0: its time of arrival is used for tracking, the stamp is '
+                'passed on',
                 frame.arrived_s,
             )
             return frame.arrived_s
         return stamp_s
 
     def _prepare_tracker(self):
-        """Between two images: new parameters, and a reset where one was asked for or time jumped back (a bag's loop)."""
+        """Between two images: new parameters, and a reset where one was asked for or time jumped
+        back (a bag's loop).
+        """
         values = self._values
         if values is not self._values_taken:
             self._tracker.config, self._values_taken = values.tracker_config(), values

@@ -111,7 +111,8 @@ class Parameters:
             )
         if self.tf_prefix.startswith('/'):
             raise ValueError(
-                f"parameter tf_prefix is '{self.tf_prefix}', expected no leading slash: tf2 has no absolute names"
+                f"parameter tf_prefix is '{self.tf_prefix}', expected no leading slash: tf2 has "
+                f'no absolute names'
             )
         if self.tf and not tf_is_installed():
             raise ValueError(
@@ -145,14 +146,18 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
 
 
 def given(node) -> dict[str, object]:
-    """Return the parameters that the command line and parameter files give to a node, {name: value}, declared or not."""
+    """Return the parameters that the command line and parameter files give to a node, {name:
+    value}, declared or not.
+    """
     return {
         name: parameter.value for name, parameter in node._parameter_overrides.items()
     }  # rclpy shows them nowhere else
 
 
 def declare(node, table=TABLE) -> None:
-    """Declare a table on a node. Values of the wrong type or range raise ValueError, which says what to write."""
+    """Declare a table on a node. Values of the wrong type or range raise ValueError, which says
+    what to write.
+    """
     values = given(node)
     for parameter in table:
         if parameter.name in values:
@@ -180,7 +185,8 @@ def usage(program: str, does: str, table=TABLE) -> str:
     """Return what --help prints."""
     return '\n'.join(
         [
-            f'usage: ros2 run awr_ros {program} [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM:=TO ...]',
+            f'usage: ros2 run awr_ros {program} [--ros-args -p NAME:=VALUE ... --params-file FILE '
+            f'-r FROM:=TO ...]',
             '',
             does,
             '',

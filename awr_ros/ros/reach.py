@@ -1,4 +1,6 @@
-"""What is wrong with the depth of an image in which no hand is: nothing within reach, or lengths that no room has."""
+"""What is wrong with the depth of an image in which no hand is: nothing within reach, or lengths
+that no room has.
+"""
 
 import numpy as np
 
@@ -11,13 +13,16 @@ NEAR_MM, FAR_MM = (
     10_000.0,
 )  # [mm] the median of what an indoor camera sees lies between these
 USUAL_MM = 1000.0  # [mm] and most often about there
-# Factors to the right unit, where the driver's is another one: metres or centimetres given as millimetres, the steps of 0.25
-# (L515) and 0.1 mm, centimetres or millimetres given as metres. 0.125 (SR300) cannot be told from 0.1.
+# Factors to the right unit, where the driver's is another one: metres or centimetres given as
+# millimetres, the steps of 0.25
+# (L515) and 0.1 mm, centimetres or millimetres given as metres. 0.125 (SR300) cannot be told from
+# 0.1.
 FACTORS = (1000.0, 10.0, 0.25, 0.1, 0.01, 0.001)
 
 
 def note(depth_mm: np.ndarray, min_depth_mm: float, max_depth_mm: float, scale: float = 1.0) -> str:
-    """What is odd about the depth for a tracker that looks between these depths, with the likely depth_scale; '' if nothing.
+    """What is odd about the depth for a tracker that looks between these depths, with the likely
+    depth_scale; '' if nothing.
 
     depth_mm: (H,W) [mm], 0 invalid, with `scale` applied; scale: the depth_scale so far.
     """
@@ -42,13 +47,16 @@ def note(depth_mm: np.ndarray, min_depth_mm: float, max_depth_mm: float, scale: 
     if factor is None:
         return text
     return (
-        f'{text}; if that is not so, the unit is another one: parameter depth_scale {scale * factor:g} would make them '
+        f'{text}; if that is not so, the unit is another one: parameter depth_scale '
+        f'{scale * factor:g} would make them '
         f'{_metres(nearest * factor)} and {_metres(median * factor)}'
     )
 
 
 def _likely_factor(nearest_mm, median_mm, min_depth_mm, max_depth_mm):
-    """The one that brings something within reach and the median nearest to the usual one, None where none does."""
+    """The one that brings something within reach and the median nearest to the usual one, None
+    where none does.
+    """
     good = [
         factor
         for factor in FACTORS

@@ -24,7 +24,8 @@ except ImportError:  # rclpy before 7.1.4
     EventsExecutor = None
 
 CONFIGURATION_REFUSED = 78  # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
-# What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of qos_overrides are RuntimeErrors.
+# What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of
+# qos_overrides are RuntimeErrors.
 REFUSALS = (
     ValueError,
     RuntimeError,
@@ -40,8 +41,8 @@ REPEAT_S = 10.0  # [s] what goes wrong in callbacks is logged at most so often
 def make_executor():
     """The executor of one thread that costs least for each message, of those that this ROS has.
 
-    The usual one builds a new wait set of everything that the node has for every single event, in Python: 0.5 to 0.9 ms. The
-    EventsExecutor waits in C++ and enters Python for the callback only.
+    The usual one builds a new wait set of everything that the node has for every single event, in
+    Python: 0.5 to 0.9 ms. The EventsExecutor waits in C++ and enters Python for the callback only.
     """
     return SingleThreadedExecutor() if EventsExecutor is None else EventsExecutor()
 
@@ -80,12 +81,13 @@ def run(make_nodes, usage, keep_going=False):
 
     make_nodes: returns a node or a list of them, each of which gets a thread and an executor of its
     own, so that none waits for another's callbacks; usage: what --help prints. What they cannot be
-    started with (arguments, parameters, parameter files) ends the start with one line that names it,
-    and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end the
-    process: what others send must not. rclpy's own callbacks raise over a /clock before 1970, for
-    example, and over messages that cannot be decoded.
+    started with (arguments, parameters, parameter files) ends the start with one line that names
+    it, and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end
+    the process: what others send must not. rclpy's own callbacks raise over a /clock before 1970,
+    for example, and over messages that cannot be decoded.
     """
-    # rclpy's own handlers invalidate the context under a running callback; these let it come to its end.
+    # rclpy's own handlers invalidate the context under a running callback; these let it come to its
+    # end.
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -98,7 +100,8 @@ def run(make_nodes, usage, keep_going=False):
             return 0
         if own_arguments:
             raise ValueError(
-                f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p NAME:=VALUE, "
+                f"unknown argument '{own_arguments[0]}': parameters are given as --ros-args -p "
+                f'NAME:=VALUE, '
                 '--help lists them'
             )
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -1,4 +1,6 @@
-"""A camera that needs no hardware: rendered depth images of moving hands, and where their joints truly are."""
+"""A camera that needs no hardware: rendered depth images of moving hands, and where their joints
+truly are.
+"""
 
 import itertools
 import os
@@ -32,7 +34,8 @@ TABLE = (
     Setting(
         'repeat',
         0.0,
-        'length of the rendered movement; it is shown backwards and forwards, which leaves the CPU to the '
+        'length of the rendered movement; it is shown backwards and forwards, which leaves the '
+        'CPU to the '
         'tracker; 0: always render',
         AT_START,
         unit='s',
@@ -43,10 +46,14 @@ TABLE = (
 AHEAD = (
     30  # images rendered ahead of time: an image that takes longer than a period delays no other
 )
+# Making the skin of the hand takes seconds, which an interrupt does not wait for.
+JOIN_S = 1.0
 
 
 class SyntheticCameraNode(Node):
-    """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of publication."""
+    """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of
+    publication.
+    """
 
     def __init__(self, **node_options):
         self._renderer = None  # rclpy destroys a node that is refused its parameters, too
@@ -82,7 +89,8 @@ class SyntheticCameraNode(Node):
         camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=num_hands, seed=seed)
         for count, messages in enumerate(self._shown(camera, rate, repeat_s)):
             if count == AHEAD and sys.platform == 'linux':
-                # Rendered ahead from here on, so it can yield to whoever works on the images; on Linux niceness is a
+                # Rendered ahead from here on, so it can yield to whoever works on the images; on
+                # Linux niceness is a
                 # thread's own. Before, everybody waits for the first image.
                 thread = os.PRIO_PROCESS, threading.get_native_id()
                 os.setpriority(
@@ -96,7 +104,9 @@ class SyntheticCameraNode(Node):
                     pass
 
     def _shown(self, camera, rate, repeat_s):
-        """The messages of each image in the order of publication, without a header, until the node stops."""
+        """The messages of each image in the order of publication, without a header, until the node
+        stops.
+        """
 
         def messages(index):
             depth_mm, true_hands = camera.frame(index / rate)
@@ -146,7 +156,7 @@ class SyntheticCameraNode(Node):
     def destroy_node(self):
         if self._renderer is not None:
             self._stop.set()
-            self._renderer.join()
+            self._renderer.join(JOIN_S)
         super().destroy_node()
 
 

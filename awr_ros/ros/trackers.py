@@ -52,11 +52,12 @@ class CameraList(Node):
 
 
 def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
-    """Return the node `trackers` and, behind it, a TrackerNode for each of its cameras, not yet started.
+    """Return the node `trackers` and, behind it, a TrackerNode for each of its cameras, not yet
+    started.
 
-    tracker_factory: as TrackerNode's, None: real trackers that share their engines; node_options: of
-    all nodes. Raises ValueError for a parameter that a node refuses, and where the nodes would be one
-    because the command line renames them.
+    tracker_factory: as TrackerNode's, None: real trackers that share their engines; node_options:
+    of all nodes. Raises ValueError for a parameter that a node refuses, and where the nodes would
+    be one because the command line renames them.
     """
     cameras = CameraList(**node_options)
     factory = tracker_factory or partial(load_tracker, engines=SharedEngines())
@@ -67,7 +68,8 @@ def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
     names = [tracker.get_fully_qualified_name() for tracker in trackers]
     if len(set(names)) < len(names):
         raise ValueError(
-            f'the trackers of several cameras are all {names[0]}: do not set __ns or __node, name the cameras instead'
+            f'the trackers of several cameras are all {names[0]}: do not set __ns or __node, name '
+            f'the cameras instead'
         )
     return [cameras, *trackers]
 
@@ -77,7 +79,8 @@ def main():
     usage = parameters.usage(
         'trackers',
         f'Tracks hands of several cameras in one process: -p {CAMERAS}:="[left, right]" are\n'
-        'left/depth/image to left/tracker/hands and right/depth/image to right/tracker/hands. Parameters are of\n'
+        'left/depth/image to left/tracker/hands and right/depth/image to right/tracker/hands. '
+        'Parameters are of\n'
         'all trackers, or in a file of one: /left/tracker.',
     )
 

@@ -1,4 +1,6 @@
-"""A thread with room for one waiting item: the newest wins, older ones are dropped and counted, nothing queues."""
+"""A thread with room for one waiting item: the newest wins, older ones are dropped and counted,
+nothing queues.
+"""
 
 import threading
 

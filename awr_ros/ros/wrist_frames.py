@@ -1,4 +1,6 @@
-"""The wrists as TF frames, for who asks for them: <prefix><id>_wrist below the camera's optical frame."""
+"""The wrists as TF frames, for who asks for them: <prefix><id>_wrist below the camera's optical
+frame.
+"""
 
 import math
 from importlib.util import find_spec
@@ -11,7 +13,9 @@ QUEUE = 100  # as tf2_ros has it: other nodes' transforms share the topic
 
 
 def tf_is_installed():
-    """Whether there is the message of /tf. The message is all that is needed: tf2_ros would bring a listener as well."""
+    """Whether there is the message of /tf. The message is all that is needed: tf2_ros would bring a
+    listener as well.
+    """
     return find_spec('tf2_msgs') is not None
 
 

@@ -1,8 +1,9 @@
 """Converted networks in the user's cache folder, so that only the first start converts.
 
-The name of an entry is the checksum of everything that it was made from: the weights, the modules of this package that
-define the graph, the converter and, of OpenVINO, its version. A changed one is another entry. An entry holds the files of
-an exported network, which are sealed; a damaged one is made anew.
+The name of an entry is the checksum of everything that it was made from: the weights, the modules
+of this package that define the graph, the converter and, of OpenVINO, its version. A changed one is
+another entry. An entry holds the files of an exported network, which are sealed; a damaged one is
+made anew.
 """
 
 import hashlib
@@ -20,7 +21,8 @@ NAME = 'network'  # of the files of an entry, without their endings
 def cache_folder() -> Path:
     """Return where converted networks lie: XDG's cache folder, as its specification names it.
 
-    Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user's number in its name.
+    Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user's
+    number in its name.
     """
     if os.environ.get('XDG_CACHE_HOME'):
         return Path(os.environ['XDG_CACHE_HOME']) / 'awr_ros'
@@ -31,7 +33,8 @@ def cache_folder() -> Path:
 
 
 def own_cache_folder() -> Path:
-    """Return `cache_folder`, there and of this user alone. Raises OSError where it cannot be, or belongs to somebody else.
+    """Return `cache_folder`, there and of this user alone. Raises OSError where it cannot be, or
+    belongs to somebody else.
 
     Whoever can write there chooses the network that runs.
     """
@@ -53,10 +56,13 @@ def own_cache_folder() -> Path:
 
 
 def entry_key(weights: str | Path, converter: str) -> str:
-    """Return a checksum (hexadecimal) of a weights file, a converter's name and version, and this package's sources."""
+    """Return a checksum (hexadecimal) of a weights file, a converter's name and version, and this
+    package's sources.
+    """
     package = Path(awr_ros.__file__).parent
     digest = hashlib.sha256(converter.encode())
-    # All modules of the core rather than a list of those that matter, which nobody would keep up to date.
+    # All modules of the core rather than a list of those that matter, which nobody would keep up to
+    # date.
     for path in [
         Path(weights),
         *sorted(package.glob('*.py')),
@@ -73,11 +79,13 @@ def converted(
     convert: Callable[[], dict[str, bytes]],
     check: Callable[[dict[str, bytes]], None],
 ) -> tuple[dict[str, bytes], str]:
-    """Return the files of a cache entry, {ending: contents}, made by convert() when it is not there or damaged.
+    """Return the files of a cache entry, {ending: contents}, made by convert() when it is not there
+    or damaged.
 
-    weights: path of the checkpoint; converter: name and version in words; check(files): raises ValueError for damaged ones.
-    Also returns why nothing could be kept, '' where it was. Two processes may do this at once: each writes a folder of its
-    own, and the first to finish gives it its name.
+    weights: path of the checkpoint; converter: name and version in words; check(files): raises
+    ValueError for damaged ones. Also returns why nothing could be kept, '' where it was. Two
+    processes may do this at once: each writes a folder of its own, and the first to finish gives it
+    its name.
     """
     try:
         folder = own_cache_folder()

@@ -1,4 +1,5 @@
-"""Checkpoints to the files of an engine, in a process of their own: a node that only tracks need not keep PyTorch in memory.
+"""Checkpoints to the files of an engine, in a process of their own: a node that only tracks need
+not keep PyTorch in memory.
 
 The process sends the files to its standard output, so that no disk is needed.
 """
@@ -10,11 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.convert import main; main({arguments!r})'
+PROGRAM = (
+    'import sys; sys.path[:] = {path!r}; '
+    'from awr_ros.runtime.convert import main; main({arguments!r})'
+)
 
 
 def load_network(path):
-    """The network of a checkpoint and the origin of its weights in words. Raises ValueError that names the path."""
+    """The network of a checkpoint and the origin of its weights in words. Raises ValueError that
+    names the path.
+    """
     from awr_ros.networks.checkpoint import load_checkpoint
 
     network, about = load_checkpoint(path)
@@ -24,7 +30,9 @@ def load_network(path):
 
 
 def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
-    """Return the files of a checkpoint for an engine, {ending: contents}. suffix: '.onnx', with int8 quantised, or '.xml'."""
+    """Return the files of a checkpoint for an engine, {ending: contents}. suffix: '.onnx', with
+    int8 quantised, or '.xml'.
+    """
     network, origin = load_network(path)
     try:
         if suffix == '.onnx':
@@ -40,7 +48,9 @@ def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
 
 
 def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
-    """Convert as `convert` does, in another process unless this one has PyTorch in its memory already."""
+    """Convert as `convert` does, in another process unless this one has PyTorch in its memory
+    already.
+    """
     if 'torch' in sys.modules or not sys.executable:
         return convert(path, suffix, int8)
     program = PROGRAM.format(
@@ -49,8 +59,7 @@ def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     done = subprocess.run(
         [sys.executable, '-c', program],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     try:

@@ -1,8 +1,10 @@
-"""torch on an NVIDIA GPU: half precision, channels last, one CUDA graph per batch size, read-out inside.
+"""torch on an NVIDIA GPU: half precision, channels last, one CUDA graph per batch size, read-out
+inside.
 
-At batch 1 a GPU needs far less time for the compact network's kernels than Python and the driver need to launch them one
-by one. A graph replays them all with one launch. A graph is fixed to its batch size and to its memory, so there is one
-for each of a few sizes, and smaller batches are filled up with background.
+At batch 1 a GPU needs far less time for the compact network's kernels than Python and the driver
+need to launch them one by one. A graph replays them all with one launch. A graph is fixed to its
+batch size and to its memory, so there is one for each of a few sizes, and smaller batches are
+filled up with background.
 """
 
 import sys
@@ -26,13 +28,16 @@ def graph_batch(count, batches=GRAPH_BATCHES):
 
 
 class CudaEngine:
-    """A network on the current CUDA device. All graphs are captured at the start, so no frame waits for one."""
+    """A network on the current CUDA device. All graphs are captured at the start, so no frame waits
+    for one.
+    """
 
     def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES, compiled=False):
         """Capture the graphs.
 
-        network: of awr_ros.networks.checkpoint; origin: of its weights, in words; half: False computes
-        in single precision; batches: sizes to capture a graph for; compiled: as fused_readout's.
+        network: of awr_ros.networks.checkpoint; origin: of its weights, in words; half: False
+        computes in single precision; batches: sizes to capture a graph for; compiled: as
+        fused_readout's.
         """
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
@@ -65,7 +70,9 @@ class CudaEngine:
 
 
 class _Graph:
-    """One captured pass with its input and outputs on the device and pinned copies of them on the host."""
+    """One captured pass with its input and outputs on the device and pinned copies of them on the
+    host.
+    """
 
     def __init__(self, readout, batch, size, pool, stream):
         # Pinned memory is what the GPU can copy by itself, without the driver staging it.
@@ -84,7 +91,9 @@ class _Graph:
 
     @torch.inference_mode()
     def run(self, crops, stream):
-        """crops: (b,1,S,S) with b up to the graph's batch. Returns the arrays of Predictions, of b rows."""
+        """crops: (b,1,S,S) with b up to the graph's batch. Returns the arrays of Predictions, of b
+        rows.
+        """
         count = len(crops)
         self._host_in[:count] = torch.from_numpy(crops)
         self._host_in[count:] = BACKGROUND

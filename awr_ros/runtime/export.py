@@ -12,9 +12,10 @@ FORMATS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 def export(weights, output, file_format):
     """Write a file that `load_engine` reads, and read it back. Returns (its path, its engine).
 
-    weights: checkpoint, None for the package's; output: path, None: named after the weights, in the working folder;
-    file_format: of FORMATS. The graph's input is `depth` (B,1,S,S) float32 uvdn, its outputs are those of
-    awr_ros.runtime.readout.Predictions; the metadata `awr_ros` is the JSON of an EngineConfig.
+    weights: checkpoint, None for the package's; output: path, None: named after the weights, in the
+    working folder; file_format: of FORMATS. The graph's input is `depth` (B,1,S,S) float32 uvdn,
+    its outputs are those of awr_ros.runtime.readout.Predictions; the metadata `awr_ros` is the JSON
+    of an EngineConfig.
     """
     engine = FORMATS[file_format]
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == engine)

@@ -1,7 +1,8 @@
 """Which of several engines is the fastest on this machine: measured once, and kept in the cache.
 
-No rule of thumb holds: bfloat16 was faster than float32 on one CPU of a maker and slower on the next. Measured are whole
-passes of one crop, alternately, so that each finds the caches as cold as in a tracker, where other work lies between frames.
+No rule of thumb holds: bfloat16 was faster than float32 on one CPU of a maker and slower on the
+next. Measured are whole passes of one crop, alternately, so that each finds the caches as cold as
+in a tracker, where other work lies between frames.
 """
 
 import importlib.metadata
@@ -24,14 +25,19 @@ from awr_ros.runtime.cache import converted, own_cache_folder
 PASSES = 40  # of each engine
 GAIN = 0.9  # an engine of fewer bits must need less than this share of the time
 MAX_S = 300.0  # [s] for all of it, conversions included
-PROGRAM = 'import sys; sys.path[:] = {path!r}; from awr_ros.runtime.fastest import main; main({arguments!r})'
+PROGRAM = (
+    'import sys; sys.path[:] = {path!r}; '
+    'from awr_ros.runtime.fastest import main; main({arguments!r})'
+)
 
 
 def measured(path: Path, choice, threads: int, measure=None):
-    """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the times as its reason.
+    """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the
+    times as its reason.
 
-    path: of the weights; threads: of the engines; measure(path, engines, threads): returns {engine: ms}, raises OSError.
-    Where nothing can be kept or measured the choice stays what it is, and says why.
+    path: of the weights; threads: of the engines; measure(path, engines, threads): returns {engine:
+    ms}, raises OSError. Where nothing can be kept or measured the choice stays what it is, and says
+    why.
     """
     measure = measure or measure_apart
     engines = choice.candidates
@@ -69,7 +75,9 @@ def preferred(engines: Sequence[str], times: dict[str, float]) -> str:
 
 
 def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str, float]:
-    """Return {engine: median ms of a pass} of the engines that run, measured in another process. Raises OSError where none does."""
+    """Return {engine: median ms of a pass} of the engines that run, measured in another process.
+    Raises OSError where none does.
+    """
     arguments = (os.fspath(Path(path).resolve()), tuple(engines), threads)
     if not sys.executable:
         raise OSError('there is no Python to start')
@@ -78,8 +86,7 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
         done = subprocess.run(
             [sys.executable, '-c', program],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             check=False,
             timeout=MAX_S,
         )

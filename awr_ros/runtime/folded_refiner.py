@@ -1,7 +1,8 @@
 """A trained refiner as engines run it: the same numbers from a third fewer operations.
 
-Constants are folded into weights, and what both stages or both rounds compute from the same inputs is one layer. The largest
-layer of each joint is a grouped convolution, which ONNX Runtime can quantise.
+Constants are folded into weights, and what both stages or both rounds compute from the same inputs
+is one layer. The largest layer of each joint is a grouped convolution, which ONNX Runtime can
+quantise.
 """
 
 import copy
@@ -23,7 +24,9 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 class FoldedRefiner(nn.Module):
-    """Takes the place of a trained `awr_ros.networks.refiner.Refiner` in exported graphs: same arguments, same results."""
+    """Takes the place of a trained `awr_ros.networks.refiner.Refiner` in exported graphs: same
+    arguments, same results.
+    """
 
     def __init__(self, refiner):
         """refiner: trained, on the CPU."""
@@ -38,7 +41,8 @@ class FoldedRefiner(nn.Module):
         self.global_features[0] = _linear(
             first.weight / deviation, first.bias - first.weight @ (mean / deviation)
         )
-        # What the stages' first layers make of the votes, and their gathering layers of the overview.
+        # What the stages' first layers make of the votes, and their gathering layers of the
+        # overview.
         weights, biases = zip(
             *(_of_votes(stage.embed, refiner.pooled_votes) for stage in refiner.stages)
         )
@@ -100,8 +104,9 @@ class _FoldedStage(nn.Module):
         self.last = _Joints(stage.head.weight * scale, stage.head.bias * scale)
 
     def forward(self, patches, joints_uvdn, moved, of_votes, overview):
-        """patches (B,J,PATCH,PATCH); joints_uvdn (B,J,3); moved (B,J,4) so far or None; of_votes (J,B,W); overview (B,rounds*G).
-        Returns (B,J,4): how far each joint moves, uvdn, and what its log odds gain.
+        """Patches (B,J,PATCH,PATCH); joints_uvdn (B,J,3); moved (B,J,4) so far or None; of_votes
+        (J,B,W); overview (B,rounds*G). Returns (B,J,4): how far each joint moves, uvdn, and what
+        its log odds gain.
         """
         patches = patches.reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
         seen = self.encoder(torch.cat([patches, (patches >= DEPTH_RANGE).to(patches.dtype)], 1))
@@ -161,7 +166,9 @@ class _Grouped(nn.Module):
 
 
 def _around(depth, joints_uvdn):
-    """What `awr_ros.networks.refiner.sample_patches` returns, by fewer operations: both axes at once."""
+    """What `awr_ros.networks.refiner.sample_patches` returns, by fewer operations: both axes at
+    once.
+    """
     size = int(depth.shape[-1])
     offsets = (PATCH_STEP * (torch.arange(PATCH_SIZE) - (PATCH_SIZE - 1) / 2) + 1) * (size / 2)
     pixels = joints_uvdn[..., :2, None] * (size / 2) + offsets  # (B,J,2,PATCH)
@@ -173,13 +180,17 @@ def _around(depth, joints_uvdn):
 
 
 def _parts(x, count):
-    """Equal parts of the last axis. Unlike `chunk` it leaves nothing in a graph that reckons with shapes."""
+    """Equal parts of the last axis. Unlike `chunk` it leaves nothing in a graph that reckons with
+    shapes.
+    """
     size = int(x.shape[-1]) // count
     return [x[..., i * size : (i + 1) * size] for i in range(count)]
 
 
 def _of_votes(first, pooled_votes):
-    """Weight (J,4J+1,W) and bias (J,1,W) by which a stage's first layer takes claims and closeness as they are."""
+    """Weight (J,4J+1,W) and bias (J,1,W) by which a stage's first layer takes claims and closeness
+    as they are.
+    """
     end = first.weight.shape[1]
     of_claims, of_closeness = (
         first.weight[:, end - 8 - pooled_votes.mean.shape[1] : end - 8],

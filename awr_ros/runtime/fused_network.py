@@ -1,8 +1,8 @@
 """A network of fewer, larger kernels for torch.
 
 Batch norms are folded into their convolutions on every device. On CUDA cuDNN also adds bias and
-shortcut, and clips at 0 in the convolution's own kernel. Neither needs a compiler. Whatever cannot be
-fused stays as it is, and its reason is returned, for people.
+shortcut, and clips at 0 in the convolution's own kernel. Neither needs a compiler. Whatever cannot
+be fused stays as it is, and its reason is returned, for people.
 """
 
 import operator
@@ -19,14 +19,18 @@ DIFFERENCE = 0.02  # of a fused network's outputs, relative to their size: in ha
 
 
 class Trunk(nn.Module):
-    """What of a network comes before its read-out: depth (B,1,S,S) -> field, hand logit, summary."""
+    """What of a network comes before its read-out: depth (B,1,S,S) -> field, hand
+    logit, summary.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, depth):
-        """Return what the compact network's `forward_features` returns, of other networks what `forward` does."""
+        """Return what the compact network's `forward_features` returns, of other networks what
+        `forward` does.
+        """
         return (
             self.network.forward_features(depth)
             if hasattr(self.network, 'forward_features')
@@ -48,8 +52,8 @@ def with_fused_convolutions(
 ) -> tuple[nn.Module, str]:
     """Return a trunk whose convolutions hold what follows them, and '' or why it stays as it is.
 
-    trunk: of `folded`, on its device and in its precision; probe: depth (B,1,S,S) there, on which both
-    must agree; make: as CudnnConvolution, which is the default.
+    trunk: of `folded`, on its device and in its precision; probe: depth (B,1,S,S) there, on which
+    both must agree; make: as CudnnConvolution, which is the default.
     """
     if not isinstance(trunk, fx.GraphModule):
         return trunk, 'convolutions are not fused: their graph is not known'
@@ -76,9 +80,9 @@ def fused_readout(
 ) -> tuple[nn.Module, str]:
     """Return network and read-out as one module on a device, fused as far as that goes there.
 
-    network: in eval mode and single precision, is moved and changed; half: in half precision but for
-    the read-out; compiled: by torch.compile too, which needs a C compiler and takes a minute. Also
-    returns what was not done, in words, '' for nothing.
+    network: in eval mode and single precision, is moved and changed; half: in half precision but
+    for the read-out; compiled: by torch.compile too, which needs a C compiler and takes a minute.
+    Also returns what was not done, in words, '' for nothing.
     """
     dtype = torch.half if half else torch.float32
     trunk, note = folded(network)

@@ -1,4 +1,6 @@
-"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider where that is installed."""
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider where that is
+installed.
+"""
 
 import io
 import os
@@ -28,8 +30,8 @@ CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')  # the f
 def import_onnxruntime():
     """The module onnxruntime. Raises ModuleNotFoundError where it is not installed.
 
-    Without its telemetry: from 1.29 on importing it keeps an id of the machine in the user's cache folder and reports to its
-    makers over the network.
+    Without its telemetry: from 1.29 on importing it keeps an id of the machine in the user's cache
+    folder and reports to its makers over the network.
     """
     os.environ['ORT_DISABLE_TELEMETRY'] = '1'
     import onnxruntime
@@ -38,12 +40,16 @@ def import_onnxruntime():
 
 
 def write_onnx(network, origin, path):
-    """Convert network and read-out to an ONNX file, sealed. Needs the package onnx, beside torch."""
+    """Convert network and read-out to an ONNX file, sealed. Needs the package onnx,
+    beside torch.
+    """
     write_bytes(path, onnx_bytes(network, origin))
 
 
 def onnx_bytes(network, origin, int8=False):
-    """The contents of the file that `write_onnx` writes. int8: quantised (awr_ros.runtime.quantized); ValueError where it cannot be."""
+    """The contents of the file that `write_onnx` writes. int8: quantised
+    (awr_ros.runtime.quantized); ValueError where it cannot be.
+    """
     import onnx
     import torch
 
@@ -58,7 +64,8 @@ def onnx_bytes(network, origin, int8=False):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
-        # The exporter from TorchScript: the newer one needs one more package and takes ten times as long.
+        # The exporter from TorchScript: the newer one needs one more package and takes ten times as
+        # long.
         options = {'dynamo': False} if _has_dynamo_option(torch) else {}
         torch.onnx.export(
             readout_module(folded(network)),
@@ -85,7 +92,9 @@ def _has_dynamo_option(torch):
 
 
 def cuda_providers():
-    """The CUDA providers that the installed ONNX Runtime was built with, the fastest first; each may lack its libraries."""
+    """The CUDA providers that the installed ONNX Runtime was built with, the fastest first; each
+    may lack its libraries.
+    """
     return tuple(
         provider
         for provider in CUDA_PROVIDERS
@@ -94,8 +103,8 @@ def cuda_providers():
 
 
 def first_that_starts(path, num_threads, providers, model=None):
-    """The OnnxEngine of the first provider that can be started; its description names those that cannot. Arguments and errors
-    as OnnxEngine's.
+    """The OnnxEngine of the first provider that can be started; its description names those that
+    cannot. Arguments and errors as OnnxEngine's.
     """
     refused = ''
     for provider in providers[:-1]:
@@ -118,11 +127,11 @@ class OnnxEngine:
     max_batch = MAX_BATCH
 
     def __init__(self, path, num_threads=1, provider='CPUExecutionProvider', model=None):
-        """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must do the work; model: contents
-        of the file where they are at hand.
+        """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must
+        do the work; model: contents of the file where they are at hand.
 
-        Raises ValueError that names the path for a file that cannot be read or was not exported by this package, and
-        ValueError when the provider cannot be started.
+        Raises ValueError that names the path for a file that cannot be read or was not exported by
+        this package, and ValueError when the provider cannot be started.
         """
         onnxruntime = import_onnxruntime()
         model = Path(path).read_bytes() if model is None else model
@@ -142,7 +151,8 @@ class OnnxEngine:
             ) from error
         if session.get_providers()[0] != provider:
             raise ValueError(
-                f'ONNX Runtime cannot start {provider}: it offers {", ".join(session.get_providers())} instead'
+                f'ONNX Runtime cannot start {provider}: it offers '
+                f'{", ".join(session.get_providers())} instead'
             )
         metadata = session.get_modelmeta().custom_metadata_map
         if METADATA not in metadata:

@@ -23,8 +23,9 @@ METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
 def import_openvino():
     """The module openvino. Raises ModuleNotFoundError where it is not installed.
 
-    Without its telemetry: importing openvino reports the import to its makers over the network, and a robot has no
-    business to do that. OpenVINO does without the package openvino_telemetry where it cannot be imported.
+    Without its telemetry: importing openvino reports the import to its makers over the network, and
+    a robot has no business to do that. OpenVINO does without the package openvino_telemetry where
+    it cannot be imported.
     """
     if 'openvino' not in sys.modules:
         sys.modules.setdefault('openvino_telemetry', None)
@@ -36,8 +37,8 @@ def import_openvino():
 def fastest_precision(flags=None):
     """'bf16' on CPUs that multiply matrices of bfloat16 in hardware (AMX), else 'f32'.
 
-    Not what OpenVINO says the CPU can do: with AVX512_BF16 alone bf16 took 1.5 times as long as f32. flags: of the CPU in
-    Linux's words, None: of this one; unknown CPUs get 'f32'.
+    Not what OpenVINO says the CPU can do: with AVX512_BF16 alone bf16 took 1.5 times as long as
+    f32. flags: of the CPU in Linux's words, None: of this one; unknown CPUs get 'f32'.
     """
     if flags is None:
         cpuinfo = Path('/proc/cpuinfo')
@@ -46,7 +47,9 @@ def fastest_precision(flags=None):
 
 
 def write_openvino(network, origin, path):
-    """Convert network and read-out to an OpenVINO model at path (.xml, sealed; the weights go beside it as .bin)."""
+    """Convert network and read-out to an OpenVINO model at path (.xml, sealed; the weights go
+    beside it as .bin).
+    """
     model, weights = openvino_bytes(network, origin)
     write_bytes(Path(path).with_suffix('.bin'), weights)
     write_bytes(path, model)
@@ -88,10 +91,11 @@ class OpenVinoEngine:
     max_batch = MAX_BATCH
 
     def __init__(self, path, num_threads=1, precision=None, model=None):
-        """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the fastest here; model: contents of the
-        .xml and the .bin where they are at hand.
+        """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the
+        fastest here; model: contents of the .xml and the .bin where they are at hand.
 
-        Raises ValueError that names the path for a file that cannot be read or was not exported by this package.
+        Raises ValueError that names the path for a file that cannot be read or was not exported by
+        this package.
         """
         ov = import_openvino()
         precision = precision or fastest_precision()
@@ -107,7 +111,10 @@ class OpenVinoEngine:
                 f'{path} was not exported by this package: it has no metadata {METADATA}'
             )
         self.config = EngineConfig.from_json(model.get_rt_info([METADATA]).astype(str), path)
-        self.description = f'OpenVINO {ov.__version__.split("-")[0]} on the CPU, {precision}, {num_threads} threads'
+        self.description = (
+            f'OpenVINO {ov.__version__.split("-")[0]} on the CPU, {precision}, {num_threads} '
+            f'threads'
+        )
         size = self.config.crop_size
         try:
             compiled = core.compile_model(

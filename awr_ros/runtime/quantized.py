@@ -1,8 +1,8 @@
 """The compact network in 8-bit integers for ONNX Runtime, and how much accuracy that costs.
 
-Static quantisation: weights per channel, activations per tensor, their ranges from rendered crops that come with the package.
-The first convolution and the field's stay in single precision, where 8 bits cost the most; so do the votes and all that a
-refiner computes beside its largest layers.
+Static quantisation: weights per channel, activations per tensor, their ranges from rendered crops
+that come with the package. The first convolution and the field's stay in single precision, where 8
+bits cost the most; so do the votes and all that a refiner computes beside its largest layers.
 """
 
 import tempfile
@@ -22,14 +22,18 @@ REFINED = ('/tell/', '/gather.', '/spread.')  # layers of a refiner that are bou
 
 
 def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return depth (N,1,128,128) float32 uvdn, true joints (N,21,3) float32 uvdn, and whether a hand is there (N,) bool."""
+    """Return depth (N,1,128,128) float32 uvdn, true joints (N,21,3) float32 uvdn, and whether a
+    hand is there (N,) bool.
+    """
     with np.load(CALIBRATION) as stored:
         depth = (stored['depth'].astype(np.float32) * (2 / STEPS) - 1)[:, None]
         return depth, stored['joints_uvdn'], stored['hand']
 
 
 def quantizable(network) -> str:
-    """Return why a network cannot be quantised, '' where it can: the crops are of the compact network's kind and of right hands."""
+    """Return why a network cannot be quantised, '' where it can: the crops are of the compact
+    network's kind and of right hands.
+    """
     config = network.config
     if not hasattr(network, 'read_out') or config.crop_size != 128 or config.side != 'right':
         return 'only the compact network with crops of 128 x 128 of right hands can be quantised'
@@ -41,8 +45,8 @@ def quantizable(network) -> str:
 def quantized(model: bytes, cube_mm: float) -> bytes:
     """Return an exported ONNX model (runtime.onnx_engine) in 8 bits, sealed.
 
-    cube_mm: side of its crops' cube [mm]. Raises ValueError where its graph is not the expected one, or where it loses more
-    accuracy than MOST_LOST_MM.
+    cube_mm: side of its crops' cube [mm]. Raises ValueError where its graph is not the expected
+    one, or where it loses more accuracy than MOST_LOST_MM.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -86,7 +90,9 @@ def quantized(model: bytes, cube_mm: float) -> bytes:
 
 
 def _chosen(nodes):
-    """Names of the nodes to quantise: those of the network up to its field, and the largest of the refiner."""
+    """Names of the nodes to quantise: those of the network up to its field, and the largest of the
+    refiner.
+    """
     nodes = list(nodes)
     ends = [
         i

@@ -1,8 +1,9 @@
-"""What every engine computes: crops in; joints, their scores and the hand scores out. The read-out belongs to the network,
-so that one graph holds both and an engine can fuse across them.
+"""What every engine computes: crops in; joints, their scores and the hand scores out. The read-out
+belongs to the network, so that one graph holds both and an engine can fuse across them.
 
-An engine is any object with `config` (EngineConfig), `description` (str, for people), `max_batch` (int, most crops in one
-pass) and `read(crops) -> Predictions`; crops: (B,1,S,S) float32 C-contiguous uvdn, B >= 1. One thread at a time may call it.
+An engine is any object with `config` (EngineConfig), `description` (str, for people), `max_batch`
+(int, most crops in one pass) and `read(crops) -> Predictions`; crops: (B,1,S,S) float32
+C-contiguous uvdn, B >= 1. One thread at a time may call it.
 """
 
 import json
@@ -43,7 +44,9 @@ class EngineConfig:
 
     @classmethod
     def of(cls, config, origin=''):
-        """Of a network's configuration, which has more fields, and not all of these (awr_ros.networks.checkpoint)."""
+        """Of a network's configuration, which has more fields, and not all of these
+        (awr_ros.networks.checkpoint).
+        """
         return cls(
             **{
                 field.name: getattr(config, field.name)
@@ -59,7 +62,9 @@ class EngineConfig:
 
     @classmethod
     def from_json(cls, text, path):
-        """The inverse of `to_json`. Raises ValueError that names the path when it is not of this package."""
+        """The inverse of `to_json`. Raises ValueError that names the path when it is not of this
+        package.
+        """
         try:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
@@ -111,12 +116,15 @@ class Predictions:
     """What the network says of B crops."""
 
     joints_uvdn: np.ndarray  # (B,J,3) float32, each axis of the crop in [-1,1]
-    joint_scores: np.ndarray  # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
+    # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
+    joint_scores: np.ndarray
     # from networks that are neither refined nor calibrated
     hand_scores: (
         np.ndarray
     )  # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
-    handedness_logits: np.ndarray  # (B,) float32 how much each looks like a hand of the network's side (awr_ros.networks.handedness); NaN likewise
+    # (B,) float32 how much each looks like a hand of the network's side
+    # (awr_ros.networks.handedness); NaN likewise
+    handedness_logits: np.ndarray
 
     def __len__(self):
         return len(self.joints_uvdn)
@@ -139,7 +147,9 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def predict_in_passes(predict, crops, most=MAX_BATCH):
-    """`read` over at most so many crops at a time; it returns the four arrays. Returns Predictions."""
+    """`read` over at most so many crops at a time; it returns the four arrays. Returns
+    Predictions.
+    """
     return joined(
         [Predictions(*predict(crops[first : first + most])) for first in range(0, len(crops), most)]
     )
@@ -155,12 +165,14 @@ def check_crops(crops, config):
         or not len(crops)
     ):
         raise ValueError(
-            f'crops must be (B,1,{size},{size}) float32 with B >= 1, got {crops.shape} {crops.dtype}'
+            f'crops must be (B,1,{size},{size}) float32 with B >= 1, got {crops.shape} '
+            f'{crops.dtype}'
         )
 
 
 def check_answers(arrays, config, path):
-    """Raise ValueError that names the path unless a pass gave what Predictions are: arrays of these shapes, and finite joints.
+    """Raise ValueError that names the path unless a pass gave what Predictions are: arrays of these
+    shapes, and finite joints.
 
     arrays: what an engine's pass returned for a crop (1,1,S,S).
     """
@@ -173,14 +185,17 @@ def check_answers(arrays, config, path):
         )
     if not all(np.isfinite(array).all() for array in arrays[:2]):
         raise ValueError(
-            f'{path} returns joints that are not finite: its weights are damaged, or their training went astray'
+            f'{path} returns joints that are not finite: its weights are damaged, or their '
+            f'training went astray'
         )
 
 
 def readout_module(network, trunk=None):
-    """Return network and read-out as one torch module: depth (B,1,S,S) -> Predictions' arrays as tensors.
+    """Return network and read-out as one torch module: depth (B,1,S,S) -> Predictions' arrays as
+    tensors.
 
-    trunk: what to compute instead of the network before its read-out (awr_ros.runtime.fused_network).
+    trunk: what to compute instead of the network before its read-out
+    (awr_ros.runtime.fused_network).
     """
     import torch
 
@@ -198,7 +213,8 @@ def readout_module(network, trunk=None):
                     part.float()
 
         def forward(self, depth):
-            # The weights may be of half precision; the read-out's softmax and sums are always of single precision.
+            # The weights may be of half precision; the read-out's softmax and sums are always of
+            # single precision.
             forward_features = self.trunk or (
                 self.network.forward_features if self.reads_out else self.network
             )
@@ -222,7 +238,9 @@ def readout_module(network, trunk=None):
 
 
 def trace(network):
-    """The read-out as a TorchScript graph of any batch size, for converters. Takes a network in eval mode on the CPU."""
+    """The read-out as a TorchScript graph of any batch size, for converters. Takes a network in
+    eval mode on the CPU.
+    """
     import torch
 
     size = network.config.crop_size

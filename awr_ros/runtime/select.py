@@ -1,7 +1,8 @@
 """Which engine runs the network, why, and how it gets there: `load_engine`.
 
-`auto` takes the fastest engine that this machine has and says why; an engine asked for by name is that engine or an error
-that says how to get it. Nothing ever falls back to something slower in silence.
+`auto` takes the fastest engine that this machine has and says why; an engine asked for by name is
+that engine or an error that says how to get it. Nothing ever falls back to something slower in
+silence.
 """
 
 import ctypes
@@ -42,7 +43,9 @@ class Choice:
 
 
 def default_threads():
-    """All CPU cores that this process may use but one, which is left to the robot; at most MAX_THREADS."""
+    """All CPU cores that this process may use but one, which is left to the robot; at most
+    MAX_THREADS.
+    """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     )
@@ -83,8 +86,9 @@ def choose(
 ):
     """The Choice for parameters engine (of ENGINES) and device (of DEVICES).
 
-    weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what is wrong or missing and
-    which pip package would help. cuda, installed, precision, driver: how to find out, replaced in tests.
+    weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what
+    is wrong or missing and which pip package would help. cuda, installed, precision, driver: how to
+    find out, replaced in tests.
     """
     if engine not in ENGINES:
         raise ValueError(f'engine must be one of {", ".join(ENGINES)}, got {engine!r}')
@@ -106,7 +110,8 @@ def choose(
         return Choice('torch', 'cuda', 'the fastest where there is a GPU')
     if device == 'cuda':
         raise ValueError("device is 'cuda', but torch finds no CUDA device")
-    # In float32 ONNX Runtime was a tenth faster and needs half the time to start; bfloat16 is OpenVINO's alone.
+    # In float32 ONNX Runtime was a tenth faster and needs half the time to start; bfloat16 is
+    # OpenVINO's alone.
     has = {
         'openvino': installed('openvino'),
         'onnxruntime': installed('onnxruntime') and installed('onnx'),
@@ -150,7 +155,8 @@ def _as_asked(engine, device, reason, cuda, installed, driver):
         raise ValueError(f"engine is '{INT8}', which has no device 'cuda': use engine 'torch'")
     if not installed(engine.partition('-')[0]):
         raise ValueError(
-            f"engine is '{engine}', but the package is not installed: pip install {engine.partition('-')[0]}"
+            f"engine is '{engine}', but the package is not installed: pip install "
+            f'{engine.partition("-")[0]}'
         )
     if engine == 'openvino':
         if device == 'cuda':
@@ -162,9 +168,11 @@ def _as_asked(engine, device, reason, cuda, installed, driver):
 
     if device == 'cuda' and not cuda_providers():
         raise ValueError(
-            "device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu"
+            "device is 'cuda', but the installed ONNX Runtime has no CUDA provider: pip install "
+            'onnxruntime-gpu'
         )
-    # It lists its CUDA providers on machines without a GPU too; which torch is installed is nothing to it.
+    # It lists its CUDA providers on machines without a GPU too; which torch is installed is nothing
+    # to it.
     return Choice(
         engine,
         'cuda' if device == 'cuda' or device == 'auto' and cuda_providers() and driver() else 'cpu',
@@ -175,10 +183,11 @@ def _as_asked(engine, device, reason, cuda, installed, driver):
 def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
     """Load weights into the fastest engine here, or the one asked for.
 
-    weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights that come with the package; num_threads:
-    CPU threads, None or 0: `default_threads()`. Raises FileNotFoundError or ValueError that names the path, and ValueError
-    for an engine or a device that is not there. The first start with a checkpoint converts it, which takes some seconds, and
-    with 'auto' measures which engine is the fastest here.
+    weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights that come with
+    the package; num_threads: CPU threads, None or 0: `default_threads()`. Raises FileNotFoundError
+    or ValueError that names the path, and ValueError for an engine or a device that is not there.
+    The first start with a checkpoint converts it, which takes some seconds, and with 'auto'
+    measures which engine is the fastest here.
     """
     choice = choose(engine, device, weights)
     threads = num_threads or default_threads()
@@ -196,7 +205,9 @@ def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
 
 
 def load_network(path):
-    """The network of a checkpoint and the origin of its weights in words. Raises ValueError where PyTorch is not installed."""
+    """The network of a checkpoint and the origin of its weights in words. Raises ValueError where
+    PyTorch is not installed.
+    """
     if not installed('torch'):
         raise ValueError(f"to read {path} takes PyTorch: pip install 'torch>=2.1,<3'")
     from awr_ros.runtime import convert
@@ -217,7 +228,9 @@ def _load_torch(path, choice, threads):
 
 
 def _try_out(network, path):
-    """Raise ValueError that names the path where a network cannot read a crop, or gives no finite joints."""
+    """Raise ValueError that names the path where a network cannot read a crop, or gives no finite
+    joints.
+    """
     import torch
 
     from awr_ros.runtime.readout import EngineConfig, check_answers, readout_module
@@ -285,7 +298,9 @@ def _load_onnx(path, choice, threads):
 
 
 def _load_converted(path, converter, suffix, check, load, int8=False):
-    """load(path) of an exported file, or load(path, files) of what a checkpoint is converted to, cached; check: of `converted`."""
+    """load(path) of an exported file, or load(path, files) of what a checkpoint is converted to,
+    cached; check: of `converted`.
+    """
     if path.suffix == suffix:
         return load(path)
     check_whole(path)
@@ -300,7 +315,10 @@ def _load_converted(path, converter, suffix, check, load, int8=False):
     files, failure = converted(path, converter, convert, check)
     loaded = load(path, files)
     if failure:
-        loaded.description += f', converted anew at every start because {cache_folder()} cannot be written ({failure})'
+        loaded.description += (
+            f', converted anew at every start because {cache_folder()} cannot be written '
+            f'({failure})'
+        )
     return loaded
 
 

@@ -20,9 +20,9 @@ from awr_ros.runtime.select import load_engine
 class BatchedEngine:
     """An engine whose `read` may be called from several threads, one call at a time from each.
 
-    Each pass of the engine below holds crops of all callers that wait, in equal shares: a caller with
-    no more crops than its share waits for no more than the pass that is running. An error of the
-    engine reaches only those callers whose own crops raise it.
+    Each pass of the engine below holds crops of all callers that wait, in equal shares: a caller
+    with no more crops than its share waits for no more than the pass that is running. An error of
+    the engine reaches only those callers whose own crops raise it.
     """
 
     def __init__(self, engine) -> None:
@@ -105,7 +105,9 @@ class _Request:
         return self._error is not None or not len(self.left)
 
     def take(self, answer):
-        """answer: Predictions of the first crops that are left, or the Exception that these raised."""
+        """answer: Predictions of the first crops that are left, or the Exception that
+        these raised.
+        """
         if isinstance(answer, Exception):
             self._error = answer
         else:
@@ -151,7 +153,9 @@ class SharedEngines:
         device: str = 'auto',
         num_threads: int | None = None,
     ) -> BatchedEngine:
-        """Return the engine of these weights, loaded where nobody holds it. Arguments and errors as load_engine's."""
+        """Return the engine of these weights, loaded where nobody holds it. Arguments and errors as
+        load_engine's.
+        """
         key = _contents(weights), engine, device, num_threads
         with self._locks.setdefault(
             key, threading.Lock()

@@ -18,7 +18,9 @@ class TorchEngine:
     max_batch = MAX_BATCH
 
     def __init__(self, network, origin='', num_threads=None):
-        """network: of awr_ros.networks.checkpoint; origin: of its weights, in words; num_threads: of torch in the whole process, None leaves it."""
+        """network: of awr_ros.networks.checkpoint; origin: of its weights, in words; num_threads:
+        of torch in the whole process, None leaves it.
+        """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.config = EngineConfig.of(network.config, origin)

@@ -1,4 +1,6 @@
-"""A depth camera that needs no hardware: moving, posing hands with forearms before a wall, and the true joints."""
+"""A depth camera that needs no hardware: moving, posing hands with forearms before a wall, and the
+true joints.
+"""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ FRAME_ID = 'synthetic_camera_depth_optical_frame'
 POSTURE_S = 1.5  # time from one posture to the next
 WALL_MM = 1400.0
 SKIN_MM = 1.5  # between points of the skin
-# Palm to the camera, fingers up: the hand's x is up, its y to the right of the image, its z away from the camera.
+# Palm to the camera, fingers up: the hand's x is up, its y to the right of the image, its z away
+# from the camera.
 CAMERA_FROM_UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
@@ -34,7 +37,8 @@ class SyntheticCamera:
     """Renders the frame of any time. The same seed and time always give the same frame.
 
     num_hands: 1 (a right hand) or 2 (a left one too, side by side).
-    postures: names of POSTURES to show in this order, again and again; empty: all, in an order of the seed.
+    postures: names of POSTURES to show in this order, again and again; empty: all, in an order of
+    the seed.
     """
 
     def __init__(self, intrinsics=DEFAULT_INTRINSICS, num_hands=1, seed=0, postures=()):
@@ -82,7 +86,9 @@ class SyntheticCamera:
         return points, joints
 
     def _placed(self, index, t_s):
-        """Bone frames (1,22,4,4), camera_from_hand (1,4,4), both not mirrored, and joints (21,3) array [mm] in the camera frame."""
+        """Bone frames (1,22,4,4), camera_from_hand (1,4,4), both not mirrored, and joints (21,3)
+        array [mm] in the camera frame.
+        """
         frames, joints = forward_kinematics(self._shapes[index], self._pose(index, t_s))
         p = self._phases[index]
         turn = _euler(

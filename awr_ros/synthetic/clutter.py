@@ -1,6 +1,7 @@
 """What stands around a hand in its crop: planes behind it, boxes, cylinders, heads, the other hand.
 
-All in uvdn and along parallel rays: within one crop perspective changes a box by a few millimetres only.
+All in uvdn and along parallel rays: within one crop perspective changes a box by a few millimetres
+only.
 """
 
 import functools
@@ -15,8 +16,9 @@ from awr_ros.synthetic.render import chunk_size, fused
 def random_clutter(depth, generator, hidden=0.25, compiled=False):
     """Add surroundings to some of the crops.
 
-    depth: (B,1,S,S) float uvdn of a hand alone. Returns (B,1,S,S): the nearer of hand and surroundings per pixel. At most
-    the share `hidden` of a hand's pixels is covered by nearer things; what would cover more is left away.
+    depth: (B,1,S,S) float uvdn of a hand alone. Returns (B,1,S,S): the nearer of hand and
+    surroundings per pixel. At most the share `hidden` of a hand's pixels is covered by nearer
+    things; what would cover more is left away.
     """
     batch, _, size, _ = depth.shape
     device = depth.device
@@ -72,7 +74,9 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
 
 
 def _spare_hands(depth, result, hidden):
-    """Result where it hides no more of the hand in depth than the share `hidden`, else depth. All (B,1,S,S)."""
+    """Result where it hides no more of the hand in depth than the share `hidden`, else depth. All
+    (B,1,S,S).
+    """
     hand = depth < 0.99
     covered = ((result < depth - 0.01) & hand).sum((1, 2, 3)) > hidden * hand.sum((1, 2, 3))
     return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)
@@ -95,7 +99,8 @@ def random_objects(batch, size, generator, device='cpu', compiled=False):
     return objects.amin(1, keepdim=True).clamp_(-1, 1)
 
 
-# A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part; the first three turn.
+# A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part;
+# the first three turn.
 HEAD = (
     ((75, 106, 98), (0, 0, 0)),
     ((58, 55, 72), (0, 66, -14)),
@@ -106,7 +111,9 @@ HEAD = (
 
 
 def random_heads(cube_mm, size, generator, compiled=False):
-    """(B,1,size,size) uvdn: heads on shoulders, which depth alone easily takes for fists on arms. cube_mm: (B,)."""
+    """(B,1,size,size) uvdn: heads on shoulders, which depth alone easily takes for fists on arms.
+    cube_mm: (B,).
+    """
     device, batch = cube_mm.device, len(cube_mm)
 
     def normal(*shape):
@@ -138,7 +145,8 @@ def random_heads(cube_mm, size, generator, compiled=False):
     ).unflatten(0, (batch, -1))
     depth = functools.reduce(torch.minimum, parts.unbind(1))
 
-    # Hair, beards and glasses: uneven by some millimetres, and swallowed in patches, often all but the face.
+    # Hair, beards and glasses: uneven by some millimetres, and swallowed in patches, often all but
+    # the face.
     def patches(cells):
         spread = _bicubic(cells, size, device)
         return spread @ normal(batch, cells, cells) @ spread.t()
@@ -154,7 +162,9 @@ def random_heads(cube_mm, size, generator, compiled=False):
 
 
 def solids(size, round_, centre, extent, turn, compiled):
-    """Nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere. centre, extent: (n,3); turn: (n,3,3)."""
+    """Nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere. centre,
+    extent: (n,3); turn: (n,3,3).
+    """
     depth = centre.new_empty(len(centre), size, size)
     for shape, chosen in ((ellipsoids, round_), (boxes, ~round_)):
         chosen = chosen.nonzero()[:, 0]
@@ -166,7 +176,8 @@ def solids(size, round_, centre, extent, turn, compiled):
 def ellipsoids(size, centre, extent, rotation, compiled=False):
     """Nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray misses.
 
-    a dz^2 + 2 b dz + c = 0 along a ray, with b linear and c quadratic in x and y: dz = -b/a - sqrt((b/a)^2 - c/a).
+    a dz^2 + 2 b dz + c = 0 along a ray, with b linear and c quadratic in x and y: dz = -b/a -
+    sqrt((b/a)^2 - c/a).
     """
     form = rotation @ torch.diag_embed(extent**-2) @ rotation.transpose(1, 2)  # (n,3,3)
     (xx, xy, xz), (_, yy, yz), (_, _, a) = (row.unbind(1) for row in form.unbind(1))
@@ -195,10 +206,13 @@ def _ellipsoid_hit(middle, root):
 
 
 def boxes(size, centre, extent, rotation, compiled=False):
-    """Nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method; +inf where a ray misses."""
+    """Nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method; +inf where a
+    ray misses.
+    """
     r = rotation.transpose(1, 2)  # (n,3,3): rows are the box's axes
     slope = torch.where(r[..., 2].abs() < 1e-4, 1e-4, r[..., 2])
-    # Each pair of sides is met at depths linear in x and y, half a slab before and behind its middle.
+    # Each pair of sides is met at depths linear in x and y, half a slab before and behind its
+    # middle.
     sx, sy = -r[..., 0] / slope, -r[..., 1] / slope
     x, y, z = centre[:, :, None].unbind(1)
     middle = (
@@ -212,7 +226,9 @@ def boxes(size, centre, extent, rotation, compiled=False):
 
 
 def _box_hit(middle, half):
-    """(n,P) where rays are within all three slabs, whose middles (n,3,P) lie `half` (n,3,1) behind their beginnings."""
+    """(n,P) where rays are within all three slabs, whose middles (n,3,P) lie `half` (n,3,1) behind
+    their beginnings.
+    """
     enter = functools.reduce(torch.maximum, (middle - half).unbind(1))
     leave = functools.reduce(torch.minimum, (middle + half).unbind(1))
     return torch.where(enter < leave, enter, torch.inf)
@@ -225,7 +241,9 @@ def _axis(size, device):
 
 @functools.lru_cache(maxsize=8)
 def _monomials(size, device):
-    """(6,size*size): 1, x, y, x^2, y^2, xy at pixel centres, so that polynomials of images are matrix products."""
+    """(6,size*size): 1, x, y, x^2, y^2, xy at pixel centres, so that polynomials of images are
+    matrix products.
+    """
     y, x = (
         values.flatten()
         for values in torch.meshgrid(_axis(size, device), _axis(size, device), indexing='ij')

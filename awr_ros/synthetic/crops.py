@@ -1,4 +1,6 @@
-"""Training samples: random hands, poses, views, surroundings and sensors, as the crops the network will see."""
+"""Training samples: random hands, poses, views, surroundings and sensors, as the crops the network
+will see.
+"""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +32,8 @@ NEAREST_MM = 130.0  # no joint is nearer to the camera: no camera would see it
 BEHIND_ARM = -0.85  # z of the unit vector to the elbow from which on a forearm hides its hand
 # Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
 STEREO_WINDOW = 1.5
-# Side of the cube in the matched image [px], how often, and the hand's distance [mm]: of focal lengths of 330 to 650 px.
+# Side of the cube in the matched image [px], how often, and the hand's distance [mm]: of focal
+# lengths of 330 to 650 px.
 STEREO_PX = (240, 176, 128, 96, 72)
 STEREO_SHARE = (0.3, 0.25, 0.2, 0.15, 0.1)
 STEREO_MM = ((230.0, 750.0), (450.0, 1020.0), (720.0, 1400.0), (960.0, 1800.0), (1280.0, 2000.0))
@@ -59,7 +62,8 @@ class CropConfig:
     rotation_error_mm: float = (
         7.0  # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
     )
-    stereo: float = 0.0  # share of crops from simulated block matching (stereo.py); the others' noise is modelled
+    # share of crops from simulated block matching (stereo.py); the others' noise is modelled
+    stereo: float = 0.0
     cut: float = 0.0  # share of crops that reach beyond the image's border
     arms: float = 0.6  # share of the crops without a hand that lie along its arm
     arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
@@ -86,7 +90,9 @@ class CropBatch:
     cube_mm: torch.Tensor  # (B,) float
 
     def errors_mm(self, joints_uvdn):
-        """Distances [mm] of predicted joints (B,J,3) uvdn from the true ones, in space. Returns (B,J)."""
+        """Distances [mm] of predicted joints (B,J,3) uvdn from the true ones, in space. Returns
+        (B,J).
+        """
         predicted, true = (
             uvdn_to_xyz(uvdn, self.centre_xyz, self.cube_mm)
             for uvdn in (joints_uvdn, self.joints_uvdn)
@@ -114,9 +120,10 @@ class CropBatch:
 class CropSource:
     """An endless source of random training crops.
 
-    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other things, of which a
-    share of the crops without a hand are taken (training/negatives.py). One generator, so a seed fixes everything. compiled: fuse
-    what is done to every pixel with torch.compile, which needs a C++ compiler and pays from some thousand crops on. largest: the
+    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other
+    things, of which a share of the crops without a hand are taken (training/negatives.py). One
+    generator, so a seed fixes everything. compiled: fuse what is done to every pixel with
+    torch.compile, which needs a C++ compiler and pays from some thousand crops on. largest: the
     most crops that a GPU draws at once, 0: a few hundred.
     """
 
@@ -199,7 +206,8 @@ class CropSource:
         side = STEREO_PX[kind]
         views = self._views_of_hands(batch, *STEREO_MM[kind])
         wide = views.facing_centre()
-        # The camera's rows lie anywhere in a crop that is turned: turn the hand, match, turn the crop back.
+        # The camera's rows lie anywhere in a crop that is turned: turn the hand, match, turn the
+        # crop back.
         angle = 2 * torch.pi * self._uniform(batch)
         wide.points[:] = (
             rotation('z', angle) @ (wide.points - wide.centre[:, :, None]) + wide.centre[:, :, None]
@@ -224,7 +232,9 @@ class CropSource:
         return self._finished(crops, joints, views)
 
     def _splat_wide(self, points, centre, cube, size):
-        """splat_crops with an arm without holes, whose points lie farther apart. Returns (B,1,size,size) on the CPU."""
+        """splat_crops with an arm without holes, whose points lie farther apart. Returns
+        (B,1,size,size) on the CPU.
+        """
         arm = self._arm
         depth = splat_crops(points[..., ~arm], centre, cube, size)
         arms = splat_crops(points[..., arm], centre, cube, size).cpu().numpy()
@@ -284,7 +294,9 @@ class CropSource:
         )
 
     def _surround(self, depth, views, compiled=None):
-        """Add what stands beside the hands, or instead of them: the arm it hangs on, things, heads. depth: (B,1,S,S)."""
+        """Add what stands beside the hands, or instead of them: the arm it hangs on, things, heads.
+        depth: (B,1,S,S).
+        """
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
         compiled = self.compiled if compiled is None else compiled
         instead = self._uniform(batch)
@@ -299,7 +311,9 @@ class CropSource:
         return random_clutter(depth, generator, compiled=compiled) if self.config.clutter else depth
 
     def _beyond_border(self, joints_uvdn, hand):
-        """(B,1,S,S) bool: what of the crops lies beyond the image's border. Many crops of arms end before their hands."""
+        """(B,1,S,S) bool: what of the crops lies beyond the image's border. Many crops of arms end
+        before their hands.
+        """
         batch, (wrist, knuckle) = len(joints_uvdn), (joints_uvdn[:, i, :2] for i in (0, 9))
         outwards = knuckle - wrist
         towards_hand = torch.atan2(outwards[:, 1], outwards[:, 0]) + 1.2 * (
@@ -330,7 +344,9 @@ class CropSource:
         return CropBatch(depth, joints_uvdn, views.hand, views.centre, views.cube)
 
     def _poses(self, batch):
-        """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little more than a few."""
+        """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little
+        more than a few.
+        """
         if self._used + batch > len(self._pose_pool.fingers):
             self._pose_pool, self._used = (
                 random_poses(max(POSE_POOL_SIZE, batch), self.generator, self.device),
@@ -345,8 +361,9 @@ class CropSource:
         )
 
     def _views(self, batch, frames, near_mm, far_mm):
-        """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the camera, as people show
-        their hands, rarely an elbow between camera and hand, and never right before it.
+        """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the
+        camera, as people show their hands, rarely an elbow between camera and hand, and never right
+        before it.
         """
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
         towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]  # < 0: elbow nearer than hand
@@ -372,7 +389,8 @@ class CropSource:
         return pose
 
     def _align(self, camera_from_hand, joints):
-        """Turn some of the views about the optical axis, which turns their crops alike, until the hand points about up in them.
+        """Turn some of the views about the optical axis, which turns their crops alike, until the
+        hand points about up in them.
 
         camera_from_hand: (B,4,4); joints: (B,21,3) [mm] hand frame. Returns (B,4,4).
         """
@@ -400,13 +418,17 @@ class _Views:
     hand: torch.Tensor  # (B,) bool: the crop is centred on the hand
 
     def facing_centre(self) -> '_Views':
-        """The same before a camera turned so that its optical axis passes through the crops' centres."""
+        """The same before a camera turned so that its optical axis passes through the crops'
+        centres.
+        """
         turn, distance = looking_at(self.centre)
         centre = torch.nn.functional.pad(distance[:, None], (2, 0))
         return _Views(turn @ self.points, self.joints @ turn.mT, centre, self.cube, self.hand)
 
     def stretched(self, factor: torch.Tensor) -> '_Views':
-        """The same by a camera whose focal length is wrong by a factor (B,1): x and y grow, z stays."""
+        """The same by a camera whose focal length is wrong by a factor (B,1): x and y grow, z
+        stays.
+        """
         scale = torch.cat([factor, factor, torch.ones_like(factor)], -1)
         return _Views(
             self.points * scale[:, :, None],
@@ -420,8 +442,8 @@ class _Views:
 def _stereo_view(
     uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(W,W) float32 [mm] what a stereo camera measures of a window, 0 invalid. uvdn: (W,W) float32 true depth around z_mm in
-    units of half_mm, background +1, where a wall or nothing stands.
+    """(W,W) float32 [mm] what a stereo camera measures of a window, 0 invalid. uvdn: (W,W) float32
+    true depth around z_mm in units of half_mm, background +1, where a wall or nothing stands.
     """
     size = len(uvdn)
     focal = z_mm * size / (2 * half_mm)
@@ -443,7 +465,9 @@ def _stereo_view(
 
 
 def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.ndarray:
-    """(size,size) the middle `side` pixels of a square image, turned back by angle [rad], by nearest pixels."""
+    """(size,size) the middle `side` pixels of a square image, turned back by angle [rad], by
+    nearest pixels.
+    """
     c, s, scale = math.cos(angle), math.sin(angle), side / size
     matrix = scale * np.array([[c, -s, 0], [s, c, 0]])
     matrix[:, 2] = (len(image) - 1) / 2 - matrix[:, :2].sum(1) * (size - 1) / 2
@@ -452,7 +476,8 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
     )
 
 
-# What networks are trained on; the defaults are what older weights were, and what they are compared on.
+# What networks are trained on; the defaults are what older weights were, and what they are compared
+# on.
 TRAINING = CropConfig(
     stereo=0.375,
     cut=0.06,

@@ -12,7 +12,9 @@ from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera
 
 STEREO, STRUCTURED_LIGHT, TIME_OF_FLIGHT = 'stereo', 'structured light', 'time of flight'
 KIND_SHARES = {STEREO: 0.45, STRUCTURED_LIGHT: 0.25, TIME_OF_FLIGHT: 0.3}
-MATCHED_WIDTH = 640  # [px] stereo images are matched at most so wide, and then enlarged, as drivers align depth to colour
+# [px] stereo images are matched at most so wide, and then enlarged, as drivers align depth to
+# colour
+MATCHED_WIDTH = 640
 
 
 class FrameSensor:
@@ -29,8 +31,9 @@ class FrameSensor:
     ) -> None:
         """Draw a camera.
 
-        shape: (H,W) of its images; focal_px: of these; far_mm: nothing beyond is measured; generator: what stays, and the
-        first frame's noise; later: the noise of later frames; kind: of KIND_SHARES, None: any.
+        shape: (H,W) of its images; focal_px: of these; far_mm: nothing beyond is measured;
+        generator: what stays, and the first frame's noise; later: the noise of later frames; kind:
+        of KIND_SHARES, None: any.
         """
         kinds = list(KIND_SHARES)
         drawn = int(
@@ -48,7 +51,9 @@ class FrameSensor:
             }
 
     def measure(self, depth_mm: torch.Tensor) -> np.ndarray:
-        """Return what is measured, (H,W) uint16 [mm], 0 invalid. depth_mm: (H,W) perfect depth, inf where nothing is."""
+        """Return what is measured, (H,W) uint16 [mm], 0 invalid. depth_mm: (H,W) perfect depth, inf
+        where nothing is.
+        """
         measured = self._match(depth_mm.numpy()) if self.kind == STEREO else self._model(depth_mm)
         self._frames += 1
         return np.where((measured > 0) & (measured <= self.far_mm), np.rint(measured), 0).astype(
@@ -97,7 +102,9 @@ class FrameSensor:
 
 
 def noise_image(kind: str, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-    """(1,1,H,W) float, about standard normal: what NoiseBank is to crops, for one frame of any size."""
+    """(1,1,H,W) float, about standard normal: what NoiseBank is to crops, for one frame of any
+    size.
+    """
     cells = {'fine': 2, 'coarse': 8}.get(kind, 1)
     image = torch.randn(1, 1, *(-(-side // cells) for side in shape), generator=generator)
     if cells > 1:

@@ -8,7 +8,9 @@ from awr_ros.synthetic.solids import Box, Cone, Ellipsoid
 
 
 def random_piece(place: torch.Tensor, upright: torch.Tensor, draws: Draws) -> list:
-    """Return the solids of one piece. place: (3,) [mm] about its middle; upright: (3,3) axes of the room, y down."""
+    """Return the solids of one piece. place: (3,) [mm] about its middle; upright: (3,3) axes of the
+    room, y down.
+    """
     return draws.choice((_legs, _legs, _table_end, _table_end, _cabinet, _frame))(
         place, upright, draws
     )

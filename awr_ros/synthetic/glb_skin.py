@@ -1,6 +1,8 @@
-"""A skinned hand from a GLB file with WebXR's 25 joint names as an extra source of shapes for training.
+"""A skinned hand from a GLB file with WebXR's 25 joint names as an extra source of shapes for
+training.
 
-For example `generic-hand/right.glb` of the npm package @webxr-input-profiles/assets (MIT). Nothing of it is shipped.
+For example `generic-hand/right.glb` of the npm package @webxr-input-profiles/assets (MIT). Nothing
+of it is shipped.
 """
 
 import json

@@ -1,11 +1,13 @@
 """A procedural right hand: kinematics with exact joints, and a skin of points that follows them.
 
-Hand frame [mm]: origin at the wrist, x towards the fingers, y towards the thumb, z out of the back of the hand
-(the wrist frame of `skeleton.wrist_rotation`). Flexion is a positive rotation about a bone's y axis.
+Hand frame [mm]: origin at the wrist, x towards the fingers, y towards the thumb, z out of the back
+of the hand (the wrist frame of `skeleton.wrist_rotation`). Flexion is a positive rotation about a
+bone's y axis.
 
-22 bones: 0 the carpus (the hand frame itself), 1..20 the bone that ends in that joint, 21 the forearm. A bone's frame
-sits at its first joint, x along the bone. Proportions follow Buchholz et al. (J. Biomechanics 1992), rescaled to a hand
-of 190 mm; thicknesses follow sphere-mesh fits of real hands.
+22 bones: 0 the carpus (the hand frame itself), 1..20 the bone that ends in that joint, 21 the
+forearm. A bone's frame sits at its first joint, x along the bone. Proportions follow Buchholz et
+al. (J. Biomechanics 1992), rescaled to a hand of 190 mm; thicknesses follow sphere-mesh fits of
+real hands.
 """
 
 import functools
@@ -35,7 +37,8 @@ SEGMENTS = (
     (44.0, 27.0, 19.0),
     (34.0, 20.0, 17.0),
 )
-# Direction of each finger at rest: fan about z (positive towards the thumb) and roll about the bone [deg].
+# Direction of each finger at rest: fan about z (positive towards the thumb) and roll about the bone
+# [deg].
 FAN = (0.0, 3.0, -4.0, -11.0, -18.0)
 ROLL = (0.0, -3.0, 1.0, 6.0, 14.0)
 # Skin radius [mm] at the knuckle, the two joints beyond and the tip.
@@ -65,7 +68,7 @@ class HandPose:
     fingers: (
         torch.Tensor
     )  # (B,5,4): MCP flexion, MCP abduction (+ towards the thumb), PIP, DIP flexion;
-    #                             row 0, the thumb: azimuth towards the thumb side, palmar elevation, MCP, IP flexion
+    # row 0, the thumb: azimuth towards the thumb side, palmar elevation, MCP, IP flexion
     thumb_roll: torch.Tensor  # (B,) roll of the thumb about its metacarpal
     wrist: (
         torch.Tensor
@@ -82,7 +85,9 @@ def mean_shapes(batch, device='cpu'):
 
 
 def random_shapes(batch, generator, device='cpu'):
-    """Draw B hands: men and women, large and small, thick and thin (British 5th to 95th percentile and a margin)."""
+    """Draw B hands: men and women, large and small, thick and thin (British 5th to 95th percentile
+    and a margin).
+    """
 
     def normal(*shape, sigma):
         return (1 + sigma * torch.randn(*shape, generator=generator, device=device)).clamp(
@@ -112,13 +117,16 @@ def random_shapes(batch, generator, device='cpu'):
 
 
 def forward_kinematics(shape, pose):
-    """Bone frames hand_from_bone (B,22,4,4) float [mm] and joints (B,21,3) float [mm], both in the hand frame."""
+    """Bone frames hand_from_bone (B,22,4,4) float [mm] and joints (B,21,3) float [mm], both in the
+    hand frame.
+    """
     chain, joints = finger_chains(shape, pose)
     frames = torch.eye(4, device=joints.device).repeat(len(joints), NUM_BONES, 1, 1)
     roll = torch.deg2rad(torch.tensor(ROLL, device=joints.device))
     along = torch.cat([_along(shape.knuckles, roll)[:, :, None], chain], 2)  # (B,5,4,3,3)
     frames[:, 1:FOREARM, :3, :3] = along.flatten(1, 2)
-    # Metacarpals begin at the wrist, the origin; every other bone of a finger where the bone before it ends.
+    # Metacarpals begin at the wrist, the origin; every other bone of a finger where the bone before
+    # it ends.
     frames[:, 1:FOREARM, :3, 3].unflatten(1, (5, 4))[:, :, 1:] = joints[:, 1:].unflatten(1, (5, 4))[
         :, :, :3
     ]
@@ -129,7 +137,9 @@ def forward_kinematics(shape, pose):
 
 
 def finger_chains(shape, pose):
-    """Rotations hand_from_bone (B,5,3,3,3) of the three segments of every finger, and joints (B,21,3) float [mm]."""
+    """Rotations hand_from_bone (B,5,3,3,3) of the three segments of every finger, and joints
+    (B,21,3) float [mm].
+    """
     first, second, middle, distal = pose.fingers.unbind(-1)  # (B,5) each
     fan, roll = (
         torch.deg2rad(torch.tensor(angles[1:], device=first.device)) for angles in (FAN, ROLL)
@@ -170,7 +180,9 @@ class HandSkin:
 
     @functools.cached_property
     def features(self):
-        """(88,N) weights x homogeneous points: skinning is one matrix product with the bones' transforms."""
+        """(88,N) weights x homogeneous points: skinning is one matrix product with the bones'
+        transforms.
+        """
         homogeneous = torch.cat([self.points, torch.ones_like(self.points[:, :1])], -1)
         return (self.weights[:, :, None] * homogeneous[:, None]).flatten(1).t().contiguous()
 
@@ -183,7 +195,9 @@ class HandSkin:
         return HandSkin(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def posed(self, shape, frames, camera_from_hand):
-        """Skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4); camera_from_hand: (B,4,4)."""
+        """Skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4); camera_from_hand:
+        (B,4,4).
+        """
         scale = torch.stack(
             [
                 bone_lengths(shape) / self.rest_lengths,
@@ -208,7 +222,9 @@ def rest_pose():
 
 @functools.lru_cache(maxsize=4)
 def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
-    """Bake the hand: the zero surface of a smooth union of tapered capsules, sampled about every `spacing_mm`; and a forearm."""
+    """Bake the hand: the zero surface of a smooth union of tapered capsules, sampled about every
+    `spacing_mm`; and a forearm.
+    """
     shape = mean_shapes(1)
     frames, joints = forward_kinematics(shape, rest_pose())
     capsules = _capsules(joints[0].numpy().astype(np.float64), frames[0].numpy().astype(np.float64))
@@ -241,7 +257,9 @@ def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
 
 
 def forearm_points(spacing_mm, length_mm):
-    """Surface points (N,3) [mm] of a forearm that leaves the wrist along -x, elliptic, thicker towards the elbow."""
+    """Surface points (N,3) [mm] of a forearm that leaves the wrist along -x, elliptic, thicker
+    towards the elbow.
+    """
     rng = np.random.default_rng(0)
     rows = []
     for x in np.arange(-6, length_mm, spacing_mm):
@@ -368,7 +386,9 @@ def _ball(centre, radius, spacing_mm):
 
 
 def _along(direction, roll):
-    """(...,3,3) frames with x along direction (...,3) and z as near the back of the hand as can be, then rolled."""
+    """(...,3,3) frames with x along direction (...,3) and z as near the back of the hand as can be,
+    then rolled.
+    """
     x = torch.nn.functional.normalize(direction, dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0], device=x.device).expand_as(x)
     y = torch.nn.functional.normalize(torch.linalg.cross(up, x), dim=-1)

@@ -1,4 +1,6 @@
-"""People of rendered scenes, apart from their hands: heads, bodies, legs, and bare or sleeved arms."""
+"""People of rendered scenes, apart from their hands: heads, bodies, legs, and bare or
+sleeved arms.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +61,9 @@ class Arm:
     thickness: float = 1.0  # times the template's
 
     def solids(self, draws: Draws, forearm: bool = True) -> list:
-        """Return what it is made of. forearm: with the bare one, which belongs to the skin where there is a hand."""
+        """Return what it is made of. forearm: with the bare one, which belongs to the skin where
+        there is a hand.
+        """
         scale, sleeve = self.thickness, self.sleeve
         upper = Cone(
             self.shoulder,
@@ -149,7 +153,9 @@ class Person:
         return cls(head, upright, size, Sleeve.random(draws), parts)
 
     def at(self, place: Sequence[float], mirrored: bool = False) -> torch.Tensor:
-        """Return where (3,) [mm] a place of the upright template is; mirrored: on the person's right."""
+        """Return where (3,) [mm] a place of the upright template is; mirrored: on the person's
+        right.
+        """
         x, y, z = place
         return self.head + self.upright @ (self.size * torch.tensor([-x if mirrored else x, y, z]))
 
@@ -218,7 +224,8 @@ def reach_elbow(shoulder: torch.Tensor, wrist: torch.Tensor, down: torch.Tensor)
 
 @dataclass(frozen=True)
 class LostHead:
-    """Hair, eyes, beards and shaded necks give many sensors nothing back: of some heads a face is left, or shreds of one.
+    """Hair, eyes, beards and shaded necks give many sensors nothing back: of some heads a face is
+    left, or shreds of one.
 
     Drawn after the head and what is behind it, before all else.
     """

@@ -1,4 +1,6 @@
-"""Hand poses as people make them: named postures, blends of them, curls and free random angles, all within limits."""
+"""Hand poses as people make them: named postures, blends of them, curls and free random angles, all
+within limits.
+"""
 
 import functools
 
@@ -7,7 +9,8 @@ import torch
 from awr_ros.skeleton import NUM_JOINTS, PARENTS
 from awr_ros.synthetic.hand import RADII, HandPose, finger_chains, mean_shapes
 
-# Joint limits [deg]: MCP flexion, abduction, PIP, DIP for the fingers; azimuth, elevation, MCP, IP for the thumb.
+# Joint limits [deg]: MCP flexion, abduction, PIP, DIP for the fingers; azimuth, elevation, MCP, IP
+# for the thumb.
 LOWER = (
     (-18.0, -5.0, -12.0, -20.0),
     (-15.0, -14.0, -4.0, -4.0),
@@ -131,7 +134,9 @@ POSTURES = {
 
 
 def random_poses(batch, generator, device='cpu', candidates=3):
-    """Draw B poses; where fingers cut into one another, up to a few candidates, of which the least bad one is kept."""
+    """Draw B poses; where fingers cut into one another, up to a few candidates, of which the least
+    bad one is kept.
+    """
     kept = _draw(batch, generator, device)
     depth = _penetration(kept)
     for _ in range(candidates - 1):
@@ -219,7 +224,9 @@ def _draw(total, generator, device):
 
 
 def thumb_roll(elevation):
-    """Roll of the thumb [deg]: the pad turns towards the fingers as the thumb rises in front of the palm."""
+    """Roll of the thumb [deg]: the pad turns towards the fingers as the thumb rises in front of the
+    palm.
+    """
     return -52 - 0.55 * elevation
 
 
@@ -234,8 +241,9 @@ def _penetration(pose):
 
 @functools.lru_cache(maxsize=1)
 def _sphere_pairs():
-    """Spheres along the bones that must not meet, by pairs: (Q,21) weights of the joints that give the vector from one to
-    the other, and (Q,1) the distance [mm] at which they touch, less what flesh gives way.
+    """Spheres along the bones that must not meet, by pairs: (Q,21) weights of the joints that give
+    the vector from one to the other, and (Q,1) the distance [mm] at which they touch, less what
+    flesh gives way.
     """
     spheres, radii, finger = [], [], []
     unit = torch.eye(NUM_JOINTS)

@@ -9,11 +9,14 @@ import torch
 
 UNEVEN = 2.0  # how much farther apart than said some neighbours are, across cells
 MAX_REACH = 7  # [px] of a closing: what nearly touches the camera may have holes
-CHUNK = 16  # crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
+# crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
+CHUNK = 16
 
 
 def chunk_size(crops: torch.Tensor) -> int:
-    """How many of these crops (B,...) to work on at a time: CHUNK on a CPU; elsewhere all, for launches cost more than work."""
+    """How many of these crops (B,...) to work on at a time: CHUNK on a CPU; elsewhere all, for
+    launches cost more than work.
+    """
     return CHUNK if crops.device.type == 'cpu' else max(1, len(crops))
 
 
@@ -29,8 +32,9 @@ def fused(function, compiled, dynamic=False):
 def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
     """Depth crops as `crop.crop_hand` would cut them from an ideal camera.
 
-    points: (B,3,N) float [mm] camera optical frame; centre_xyz: (B,3) [mm]; cube_mm: (B,) side of the crop.
-    Returns (B,1,size,size) float uvdn: background +1, nearest -1; points in front of the cube clamp to -1.
+    points: (B,3,N) float [mm] camera optical frame; centre_xyz: (B,3) [mm]; cube_mm: (B,) side of
+    the crop. Returns (B,1,size,size) float uvdn: background +1, nearest -1; points in front of the
+    cube clamp to -1.
     """
     window = points.new_tensor(size)  # as a tensor it is no constant of compiled code
     crops = []
@@ -57,10 +61,12 @@ def looking_at(centre_xyz):
 
 
 def _cells(points, rotation, distance, cube_mm, size):
-    """Where points fall: index (B,N) int64 into crops with two pixels around them, and d (B,N). size: () float [px].
+    """Where points fall: index (B,N) int64 into crops with two pixels around them, and d (B,N).
+    size: () float [px].
 
-    Seen from the camera that looks at the crop's centre, the crop's window is the cube's section at the
-    centre's distance D: u = f x/z, and half a window is (cube/2) f / D pixels, so the focal length cancels.
+    Seen from the camera that looks at the crop's centre, the crop's window is the cube's section at
+    the centre's distance D: u = f x/z, and half a window is (cube/2) f / D pixels, so the focal
+    length cancels.
     """
     x, y, z = (rotation @ points).unbind(1)  # (B,N)
     half = (cube_mm / 2)[:, None]
@@ -76,7 +82,9 @@ def _cells(points, rotation, distance, cube_mm, size):
 
 
 def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
-    """Crop coordinates of joints. xyz: (B,J,3) [mm]; centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) uvdn."""
+    """Crop coordinates of joints. xyz: (B,J,3) [mm]; centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns
+    (B,J,3) uvdn.
+    """
     rotation, distance = looking_at(centre_xyz)
     half, distance = (cube_mm / 2)[:, None, None], distance[:, None, None]
     xy, z = (xyz @ rotation.mT).split((2, 1), -1)
@@ -84,7 +92,9 @@ def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
 
 
 def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
-    """The inverse. uvdn: (B,J,3); centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) [mm] camera optical frame."""
+    """The inverse. uvdn: (B,J,3); centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) [mm]
+    camera optical frame.
+    """
     rotation, distance = looking_at(centre_xyz)
     distance, (offset, z) = (
         distance[:, None, None],
@@ -95,15 +105,17 @@ def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
 
 
 def _close_padded(padded):
-    """close_pinholes of a batch (B,1,H+4,W+4) with two pixels of background around the images. Returns (B,1,H,W)."""
+    """close_pinholes of a batch (B,1,H+4,W+4) with two pixels of background around the images.
+    Returns (B,1,H,W).
+    """
     near = window3(padded, torch.minimum)
     near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf  # windows are cut at the border
     return window3(near, torch.maximum)
 
 
 def close_pinholes(depth, window=3):
-    """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer surface. depth: (H,W) on the
-    CPU, changed in place.
+    """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer
+    surface. depth: (H,W) on the CPU, changed in place.
     """
     image = depth.numpy()
     # Opening the depth closes what is near. With the border repeated, windows are as if cut by it.
@@ -118,7 +130,8 @@ def close_pinholes(depth, window=3):
 
 
 def window3(image, combine):
-    """Minimum, maximum or sum (combine) of each 3x3 window by shifted views, as poolings are slow here.
+    """Minimum, maximum or sum (combine) of each 3x3 window by shifted views, as poolings are slow
+    here.
 
     image: (...,H+2,W+2). Returns (...,H,W).
     """
@@ -127,7 +140,9 @@ def window3(image, combine):
 
 
 def pad_by_one(image):
-    """(B,1,H,W) to (B,1,H+2,W+2), the border repeated, so that windows at the border are as if cut."""
+    """(B,1,H,W) to (B,1,H+2,W+2), the border repeated, so that windows at the border
+    are as if cut.
+    """
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1))
     padded[..., (0, -1), 1:-1] = image[..., (0, -1), :]
     padded[..., (0, -1)] = padded[..., (1, -2)]
@@ -135,8 +150,8 @@ def pad_by_one(image):
 
 
 def splat_image(points, intrinsics, spacing_mm):
-    """Depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical frame; spacing_mm: between neighbours,
-    about. Returns (H,W) float [mm], +inf where nothing.
+    """Depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical frame;
+    spacing_mm: between neighbours, about. Returns (H,W) float [mm], +inf where nothing.
     """
     width, height = intrinsics.width, intrinsics.height
     x, y, z = points

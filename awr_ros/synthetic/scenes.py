@@ -1,8 +1,9 @@
-"""Whole depth frames of people before a camera, still or moving: any camera, bodies, arms, hands, things, walls.
+"""Whole depth frames of people before a camera, still or moving: any camera, bodies, arms, hands,
+things, walls.
 
-Apart from the hand's skin and postures nothing here is shared with the training crops: frames are rendered in perspective
-at the camera's resolution and noisy there, arms lead from elbows to bodies or out of the image, many of them without a
-hand in view, and the tracker cuts its own crops.
+Apart from the hand's skin and postures nothing here is shared with the training crops: frames are
+rendered in perspective at the camera's resolution and noisy there, arms lead from elbows to bodies
+or out of the image, many of them without a hand in view, and the tracker cuts its own crops.
 """
 
 import math
@@ -62,10 +63,13 @@ class Scene:
     frames: tuple  # of (H,W) uint16 [mm], 0 invalid: one sensor's, nothing moves
     intrinsics: Intrinsics
     hands: tuple  # of TrueHand, with their palms in the image; in sequences also those that left it
-    visible: tuple  # for each of them the share of its surface towards the camera, up to the wrist, that nothing hides
+    # for each of them the share of its surface towards the camera, up to the wrist, that nothing
+    # hides
+    visible: tuple
     objects: bool  # things stand about or are held
     kind: str = ANY_KIND  # of camera
-    limbs: tuple = ()  # of (n,3) float32 [mm]: points on the axes of arms and legs, seen or not, hands left out
+    # of (n,3) float32 [mm]: points on the axes of arms and legs, seen or not, hands left out
+    limbs: tuple = ()
 
     @property
     def depth_mm(self):
@@ -137,7 +141,9 @@ class _Layout:
         return torch.where((z > 50)[:, None], uv, torch.inf)
 
     def sees(self, points, margin=0.0):
-        """(n,) bool: in the image, or no farther from it than `margin` of its sides. points: (n,3) [mm]."""
+        """(n,) bool: in the image, or no farther from it than `margin` of its sides. points: (n,3)
+        [mm].
+        """
         uv, size = (
             self.project(points),
             torch.tensor([float(self.intrinsics.width), float(self.intrinsics.height)]),
@@ -177,7 +183,8 @@ class SceneSource:
     def draw(self, num_hands: int | None = None, frames: int = 1, arms: int | None = None) -> Scene:
         """Return one scene.
 
-        num_hands: 0, 1 or 2; frames: how often the camera looks; arms: how many without a hand in view, beside a body's.
+        num_hands: 0, 1 or 2; frames: how often the camera looks; arms: how many without a hand in
+        view, beside a body's.
         None: any.
         """
         layout = self._layout(num_hands, arms)
@@ -189,10 +196,11 @@ class SceneSource:
     def sequence(
         self, num_hands: int | None = None, frames: int = 15, arms: int | None = None
     ) -> tuple[Scene, ...]:
-        """Return one scene as a sequence at 30 Hz, a Scene of one frame each: the camera or the arms move, the noise is new.
+        """Return one scene as a sequence at 30 Hz, a Scene of one frame each: the camera or the
+        arms move, the noise is new.
 
-        Arguments as `draw`. Hands keep their postures. All are among every frame's, but none of one whose palm has left the
-        image is visible.
+        Arguments as `draw`. Hands keep their postures. All are among every frame's, but none of one
+        whose palm has left the image is visible.
         """
         layout = self._layout(num_hands, arms)
         for most in (1.0, 0.5, 0.25, 0.1):
@@ -233,7 +241,9 @@ class SceneSource:
         return moments
 
     def _render(self, layout, groups):
-        """Perfect depth (H,W) [mm], inf where nothing is, hands, and what of them is visible, 0 without the palm."""
+        """Perfect depth (H,W) [mm], inf where nothing is, hands, and what of them is visible, 0
+        without the palm.
+        """
         k = layout.intrinsics
         rays = Rays(k)
         depth = rays.empty()
@@ -293,7 +303,8 @@ class SceneSource:
         draws = self.draws
         width, height = draws.choice(self.resolutions)
         kind = draws.uniform()
-        # Depth aligned to the colour image; as stereo and most others measure it; wide time of flight.
+        # Depth aligned to the colour image; as stereo and most others measure it; wide time of
+        # flight.
         degrees = (
             draws.uniform(50, 58)
             if kind < 0.3
@@ -312,7 +323,9 @@ class SceneSource:
         )
 
     def _upright(self):
-        """Axes (3,3) of the room: most cameras stand about level, some look down or up, some are mounted on their side."""
+        """Axes (3,3) of the room: most cameras stand about level, some look down or up, some are
+        mounted on their side.
+        """
         draws = self.draws
         turn = 0.15 * draws.normal(3)
         if draws.chance(0.25):
@@ -446,7 +459,9 @@ class SceneSource:
         return None
 
     def _posed(self, side, palm, towards):
-        """A random hand (_PosedHand) around a palm (3,) with the elbow `towards` there, and its forearm's thickness."""
+        """A random hand (_PosedHand) around a palm (3,) with the elbow `towards` there, and its
+        forearm's thickness.
+        """
         draws = self.draws
         shape = random_shapes(1, self.generator)
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
@@ -463,7 +478,9 @@ class SceneSource:
         )
 
     def _turned(self, axis, towards):
-        """Rotation (3,3) that takes one unit vector to another, with any spin, rather palm or back to the camera than edge."""
+        """Rotation (3,3) that takes one unit vector to another, with any spin, rather palm or back
+        to the camera than edge.
+        """
         best = None
         for rotation in random_rotations(4, self.generator, 'cpu'):
             # Gram-Schmidt: two frames that share their first axis with the vectors.
@@ -477,7 +494,9 @@ class SceneSource:
         return best
 
     def _shoulder(self, layout, side, elbow, wrist, palm=None):
-        """A shoulder (3,) [mm] for an elbow: out of the image, or in it and then with a person, whom it adds."""
+        """A shoulder (3,) [mm] for an elbow: out of the image, or in it and then with a person,
+        whom it adds.
+        """
         draws = self.draws
         for _ in range(8):
             outwards = torch.nn.functional.normalize(elbow * torch.tensor([1.0, 1.0, 0.0]), dim=0)
@@ -508,7 +527,9 @@ class SceneSource:
         return elbow + 2.5 * UPPER_ARM_MM * outwards
 
     def _add_free_arm(self, layout, person, side):
-        """An arm of a person whose hand is out of the image, in a pocket, behind the back or tucked in."""
+        """An arm of a person whose hand is out of the image, in a pocket, behind the back or tucked
+        in.
+        """
         draws = self.draws
         shoulder = person.shoulder(side)
         down = torch.nn.functional.normalize(person.upright[:, 1] + 0.15 * draws.normal(3), dim=0)
@@ -531,7 +552,9 @@ class SceneSource:
             layout.groups.append(group)
 
     def _add_arm_without_hand(self, layout):
-        """An arm whose hand is out of the image, or hidden: cut by a border at forearm, elbow or upper arm."""
+        """An arm whose hand is out of the image, or hidden: cut by a border at forearm, elbow or
+        upper arm.
+        """
         draws = self.draws
         for _ in range(12):
             elbow = layout.at(
@@ -640,7 +663,8 @@ class SceneSource:
     # The sensor
 
     def _sense(self, depths: Sequence[torch.Tensor], focal_px: float) -> tuple[list, str]:
-        """Return what one camera makes of perfect depths, a list of (H,W) uint16 [mm], and its kind.
+        """Return what one camera makes of perfect depths, a list of (H,W) uint16 [mm], and its
+        kind.
 
         depths: (H,W) [mm] each, inf where nothing is; focal_px: of the camera.
         """
@@ -672,7 +696,9 @@ class _Motion:
         )
 
     def of(self, group, frame, pivot):
-        """A group at a frame: as it was laid out at the first one, turned about a pivot (3,) and shifted."""
+        """A group at a frame: as it was laid out at the first one, turned about a pivot (3,) and
+        shifted.
+        """
         amount = math.sin(self.phase + self.rate * frame) - math.sin(self.phase)
         rotation = _small_rotation(amount * self.turn)
         return group.moved(rotation, pivot - rotation @ pivot + amount * self.shift)

@@ -1,7 +1,9 @@
-"""What depth sensors do to a perfect depth map: structured light, stereo and time of flight, on crops.
+"""What depth sensors do to a perfect depth map: structured light, stereo and time of flight, on
+crops.
 
-Every crop draws its own sensor: lateral jitter of the outline, lost edges, flying pixels, fattened outlines, lost thin
-fingers, blobs of missing depth, axial noise that grows with z^2 (about 1 mm at 0.5 m), quantisation.
+Every crop draws its own sensor: lateral jitter of the outline, lost edges, flying pixels, fattened
+outlines, lost thin fingers, blobs of missing depth, axial noise that grows with z^2 (about 1 mm at
+0.5 m), quantisation.
 """
 
 import torch
@@ -16,9 +18,11 @@ EDGE_MM = 12.0  # a larger jump around a pixel makes it one of an edge
 
 
 class NoiseBank:
-    """Noise images by the thousand, drawn again now and then: drawing and smoothing anew would cost as much as rendering.
+    """Noise images by the thousand, drawn again now and then: drawing and smoothing anew would cost
+    as much as rendering.
 
-    white: independent pixels; fine: blocks of 2x2; coarse: smooth over 8 pixels; all about standard normal.
+    white: independent pixels; fine: blocks of 2x2; coarse: smooth over 8 pixels; all about standard
+    normal.
     """
 
     def __init__(self, size, generator, device='cpu', images=384, reuse_count=1600):
@@ -66,7 +70,9 @@ class NoiseBank:
 def random_sensor(
     depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'
 ):
-    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank; kind: of KINDS; the rest as `apply_sensor`."""
+    """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank;
+    kind: of KINDS; the rest as `apply_sensor`.
+    """
     noisy = []
     for chunk in zip(*(values.split(chunk_size(depth)) for values in (depth, depth_mm, cube_mm))):
         batch = len(chunk[0])
@@ -86,7 +92,9 @@ def random_sensor(
 
 
 def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
-    """Make sensors be of one kind. draws: (DRAWS,...) uniform in [0,1), changed in place and returned; kind: of KINDS."""
+    """Make sensors be of one kind. draws: (DRAWS,...) uniform in [0,1), changed in place and
+    returned; kind: of KINDS.
+    """
     low, high = KINDS[kind]
     draws[KIND_DRAW] = low + (high - low) * draws[KIND_DRAW]
     return draws
@@ -97,10 +105,10 @@ def apply_sensor(
 ):
     """Spoil a batch of crops, each by a sensor of its own.
 
-    depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or (B,1,S,S) of every pixel;
-    cube_mm: (B,);
-    draws: (DRAWS,B,1,1,1) uniform in [0,1), which decide what each sensor does; the rest: noise images (B,1,S,S), see
-    NoiseBank. compiled: fuse what is done to all crops with torch.compile; bridges: time of flight fills the gaps between
+    depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or
+    (B,1,S,S) of every pixel; cube_mm: (B,); draws: (DRAWS,B,1,1,1) uniform in [0,1), which decide
+    what each sensor does; the rest: noise images (B,1,S,S), see NoiseBank. compiled: fuse what is
+    done to all crops with torch.compile; bridges: time of flight fills the gaps between
     neighbouring fingers. Returns (B,1,S,S) uvdn.
     """
     draw = iter(draws.unbind(0))
@@ -166,7 +174,9 @@ def _chosen(some):
 
 
 def _jitter(depth, white, aside, reach):
-    """Outline jitter: every pixel looks up a neighbour, up to `reach` (B,1,1,1) [px] away, or often so. Returns (B,1,H,W)."""
+    """Outline jitter: every pixel looks up a neighbour, up to `reach` (B,1,1,1) [px] away, or often
+    so. Returns (B,1,H,W).
+    """
     height, width = depth.shape[-2:]
     cells = torch.arange(height * width, device=depth.device, dtype=torch.float32)
     source = ((white.float() * reach).round() * width + (aside.float() * reach).round()).flatten(
@@ -176,7 +186,9 @@ def _jitter(depth, white, aside, reach):
 
 
 def _foreground_around(depth):
-    """(B,1,H,W) uint8: how much foreground is around each pixel, the 3x3 sum of 3x3 sums, 81 where all is."""
+    """(B,1,H,W) uint8: how much foreground is around each pixel, the 3x3 sum of 3x3 sums, 81 where
+    all is.
+    """
     near = window3(nn_f.pad((depth < 0.99).to(torch.uint8), (1, 1, 1, 1)), torch.add)
     return window3(nn_f.pad(near, (1, 1, 1, 1)), torch.add)
 
@@ -201,7 +213,9 @@ def _flight(depth, padded, half, aside, fine, flying):
 
 
 def _bridge(depth, half, coarse, filled):
-    """Gaps of up to five pixels between near surfaces fill with a mixture of near and far, where `filled` > 0.4."""
+    """Gaps of up to five pixels between near surfaces fill with a mixture of near and far, where
+    `filled` > 0.4.
+    """
     near = depth
     for _ in range(2):
         near = window3(pad_by_one(near), torch.minimum)
@@ -219,7 +233,9 @@ def _bridge(depth, half, coarse, filled):
 def _measure(
     depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse
 ):
-    """Axial noise, quantisation, lost depth. Returns (depth before pixels were lost, depth), both (B,1,H,W)."""
+    """Axial noise, quantisation, lost depth. Returns (depth before pixels were lost, depth), both
+    (B,1,H,W).
+    """
     step = (
         window3(padded, torch.maximum) - window3(padded, torch.minimum)
     ) * half  # [mm] jump around the pixel

@@ -1,6 +1,8 @@
-"""Depth of planes, ellipsoids, boxes and cones in perspective, each computed only where in the image it can be.
+"""Depth of planes, ellipsoids, boxes and cones in perspective, each computed only where in the
+image it can be.
 
-A scene's depth image (H,W) float32 [mm], inf where nothing is, is lowered by one solid after the other, in place.
+A scene's depth image (H,W) float32 [mm], inf where nothing is, is lowered by one solid after the
+other, in place.
 """
 
 import math
@@ -31,7 +33,9 @@ class Rays:
         return torch.full((len(self.y), len(self.x)), torch.inf)
 
     def window(self, centre, reach):
-        """(rows, columns) slices that hold all within `reach` (3,) [mm] of `centre` (3,) [mm] along each camera axis."""
+        """(rows, columns) slices that hold all within `reach` (3,) [mm] of `centre` (3,) [mm] along
+        each camera axis.
+        """
         *middle, z = centre.tolist()  # plain numbers: there are dozens of solids in a scene
         *aside, deep = reach.tolist()
         if z + deep <= NEAR_MM:
@@ -40,7 +44,8 @@ class Rays:
             return slice(None), slice(None)
 
         def span(axis):
-            # The outline lies at the near or the far end of the box, whichever is farther from the optical axis.
+            # The outline lies at the near or the far end of the box, whichever is farther from the
+            # optical axis.
             focal, principal, side = self._axes[axis]
             low, high = middle[axis] - aside[axis], middle[axis] + aside[axis]
             first, last = (
@@ -63,7 +68,9 @@ def add_plane(depth, rays, normal, distance):
 
 
 def add_ellipsoid(depth, rays, centre, extent, rotation):
-    """Lower depth to an ellipsoid with semi-axes extent (3,) [mm], which are the columns of rotation (3,3)."""
+    """Lower depth to an ellipsoid with semi-axes extent (3,) [mm], which are the columns of
+    rotation (3,3).
+    """
     unit = rotation / extent  # makes the ellipsoid a unit sphere
     window = rays.window(centre, (rotation * extent).norm(dim=1))
     x, y = rays.x[window[1]], rays.y[window[0]]
@@ -74,8 +81,8 @@ def add_ellipsoid(depth, rays, centre, extent, rotation):
 
 
 def _nearest_root(x, y, form, line, c):
-    """(H,W) t of the first point t (x,y,1) on a quadric, NaN where there is none: a t^2 - 2 b t + c = 0 with a quadratic (form
-    (3,3)) and b linear (line (3,)) in x (W,) and y (H,1).
+    """(H,W) t of the first point t (x,y,1) on a quadric, NaN where there is none: a t^2 - 2 b t + c
+    = 0 with a quadratic (form (3,3)) and b linear (line (3,)) in x (W,) and y (H,1).
     """
     a = (
         (x * (form[0, 0] * x + 2 * form[0, 2]) + form[2, 2])
@@ -87,7 +94,9 @@ def _nearest_root(x, y, form, line, c):
 
 
 def add_box(depth, rays, centre, extent, rotation):
-    """Lower depth to a box with half sides extent (3,) [mm] along the columns of rotation (3,3), by the slab method."""
+    """Lower depth to a box with half sides extent (3,) [mm] along the columns of rotation (3,3), by
+    the slab method.
+    """
     window = rays.window(centre, (rotation.abs() * extent).sum(1))
     x, y = rays.x[window[1]], rays.y[window[0]]
     if not len(x) or not len(y):
@@ -117,7 +126,8 @@ def add_cone(depth: torch.Tensor, rays: Rays, cone: 'Cone') -> None:
     x, y = rays.x[window[1]], rays.y[window[0]]
     if not len(x) or not len(y):
         return
-    # Along ray = (x,y,1), in the cone's axes: (z du - au)^2 + (z dv - av)^2 = (base + slope z dw)^2.
+    # Along ray = (x,y,1), in the cone's axes: (z du - au)^2 + (z dv - av)^2 = (base + slope z
+    # dw)^2.
     along = torch.stack([u, v, axis])  # (3,3)
     au, av, aw = (along @ cone.start).tolist()
     slope = (last - first) / length

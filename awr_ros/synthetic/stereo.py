@@ -1,8 +1,10 @@
-"""An active stereo camera, from its cause: a dot pattern on the scene, two noisy images, block matching.
+"""An active stereo camera, from its cause: a dot pattern on the scene, two noisy images, block
+matching.
 
-What is wrong with the depth of such cameras comes from matching blocks of pixels: fingers that are fat and webbed, waves on
-smooth skin, holes where the pattern is too dim or too bright, islands of wrong matches, shadows on one side, torn tips. Static
-noise models miss it; simulated matching does not (ActiveZero, SimSense, arXiv 2201.11924).
+What is wrong with the depth of such cameras comes from matching blocks of pixels: fingers that are
+fat and webbed, waves on smooth skin, holes where the pattern is too dim or too bright, islands of
+wrong matches, shadows on one side, torn tips. Static noise models miss it; simulated matching does
+not (ActiveZero, SimSense, arXiv 2201.11924).
 """
 
 import math
@@ -76,8 +78,9 @@ def stereo_depth(
 ) -> np.ndarray:
     """Measure a scene by block matching.
 
-    depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is; surface: draws how surfaces reflect,
-    which stays from frame to frame; noise: draws what does not. Returns (H,W) float32 [mm], 0 where nothing was matched.
+    depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is; surface: draws
+    how surfaces reflect, which stays from frame to frame; noise: draws what does not. Returns (H,W)
+    float32 [mm], 0 where nothing was matched.
     """
     scale = camera.focal_px * camera.baseline_mm
     disparity = np.where(
@@ -121,9 +124,11 @@ def stereo_depth(
 
 
 def colour_aligned_cracks(depth_mm: np.ndarray, shift_mm_px: float) -> np.ndarray:
-    """(H,W) bool: pixels that drivers lose when they move a depth image to the colour camera, lines along steps of depth.
+    """(H,W) bool: pixels that drivers lose when they move a depth image to the colour camera, lines
+    along steps of depth.
 
-    depth_mm: (H,W) float32 [mm], 0 invalid; shift_mm_px: focal length times distance of the cameras [px mm].
+    depth_mm: (H,W) float32 [mm], 0 invalid; shift_mm_px: focal length times distance of the cameras
+    [px mm].
     """
     shift = np.where(depth_mm > 0, np.rint(shift_mm_px / np.maximum(depth_mm, 1)), 0)
     cracks = np.zeros(depth_mm.shape, bool)
@@ -137,11 +142,14 @@ def _images(
     surface: np.random.Generator,
     noise: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The two cameras' images (H,W) uint8. disparity: (H,W) float32 [px] in the left one, 0 where nothing is."""
+    """The two cameras' images (H,W) uint8. disparity: (H,W) float32 [px] in the left one, 0 where
+    nothing is.
+    """
     height, width = disparity.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     seen_right = _in_right_view(disparity)
-    # The pattern is sharp everywhere; its light falls off with distance, and no surface reflects it evenly.
+    # The pattern is sharp everywhere; its light falls off with distance, and no surface reflects it
+    # evenly.
     pattern = _pattern(camera.dot_px)
     shift = surface.integers(0, PATTERN_PX, 2).astype(np.float32)
     patches = (
@@ -201,7 +209,9 @@ _PATTERNS: dict[float, np.ndarray] = {}
 
 
 def _pattern(dot_px: float) -> np.ndarray:
-    """(PATTERN_PX,PATTERN_PX) float32 in about [0,1]: random dots, blurred by dot_px, which is rounded to tenths."""
+    """(PATTERN_PX,PATTERN_PX) float32 in about [0,1]: random dots, blurred by dot_px, which is
+    rounded to tenths.
+    """
     key = round(dot_px, 1)
     if key not in _PATTERNS:
         dots = (np.random.default_rng(0).random((PATTERN_PX, PATTERN_PX)) < 0.12).astype(np.float32)

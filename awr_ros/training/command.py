@@ -25,7 +25,10 @@ TRAIN_HELP = {
     'finder_weights': 'of the finder that offers these (default: the one of the package)',
     'init': 'checkpoint of the same size to start from (default: random weights)',
     'compiled': 'fuse with torch.compile (needs a C++ compiler, renders twice as fast)',
-    'bfloat16': 'compute in it on the CPU (a third faster on some: measure; always taken on a GPU and with AMX)',
+    'bfloat16': (
+        'compute in it on the CPU (a third faster on some: measure; always taken on a GPU and '
+        'with AMX)'
+    ),
 }
 TRAIN_FINDER_HELP = {
     **TRAIN_HELP,

@@ -1,4 +1,6 @@
-"""Settings of a training run. Apart from the trainer, so that the command line can show them without PyTorch."""
+"""Settings of a training run. Apart from the trainer, so that the command line can show them
+without PyTorch.
+"""
 
 from dataclasses import dataclass
 
@@ -21,13 +23,17 @@ class TrainConfig:
     validation: int = 2048  # crops, in whole batches of 128
     seed: int = 0
     device: str = 'auto'
-    negatives: int = 4096  # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
+    # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
+    negatives: int = 4096
     hard_negatives: float = (
         0.0  # share of the negatives that the weights of init take for hands (hard_negatives.py)
     )
     init: str = ''  # weights to start from, a checkpoint of the same size; empty: random ones
-    compiled: bool = False  # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as fast
-    bfloat16: bool = False  # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
+    # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as
+    # fast
+    compiled: bool = False
+    # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
+    bfloat16: bool = False
     finder_weights: str = (
         ''  # of the finder that offers the negatives, ONNX; empty: the one of the package
     )
@@ -47,7 +53,8 @@ class TrainConfig:
             or not 0 <= self.ema < 1
         ):
             raise ValueError(
-                'workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must hold, got '
+                'workers, validation and negatives >= 0, learning_rate > 0 and 0 <= ema < 1 must '
+                'hold, got '
                 f'{self.workers}, {self.validation}, {self.learning_rate} and {self.ema}'
             )
         if not 0 <= self.hard_negatives <= 1 or self.hard_negatives and not self.init:

@@ -1,4 +1,6 @@
-"""Endless training batches: rendered by worker processes on CPU cores, or on the GPU that learns from them."""
+"""Endless training batches: rendered by worker processes on CPU cores, or on the GPU that learns
+from them.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -44,7 +46,9 @@ def load_skins(path):
 
 
 class RenderedCrops(IterableDataset):
-    """Endless batches on the CPU; every worker, every process and every start of a run draws other ones."""
+    """Endless batches on the CPU; every worker, every process and every start of a run draws other
+    ones.
+    """
 
     def __init__(
         self,
@@ -55,8 +59,8 @@ class RenderedCrops(IterableDataset):
         crops: CropConfig = TRAINING,
         batch: int = 0,
     ):
-        """config: seed, skin, compiled; start: crops that the run has seen; negatives: as CropSource's; rank: of the process;
-        batch: crops of a batch, 0: config.batch.
+        """config: seed, skin, compiled; start: crops that the run has seen; negatives: as
+        CropSource's; rank: of the process; batch: crops of a batch, 0: config.batch.
         """
         self.config, self.start, self.negatives, self.rank = config, start, negatives, rank
         self.crops, self.batch = crops, batch or config.batch
@@ -83,8 +87,9 @@ class RenderedCrops(IterableDataset):
 class DeviceCrops:
     """Endless batches that are on a GPU from the start.
 
-    Crops with modelled sensors are rendered there, thousands at a time. Simulated stereo is block matching by OpenCV, which
-    needs CPU cores: worker processes render it ahead. Where they are slower than the GPU the batches wait for them.
+    Crops with modelled sensors are rendered there, thousands at a time. Simulated stereo is block
+    matching by OpenCV, which needs CPU cores: worker processes render it ahead. Where they are
+    slower than the GPU the batches wait for them.
     """
 
     def __init__(
@@ -135,8 +140,8 @@ def fresh_crops(
 ) -> Iterator[CropBatch]:
     """Yield batches on a GPU, each crop once, those of simulated stereo last in each batch.
 
-    Of sizes.draw crops, or somewhat more or fewer, because stereo comes in parts of PART. Arguments as
-    DeviceCrops'.
+    Of sizes.draw crops, or somewhat more or fewer, because stereo comes in parts of PART. Arguments
+    as DeviceCrops'.
     """
     parts = round(crops.stereo * sizes.draw / PART)
     modelled = _modelled(config, start, negatives, 0, device, crops, sizes)
@@ -161,7 +166,9 @@ def _modelled(config, start, negatives, rank, device, crops, sizes) -> CropSourc
 
 
 def _stereo(config, start, negatives, rank, device, crops) -> Iterator[CropBatch]:
-    """Yield PART crops of simulated stereo at a time, from worker processes. Arguments as DeviceCrops'."""
+    """Yield PART crops of simulated stereo at a time, from worker processes. Arguments as
+    DeviceCrops'.
+    """
     rendered = RenderedCrops(config, start, negatives, rank, replace(crops, stereo=1.0), PART)
     loader = DataLoader(
         rendered,
@@ -175,12 +182,16 @@ def _stereo(config, start, negatives, rank, device, crops) -> Iterator[CropBatch
 
 
 class Pool:
-    """The last crops of a source, out of which some are taken at random: each `shown` times on average."""
+    """The last crops of a source, out of which some are taken at random: each `shown` times on
+    average.
+    """
 
     def __init__(
         self, fresh: Callable[[], CropBatch], parts: int, shown: int, generator: torch.Generator
     ):
-        """fresh: draws new crops, always as many; parts: how many of its draws are kept; generator: on the crops' device."""
+        """fresh: draws new crops, always as many; parts: how many of its draws are kept; generator:
+        on the crops' device.
+        """
         self._fresh, self._shown, self._generator = fresh, shown, generator
         drawn = [fresh() for _ in range(parts)]
         self._part, self._oldest, self._crops = len(drawn[0].hand), 0, CropBatch.join(drawn)

@@ -1,4 +1,6 @@
-"""Fit the start score (tracker.detection_score): how likely what the finder offers and the network reads is a hand."""
+"""Fit the start score (tracker.detection_score): how likely what the finder offers and the network
+reads is a hand.
+"""
 
 import numpy as np
 
@@ -20,9 +22,10 @@ def detection_examples(
 ):
     """What became of the candidates of `scenes` scenes. config: of the tracker.
 
-    Returns told (N,3), finder's score, hand score and mean joint score; hand (N,) int, which of the scenes' hands it is,
-    -1 none, -2 one that shows too little to count; frame (N,) int; whether each frame has hands (scenes,) bool; and the frame
-    of each hand there was to find (M,) int.
+    Returns told (N,3), finder's score, hand score and mean joint score; hand (N,) int, which of the
+    scenes' hands it is,
+    -1 none, -2 one that shows too little to count; frame (N,) int; whether each frame has hands
+    (scenes,) bool; and the frame of each hand there was to find (M,) int.
     """
     source, finder = SceneSource(seed), PalmDetector(config.finder_weights)
     features, hand, frame, peopled, targets = [], [], [], [], []
@@ -41,7 +44,7 @@ def detection_examples(
             config.max_depth_mm,
             MIN_FITTED_SCORE,
         )
-        for candidate, hypotheses, pose, _ in HandTracker(estimator, config).verify(
+        for candidate, _, pose, _ in HandTracker(estimator, config).verify(
             scene.depth_mm, scene.intrinsics, candidates
         ):
             near = [
@@ -62,8 +65,8 @@ def detection_examples(
 
 
 def fit_detection_weights(features, hand):
-    """Logistic regression. told, hand: as of `detection_examples`. Returns the four weights of tracker.detection_score. Raises
-    ValueError where no candidate is a hand.
+    """Logistic regression. told, hand: as of `detection_examples`. Returns the four weights of
+    tracker.detection_score. Raises ValueError where no candidate is a hand.
     """
     kept = hand != -2
     if not (hand >= 0).any():
@@ -77,14 +80,16 @@ def fit_detection_weights(features, hand):
 
 
 def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=iter):
-    """The four weights of tracker.detection_score for an estimator, fitted to rendered scenes. Prints what those fitted to one half
-    of the scenes do in the other. config: of the tracker; progress: wraps the range of scenes.
+    """The four weights of tracker.detection_score for an estimator, fitted to rendered scenes.
+    Prints what those fitted to one half of the scenes do in the other. config: of the tracker;
+    progress: wraps the range of scenes.
     """
     features, hand, frame, peopled, targets = detection_examples(
         estimator, scenes, config=config, progress=progress
     )
     print(
-        f'{scenes} scenes, {len(targets)} hands at least {VISIBLE:.0%} visible, {len(features)} candidates'
+        f'{scenes} scenes, {len(targets)} hands at least {VISIBLE:.0%} visible, {len(features)} '
+        f'candidates'
     )
     fit = fit_detection_weights(features, hand)
     second, late = frame >= scenes / 2, np.arange(scenes) >= scenes / 2
@@ -98,6 +103,7 @@ def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=
         false = np.zeros(scenes, bool)
         false[frame[over & (hand == -1)]] = True
         print(
-            f'{threshold:11.2f} {found:7.1%} {false[late & ~peopled].mean():23.1%} {false[late & peopled].mean():21.1%}'
+            f'{threshold:11.2f} {found:7.1%} {false[late & ~peopled].mean():23.1%} '
+            f'{false[late & peopled].mean():21.1%}'
         )
     return fit

@@ -1,4 +1,6 @@
-"""A training step as one CUDA graph: one launch instead of some thousand, most of which take longer than their work."""
+"""A training step as one CUDA graph: one launch instead of some thousand, most of which take longer
+than their work.
+"""
 
 import sys
 from collections.abc import Callable
@@ -18,11 +20,15 @@ class Capture(Protocol):
         """Run a step as it will be captured."""
 
     def capture(self, step: Callable[[], Terms]) -> tuple[Callable[[], None], Terms]:
-        """Record a step without running it. Return what runs it, and the tensors that each run fills."""
+        """Record a step without running it. Return what runs it, and the tensors that each run
+        fills.
+        """
 
 
 class CudaCapture:
-    """Captures on a stream of its own, as the gradients' nodes remember the stream that they were made on."""
+    """Captures on a stream of its own, as the gradients' nodes remember the stream that they were
+    made on.
+    """
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
@@ -45,13 +51,15 @@ class CudaCapture:
 
 
 class GraphedStep:
-    """A step of training, captured after some steps, or where that fails run as it is, which is said once."""
+    """A step of training, captured after some steps, or where that fails run as it is, which is
+    said once.
+    """
 
     def __init__(
         self, step: Callable[..., Terms], make_capture: Callable[[], Capture] = CudaCapture
     ):
-        """step: takes tensors of one size and type at every call, updates weights in place and returns tensors, all without
-        waiting for the GPU; make_capture: how it is captured.
+        """step: takes tensors of one size and type at every call, updates weights in place and
+        returns tensors, all without waiting for the GPU; make_capture: how it is captured.
         """
         self._step, self._capture, self._given, self._replay, self._terms, self._warm_ups = (
             step,
@@ -64,7 +72,9 @@ class GraphedStep:
         self._try(lambda: setattr(self, '_capture', make_capture()))
 
     def __call__(self, *inputs: torch.Tensor) -> Terms:
-        """Run the step on the inputs. The tensors that it returns are overwritten by the next one."""
+        """Run the step on the inputs. The tensors that it returns are overwritten by
+        the next one.
+        """
         if self._capture is None:
             return self._step(*inputs)
         if self._given is None:
@@ -97,7 +107,8 @@ class GraphedStep:
             self._capture = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             print(
-                f'No CUDA graph of the training step ({reason}): its kernels are launched one by one, which is slower.',
+                f'No CUDA graph of the training step ({reason}): its kernels are launched one by '
+                f'one, which is slower.',
                 file=sys.stderr,
                 flush=True,
             )

@@ -1,5 +1,6 @@
-"""What a finished network learns about itself: to judge sides, which of two readings of a crop, as it is and mirrored, is of
-the hand's own side; how likely a joint of a given closeness is right; and what of the finder's candidates is a hand.
+"""What a finished network learns about itself: to judge sides, which of two readings of a crop, as
+it is and mirrored, is of the hand's own side; how likely a joint of a given closeness is right; and
+what of the finder's candidates is a hand.
 """
 
 from dataclasses import replace
@@ -40,13 +41,13 @@ def train_handedness(
     workers=0,
     device='auto',
 ):
-    """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the start score to a checkpoint of
-    the compact network.
+    """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the
+    start score to a checkpoint of the compact network.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to render and read;
-    finder_weights: as TrackerConfig's; workers: processes that render simulated stereo for a GPU; device: auto, cpu or cuda.
-    Returns (share of crops judged right, mean log loss), held out. Raises ValueError for
-    other networks.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to
+    render and read; finder_weights: as TrackerConfig's; workers: processes that render simulated
+    stereo for a GPU; device: auto, cpu or cuda. Returns (share of crops judged right, mean log
+    loss), held out. Raises ValueError for other networks.
     """
     network, about = load_compact(weights, 'handedness')
     device = chosen_device(device)
@@ -80,8 +81,9 @@ def add_detection_weights(
 ) -> None:
     """Add the weights of the start score to a checkpoint of the compact network.
 
-    weights, output: paths, which may be one; scenes: to render and to fit to; finder_weights: as TrackerConfig's. Raises
-    ValueError where no candidate of the finder is a hand that the network finds.
+    weights, output: paths, which may be one; scenes: to render and to fit to; finder_weights: as
+    TrackerConfig's. Raises ValueError where no candidate of the finder is a hand that the network
+    finds.
     """
     network, about = load_checkpoint(weights)
     estimator = HandPoseEstimator(TorchEngine(network))
@@ -97,8 +99,8 @@ def add_detection_weights(
 
 @torch.no_grad()
 def _predict_both_orientations(network, count, seed, workers=0):
-    """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of tensors each; and how far off
-    the joints of the former are (count,J) [mm].
+    """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of
+    tensors each; and how far off the joints of the former are (count,J) [mm].
     """
     keep_memory()
     config = network.config
@@ -150,8 +152,9 @@ def _batches(wanted, seed, device, workers):
 
 
 def fit_handedness(handedness: HandednessHead, as_is, mirrored):
-    """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of joints_uvdn (N,J,3), joint_scores
-    (N,J), hand_logit (N,) and summary (N,C). Returns (share judged right, mean log loss) of those held out.
+    """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of
+    joints_uvdn (N,J,3), joint_scores (N,J), hand_logit (N,) and summary (N,C). Returns (share
+    judged right, mean log loss) of those held out.
     """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
@@ -165,7 +168,8 @@ def fit_handedness(handedness: HandednessHead, as_is, mirrored):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
     def logits(chosen):
-        # Together, or the norm of the summaries would take each half's own mean away, which is what tells them apart.
+        # Together, or the norm of the summaries would take each half's own mean away, which is what
+        # tells them apart.
         own, other = handedness(
             *(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))
         ).chunk(2)

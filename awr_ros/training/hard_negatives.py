@@ -1,8 +1,9 @@
 """Hard negatives: crops of other things that trained weights take for hands, from rendered scenes.
 
-The tracker centres and turns a crop three times before it asks whether this is a hand. Arms and boxes are then framed as a
-hand would be: of candidates that are no hands, one in five gets a hand score above 0.5 there. Negatives cut where the passes
-end (hard negative mining, e.g. Felzenszwalb et al., PAMI 2010) show a network exactly these.
+The tracker centres and turns a crop three times before it asks whether this is a hand. Arms and
+boxes are then framed as a hand would be: of candidates that are no hands, one in five gets a hand
+score above 0.5 there. Negatives cut where the passes end (hard negative mining, e.g. Felzenszwalb
+et al., PAMI 2010) show a network exactly these.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,10 +40,11 @@ def render_hard_negatives(
     progress: Callable = iter,
     finder_weights: str = '',
 ) -> torch.Tensor:
-    """Return at most `count` crops (n,1,S,S) float16 uvdn in which the estimator sees a hand that is none.
+    """Return at most `count` crops (n,1,S,S) float16 uvdn in which the estimator sees a hand that
+    is none.
 
-    Fewer where FRUITLESS_SCENES scenes in a row give none. progress: wraps the range of crops, as tqdm does; finder_weights:
-    as TrackerConfig's.
+    Fewer where FRUITLESS_SCENES scenes in a row give none. progress: wraps the range of crops, as
+    tqdm does; finder_weights: as TrackerConfig's.
     """
     config = TrackerConfig(finder_weights=finder_weights, max_depth_mm=FARTHEST_MM)
     finder = PalmDetector(finder_weights)
@@ -60,9 +62,11 @@ def mixed_negatives(
     progress: Callable = iter,
     finder_weights: str = '',
 ) -> torch.Tensor:
-    """Return `count` negatives (count,1,S,S) float16 uvdn, a share `hard` of them mistakes of the estimator, if it makes as many.
+    """Return `count` negatives (count,1,S,S) float16 uvdn, a share `hard` of them mistakes of the
+    estimator, if it makes as many.
 
-    seed: added to those of both kinds; progress, finder_weights: as `render_hard_negatives` takes them.
+    seed: added to those of both kinds; progress, finder_weights: as `render_hard_negatives` takes
+    them.
     """
     config = estimator.config
     mistaken = render_hard_negatives(

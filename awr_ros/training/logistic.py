@@ -6,7 +6,9 @@ DECAY = 1e-5  # keeps weights finite where the examples are told apart without e
 
 
 def fit_logistic(inputs, target):
-    """The weights (K floats) and the constant of the log odds of `target`. inputs: (N,K) array; target: (N,) bool."""
+    """The weights (K floats) and the constant of the log odds of `target`. inputs: (N,K) array;
+    target: (N,) bool.
+    """
     inputs, target = torch.as_tensor(inputs, dtype=torch.float64), torch.as_tensor(target).double()
     # Of unit size and about zero, or the optimiser would creep.
     middle, size = inputs.mean(0), inputs.std(0).clamp_min(1e-6)

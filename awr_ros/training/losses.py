@@ -1,4 +1,6 @@
-"""What the network is trained to do: the dense field, the joints read out of it, and whether there is a hand."""
+"""What the network is trained to do: the dense field, the joints read out of it, and whether there
+is a hand.
+"""
 
 from dataclasses import dataclass
 
@@ -22,8 +24,8 @@ class LossConfig:
 def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
     """Total loss and its terms.
 
-    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Returns (scalar tensor, {name: scalar tensor}). A crop without a
-    hand teaches the logit only.
+    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Returns (scalar tensor, {name: scalar
+    tensor}). A crop without a hand teaches the logit only.
     """
     posed = batch.hand.float()  # (B,)
     field = field.float()
@@ -47,7 +49,9 @@ def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
 
 
 def _smooth_l1(pred, target, reduction):
-    """The paper's smooth L1, |e| with a parabola below 0.01, in uvdn units (the authors' code has 0.01 times this)."""
+    """The paper's smooth L1, |e| with a parabola below 0.01, in uvdn units (the authors' code has
+    0.01 times this).
+    """
     return nn_f.smooth_l1_loss(pred, target, beta=0.01, reduction=reduction)
 
 

@@ -1,4 +1,6 @@
-"""From random weights to a checkpoint with its evaluation and its model card, in stages that go on after any stop."""
+"""From random weights to a checkpoint with its evaluation and its model card, in stages that go on
+after any stop.
+"""
 
 import contextlib
 import io
@@ -29,7 +31,9 @@ MEASURED_STEPS = 40  # of which the second half is timed, to turn minutes into s
 
 
 class Progress:
-    """What is done of a run, in progress.json: its configuration, and the seconds of each finished stage."""
+    """What is done of a run, in progress.json: its configuration, and the seconds of each finished
+    stage.
+    """
 
     def __init__(self, folder: Path, config: WeightsConfig):
         """Raises ValueError where the folder holds a run of another configuration."""
@@ -39,7 +43,8 @@ class Progress:
             changed = differences(kept, config)
             if changed:
                 raise ValueError(
-                    f'{folder} was begun with other settings ({", ".join(changed)}): repeat these or take another folder'
+                    f'{folder} was begun with other settings ({", ".join(changed)}): repeat these '
+                    f'or take another folder'
                 )
             self.seconds = json.loads(self._path.read_text())['seconds']
         self.config = config
@@ -67,8 +72,9 @@ class Progress:
 def make_weights(folder: Path | str, config: WeightsConfig) -> None:
     """Make weights, going on with what the folder holds of them.
 
-    Writes weights.pt, evaluation.txt and model-card.md; the stages' own files lie beside. Under torchrun the network learns on all
-    processes; the first one does the rest. Raises ValueError where the folder holds a run of another configuration.
+    Writes weights.pt, evaluation.txt and model-card.md; the stages' own files lie beside. Under
+    torchrun the network learns on all processes; the first one does the rest. Raises ValueError
+    where the folder holds a run of another configuration.
     """
     folder, rank = Path(folder), int(os.environ.get('RANK', 0))
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,10 +196,11 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
 
 
 def for_minutes(folder: Path, config: WeightsConfig, minutes: float) -> WeightsConfig:
-    """The configuration with as many samples as fit into about so many minutes here, evaluation not counted.
+    """The configuration with as many samples as fit into about so many minutes here, evaluation not
+    counted.
 
-    A run that was begun keeps what it was begun with. Otherwise some steps are timed in folder/measured. Raises ValueError
-    under torchrun, whose processes would have to agree.
+    A run that was begun keeps what it was begun with. Otherwise some steps are timed in
+    folder/measured. Raises ValueError under torchrun, whose processes would have to agree.
     """
     kept = Progress.kept_config(folder)
     if kept is not None:
@@ -224,7 +231,9 @@ def for_minutes(folder: Path, config: WeightsConfig, minutes: float) -> WeightsC
 
 
 def model_card(folder: Path, config: WeightsConfig, seconds: dict[str, float]) -> str:
-    """The table of a model card, in Markdown: how the weights in the folder were made, and their evaluation."""
+    """The table of a model card, in Markdown: how the weights in the folder were made, and their
+    evaluation.
+    """
     _, about = load_checkpoint(folder / 'weights.pt')
     defaults = WeightsConfig()
     options = ' '.join(
@@ -251,6 +260,7 @@ def model_card(folder: Path, config: WeightsConfig, seconds: dict[str, float]) -
     }
     table = '\n'.join(f'| {name} | {value} |' for name, value in rows.items())
     return (
-        f'| | |\n|---|---|\n{table}\n\nTimes are of the last start of each stage.\n\n`python -m awr_ros evaluate`:\n\n```\n'
+        f'| | |\n|---|---|\n{table}\n\nTimes are of the last start of each stage.\n\n`python -m '
+        f'awr_ros evaluate`:\n\n```\n'
         f'{(folder / "evaluation.txt").read_text()}```\n'
     )

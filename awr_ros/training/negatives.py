@@ -1,6 +1,8 @@
-"""Crops of what is taken for hands beside them: what the finders offer and arms and legs, from rendered scenes.
+"""Crops of what is taken for hands beside them: what the finders offer and arms and legs, from
+rendered scenes.
 
-Drawing scenes costs a hundred times what a crop does, so a run renders some thousand such crops once and draws from them.
+Drawing scenes costs a hundred times what a crop does, so a run renders some thousand such crops
+once and draws from them.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,8 +44,8 @@ def render_negatives(
     limbs: float = LIMBS,
     finder_weights: str = '',
 ) -> torch.Tensor:
-    """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs: share of these [0,1];
-    finder_weights: as TrackerConfig's.
+    """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs:
+    share of these [0,1]; finder_weights: as TrackerConfig's.
     """
     rng = np.random.default_rng(seed)
     crops = _crops(
@@ -104,9 +106,11 @@ def limb_centres(
     max_count: int = LIMBS_A_SCENE,
     jitter_mm: float = JITTER_MM,
 ) -> np.ndarray:
-    """Return places (n,3) [mm] on arms and legs in view, in random order, n <= most, where a finder would centre a crop.
+    """Return places (n,3) [mm] on arms and legs in view, in random order, n <= most, where a finder
+    would centre a crop.
 
-    Forearms, elbows, upper arms, sleeves, and often where the border cuts a limb; none nearer than LIMB_CLEAR_MM to a palm.
+    Forearms, elbows, upper arms, sleeves, and often where the border cuts a limb; none nearer than
+    LIMB_CLEAR_MM to a palm.
     """
     k, centres = scene.intrinsics, []
     size = np.array([k.width, k.height])
@@ -154,7 +158,9 @@ def _beside_border(inside):
 def cached_negatives(
     path: str | Path, shape: tuple[int, ...], render: Callable[[], torch.Tensor]
 ) -> torch.Tensor:
-    """Return the negatives of a file; where it holds none of this shape, those that `render` returns, which are kept there."""
+    """Return the negatives of a file; where it holds none of this shape, those that `render`
+    returns, which are kept there.
+    """
     path = Path(path)
     if path.exists():
         negatives = load_tensors(path)

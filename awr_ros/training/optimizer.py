@@ -14,15 +14,18 @@ def make_optimizer(
 
 
 class MuonAdamW:
-    """Muon (Jordan et al. 2024) for the weights of convolutions, each as a matrix of one row per output channel; AdamW for
-    the rest: biases, norms and first layers with one input channel, which are no matrices worth the name.
+    """Muon (Jordan et al. 2024) for the weights of convolutions, each as a matrix of one row per
+    output channel; AdamW for the rest: biases, norms and first layers with one input channel, which
+    are no matrices worth the name.
 
-    Muon's steps are scaled to the size of AdamW's (`match_rms_adamw`), so that one learning rate serves both. Has what is
-    used of torch.optim.Optimizer.
+    Muon's steps are scaled to the size of AdamW's (`match_rms_adamw`), so that one learning rate
+    serves both. Has what is used of torch.optim.Optimizer.
     """
 
     def __init__(self, network, learning_rate, weight_decay):
-        """network: in channels_last memory format, in which a convolution's weights are such a matrix without a copy."""
+        """network: in channels_last memory format, in which a convolution's weights are such a
+        matrix without a copy.
+        """
         self._weights = [
             m.weight
             for m in network.modules()
@@ -76,7 +79,8 @@ class MuonAdamW:
         """What `state_dict` gave. Raises ValueError for the state of another optimiser."""
         if set(state) != {'muon', 'adamw'}:
             raise ValueError(
-                f'expected the state of muon and adamw, got {sorted(state)}: begin a new run from its weights'
+                f'expected the state of muon and adamw, got {sorted(state)}: begin a new run from '
+                f'its weights'
             )
         for optimizer, saved in ((self._muon, state['muon']), (self._adamw, state['adamw'])):
             # Settings stay this optimiser's own: those of a GPU are none for a CPU.
@@ -91,8 +95,8 @@ class MuonAdamW:
 
 
 class CapturableMuonAdamW(MuonAdamW):
-    """The same steps for a GPU: few kernels, matrices of one shape together, nothing that waits, so that a CUDA graph can hold
-    them. States go over from the one to the other.
+    """The same steps for a GPU: few kernels, matrices of one shape together, nothing that waits, so
+    that a CUDA graph can hold them. States go over from the one to the other.
     """
 
     def __init__(self, network: torch.nn.Module, learning_rate: float, weight_decay: float):
@@ -149,7 +153,9 @@ class CapturableMuonAdamW(MuonAdamW):
 
 
 def _orthogonal(stack: torch.Tensor, settings: dict) -> torch.Tensor:
-    """torch.optim.Muon's Newton-Schulz iteration on every matrix of (n,R,C). Returns (n,R,C) bfloat16."""
+    """torch.optim.Muon's Newton-Schulz iteration on every matrix of (n,R,C). Returns (n,R,C)
+    bfloat16.
+    """
     a, b, c = settings['ns_coefficients']
     tall = stack.shape[1] > stack.shape[2]
     x = stack.bfloat16()

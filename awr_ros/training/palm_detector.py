@@ -25,15 +25,18 @@ from awr_ros.training.train import chosen_device
 
 PALM_MM = 28.0  # standard deviation of the target around a palm's middle
 FOUND_MM = 60.0  # a candidate nearer than this to a palm is that hand,
-FOUND_SHARE = 0.1  # and by no more than this share of its depth nearer or farther: the frame says it more precisely
+# and by no more than this share of its depth nearer or farther: the frame says it more precisely
+FOUND_SHARE = 0.1
 FAR_PALM_MM = 1000.0  # palms beyond this have a figure of their own
 
 
 def train_finder(folder, config: FinderTrainConfig):
-    """Train until `config.samples` frames were seen, going on from `folder`/last.pt where there is one.
+    """Train until `config.samples` frames were seen, going on from `folder`/last.pt where there is
+    one.
 
-    Writes scenes_*.pt (rendered once), last.pt, finder.onnx (of the averaged weights, as the package loads it) and log.csv.
-    Raises ModuleNotFoundError where the package onnx is not installed.
+    Writes scenes_*.pt (rendered once), last.pt, finder.onnx (of the averaged weights, as the
+    package loads it) and log.csv. Raises ModuleNotFoundError where the package onnx is not
+    installed.
     """
     import_module('onnx')  # fails now, not after an hour of rendering
     folder = Path(folder)
@@ -98,9 +101,9 @@ def _rendered(folder, number):
 def targets(batch):
     """What the network should say of a FinderBatch.
 
-    Returns closeness (B,1,32,40): 1 in the cell of a palm's middle, falling around it; asked (B,1,32,40): 0 around hidden
-    hands; values (B,3,32,40): u and v offset [cells], depth [m] of the nearest palm; nearness (B,1,32,40): how much these
-    count.
+    Returns closeness (B,1,32,40): 1 in the cell of a palm's middle, falling around it; asked
+    (B,1,32,40): 0 around hidden hands; values (B,3,32,40): u and v offset [cells], depth [m] of the
+    nearest palm; nearness (B,1,32,40): how much these count.
     """
     rows, columns = torch.meshgrid(
         *(torch.arange(side // CELL, device=batch.palms.device) for side in (ROWS, COLUMNS)),
@@ -127,8 +130,8 @@ def targets(batch):
 
 
 def finder_loss(said, closeness, target, values, nearness):
-    """Scalar. said: (B,4,32,40) of the network; the rest: of `targets`. The palms' term is CenterNet's (Zhou et al. 2019,
-    equation 1).
+    """Scalar. said: (B,4,32,40) of the network; the rest: of `targets`. The palms' term is
+    CenterNet's (Zhou et al. 2019, equation 1).
     """
     score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
@@ -148,8 +151,9 @@ def finder_loss(said, closeness, target, values, nearness):
 
 @torch.no_grad()
 def validate_finder(network, scenes):
-    """{name: float}: shares of clear hands found where the same threshold gives false candidates in 2 % and in 20 % of the
-    frames, the former also of hands beyond 1 m alone, and the median distance of the found from their palms [mm].
+    """{name: float}: shares of clear hands found where the same threshold gives false candidates in
+    2 % and in 20 % of the frames, the former also of hands beyond 1 m alone, and the median
+    distance of the found from their palms [mm].
     """
     network.eval()
     scores, depths, distances, false = [], [], [], []

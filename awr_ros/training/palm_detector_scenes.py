@@ -1,4 +1,6 @@
-"""Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and noisy anew."""
+"""Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and
+noisy anew.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,9 @@ class FinderScenes:
 
     @classmethod
     def load(cls, path):
-        """From a file. Raises ValueError that names it where it is damaged: removed, it is rendered anew."""
+        """From a file. Raises ValueError that names it where it is damaged: removed, it is rendered
+        anew.
+        """
         try:
             return cls(**load_tensors(path))
         except TypeError as error:
@@ -119,9 +123,9 @@ def as_rendered(scenes, chosen):
 
 
 def varied(scenes, chosen, generator):
-    """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, made smaller or larger, moved nearer or
-    farther and with more of it lost, or not. What is moved fills as many pixels as before: of a camera with as much longer a
-    focal length. chosen: (B,) long.
+    """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, made smaller
+    or larger, moved nearer or farther and with more of it lost, or not. What is moved fills as many
+    pixels as before: of a camera with as much longer a focal length. chosen: (B,) long.
     """
     batch = len(chosen)
 
@@ -130,7 +134,8 @@ def varied(scenes, chosen, generator):
 
     mirrored, over = uniform(batch) < 0.5, uniform(batch) < 0.15
     zoom = torch.where(uniform(batch) < 0.5, uniform(batch, low=0.75, high=1.3), 1.0)
-    # Source pixel of every pixel: source = middle + (pixel - middle - shift) * sign / zoom, on each axis.
+    # Source pixel of every pixel: source = middle + (pixel - middle - shift) * sign / zoom, on each
+    # axis.
     axes = []
     for side, flipped, most in ((COLUMNS, mirrored ^ over, 24), (ROWS, over, 16)):
         shift = torch.where(uniform(batch) < 0.6, uniform(batch, low=-most, high=most), 0.0).round()
@@ -149,7 +154,7 @@ def varied(scenes, chosen, generator):
     lost |= nn_f.interpolate(holes.float(), scale_factor=8, mode='nearest')[:, 0] > 0
     depth = (depth * scale[:, None, None]).masked_fill(lost, 0)
     palms = scenes.palms[chosen].clone()
-    for i, (middle, shift, slope, side) in enumerate(axes):
+    for i, (middle, shift, slope, _) in enumerate(axes):
         palms[..., i] = (palms[..., i] - middle) / slope[:, None] + middle + shift[:, None]
     palms[..., 2] *= scale[:, None]
     inside = (

@@ -1,5 +1,5 @@
-"""What a finished network's refiner learns from crops that the network reads: to correct the joints that the votes give, and to
-know how likely they are right.
+"""What a finished network's refiner learns from crops that the network reads: to correct the joints
+that the votes give, and to know how likely they are right.
 """
 
 import json
@@ -56,11 +56,13 @@ def train_refiner(
 ):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render and to read, 21 kB each; skin,
-    compiled, bfloat16: as TrainConfig's; workers: processes that render and read, one core each; init: path of a checkpoint
-    whose refiner is the one to start from; folder: where a run keeps what it needs to go on after a stop, emptied at its end, None:
-    nowhere; device: auto, cpu or cuda. What `train_handedness` adds has to be learnt anew afterwards. Returns the mean error [mm]
-    of crops held out, before and after. Raises ValueError for other networks.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render
+    and to read, 21 kB each; skin, compiled, bfloat16: as TrainConfig's; workers: processes that
+    render and read, one core each; init: path of a checkpoint whose refiner is the one to start
+    from; folder: where a run keeps what it needs to go on after a stop, emptied at its end, None:
+    nowhere; device: auto, cpu or cuda. What `train_handedness` adds has to be learnt anew
+    afterwards. Returns the mean error [mm] of crops held out, before and after. Raises ValueError
+    for other networks.
     """
     device = chosen_device(device)
     network, about = load_compact(weights, 'refiner')
@@ -118,11 +120,12 @@ def predict_crops(
     negatives=None,
     folder=None,
 ):
-    """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted (N,J,3), closeness (N,J),
-    claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool. The large ones are of
-    half precision, and depth of whole steps of DEPTH_STEP. network: rendering and reading are done on its device, on a CPU
-    by the workers; negatives: as CropSource's; folder:
-    where they are kept in files, and taken up from where reading stopped, None: in memory.
+    """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted
+    (N,J,3), closeness (N,J), claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3),
+    cube_mm (N,) and hand (N,) bool. The large ones are of half precision, and depth of whole steps
+    of DEPTH_STEP. network: rendering and reading are done on its device, on a CPU by the workers;
+    negatives: as CropSource's; folder: where they are kept in files, and taken up from where
+    reading stopped, None: in memory.
     """
     done = _load_progress(folder, count, seed)
     device = next(network.parameters()).device
@@ -158,7 +161,9 @@ def predict_crops(
 
 
 def _load_progress(folder: Path | None, count: int, seed: int) -> dict:
-    """How far the reading of `count` crops is: a dict of read, count, seed and tensors, each one's shape and type."""
+    """How far the reading of `count` crops is: a dict of read, count, seed and tensors, each one's
+    shape and type.
+    """
     path = folder and folder / 'readings.json'
     if path and path.exists():
         done = json.loads(path.read_text())
@@ -174,7 +179,9 @@ def _save_progress(folder: Path, done: dict) -> None:
 
 
 def _allocate(folder: Path | None, done: dict) -> list[torch.Tensor]:
-    """The tensors of all readings: in memory, or files of the folder, which other programs' memory can push out of it."""
+    """The tensors of all readings: in memory, or files of the folder, which other programs' memory
+    can push out of it.
+    """
     shapes = [((done['count'], *shape), getattr(torch, dtype)) for shape, dtype in done['tensors']]
     if folder is None:
         return [torch.empty(shape, dtype=dtype) for shape, dtype in shapes]
@@ -255,7 +262,9 @@ def _device_readings(network, config, start, negatives):
 
 
 def read_depth(network, depth, half=None):
-    """Return what the refiner is told of crops: see predict_crops. half: type that the network computes in."""
+    """Return what the refiner is told of crops: see predict_crops. half: type that the network
+    computes in.
+    """
     with torch.autocast(depth.device.type, half, enabled=half is not None):
         field, _, crop_features = network.forward_features(depth)
     field, depth = field.float(), remove_isolated(depth)
@@ -275,8 +284,9 @@ def as_bytes(depth):
 
 
 def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
-    """Teach a refiner from `predict_crops`, on the device that it is on. state: file that is written now and then and gone on from
-    where it is there, None: none. Returns the mean error [mm] of those held out, before and after.
+    """Teach a refiner from `predict_crops`, on the device that it is on. state: file that is
+    written now and then and gone on from where it is there, None: none. Returns the mean error [mm]
+    of those held out, before and after.
     """
     device = next(refiner.parameters()).device
     count = len(samples[0])
@@ -290,7 +300,9 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
 
     def refine(voted, closeness, pooled_votes, crop_features, depth, true, cube_mm, hand):
-        """(loss, errors [mm] of the hands' joints as voted for (B,), and refined; 0 where there is none)"""
+        """(loss, errors [mm] of the hands' joints as voted for (B,), and refined; 0 where there is
+        none)
+        """
         loss, share = 0, hand.float().mean().clamp_min(1e-6)
         for joints_uvdn, logits in refiner.forward_stages(
             voted,
@@ -353,7 +365,9 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
 
 
 def _beside_the_weights(samples, device):
-    """Return the readings on the device of what learns, where they fit: then no step waits for a copy."""
+    """Return the readings on the device of what learns, where they fit: then no step waits for a
+    copy.
+    """
     if device.type == 'cpu':
         return samples
     wanted = sum(tensor.numel() * tensor.element_size() for tensor in samples)

@@ -1,4 +1,6 @@
-"""A training run: a network and its average as they learn, and all that is needed to go on after any stop."""
+"""A training run: a network and its average as they learn, and all that is needed to go on after
+any stop.
+"""
 
 import csv
 import ctypes
@@ -17,8 +19,8 @@ class Run:
     """What is learnt, from folder/last.pt on where there is one."""
 
     def __init__(self, folder, network, config):
-        """folder: Path, there already; network: on its device; config: of config.py. Raises ValueError where last.pt is of
-        another network.
+        """folder: Path, there already; network: on its device; config: of config.py. Raises
+        ValueError where last.pt is of another network.
         """
         self.folder, self.network, self.config, self.seen = folder, network, config, 0
         self.average = torch.optim.swa_utils.AveragedModel(network, use_buffers=True)
@@ -40,8 +42,8 @@ class Run:
         return self.seen >= self.config.samples
 
     def step(self, loss, samples):
-        """One step of the optimiser and of the average. loss: scalar tensor; samples: how many it is of. Returns whether it is
-        time to validate and to save.
+        """One step of the optimiser and of the average. loss: scalar tensor; samples: how many it
+        is of. Returns whether it is time to validate and to save.
         """
         self.set_learning_rate()
         self.learn(loss)
@@ -54,14 +56,18 @@ class Run:
         )
 
     def learn(self, loss: torch.Tensor) -> None:
-        """Change the weights by the gradient of a loss (a scalar tensor). On a GPU this waits for nothing."""
+        """Change the weights by the gradient of a loss (a scalar tensor). On a GPU this waits for
+        nothing.
+        """
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
 
     def advance(self, samples: int) -> bool:
-        """Update the average and count the samples of a step. Return whether it is time to validate and to save."""
+        """Update the average and count the samples of a step. Return whether it is time to validate
+        and to save.
+        """
         self._update_average()
         before, self.seen = self.seen, self.seen + samples
         return (
@@ -71,7 +77,9 @@ class Run:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Exponential moving average whose memory grows with the steps taken, so that it forgets the random start."""
+        """Exponential moving average whose memory grows with the steps taken, so that it forgets
+        the random start.
+        """
         keep = (
             min(self.config.ema, (1 + self._averaged) / (10 + self._averaged))
             if self._averaged
@@ -107,7 +115,9 @@ class Run:
 
 
 def schedule(seen, total):
-    """Learning rate as a share of its peak: linear warm-up over 20k samples, then a cosine to zero."""
+    """Learning rate as a share of its peak: linear warm-up over 20k samples, then a
+    cosine to zero.
+    """
     return min(1, (seen + 1) / 20_000) * 0.5 * (1 + math.cos(math.pi * min(1, seen / total)))
 
 
@@ -119,7 +129,9 @@ def save_whole(state, path):
 
 @contextmanager
 def state_of(last, device):
-    """What a last.pt holds, a dict. Raises ValueError that names it where it cannot be read or what is done with it fails."""
+    """What a last.pt holds, a dict. Raises ValueError that names it where it cannot be read or what
+    is done with it fails.
+    """
     try:
         state = load_tensors(last, 'file', device)
         if not isinstance(state, dict):
@@ -134,13 +146,16 @@ def state_of(last, device):
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         reason = next(iter(str(error).splitlines()), '')[:200]
         raise ValueError(
-            f'{last} is no state of this training ({type(error).__name__}: {reason}): take another folder, or '
+            f'{last} is no state of this training ({type(error).__name__}: {reason}): take '
+            f'another folder, or '
             'move it away to begin anew'
         ) from error
 
 
 def load_network_of(last, network, state):
-    """Load state['network'] of a last.pt into a network. Raises ValueError where it is of another one."""
+    """Load state['network'] of a last.pt into a network. Raises ValueError where it is of another
+    one.
+    """
     try:
         network.load_state_dict(state['network'])
     except RuntimeError as error:
@@ -155,7 +170,8 @@ def checked_count(value):
 
 
 def log(path, row):
-    """Append a row to a CSV file, with a header if it is new. A file with other columns is kept under another name.
+    """Append a row to a CSV file, with a header if it is new. A file with other columns is kept
+    under another name.
 
     row: {column: value}, with 'seen', the samples seen so far.
     """
@@ -171,7 +187,9 @@ def log(path, row):
 
 
 def trim_log(path, seen):
-    """Leave out the rows of a log that a run will write again: it goes on from `seen` samples, and was killed later."""
+    """Leave out the rows of a log that a run will write again: it goes on from `seen` samples, and
+    was killed later.
+    """
     if not path.exists():
         return
     if not seen:  # of a run whose last.pt is gone
@@ -204,7 +222,9 @@ def progress_bar(iterable=None, **options):
 
 
 def keep_memory():
-    """Tell glibc to keep freed memory: rendering allocates megabytes by the hundred, and fresh pages cost a third of it."""
+    """Tell glibc to keep freed memory: rendering allocates megabytes by the hundred, and fresh
+    pages cost a third of it.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
         mmap_threshold, trim_threshold = -3, -1

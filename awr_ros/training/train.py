@@ -1,4 +1,6 @@
-"""Train the compact network on rendered hands: resumable at any sample, on the CPU, a GPU or, under torchrun, several."""
+"""Train the compact network on rendered hands: resumable at any sample, on the CPU, a GPU or, under
+torchrun, several.
+"""
 
 import json
 import os
@@ -40,10 +42,12 @@ VALIDATION_SEED = 1_000_000_007
 
 
 def train(folder, config: TrainConfig):
-    """Train until `config.samples` crops were seen, going on from `folder`/last.pt where there is one.
+    """Train until `config.samples` crops were seen, going on from `folder`/last.pt where there is
+    one.
 
-    Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package loads them), log.csv and
-    sheet.png, what the weights say of some crops. Under torchrun every process draws crops of its own, and the first writes.
+    Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package
+    loads them), log.csv and sheet.png, what the weights say of some crops. Under torchrun every
+    process draws crops of its own, and the first writes.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +63,8 @@ def train(folder, config: TrainConfig):
         validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
         validation = [validation.draw(128) for _ in range(config.validation // 128)]
     crops = crop_stream(config, run.seen, negatives, rank, device)
-    # Half precision pays where there are matrix units for it; without them it is slower than float32 on many a CPU.
+    # Half precision pays where there are matrix units for it; without them it is slower than
+    # float32 on many a CPU.
     half = device.type == 'cuda' or config.bfloat16 or torch.cpu._is_amx_tile_supported()
     network = (
         run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
@@ -134,8 +139,8 @@ def chosen_device(name: str) -> torch.device:
 
 
 def start_network(config):
-    """(network of a run, with the weights that it starts from, samples that these have seen). Raises ValueError where they are of
-    another network.
+    """(network of a run, with the weights that it starts from, samples that these have seen).
+    Raises ValueError where they are of another network.
     """
     network, seen = CompactNetwork(NETWORKS[config.size]), 0
     if config.init:
@@ -157,20 +162,21 @@ def start_network(config):
 
 
 def load_compact(path, wanted):
-    """(network, about) of a checkpoint of the compact network; path: None: the package's. Raises ValueError for others, which
-    can have no `wanted`: a word for the message.
+    """(network, about) of a checkpoint of the compact network; path: None: the package's. Raises
+    ValueError for others, which can have no `wanted`: a word for the message.
     """
     network, about = load_checkpoint(path)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
         raise ValueError(
-            f'only compact networks of the 21 joints have a {wanted}, {path} holds a {about["network"]} of '
+            f'only compact networks of the 21 joints have a {wanted}, {path} holds a '
+            f'{about["network"]} of '
             f'{len(network.config.joint_names)}'
         )
     return network, about
 
 
 def join_processes(device):
-    """(this process's number, how many there are): torchrun's, or 0 and 1."""
+    """Return (number of this process, number of processes): torchrun's, or 0 and 1."""
     if 'RANK' not in os.environ:
         return 0, 1
     if device.type == 'cuda':
@@ -180,7 +186,9 @@ def join_processes(device):
 
 
 def hard_negatives(folder, config, model, rank):
-    """The run's negatives (see negatives.py), rendered by its first process; None where none are wanted."""
+    """The run's negatives (see negatives.py), rendered by its first process; None where none are
+    wanted.
+    """
     if not config.negatives:
         return None
     if rank:
@@ -203,7 +211,9 @@ def hard_negatives(folder, config, model, rank):
 
 
 def _render_negatives(config: TrainConfig, model: ModelConfig, progress: Callable) -> torch.Tensor:
-    """Return the run's negatives, (N,1,S,S): what the finders offer, limbs, and mistakes of the weights of init."""
+    """Return the run's negatives, (N,1,S,S): what the finders offer, limbs, and mistakes of the
+    weights of init.
+    """
     if not config.hard_negatives:
         return render_negatives(
             config.negatives,

@@ -1,4 +1,6 @@
-"""How the weights of the package are made: the one configuration of `make-weights`. Needs no PyTorch."""
+"""How the weights of the package are made: the one configuration of `make-weights`. Needs no
+PyTorch.
+"""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,6 @@
-"""Headless Chromium by its DevTools protocol: for tests, measurements and screenshots of the view."""
+"""Headless Chromium by its DevTools protocol: for tests, measurements and screenshots
+of the view.
+"""
 
 import base64
 import json

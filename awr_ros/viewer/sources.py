@@ -116,7 +116,8 @@ def recording_player(
 ) -> Player:
     """Play the first images of a bag, a folder of PNGs or a PNG, kept in memory.
 
-    Images that cannot be used are left out. Raises OSError or ValueError that say why there is none.
+    Images that cannot be used are left out. Raises OSError or ValueError that say why there is
+    none.
     """
     from awr_ros.messages.depth_image import BadInputError
     from awr_ros.offline.track import Recording, opened

@@ -1,4 +1,5 @@
-"""Azure Kinect, by azure_kinect_ros_driver (branch humble; built from source). Without arguments it would run at 5 Hz.
+"""Azure Kinect, by azure_kinect_ros_driver (branch humble; built from source). Without arguments it
+would run at 5 Hz.
 
 Its depth images are not undistorted, and CameraInfo says so with the model rational_polynomial.
 """

@@ -1,7 +1,9 @@
-"""A depth or RGB-D camera in Gazebo, through ros_gz_bridge; the simulation itself is yours to start.
+"""A depth or RGB-D camera in Gazebo, through ros_gz_bridge; the simulation itself is yours to
+start.
 
-depth_topic and info_topic are the names on both sides of the bridge. The sensor needs an optical frame:
-<gz_frame_id>camera_depth_optical_frame</gz_frame_id> in its SDF, or hands come out in a frame that looks along x.
+depth_topic and info_topic are the names on both sides of the bridge. The sensor needs an optical
+frame: <gz_frame_id>camera_depth_optical_frame</gz_frame_id> in its SDF, or hands come out in a
+frame that looks along x.
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction

@@ -1,4 +1,6 @@
-"""Luxonis OAK-D and its relatives, by depthai_ros_driver, without a neural network on the camera (config/oak.yaml)."""
+"""Luxonis OAK-D and its relatives, by depthai_ros_driver, without a neural network on the camera
+(config/oak.yaml).
+"""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Asus Xtion, PrimeSense and Kinect v1, by openni2_camera.
 
-depth/image, in metres, is the one depth topic that all versions of the driver have: 2.2.1 renamed depth/image_raw.
+depth/image, in metres, is the one depth topic that all versions of the driver have: 2.2.1 renamed
+depth/image_raw.
 """
 
 from awr_ros.ros.camera_preset import CameraPreset, driver_description

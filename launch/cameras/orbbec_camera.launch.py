@@ -1,4 +1,5 @@
-"""Orbbec, by orbbec_camera. Without arguments the Gemini 330 series; orbbec_model:=femto_bolt, gemini2, ... for others.
+"""Orbbec, by orbbec_camera. Without arguments the Gemini 330 series; orbbec_model:=femto_bolt,
+gemini2, ... for others.
 
 orbbec_model is the name of one of the driver's launch files without .launch.py.
 """

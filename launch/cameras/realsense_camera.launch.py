@@ -1,7 +1,8 @@
 """Intel RealSense D400 series, by realsense2_camera 4.55 or newer.
 
-Depth is not aligned to colour (the tracker needs none) and colour stays off, which leaves the bus to depth. Older
-drivers, which the SR305 needs, publish on /camera/depth/...: start them and give depth_topic and info_topic.
+Depth is not aligned to colour (the tracker needs none) and colour stays off, which leaves the bus
+to depth. Older drivers, which the SR305 needs, publish on /camera/depth/...: start them and give
+depth_topic and info_topic.
 """
 
 from awr_ros.ros.camera_preset import CameraPreset, driver_description

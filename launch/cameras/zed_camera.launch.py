@@ -1,4 +1,6 @@
-"""Stereolabs ZED, by zed_wrapper (built from source). camera_model:=zed2i is one of the driver's models."""
+"""Stereolabs ZED, by zed_wrapper (built from source). camera_model:=zed2i is one of the driver's
+models.
+"""
 
 from awr_ros.ros.camera_preset import CameraPreset, driver_description
 

@@ -1,6 +1,8 @@
-"""What our launch files use of launch and launch_ros, for machines that have ROS from wheels and so lack both.
+"""What our launch files use of launch and launch_ros, for machines that have ROS from wheels and so
+lack both.
 
-Names and behaviour are theirs, as far as test_launch.py needs them, which uses the real ones where they are installed.
+Names and behaviour are theirs, as far as test_launch.py needs them, which uses the real ones where
+they are installed.
 """
 
 import importlib.util

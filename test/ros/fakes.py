@@ -21,7 +21,9 @@ LATCHED = QoSProfile(
 
 
 def open_hand_xyz():
-    """(21,3) float32 [mm]: a flat right hand half a metre away, palm to the camera, fingers up, thumb at the right."""
+    """(21,3) float32 [mm]: a flat right hand half a metre away, palm to the camera, fingers up,
+    thumb at the right.
+    """
     joints = np.zeros((21, 3), np.float32)
     for finger in range(5):
         for bone in range(4):
@@ -134,7 +136,9 @@ class Camera:
         return self._heard(self._infos)
 
     def _heard(self, publisher):
-        """Whether somebody listens who has seen what is offered: before, the subscription is about to start anew."""
+        """Whether somebody listens who has seen what is offered: before, the subscription is about
+        to start anew.
+        """
         offered = publisher.qos_profile
         asked = [
             s.qos_profile for s in self._node.get_subscriptions_info_by_topic(publisher.topic_name)
@@ -148,7 +152,9 @@ class Camera:
         self._infos.publish(info(**changes))
 
     def image(self, message=None, **changes):
-        """Publish an image; without a message a good one with the next stamp [30 Hz]. Returns it."""
+        """Publish an image; without a message a good one with the next stamp [30 Hz].
+        Returns it.
+        """
         if message is None:
             self._stamp_s += 1 / 30
             message = image(self._stamp_s, **changes)

@@ -1,4 +1,6 @@
-"""A recording gives the same hands through the node, replayed in sim time over DDS, as offline; and ROS reads our bags."""
+"""A recording gives the same hands through the node, replayed in sim time over DDS, as offline; and
+ROS reads our bags.
+"""
 
 import json
 
@@ -34,7 +36,9 @@ def recording(tmp_path_factory):
 
 
 def replayed(bench, path):
-    """The HandArrays of the node for a bag, played in the order of recording; each image waits for its hands."""
+    """The HandArrays of the node for a bag, played in the order of recording; each image waits for
+    its hands.
+    """
     node = bench.add(
         TrackerNode(
             parameter_overrides=[Parameter('use_sim_time', value=True)]

@@ -134,7 +134,9 @@ def test_roi_outside_the_image_is_empty_and_not_negative():
 
 
 def test_wrist_pose_has_the_axes_of_the_message():
-    """Fingers up, palm to the camera: x points up the image (-y), z away from the palm's side, into the scene (+z)."""
+    """Fingers up, palm to the camera: x points up the image (-y), z away from the palm's side, into
+    the scene (+z).
+    """
     pose = conversions.hand_message(hand(), WIDTH, HEIGHT).wrist_pose
     np.testing.assert_allclose([pose.position.x, pose.position.y, pose.position.z], [0, 0, 0.5])
     q = pose.orientation

@@ -65,6 +65,18 @@ def test_a_camera_that_cannot_render_ends_with_the_reason(monkeypatch):
     node.destroy_node()
 
 
+def test_a_camera_that_is_stopped_while_it_makes_its_hand_does_not_wait_for_it(monkeypatch):
+    made = threading.Event()
+    monkeypatch.setattr(synthetic_camera, 'SyntheticCamera', lambda *_, **__: made.wait(60))
+    monkeypatch.setattr(threading, 'excepthook', lambda _: None)
+    monkeypatch.setattr(synthetic_camera, 'JOIN_S', 0.1)
+    node = synthetic_camera.SyntheticCameraNode()
+    node.destroy_node()
+    assert node._renderer.is_alive() and node._renderer.daemon
+    made.set()
+    node._renderer.join()
+
+
 def test_a_perfect_run():
     result = evaluate(recording())
     assert (result.published, result.received, result.processed, result.dropped, result.lost) == (
@@ -142,10 +154,11 @@ def test_two_real_processes_lose_nothing(tmp_path):
     )
     assert counts, output
     published, received, processed, dropped, lost = map(int, counts.groups())
-    assert published >= 30 and lost == 0 and processed > 0 and processed + dropped == received, (
+    assert published >= 15 and lost == 0 and processed > 0 and processed + dropped == received, (
         output
     )
-    # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow for it.
+    # How well and how fast is the demo's own handedness_logit; a busy test machine may be too slow
+    # for it.
     assert ('the demo worked' in output) == (run.process.returncode == 0)
     assert 'ok        hands found in >= 95%' in output and 'ok        mean joint error' in output, (
         output
@@ -170,7 +183,9 @@ def test_nothing_is_left_behind_when_interrupted(tmp_path, number):
 
 @pytest.fixture
 def start_node(tmp_path):
-    """start_node('node' or 'synthetic_camera', arguments, parameter file in words) runs a node that ends by itself."""
+    """start_node('node' or 'synthetic_camera', arguments, parameter file in words) runs a node that
+    ends by itself.
+    """
 
     def start(module, *arguments, file=None):
         if file is not None:
@@ -246,6 +261,21 @@ def test_help_lists_the_parameters_and_starts_nothing(start_node):
     assert (
         done.stdout.startswith('usage: ros2 run awr_ros tracker') and 'max_hands:=2' in done.stdout
     )
+
+
+def test_an_interrupt_during_the_imports_leaves_no_traceback():
+    from ament_index_python.packages import get_package_prefix
+
+    program = Path(get_package_prefix('awr_ros')) / 'lib' / 'awr_ros' / 'synthetic_camera'
+    process = subprocess.Popen(
+        [program], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    maps = Path(f'/proc/{process.pid}/maps')
+    while process.poll() is None and 'libtorch' not in maps.read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert 'Traceback' not in output and process.returncode in (0, -signal.SIGINT), output
 
 
 def test_installed_program_ends_in_good_order(tmp_path):

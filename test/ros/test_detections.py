@@ -1,4 +1,6 @@
-"""Hands as detections of vision_msgs; by stand-ins with the fields of its messages (4.1.1) where it is not installed."""
+"""Hands as detections of vision_msgs; by stand-ins with the fields of its messages (4.1.1) where it
+is not installed.
+"""
 
 import math
 from dataclasses import dataclass, field

@@ -45,11 +45,13 @@ def turned(joints, axis, angle):
     return joints @ rotation(axis, angle).T
 
 
-# ---- retargeting ---------------------------------------------------------------------------------------------------
+# ---- retargeting
 
 
 def frame_by_plane_fit(joints):
-    """The frame as dex-retargeting's example finds it: a plane fitted by SVD, its sign from index and middle finger."""
+    """The frame as dex-retargeting's example finds it: a plane fitted by SVD, its sign from index
+    and middle finger.
+    """
     points = joints[[0, 5, 9]]
     along = points[0] - points[2]
     normal = np.linalg.svd(points - points.mean(0))[2][2]
@@ -125,7 +127,7 @@ def test_positions_or_vectors_for_dex_retargeting():
     )
 
 
-# ---- teleoperation -------------------------------------------------------------------------------------------------
+# ---- teleoperation
 
 PERIOD_S = 0.02
 
@@ -340,7 +342,7 @@ def test_servo_node(bench):
     fed(lambda: twists[-1].twist.linear.y == 0, 'the stop when the switch opens')
 
 
-# ---- C++ -----------------------------------------------------------------------------------------------------------
+# ---- C++
 
 PROGRAM = r"""
 #include <cmath>
@@ -402,7 +404,7 @@ def test_cpp_reads_the_messages(tmp_path):
     assert lines == ['right 3: 0.012 0.000 0.480 m', 'right 3: not seen']
 
 
-# ---- a palm that stops -----------------------------------------------------------------------------------------------
+# ---- a palm that stops
 
 
 def shown(gesture, held=1.0, state=Hand.TRACKING_OK):

@@ -1,8 +1,11 @@
-"""Messages from hell: bursts of mutated messages into a node, and after each burst good images, which must be tracked.
+"""Messages from hell: bursts of mutated messages into a node, and after each burst good images,
+which must be tracked.
 
-By the fields and by the bytes, as hypothesis thinks them up: the same ones in every run. More of them, by hand:
+By the fields and by the bytes, as hypothesis thinks them up: the same ones in every run. More of
+them, by hand:
 
-    FUZZ_EXAMPLES=16000 pytest test/ros/test_fuzz.py -k burst -s            # 100,000 messages and more
+    FUZZ_EXAMPLES=16000 pytest test/ros/test_fuzz.py -k burst -s            # 100,000 messages and
+    more
 """
 
 import gc
@@ -43,9 +46,11 @@ pytestmark = pytest.mark.timeout(
 ASIDE = (
     11.5,
     0.5,
-)  # nothing is farther off the axis than 85 degrees, a hand at the border of the image by a hand [m]
+    # nothing is farther off the axis than 85 degrees, a hand at the border of the image by a hand
+    # [m]
+)
 LONGEST = 3000  # characters of a status of the diagnostics
-# ---- what may stand in a field ---------------------------------------------------------------------------------------
+# ---- what may stand in a field
 
 floats = st.one_of(
     st.floats(),
@@ -144,7 +149,9 @@ infos = changed(
 
 
 def png(depth, claimed=None):
-    """A CompressedImage; claimed: (width, height) that its header claims, with the checksum in order."""
+    """A CompressedImage; claimed: (width, height) that its header claims, with the checksum in
+    order.
+    """
     data = bytearray(cv2.imencode('.png', depth)[1].tobytes())
     if claimed:
         data[16:24] = struct.pack('>II', *claimed)
@@ -222,11 +229,13 @@ messages = st.one_of(
 )
 
 
-# ---- what they are sent to -------------------------------------------------------------------------------------------
+# ---- what they are sent to
 
 
 class Victim:
-    """An active node, whose callbacks are called as its executor would, and which works in the test's own thread."""
+    """An active node, whose callbacks are called as its executor would, and which works in the
+    test's own thread.
+    """
 
     def __init__(self, node, good_image, good_info):
         self.node, self.good_image, self.good_info_message = node, good_image, good_info
@@ -256,13 +265,18 @@ class Victim:
         node._hands_pub.publish = lambda message: (self.published.append(message), publish(message))
 
     def send(self, message):
-        """One message; bytes as the middleware would: what it cannot decode it drops, but for infos, which come as bytes."""
+        """One message; bytes as the middleware would: what it cannot decode it drops, but for
+        infos, which come as bytes.
+        """
         self.count['messages'] += 1
         if isinstance(message, tuple) and message[0] is not CameraInfo:
             try:
                 if (
                     len(message[1]) <= 4
-                ):  # nothing but the encapsulation: deserialize_message, not the middleware, may die of it
+                    # nothing but the encapsulation: deserialize_message, not the middleware, may
+                    # die of
+                    # it
+                ):
                     raise ValueError
                 message = deserialize_message(message[1], message[0])
             except Exception:
@@ -318,7 +332,9 @@ class Victim:
         gc.collect()
 
     def report(self):
-        """What the node says of it all is some lines, not a flood, and is not longer for longer texts in messages."""
+        """What the node says of it all is some lines, not a flood, and is not longer for longer
+        texts in messages.
+        """
         said = []
         self.node._diagnostics_pub.publish, publish = (
             said.append,
@@ -379,7 +395,7 @@ def resident_mb():
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
-# ---- the tests -------------------------------------------------------------------------------------------------------
+# ---- the tests
 
 
 def in_rounds(victim, bursts, check, examples):
@@ -421,7 +437,8 @@ def camera_of(fx, fy, cx, cy, d=0.0):
     )
 
 
-# Cameras that are just believable, so that hands are looked for and found through them, and absurd ones.
+# Cameras that are just believable, so that hands are looked for and found through them, and absurd
+# ones.
 believable = st.builds(
     lambda scale, fx, fy, cx, cy, d: camera_of(
         475 * scale * fx, 475 * scale * fy, 320 + cx, 240 + cy, d
@@ -456,7 +473,9 @@ scenes = st.tuples(
 
 @pytest.mark.parametrize('victim', ['real'], indirect=True)
 def test_hands_of_the_real_tracker_are_in_front_of_the_camera(victim):
-    """With the thresholds at their lowest, so that whatever the network makes of it is published."""
+    """With the thresholds at their lowest, so that whatever the network makes of it is
+    published.
+    """
     victim.node.set_parameters(
         [
             Parameter('score_threshold', value=0.0),

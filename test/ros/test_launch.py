@@ -1,4 +1,5 @@
-"""What the launch files would start, by running them with nodes that only write down what they were given.
+"""What the launch files would start, by running them with nodes that only write down what they were
+given.
 
 By the real launch and launch_ros where they are installed, else by fake_launch.
 """
@@ -21,7 +22,8 @@ from awr_ros.ros.spin import CONFIGURATION_REFUSED
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS = SHARE / 'launch' / 'cameras'
 SHM = str(SHARE / 'config' / 'fastdds_shm.xml')
-# A driver's launch file: arguments that drivers have and that tracker.launch.py has too, with the driver's defaults.
+# A driver's launch file: arguments that drivers have and that tracker.launch.py has too, with the
+# driver's defaults.
 DRIVER = """
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
@@ -57,8 +59,8 @@ def packages(tmp_path, monkeypatch):
 
 @pytest.fixture
 def launch(monkeypatch):
-    """launch(file, name=value, ...) runs a launch file and returns its nodes, as dicts of plain values; launch.notes is
-    what it told the user.
+    """launch(file, name=value, ...) runs a launch file and returns its nodes, as dicts of plain
+    values; launch.notes is what it told the user.
     """
     if importlib.util.find_spec('launch') is None:
         fake_launch.install(monkeypatch)
@@ -295,7 +297,9 @@ def test_parameters_of_the_synthetic_camera_are_named_when_they_are_wrong(
 
 
 def on_the_line(launch, monkeypatch, file, *arguments, named=None):
-    """What is noted when a launch file is started with these arguments, as `ros2 launch awr_ros FILE NAME:=VALUE ...`."""
+    """What is noted when a launch file is started with these arguments, as `ros2 launch awr_ros
+    FILE NAME:=VALUE ...`.
+    """
     monkeypatch.setattr(
         'sys.argv', ['/opt/ros/jazzy/bin/ros2', 'launch', 'awr_ros', named or file, *arguments]
     )
@@ -342,7 +346,8 @@ def test_arguments_that_nothing_takes_are_named_with_the_nearest_name(
 def test_arguments_of_two_cameras_that_nothing_takes_are_named(launch, monkeypatch):
     file = 'multi_camera.launch.py'
     assert on_the_line(launch, monkeypatch, file, 'left_depth:=/d', 'max_hands:=1', 'rate:=15') == [
-        'left_depth:=/d has no effect: there is no argument left_depth, did you mean left_depth_topic?'
+        'left_depth:=/d has no effect: there is no argument left_depth, did you mean '
+        'left_depth_topic?'
     ]
     assert on_the_line(
         launch, monkeypatch, file, 'one_process:=true', 'max_hands:=1', 'rate:=15'
@@ -350,7 +355,8 @@ def test_arguments_of_two_cameras_that_nothing_takes_are_named(launch, monkeypat
     assert on_the_line(
         launch, monkeypatch, file, 'camera:=none', 'namespace:=left', 'nonsense:=3'
     ) == [
-        'namespace:=left has no effect: there is no argument namespace, did you mean left_namespace?',
+        'namespace:=left has no effect: there is no argument namespace, did you mean '
+        'left_namespace?',
         'nonsense:=3 has no effect: there is no argument nonsense; --show-args lists them',
     ]
 

@@ -42,7 +42,7 @@ def set_parameter(bench, name, value):
     return bench.call(SetParameters, 'tracker/set_parameters', request).results[0]
 
 
-# ---- images to hands ---------------------------------------------------------------------------------------------
+# ---- images to hands
 
 
 def test_image_becomes_hands_in_metres_with_its_header(bench, camera, hands, tracker):
@@ -124,7 +124,21 @@ def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
     )
 
 
-# ---- quality of service ------------------------------------------------------------------------------------------
+def test_images_that_come_at_once_are_dropped_and_not_lost(bench, node, camera, tracker):
+    """A busy CPU lets several wait for the node's thread."""
+    stats = bench.listen(TrackerStats, 'tracker/stats')
+    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    infos = node._health._infos
+    for _ in range(4):
+        camera.info()
+        newest = camera.image()
+    bench.until(lambda: any(s.header == newest.header for s in stats), 'the newest image')
+    last = stats[-1]
+    assert (last.frames_received, last.frames_processed + last.frames_dropped) == (4, 4)
+    bench.until(lambda: node._health._infos == infos + 4, 'all camera infos')
+
+
+# ---- quality of service
 
 
 @pytest.mark.parametrize('first', ['tracker first', 'camera first'])
@@ -226,7 +240,7 @@ def test_the_quality_of_service_of_each_output_is_a_parameter(bench, tracker):
         assert node.has_parameter(f'qos_overrides./{topic}.publisher.reliability')
 
 
-# ---- bad input -----------------------------------------------------------------------------------------------------
+# ---- bad input
 
 BAD_IMAGES = {
     'encoding': (dict(encoding='rgb8'), "encoding is 'rgb8'"),
@@ -319,7 +333,7 @@ def test_frames_that_differ_are_named_and_lived_with(bench, node, camera, hands,
     diagnostics.until("camera_info in 'elsewhere'", 'input', DiagnosticStatus.WARN)
 
 
-# ---- diagnostics ---------------------------------------------------------------------------------------------------
+# ---- diagnostics
 
 
 def test_diagnostics_without_camera(node, diagnostics):
@@ -351,7 +365,7 @@ def test_diagnostics_name_engine_and_are_ok_while_tracking(bench, camera, diagno
     bench.until(tracking, 'everything to be ok')
 
 
-# ---- services and parameters ---------------------------------------------------------------------------------------
+# ---- services and parameters
 
 
 def test_disable_is_silent_and_clears_markers_and_enable_goes_on(
@@ -456,7 +470,7 @@ def test_unusable_parameter_is_refused_with_its_name(bench, node, name, value, w
     assert not result.successful and words in result.reason
 
 
-# ---- lifecycle -----------------------------------------------------------------------------------------------------
+# ---- lifecycle
 
 
 def test_without_autostart_nothing_happens_until_asked(bench, tracker, diagnostics):

@@ -1,4 +1,6 @@
-"""What happens to a node in the field: cameras that die, come back, change; being switched off and on for days."""
+"""What happens to a node in the field: cameras that die, come back, change; being switched off and
+on for days.
+"""
 
 import gc
 import sys

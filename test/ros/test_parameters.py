@@ -86,7 +86,7 @@ def test_yaml_reaches_a_node_in_any_namespace(tmp_path, namespace):
         node.destroy_node()
 
 
-# ---- what people write -----------------------------------------------------------------------------------------------
+# ---- what people write
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,8 @@ def test_values_of_the_wrong_type_or_range_are_refused_with_what_to_write(tmp_pa
 def test_unknown_parameters_are_named_with_the_nearest_one(tmp_path, monkeypatch):
     path = tmp_path / 'mine.yaml'
     path.write_text(
-        '/**:\n  ros__parameters:\n    max_hand: 1\n    max_hands: 1\n    nonsense: 3\n    use_sim_time: true\n'
+        '/**:\n  ros__parameters:\n    max_hand: 1\n    max_hands: 1\n    nonsense: 3\n    '
+        'use_sim_time: true\n'
     )
     node = rclpy.create_node('tracker', cli_args=['--ros-args', '--params-file', str(path)])
     said = []

@@ -17,7 +17,9 @@ def room(hand_mm=450.0, wall_mm=1200.0):
     'unit', [1000.0, 100.0, 10.0, 4.0, 0.1, 0.001], ids='{:g} of the right one'.format
 )
 def test_another_unit_is_named_with_the_factor_to_the_right_one(unit):
-    """Millimetres taken for metres, centimetres, steps of 0.1 and 0.25 mm, centimetres and metres taken for millimetres."""
+    """Millimetres taken for metres, centimetres, steps of 0.1 and 0.25 mm, centimetres and metres
+    taken for millimetres.
+    """
     text = note(room() * np.float32(unit), 150.0, 1500.0)
     assert f'parameter depth_scale {1 / unit:g} would make them 0.45 m and 1.2 m' in text
     scaled = note(room() * np.float32(unit), 150.0, 1500.0, scale=2.0)

@@ -1,4 +1,6 @@
-"""The stand-ins behave as message_filters and cv_bridge do; where those are installed, they take the same tests."""
+"""The stand-ins behave as message_filters and cv_bridge do; where those are installed, they take
+the same tests.
+"""
 
 import importlib
 

@@ -1,4 +1,6 @@
-"""The whole path in some seconds: synthetic camera and tracker as two processes over DDS, measured by a third."""
+"""The whole path in some seconds: synthetic camera and tracker as two processes over DDS, measured
+by a third.
+"""
 
 import argparse
 import sys
@@ -47,12 +49,14 @@ def report(result: Result):
     error = result.errors_mm.mean() if result.errors_mm.size else np.inf
     p50, p99 = np.percentile(latency, [50, 99])
     print(
-        f'images    published {result.published}, received {result.received}, processed {result.processed}, '
+        f'images    published {result.published}, received {result.received}, processed '
+        f'{result.processed}, '
         f'dropped {result.dropped}, lost {result.lost}'
     )
     print(f'rate      {result.processed / max(result.seconds, 1e-9):.1f} Hz')
     print(
-        f'latency   p50 {p50:.1f} ms, p99 {p99:.1f} ms, from the stamp of the image to the arrival of its hands'
+        f'latency   p50 {p50:.1f} ms, p99 {p99:.1f} ms, from the stamp of the image to the '
+        f'arrival of its hands'
     )
     print(f'found     {result.found:.1%} of the hands')
     print(f'error     {error:.1f} mm mean over joints and images')

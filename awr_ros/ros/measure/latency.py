@@ -1,4 +1,6 @@
-"""From message to message: camera and tracker as two processes, at several rates, with one and two hands."""
+"""From message to message: camera and tracker as two processes, at several rates, with one and two
+hands.
+"""
 
 import numpy as np
 
@@ -10,15 +12,21 @@ SHOWN = 30  # [Hz] the rate whose stages are shown
 
 
 def bench_messages(report, seconds, rates=RATES_HZ, hands=HANDS):
-    """Two tables: latency at each rate and number of hands; what the tracker's node says of its stages."""
+    """Two tables: latency at each rate and number of hands; what the tracker's node says of its
+    stages.
+    """
     exit_on_endings()
     report.section(
         'Message to message',
         'Camera and tracker as two processes over DDS, best effort, 640 x 480, '
-        f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, taken before it is '
-        "published, to the arrival of its hands. Dropped: a newer image came before this one's turn. Lost: never "
-        "arrived. CPU: of the tracker's process, 100 % is one core. Start: of that process, to its first hand. "
-        'Stolen: of all cores, what the host of a virtual machine gave to others; p99 is theirs as soon as it is not 0.',
+        f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, '
+        f'taken before it is '
+        "published, to the arrival of its hands. Dropped: a newer image came before this one's "
+        'turn. Lost: never '
+        "arrived. CPU: of the tracker's process, 100 % is one core. Start: of that process, to "
+        'its first hand. '
+        'Stolen: of all cores, what the host of a virtual machine gave to others; p99 is theirs '
+        'as soon as it is not 0.',
     )
     measured = {}
     for count in hands:
@@ -73,7 +81,8 @@ def bench_messages(report, seconds, rates=RATES_HZ, hands=HANDS):
     if not any(rate == SHOWN for _, rate in measured):
         return
     report.remark(
-        f'Where the time goes at {SHOWN} Hz, medians of what the node says of itself in milliseconds; input_age is '
+        f'Where the time goes at {SHOWN} Hz, medians of what the node says of itself in '
+        f'milliseconds; input_age is '
         'the way from the stamp to the node, latency from there to the publication of the hands.'
     )
     row = report.table(('hands', *(stage.removesuffix('_ms') for stage in STAGES)))

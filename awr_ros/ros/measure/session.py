@@ -1,4 +1,6 @@
-"""Synthetic camera and tracker as two processes over DDS, listened to by this one: what the demo and the bench measure."""
+"""Synthetic camera and tracker as two processes over DDS, listened to by this one: what the demo
+and the bench measure.
+"""
 
 import math
 import os
@@ -74,7 +76,9 @@ def nanoseconds(header):
 
 
 def evaluate(recording: Recording, first_ns, last_ns):
-    """The Result of the images after stamp first_ns up to last_ns; both must be stamps of TrackerStats."""
+    """The Result of the images after stamp first_ns up to last_ns; both must be stamps of
+    TrackerStats.
+    """
     from awr_ros.ros.conversions import joints_from_hand
 
     stamps = sorted(stamp for stamp in recording.truth if first_ns < stamp <= last_ns)
@@ -144,7 +148,9 @@ class Monitor:
         self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
 
     def read_truths(self):
-        """Make messages of the truth heard so far. Not as it comes: that takes 0.5 ms a hand, just while the tracker works."""
+        """Make messages of the truth heard so far. Not as it comes: that takes 0.5 ms a hand, just
+        while the tracker works.
+        """
         from rclpy.serialization import deserialize_message
 
         from awr_ros.msg import HandArray
@@ -154,7 +160,9 @@ class Monitor:
             self.recording.truth[nanoseconds(message.header)] = message
 
     def spin_until(self, done, seconds, processes, progress=lambda left_s: None):
-        """Spin until done() or the time is over; returns done(). A process that ended is an error."""
+        """Spin until done() or the time is over; returns done(). A process that ended
+        is an error.
+        """
         end = time.monotonic() + seconds
         while not done() and (left := end - time.monotonic()) > 0:
             for name, process in processes.items():
@@ -172,9 +180,11 @@ class Monitor:
 
 
 class Session:
-    """Camera, tracker and monitor, in a DDS domain of their own; a context manager that leaves no process behind.
+    """Camera, tracker and monitor, in a DDS domain of their own; a context manager that leaves no
+    process behind.
 
-    camera, tracker: parameters of the two nodes, 'name:=value'. Raises SystemExit when one of them does not start.
+    camera, tracker: parameters of the two nodes, 'name:=value'. Raises SystemExit when one of them
+    does not start.
     """
 
     def __init__(self, camera=(), tracker=()):
@@ -185,7 +195,8 @@ class Session:
         self.processes, self.monitor, self.cold_start_s = {}, None, float('nan')
 
     def __enter__(self):
-        # A domain of its own: nothing of this reaches a robot in the same network, nothing of that one is measured.
+        # A domain of its own: nothing of this reaches a robot in the same network, nothing of that
+        # one is measured.
         os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
         os.environ.update(missing_profile(profile_path()))
         try:
@@ -213,7 +224,9 @@ class Session:
             )  # of the tracker's process, to the first hand
 
     def measure(self, seconds, progress=lambda text, seconds: lambda left_s: None):
-        """(Result, Usage) of the next seconds [s], after a warm-up. progress(text, seconds)(left_s) is told how it goes."""
+        """(Result, Usage) of the next seconds [s], after a warm-up. progress(text, seconds)(left_s)
+        is told how it goes.
+        """
         record, spin = self.monitor.recording, self.monitor.spin_until
         spin(lambda: False, WARM_UP_S, self.processes, progress('warming up', WARM_UP_S))
         first_ns, cpu_s, began = (
@@ -254,7 +267,9 @@ def cpu_seconds(pid):
 
 
 def stolen_seconds():
-    """CPU time [s] that this machine wanted and its host gave to others so far, over all cores; NaN where there is no /proc."""
+    """CPU time [s] that this machine wanted and its host gave to others so far, over all cores; NaN
+    where there is no /proc.
+    """
     try:
         return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf(
             'SC_CLK_TCK'
@@ -275,7 +290,8 @@ def memory_mb(pid):
 def start(module, *parameters):
     """A node in a process group of its own, so that all of it can be ended, whatever it starts."""
     arguments = [argument for parameter in parameters for argument in ('-p', parameter)]
-    # Safe path: started inside the source folder, the children must not import it instead of the installed package.
+    # Safe path: started inside the source folder, the children must not import it instead of the
+    # installed package.
     return subprocess.Popen(
         [sys.executable, '-m', module, '--ros-args', *arguments],
         start_new_session=True,
