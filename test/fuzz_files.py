@@ -203,7 +203,7 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
 
 
 def forget_traces() -> None:
-    """Free what torch.jit.trace keeps of each conversion for OpenVINO; a process in the field converts once."""
+    """Free what torch.jit.trace keeps of each conversion; a process in the field converts once."""
     torch.jit._state._clear_class_state()
     torch._C._jit_clear_class_registry()
 
