@@ -166,7 +166,8 @@ def completed(path: str | Path) -> Iterator[Path]:
             part.replace(path)
         except OSError as error:  # of the name that was wanted
             if str(folder) in str(error.filename) or error.filename is None and error.errno in FULL:
-                error.filename, error.filename2 = printable(path), None
+                error.filename = printable(path)
+                del error.filename2  # None would be shown
             raise
         sync(path.parent)
 

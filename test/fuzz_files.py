@@ -192,12 +192,20 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
         except BaseException as error:
             raise AssertionError(f'{kind}, file {number} of seed {seed}: {error!r}') from error
         longest_s = max(longest_s, time.perf_counter() - start_s)
+        if kind.startswith('cached'):
+            forget_traces()
         for file in path.parent.glob('log*.csv'):  # of runs: renamed where last.pt is damaged
             file.unlink() if file != path else None
         path.write_bytes(good)
         if path.name != 'log.csv':
             (folder / 'run' / 'log.csv').write_text('seen,loss\n0,1.0\n')
     return refused, read, longest_s
+
+
+def forget_traces() -> None:
+    """Free what torch.jit.trace keeps of each conversion; a process in the field converts once."""
+    torch.jit._state._clear_class_state()
+    torch._C._jit_clear_class_registry()
 
 
 def memory_mb() -> float:
