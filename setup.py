@@ -21,7 +21,7 @@ setup(
     # The definitions of the messages go along, for bags are written without ROS.
     packages=[*find_packages(include=['awr_ros', 'awr_ros.*']), 'awr_ros.message_definitions'],
     package_dir={'awr_ros.message_definitions': 'msg'},
-    package_data={'awr_ros': ['weights/*'], 'awr_ros.message_definitions': ['*.msg']},
+    package_data={'awr_ros': ['py.typed', 'weights/*'], 'awr_ros.message_definitions': ['*.msg']},
     install_requires=requirements('run'),
     extras_require={
         **{

@@ -5,9 +5,11 @@ numbers. xyz: camera optical frame [mm], x right, y down, z forward (REP-103).
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Intrinsics:
     width: int  # image width [px]
     height: int  # image height [px]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ('fx', 'fy', 'cx', 'cy'):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f'{name} must be finite, got {getattr(self, name)}')
@@ -29,7 +31,7 @@ class Intrinsics:
             if getattr(self, name) <= 0:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
-    def uvd_to_xyz(self, uvd):
+    def uvd_to_xyz(self, uvd: npt.ArrayLike) -> np.ndarray:
         """Back-project. uvd: (..., 3) array [px, px, mm]. Returns (..., 3) float [mm], camera
         optical frame.
         """
@@ -40,7 +42,7 @@ class Intrinsics:
             axis=-1,
         )
 
-    def xyz_to_uvd(self, xyz):
+    def xyz_to_uvd(self, xyz: npt.ArrayLike) -> np.ndarray:
         """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Returns (..., 3)
         float [px, px, mm].
         """
@@ -51,7 +53,7 @@ class Intrinsics:
         )
 
 
-def looking_at(point_xyz):
+def looking_at(point_xyz: Iterable[float]) -> np.ndarray:
     """Rotation of a camera about its own centre that puts a point on its optical axis.
 
     point_xyz: (3,) [any unit] camera optical frame, neither the camera's centre nor right behind

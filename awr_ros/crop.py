@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from awr_ros.camera import Intrinsics, looking_at
 
@@ -39,18 +40,18 @@ class Crop:
     depth: np.ndarray  # (S,S) float32 uvdn: background +1, nearest -1
     centre_xyz: np.ndarray  # (3,) float64 [mm] camera optical frame
     cube: np.ndarray  # (3,) float64 [mm]
-    window: tuple  # (u0, v0, u1, v1) [px] half open: bounds of the crop in the full image,
-    # may reach beyond it
+    # (u0, v0, u1, v1) [px] half open: bounds of the crop in the full image, may reach beyond it
+    window: tuple[int, int, int, int]
     intrinsics: Intrinsics
     image_from_crop: np.ndarray  # (3,3) float64 homography from uvdn (u, v, 1) to s (u, v, 1) [px]
     distance: float  # [mm] of the centre along the crop's axis, where d of uvdn is 0
 
     @property
-    def foreground(self):
+    def foreground(self) -> float:
         """Share of pixels that hold something."""
         return float(np.count_nonzero(self.depth < 0.99)) / self.depth.size
 
-    def uvd_from_uvdn(self, uvdn):
+    def uvd_from_uvdn(self, uvdn: npt.ArrayLike) -> np.ndarray:
         """Crop to full image. uvdn: (..., 3). Returns (..., 3) float64 [px, px, mm]."""
         uvdn = np.asarray(uvdn, np.float64)
         image = uvdn[..., :2] @ self.image_from_crop[:, :2].T + self.image_from_crop[:, 2]
@@ -58,7 +59,7 @@ class Crop:
         depth = (uvdn[..., 2:] * (self.cube[2] / 2) + self.distance) * s
         return np.concatenate([image[..., :2] / s, depth], axis=-1)
 
-    def uvdn_from_uvd(self, uvd):
+    def uvdn_from_uvd(self, uvd: npt.ArrayLike) -> np.ndarray:
         """Full image to crop: the inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
         uvd, crop_from_image = np.asarray(uvd, np.float64), np.linalg.inv(self.image_from_crop)
         crop = uvd[..., :2] @ crop_from_image[:, :2].T + crop_from_image[:, 2]
@@ -67,7 +68,14 @@ class Crop:
         return np.concatenate([crop[..., :2] / inverse_s, depth], axis=-1)
 
 
-def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
+def crop_hand(
+    depth_mm: np.ndarray,
+    intrinsics: Intrinsics,
+    centre_xyz: npt.ArrayLike,
+    cube: npt.ArrayLike,
+    size: int,
+    roll: float = 0.0,
+) -> Crop:
     """Cut the cube around a centre out of a depth image, as a camera that looks at the centre sees
     it.
 
@@ -113,7 +121,7 @@ def crop_hand(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     )
 
 
-def _normalised(depth_mm, distance, cube):
+def _normalised(depth_mm: np.ndarray, distance: float, cube: np.ndarray) -> np.ndarray:
     """(S,S) float32 uvdn of depth (S,S) float32 [mm] along the crop's axis; what is invalid is
     background.
     """
@@ -123,7 +131,7 @@ def _normalised(depth_mm, distance, cube):
     return np.where(depth_mm > 0, np.clip(normal, -1, 1, out=normal), np.float32(BACKGROUND))
 
 
-def _bounds(image_from_crop):
+def _bounds(image_from_crop: np.ndarray) -> tuple[int, int, int, int]:
     """The window [px] around the crop's corners, to the nearest pixel edges, at least one pixel."""
     u, v, s = image_from_crop @ CORNERS
     s = np.maximum(s, MIN_RAY_Z)
@@ -132,7 +140,14 @@ def _bounds(image_from_crop):
     return u0, v0, max(u1, u0 + 1), max(v1, v0 + 1)
 
 
-def crop_along_axes(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
+def crop_along_axes(
+    depth_mm: np.ndarray,
+    intrinsics: Intrinsics,
+    centre_xyz: npt.ArrayLike,
+    cube: npt.ArrayLike,
+    size: int,
+    roll: float = 0.0,
+) -> Crop:
     """Cut the cube along the axes of the real camera, for networks that were trained on such crops.
 
     Arguments as `crop_hand`, except that the roll is one in the image of the real camera. The
@@ -174,13 +189,19 @@ def crop_along_axes(depth_mm, intrinsics, centre_xyz, cube, size, roll=0.0):
     )
 
 
-def _pixels(middle, half):
+def _pixels(middle: float, half: float) -> tuple[int, int]:
     """First and one after the last pixel [px] of a window on one axis, at least one."""
     first = math.floor(middle - half + 1)
     return first, max(math.floor(middle + half + 1), first + 1)
 
 
-def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
+def crop_as_authors(
+    depth_mm: np.ndarray,
+    intrinsics: Intrinsics,
+    centre_xyz: npt.ArrayLike,
+    cube: npt.ArrayLike,
+    size: int,
+) -> Crop:
     """Cut the cube as the authors' code does, for networks that were trained on such crops.
     Arguments as `crop_hand`.
 
@@ -236,7 +257,9 @@ def crop_as_authors(depth_mm, intrinsics, centre_xyz, cube, size):
     )
 
 
-def _checked(depth_mm, intrinsics, centre_xyz, cube):
+def _checked(
+    depth_mm: np.ndarray, intrinsics: Intrinsics, centre_xyz: npt.ArrayLike, cube: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
     """centre_xyz and cube as (3,) float64 [mm], or ValueError."""
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(
@@ -253,7 +276,7 @@ def _checked(depth_mm, intrinsics, centre_xyz, cube):
     return checked_centre(centre_xyz), cube
 
 
-def checked_centre(centre_xyz):
+def checked_centre(centre_xyz: npt.ArrayLike) -> np.ndarray:
     """centre_xyz as (3,) float64 [mm]. Raises ValueError where it cannot be a place in millimetres
     before a camera.
     """
@@ -264,6 +287,6 @@ def checked_centre(centre_xyz):
         or centre[2] < MIN_CENTRE_MM
     ):
         raise ValueError(
-            f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz}'
+            f'centre_xyz must be (x, y, z) in mm with z >= {MIN_CENTRE_MM:.0f}, got {centre_xyz!s}'
         )
     return centre

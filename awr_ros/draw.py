@@ -1,9 +1,12 @@
 """Overlay pictures: depth in grey, hands as coloured skeletons, the truth in white."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from awr_ros.files import write_bytes
 from awr_ros.skeleton import BONES
@@ -13,7 +16,7 @@ FINGER_COLOURS = ((60, 60, 255), (40, 170, 255), (80, 230, 80), (255, 170, 60), 
 TRUTH_COLOUR = (255, 255, 255)
 
 
-def grey(depth_mm, span_mm=None):
+def grey(depth_mm: npt.ArrayLike, span_mm: tuple[float, float] | None = None) -> np.ndarray:
     """Depth as a picture, near bright, invalid black. depth_mm: (H,W). Returns (H,W,3) uint8.
 
     span_mm: (near, far) that is spread over the greys; by default what the image holds.
@@ -27,7 +30,12 @@ def grey(depth_mm, span_mm=None):
     return cv2.cvtColor(depth.astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
 
-def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
+def skeleton(
+    image: np.ndarray,
+    joints_uvd: npt.ArrayLike,
+    colours: Sequence[tuple[int, int, int]] = FINGER_COLOURS,
+    thickness: int = 2,
+) -> None:
     """Draw one hand's bones into image (H,W,3) uint8. joints_uvd: (21,3) [px]; NaN joints are left
     out.
     """
@@ -49,7 +57,7 @@ def skeleton(image, joints_uvd, colours=FINGER_COLOURS, thickness=2):
             )
 
 
-def overlay(depth_mm, hands, truth=()):
+def overlay(depth_mm: npt.ArrayLike, hands: Iterable[Any], truth: Iterable[Any] = ()) -> np.ndarray:
     """Picture of a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3), hands
     also with id, side and score. Returns (H,W,3) uint8 BGR.
     """

@@ -2,15 +2,27 @@
 batched over hands.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from awr_ros.camera import looking_at
-from awr_ros.crop import MIN_CENTRE_MM, checked_centre, crop_along_axes, crop_as_authors, crop_hand
-from awr_ros.runtime.select import load_engine
-from awr_ros.skeleton import SIDES, as_21_joints, hand_centre, in_plane_rotation
+from awr_ros.camera import Intrinsics, looking_at
+from awr_ros.crop import (
+    MIN_CENTRE_MM,
+    Crop,
+    checked_centre,
+    crop_along_axes,
+    crop_as_authors,
+    crop_hand,
+)
+from awr_ros.runtime.readout import Engine, EngineConfig
+from awr_ros.runtime.select import Device, EngineName, load_engine
+from awr_ros.skeleton import SIDES, Side, as_21_joints, hand_centre, in_plane_rotation
 
 
 @dataclass(frozen=True)
@@ -24,18 +36,19 @@ class HandPose:
     # nor calibrated the highest closeness claimed for it
     # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
     hand_score: float
-    side: str  # the side it was taken for
-    roi: tuple  # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
+    side: Side  # the side it was taken for
+    # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
+    roi: tuple[int, int, int, int]
     # more than that of the other side's reading: the hand is of this side
     # (awr_ros.networks.handedness); NaN unknown
     handedness_logit: float = np.nan
 
     @cached_property  # asked for several times in a frame
-    def centre_xyz(self):
+    def centre_xyz(self) -> np.ndarray:
         """(3,) float64 [mm] what the hand is followed by (skeleton.hand_centre)."""
         return hand_centre(self.joints_xyz)
 
-    def request(self, centre_xyz=None):
+    def request(self, centre_xyz: np.ndarray | None = None) -> 'Request':
         """Where to look for this hand next: here, or at another centre, and turned as it lies.
         centre_xyz: (3,) [mm].
         """
@@ -49,7 +62,7 @@ class Request:
     """Where to look for a hand, and for which."""
 
     centre_xyz: np.ndarray  # (3,) [mm] near the palm's centre
-    side: str  # 'left' or 'right'
+    side: Side  # 'left' or 'right'
     roll: float = (
         0.0  # [rad] which way it points, from up, clockwise (skeleton.in_plane_rotation), in the
     )
@@ -61,14 +74,20 @@ class HandPoseEstimator:
     out.
     """
 
-    def __init__(self, engine):
+    def __init__(self, engine: Engine) -> None:
         """engine: what awr_ros.runtime.select.load_engine returns, or another of
         awr_ros.runtime.
         """
         self.engine, self.config, self.description = engine, engine.config, engine.description
 
     @classmethod
-    def from_pretrained(cls, weights=None, device='auto', num_threads=None, engine='auto'):
+    def from_pretrained(
+        cls,
+        weights: str | Path | None = None,
+        device: Device = 'auto',
+        num_threads: int | None = None,
+        engine: EngineName = 'auto',
+    ) -> 'HandPoseEstimator':
         """Load weights (None: the ones that come with the package) into the fastest engine here, or
         the one asked for.
 
@@ -79,7 +98,14 @@ class HandPoseEstimator:
         """
         return cls(load_engine(weights, engine, device, num_threads))
 
-    def estimate(self, depth_mm, intrinsics, centre_xyz, side='right', passes=3):
+    def estimate(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        centre_xyz: npt.ArrayLike,
+        side: Side = 'right',
+        passes: int = 3,
+    ) -> HandPose | None:
         """Pose of the hand at a given centre.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within some 40 mm
@@ -89,7 +115,7 @@ class HandPoseEstimator:
         ValueError for a centre that is none in millimetres.
         """
         request = Request(checked_centre(centre_xyz), side)
-        poses = []
+        poses: list[HandPose] = []
         for _ in range(passes):
             pose = self.estimate_batch(depth_mm, intrinsics, [request])[0]
             if pose is None:
@@ -98,7 +124,9 @@ class HandPoseEstimator:
             request = pose.request()
         return max(poses[1:] or poses, key=lambda pose: np.nanmean(pose.joint_scores), default=None)
 
-    def estimate_batch(self, depth_mm, intrinsics, requests):
+    def estimate_batch(
+        self, depth_mm: np.ndarray, intrinsics: Intrinsics, requests: Sequence[Request]
+    ) -> list[HandPose | None]:
         """Poses of several hands of one frame in one pass of the network.
 
         requests: list of Request. Returns a list as long of HandPose, None where the cube is empty
@@ -108,14 +136,14 @@ class HandPoseEstimator:
         for request in requests:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
-        crops = [
+        crops: list[Any] = [  # of Crop, None where the centre is too near
             cut_crop(self.config, depth_mm, intrinsics, request)
             if request.centre_xyz[2] >= MIN_CENTRE_MM
             else None
             for request in requests
         ]
         full = [i for i, crop in enumerate(crops) if crop is not None and crop.foreground > 0]
-        poses = [None] * len(requests)
+        poses: list[HandPose | None] = [None] * len(requests)
         if not full:
             return poses
         images = np.empty((len(full), 1, self.config.crop_size, self.config.crop_size), np.float32)
@@ -136,8 +164,8 @@ class HandPoseEstimator:
                 continue
             if requests[i].side != self.config.side:
                 # In the authors' crops a pixel's index, not its middle, is its coordinate.
-                uvdn = uvdn * np.float32([-1, 1, 1]) - np.float32(
-                    [2 / len(crop.depth) if self.config.authors_crop else 0, 0, 0]
+                uvdn = uvdn * np.array([-1, 1, 1], np.float32) - np.array(
+                    [2 / len(crop.depth) if self.config.authors_crop else 0, 0, 0], np.float32
                 )
             if np.isnan(hand_score):  # the network does not say: how sure it is of its joints
                 hand_score = joint_scores.mean()
@@ -159,7 +187,9 @@ class HandPoseEstimator:
         return poses
 
 
-def cut_crop(config, depth_mm, intrinsics, request):
+def cut_crop(
+    config: EngineConfig, depth_mm: np.ndarray, intrinsics: Intrinsics, request: Request
+) -> Crop:
     """Cut the crop of a Request as a network wants it.
 
     config: EngineConfig; depth_mm: (H,W) [mm]. Returns awr_ros.crop.Crop.

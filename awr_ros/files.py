@@ -13,7 +13,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # not a Unix
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 # How files begin that are often taken for others, and what they are.
 BEGINNINGS = (
@@ -103,7 +103,7 @@ def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
             os.close(lock)
 
 
-def _remove_left_over(parent, prefix):
+def _remove_left_over(parent: Path, prefix: str) -> None:
     for folder in [entry for entry in parent.iterdir() if entry.name.startswith(prefix)]:
         try:
             lock = _locked(folder)
@@ -114,7 +114,7 @@ def _remove_left_over(parent, prefix):
             os.close(lock)
 
 
-def _locked(folder):
+def _locked(folder: Path) -> int | None:
     """A descriptor that holds the lock of a folder; None where another process has it, or removed
     the folder.
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)
@@ -36,7 +37,7 @@ def stoppable() -> Iterator[None]:
         return
     process, raised_s = os.getpid(), -PATIENCE_S
 
-    def stop(number, _):
+    def stop(number: int, _: FrameType | None) -> None:
         nonlocal raised_s
         if (
             os.getpid() != process

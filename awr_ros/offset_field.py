@@ -23,7 +23,7 @@ ISOLATED_WINDOW, ISOLATED_PIXELS = (
 )  # [px] side of a window, and how much foreground in it is no surface
 
 
-def field_points(depth, field_size):
+def field_points(depth: torch.Tensor, field_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """3D point of every field pixel, and which pixels are foreground.
 
     depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground
@@ -34,7 +34,7 @@ def field_points(depth, field_size):
     return torch.cat([grid, depth], dim=1), depth < BACKGROUND_FROM
 
 
-def remove_isolated(depth):
+def remove_isolated(depth: torch.Tensor) -> torch.Tensor:
     """Depth (B,1,S,S) uvdn whose foreground pixels that stand nearly alone are background, so that
     they do not vote.
 
@@ -48,12 +48,12 @@ def remove_isolated(depth):
     )
 
 
-def _at_size(depth, field_size):
+def _at_size(depth: torch.Tensor, field_size: int) -> torch.Tensor:
     """The depth that each field pixel stands for. (B,1,S,S) -> (B,1,F,F)."""
     return nn_f.interpolate(depth, size=(field_size, field_size), mode='nearest')
 
 
-def _grid(field_size, like):
+def _grid(field_size: int, like: torch.Tensor) -> torch.Tensor:
     """(2,F,F) u and v of the field's pixels, uvdn, of the device and type of `like`."""
     # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in
     # a 300 mm cube.
@@ -64,7 +64,9 @@ def _grid(field_size, like):
     return torch.stack([u, v])
 
 
-def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
+def encode(
+    joints_uvdn: torch.Tensor, depth: torch.Tensor, kernel_size: float = 0.8, field_size: int = 32
+) -> torch.Tensor:
     """Joints -> dense field: the network's target.
 
     joints_uvdn: (B,J,3) float; depth: (B,1,S,S) float uvdn; kernel_size: radius of closeness, uvdn
@@ -88,7 +90,9 @@ def encode(joints_uvdn, depth, kernel_size=0.8, field_size=32):
     return torch.cat([directions, closeness * near], dim=1)
 
 
-def decode(field, depth, kernel_size=0.8):
+def decode(
+    field: torch.Tensor, depth: torch.Tensor, kernel_size: float = 0.8
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Dense field -> joints and confidence (section 3.2 of the paper). Differentiable in field.
 
     field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Returns joints_uvdn (B,J,3) and confidence
@@ -98,7 +102,9 @@ def decode(field, depth, kernel_size=0.8):
     return vote(field, depth, kernel_size)[:2]
 
 
-def vote(field, depth, kernel_size=0.8):
+def vote(
+    field: torch.Tensor, depth: torch.Tensor, kernel_size: float = 0.8
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What `decode` returns, and each pixel's weight in each joint (B,J,F*F)."""
     _check(
         field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3],
@@ -131,6 +137,6 @@ def vote(field, depth, kernel_size=0.8):
     )
 
 
-def _check(ok, name, expected, got):
+def _check(ok: bool, name: str, expected: str, got: torch.Tensor) -> None:
     if not ok:
         raise ValueError(f'{name} must be {expected}, got {tuple(got.shape)}')

@@ -129,7 +129,7 @@ def _number(each: Setting) -> Any:
 
     def number(text: str) -> Any:
         try:
-            value = kind(text)
+            value: Any = kind(text)
         except ValueError:
             value = None
         if value is None or not each.range[0] <= value <= each.range[1]:  # type: ignore[index]

@@ -18,8 +18,17 @@ its palm to the camera and its fingers up, so the thumb is at the right of the i
 """
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+Side = Literal['left', 'right']
+ArrayOrTensor = TypeVar('ArrayOrTensor', np.ndarray, 'torch.Tensor')
 
 JOINT_CONVENTION = 'mediapipe_21'
 JOINT_NAMES = (
@@ -55,7 +64,7 @@ _OF_WRIST_FRAME = (WRIST, INDEX_MCP, MIDDLE_MCP, PINKY_MCP)
 PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
 BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)
 
-SIDES = ('left', 'right')
+SIDES: tuple[Side, Side] = ('left', 'right')
 
 # The joints of the public data sets, in their files' order; what has our name is the same joint.
 _FINGERS = ('index', 'middle', 'ring', 'pinky')
@@ -108,7 +117,7 @@ HANDS17_21 = (
 _SUBSTITUTES = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
 
 
-def as_21_joints(values, joint_names):
+def as_21_joints(values: npt.ArrayLike, joint_names: Sequence[str]) -> np.ndarray:
     """What belongs to the joints of a network, in the order of JOINT_NAMES; NaN for joints that it
     has not.
 
@@ -129,7 +138,7 @@ def as_21_joints(values, joint_names):
     return result
 
 
-def palm_centre(joints_xyz):
+def palm_centre(joints_xyz: ArrayOrTensor) -> ArrayOrTensor:
     """Mean of the wrist and the four finger MCPs: the point that crops are centred on.
 
     joints_xyz: (..., 21, 3) array or tensor, any unit and frame. Returns (..., 3) of the same kind.
@@ -137,7 +146,7 @@ def palm_centre(joints_xyz):
     return joints_xyz[..., PALM, :].mean(-2)
 
 
-def hand_centre(joints_xyz):
+def hand_centre(joints_xyz: npt.ArrayLike) -> np.ndarray:
     """Palm centre, or where palm joints are NaN the mean of all joints that are not: what a hand is
     followed by.
 
@@ -151,7 +160,7 @@ def hand_centre(joints_xyz):
     return known.mean(0) if len(known) else centre
 
 
-def in_plane_rotation(joints_xyz):
+def in_plane_rotation(joints_xyz: ArrayOrTensor) -> ArrayOrTensor:
     """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle
     of the four finger MCPs.
 
@@ -165,7 +174,7 @@ def in_plane_rotation(joints_xyz):
     return np.arctan2(x, -y) if isinstance(joints_xyz, np.ndarray) else x.atan2(-y)
 
 
-def wrist_rotation(joints_xyz, side):
+def wrist_rotation(joints_xyz: npt.ArrayLike, side: Side) -> np.ndarray:
     """Rotation camera_from_wrist (3,3) float64 of the wrist frame.
 
     The frame is REP-103's body frame of a hand that lies palm down: x from the wrist to the middle
@@ -190,6 +199,6 @@ def wrist_rotation(joints_xyz, side):
     return np.array([x, _cross(z, x), z]).T
 
 
-def _cross(a, b):
+def _cross(a: Sequence[float], b: Sequence[float]) -> list[float]:
     """Cross product of two lists of 3: on so few numbers np.cross takes 20 times as long."""
     return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]

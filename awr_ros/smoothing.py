@@ -9,6 +9,7 @@ camera is turned, and 21 joints are one array operation.
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 SPEED_CUTOFF_HZ = 1.0  # of the low pass on the speed, the paper's value
 
@@ -18,10 +19,14 @@ class OneEuro:
     its own time.
     """
 
-    def __init__(self):
-        self._points = None
+    _stamp_s: float  # of the last points, once there are some
 
-    def __call__(self, points, stamp_s, min_cutoff_hz, beta):
+    def __init__(self) -> None:
+        self._points: np.ndarray | None = None
+
+    def __call__(
+        self, points: npt.ArrayLike, stamp_s: float, min_cutoff_hz: float, beta: float
+    ) -> np.ndarray:
         """The filtered points, (n,3) float64. Non-increasing stamps start afresh.
 
         points: (n,3) [mm], NaN where unknown; min_cutoff_hz: cutoff at rest; beta: how the cutoff
@@ -42,7 +47,7 @@ class OneEuro:
         return self._points
 
 
-def _weight(cutoff_hz, period_s):
+def _weight(cutoff_hz: float | np.ndarray, period_s: float) -> float | np.ndarray:
     """Weight of the newest value in an exponential filter: 1 / (1 + tau/T) with tau = 1 / (2 pi
     cutoff).
     """

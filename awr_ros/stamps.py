@@ -18,7 +18,8 @@ class StampOrder:
     """
 
     def __init__(self) -> None:
-        self._newest_s = self._last_late_s = None  # [s] the latter of the late images in a row
+        self._newest_s: float | None = None  # [s]
+        self._last_late_s: float | None = None  # [s] of the late images in a row
         self._late_in_a_row = 0
         self.behind_s = (
             0.0  # [s] by how much the last image was older than the newest one before it

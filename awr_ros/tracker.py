@@ -4,15 +4,21 @@ new ones.
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from awr_ros.derived.hand_size import AUTO, NONE, HandSize, parse_hand_size, steady
-from awr_ros.estimator import HandPoseEstimator, Request
+from awr_ros.camera import Intrinsics
+from awr_ros.derived.hand_size import NONE, HandSize, parse_hand_size, steady
+from awr_ros.estimator import HandPose, HandPoseEstimator, Request
 from awr_ros.finders.geometric import find_candidates
 from awr_ros.finders.palm_detector import MIN_SCORE, Candidate, PalmDetector
-from awr_ros.skeleton import SIDES
+from awr_ros.runtime.select import Device, EngineName
+from awr_ros.skeleton import SIDES, Side
 from awr_ros.smoothing import OneEuro
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
@@ -52,14 +58,19 @@ SURE_LOGIT, MAX_LOGIT = 6.0, 10.0
 SIDE_CHECK_EVERY = 10  # [frames] between looks at the mirror image once the side is sure
 
 
+State = Literal['new', 'ok', 'coasting']
+Hypotheses = dict[Side, HandPose]  # the readings of one hand, by side
+Verified = tuple[Candidate, Hypotheses, HandPose, float]  # what `verify` returns of a candidate
+
+
 @dataclass(frozen=True)
 class TrackedHand:
     """One hand in one frame."""
 
     id: str  # stable while tracked
-    side: str  # 'left' or 'right'
+    side: Side  # 'left' or 'right'
     side_score: float  # [0,1] how sure the side is; NaN when fixed by the configuration
-    state: str  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
+    state: State  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
     # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
     score: float
     joints_xyz: (
@@ -67,7 +78,8 @@ class TrackedHand:
     )  # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
     joint_scores: np.ndarray  # (21,) float32 [0,1]
-    roi: tuple  # (x, y, width, height) [px] the crop, may reach beyond the image
+    # (x, y, width, height) [px] the crop, may reach beyond the image
+    roi: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,8 @@ class Timings:
 @dataclass
 class _Track:
     id: str
-    pose: object  # the last HandPose that was believed
-    other: object  # what the other side read then, None when it was not asked
+    pose: HandPose  # the last HandPose that was believed
+    other: HandPose | None  # what the other side read then, None when it was not asked
     stamp_s: float  # when
     right_logit: float  # log odds that it is a right hand
     finder_score: float  # [0,1] of the candidate that it began with
@@ -92,23 +104,27 @@ class _Track:
     frames: int = 1
     seen: bool = True
     smooth: OneEuro = field(default_factory=OneEuro)
-    shown: tuple = ()  # joints (xyz, uvd) as last reported, steadied and smoothed
+    shown: (
+        tuple[np.ndarray, np.ndarray] | tuple[()]
+    ) = ()  # joints (xyz, uvd) as last reported, steadied and smoothed
     size: HandSize | None = None  # that they are steadied by
-    size_setting: object = NONE  # that this was made of
+    size_setting: str = NONE  # that this was made of
 
     @property
-    def palm(self):
+    def palm(self) -> np.ndarray:
         return _palm(self.pose)
 
 
 class HandTracker:
     """Tracks up to `config.max_hands` hands through a stream of depth frames."""
 
-    def __init__(self, estimator, config=TrackerConfig()):
+    def __init__(
+        self, estimator: HandPoseEstimator, config: TrackerConfig = TrackerConfig()
+    ) -> None:
         self.estimator, self.config = estimator, config
         # Now, so that a bad file shows at once; without need only when `finder`, which is live,
         # asks for it.
-        self._palm_detector = None
+        self._palm_detector: PalmDetector | None = None
         if config.finder == 'learned' or config.finder_weights:
             self._palm_detector = PalmDetector(config.finder_weights)
         self.timings = Timings()
@@ -119,24 +135,38 @@ class HandTracker:
 
     @classmethod
     def from_pretrained(
-        cls, weights=None, device='auto', config=TrackerConfig(), num_threads=None, engine='auto'
-    ):
+        cls,
+        weights: str | Path | None = None,
+        device: Device = 'auto',
+        config: TrackerConfig = TrackerConfig(),
+        num_threads: int | None = None,
+        engine: EngineName = 'auto',
+    ) -> 'HandTracker':
         """Load weights (None: the ones that come with the package). Arguments and errors as the
         estimator's.
         """
         return cls(HandPoseEstimator.from_pretrained(weights, device, num_threads, engine), config)
 
     @property
-    def description(self):
+    def description(self) -> str:
         """Device and weights in words."""
         return self.estimator.description
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all hands. Identifiers go on counting."""
-        self._tracks, self._frame, self._searches, self._stamp_s = [], 0, 0, None
-        self._order, self._hands = StampOrder(), []
+        self._tracks: list[_Track] = []
+        self._frame, self._searches = 0, 0
+        self._stamp_s: float | None = None
+        self._order = StampOrder()
+        self._hands: list[TrackedHand] = []
 
-    def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
+    def update(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        stamp_s: float,
+        centres_xyz: npt.ArrayLike = (),
+    ) -> list[TrackedHand]:
         """Track through one frame.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a
@@ -172,12 +202,12 @@ class HandTracker:
         self.timings = Timings(1e3 * self._finding_s, 1e3 * self._estimating_s, 1e3 * rest_s)
         return list(hands)
 
-    def _follow(self, depth_mm, intrinsics, stamp_s):
+    def _follow(self, depth_mm: np.ndarray, intrinsics: Intrinsics, stamp_s: float) -> None:
         """Look for every known hand where it should be by now."""
         expected = [self._expected(track, stamp_s) for track in self._tracks]
         # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it
         # nearer.
-        matches = []
+        matches: list[tuple[float, int, _Track, HandPose, Hypotheses, float]] = []
         all_hypotheses = self._predict(depth_mm, intrinsics, [requests for _, requests in expected])
         for track, (palm, _), hypotheses in zip(self._tracks, expected, all_hypotheses):
             track.seen = False
@@ -189,7 +219,7 @@ class HandTracker:
                 if pose.hand_score >= self.config.lose_threshold:
                     matches.append(
                         (
-                            np.linalg.norm(_palm(pose) - palm),
+                            float(np.linalg.norm(_palm(pose) - palm)),
                             len(matches),
                             track,
                             pose,
@@ -197,7 +227,7 @@ class HandTracker:
                             right_logit,
                         )
                     )
-        taken = []
+        taken: list[np.ndarray] = []
         for _, _, track, pose, hypotheses, right_logit in sorted(
             matches, key=lambda match: match[:2]
         ):
@@ -211,17 +241,17 @@ class HandTracker:
             and t.credit >= CREDIT_SHARE * self.config.score_threshold
         ]
 
-    def _expected(self, track, stamp_s):
+    def _expected(self, track: _Track, stamp_s: float) -> tuple[np.ndarray, dict[Side, Request]]:
         """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side:
         Request}.
         """
         moved = track.velocity * (stamp_s - track.stamp_s) if track.seen else np.zeros(3)
-        sides = (track.pose.side,)
+        sides: tuple[Side, ...] = (track.pose.side,)
         if self.config.side != 'auto':
             sides = (self.config.side,)
         elif abs(track.right_logit) < SURE_LOGIT or track.frames % SIDE_CHECK_EVERY == 0:
             sides = SIDES
-        requests = {}
+        requests: dict[Side, Request] = {}
         for side in sides:
             # Each side looks from where it saw the hand itself. Where the other one did it is at a
             # disadvantage: of ten left
@@ -237,7 +267,14 @@ class HandTracker:
             requests[side] = replace(own.request(_palm(own) + moved), side=side)
         return track.palm + moved, requests
 
-    def _accept(self, track, pose, hypotheses, right_logit, stamp_s):
+    def _accept(
+        self,
+        track: _Track,
+        pose: HandPose,
+        hypotheses: Hypotheses,
+        right_logit: float,
+        stamp_s: float,
+    ) -> None:
         if pose.side != track.pose.side:  # its joints are others now: nothing to glide from
             track.smooth = OneEuro()
         # From where the same side saw it: the two may lie apart.
@@ -251,9 +288,17 @@ class HandTracker:
         )
         if dt > 0:
             velocity = moved / dt
-            track.velocity = velocity * min(1, MAX_SPEED_MM_S / max(np.linalg.norm(velocity), 1e-9))
+            track.velocity = velocity * min(
+                1, MAX_SPEED_MM_S / max(float(np.linalg.norm(velocity)), 1e-9)
+            )
 
-    def _search(self, depth_mm, intrinsics, stamp_s, centres_xyz):
+    def _search(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        stamp_s: float,
+        centres_xyz: npt.ArrayLike,
+    ) -> None:
         """Start tracks where the finder's candidates turn out to be hands."""
         start = time.perf_counter()
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
@@ -295,7 +340,13 @@ class HandTracker:
                 )
                 self._next_id += 1
 
-    def verify(self, depth_mm, intrinsics, candidates, min_score=0.0):
+    def verify(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        candidates: Sequence[Candidate],
+        min_score: float = 0.0,
+    ) -> list[Verified]:
         """What the network makes of a list of Candidate, looked at as they are offered, again
         centred, turned and as both sides, and once more as each side saw them. Places that will
         hardly reach the start score `least` are left out early.
@@ -304,19 +355,20 @@ class HandTracker:
         hand), the surest first.
         """
         config = self.config
-        usual = 'right' if config.side == 'auto' else config.side
-        rough = self._estimate(
+        usual: Side = 'right' if config.side == 'auto' else config.side
+        poses = self._estimate(
             depth_mm, intrinsics, [Request(candidate.centre_xyz, usual) for candidate in candidates]
         )
         rough = sorted(
             (
                 (candidate, pose)
-                for candidate, pose in zip(candidates, rough)
+                for candidate, pose in zip(candidates, poses)
                 if pose is not None and (pose.hand_score >= MIN_FIRST_PASS_SCORE or not min_score)
             ),
             key=lambda entry: -entry[1].hand_score,
         )
-        kept, wanted = [], []
+        kept: list[Candidate] = []
+        wanted: list[Request] = []
         for candidate, pose in rough:
             if all(
                 np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2
@@ -324,15 +376,15 @@ class HandTracker:
             ):
                 kept.append(candidate)
                 wanted.append(pose.request())
-        sides = SIDES if config.side == 'auto' else (usual,)
-        first_pass = self._predict(
+        sides: tuple[Side, ...] = SIDES if config.side == 'auto' else (usual,)
+        readings = self._predict(
             depth_mm,
             intrinsics,
             [{side: replace(request, side=side) for side in sides} for request in wanted],
         )
         first_pass = [
             (candidate, hypotheses)
-            for candidate, hypotheses in zip(kept, first_pass)
+            for candidate, hypotheses in zip(kept, readings)
             if any(
                 self._detection_score(candidate.score, pose) >= MIN_SECOND_PASS_RATIO * min_score
                 for pose in hypotheses.values()
@@ -347,7 +399,7 @@ class HandTracker:
                 for _, hypotheses in first_pass
             ],
         )
-        found = []
+        found: list[Verified] = []
         for (candidate, _), hypotheses in zip(first_pass, second_pass):
             if hypotheses:
                 right_logit = _right_logit(hypotheses)
@@ -359,7 +411,7 @@ class HandTracker:
                 found.append((candidate, hypotheses, pose, right_logit))
         return sorted(found, key=lambda entry: -self._detection_score(entry[0].score, entry[2]))
 
-    def _detection_score(self, finder_score, pose):
+    def _detection_score(self, finder_score: float, pose: HandPose) -> float:
         return float(
             detection_score(
                 self._detection_weights,
@@ -369,7 +421,7 @@ class HandTracker:
             )
         )
 
-    def _min_score(self):
+    def _min_score(self) -> float:
         """Start score that starts a track now."""
         return (
             max(self.config.score_threshold, self.config.beside_threshold)
@@ -377,7 +429,9 @@ class HandTracker:
             else self.config.score_threshold
         )
 
-    def _candidates(self, depth_mm, intrinsics, centres_xyz):
+    def _candidates(
+        self, depth_mm: np.ndarray, intrinsics: Intrinsics, centres_xyz: npt.ArrayLike
+    ) -> list[Candidate]:
         """A list of Candidate."""
         config = self.config
         if config.finder == 'learned':
@@ -394,7 +448,9 @@ class HandTracker:
             )
         return [Candidate(centre, DEFAULT_FINDER_SCORE) for centre in centres]
 
-    def _predict(self, depth_mm, intrinsics, wanted):
+    def _predict(
+        self, depth_mm: np.ndarray, intrinsics: Intrinsics, wanted: Sequence[Mapping[Side, Request]]
+    ) -> list[dict[Side, HandPose]]:
         """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing
         is; one network pass.
         """
@@ -410,21 +466,23 @@ class HandTracker:
             for requests in wanted
         ]
 
-    def _estimate(self, depth_mm, intrinsics, requests):
+    def _estimate(
+        self, depth_mm: np.ndarray, intrinsics: Intrinsics, requests: Sequence[Request]
+    ) -> list[HandPose | None]:
         start = time.perf_counter()
         poses = self.estimator.estimate_batch(depth_mm, intrinsics, requests) if requests else []
         self._estimating_s += time.perf_counter() - start
         return poses
 
-    def _as_side(self, hypotheses, right_logit, usual):
+    def _as_side(self, hypotheses: Hypotheses, right_logit: float, usual: Side) -> HandPose:
         """The reading of the likelier side; close calls stay with the usual one."""
         if len(hypotheses) == 2 and abs(right_logit) > 1:
             return hypotheses['right' if right_logit > 0 else 'left']
         return hypotheses.get(usual) or next(iter(hypotheses.values()))
 
-    def _report(self, track, intrinsics):
+    def _report(self, track: _Track, intrinsics: Intrinsics) -> TrackedHand:
         pose = track.pose
-        state = 'coasting' if not track.seen else 'new' if track.frames == 1 else 'ok'
+        state: State = 'coasting' if not track.seen else 'new' if track.frames == 1 else 'ok'
         side_logit = track.right_logit if pose.side == 'right' else -track.right_logit
         side_score = 1 / (1 + math.exp(-side_logit)) if self.config.side == 'auto' else math.nan
         joints_xyz, joints_uvd = pose.joints_xyz, pose.joints_uvd
@@ -443,7 +501,7 @@ class HandTracker:
             pose.roi,
         )
 
-    def _filtered(self, track, intrinsics):
+    def _filtered(self, track: _Track, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
         """Joints (xyz, uvd) to report, steadied and smoothed as configured; the hand is followed by
         the measured ones, so neither makes the tracker late.
         """
@@ -457,26 +515,31 @@ class HandTracker:
             track.shown = xyz.astype(np.float32), intrinsics.xyz_to_uvd(xyz).astype(np.float32)
         return track.shown
 
-    def _steadied(self, track):
+    def _steadied(self, track: _Track) -> np.ndarray:
         """Measured joints (21,3) [mm], moved to where they agree with the hand's bone lengths."""
         setting = self.config.hand_size
         if track.size is None or track.size_setting != setting:
             lengths_mm = parse_hand_size(setting)
-            track.size = HandSize(None if lengths_mm == AUTO else lengths_mm)
+            track.size = HandSize(None if isinstance(lengths_mm, str) else lengths_mm)
             track.size_setting = setting
         joints, scores = track.pose.joints_xyz, track.pose.joint_scores
         track.size.update(joints, scores)
         return steady(joints, scores, track.size.lengths_mm, track.size.deviations_mm)
 
     @property
-    def hand_sizes(self):
+    def hand_sizes(self) -> dict[str, HandSize]:
         """Bone lengths in use, {id of a hand: HandSize}; {} while the setting hand_size
         is 'none'.
         """
         return {track.id: track.size for track in self._tracks if track.size is not None}
 
 
-def detection_score(weights, finder_score, hand_score, joint_score):
+def detection_score(
+    weights: Sequence[float],
+    finder_score: npt.ArrayLike,
+    hand_score: npt.ArrayLike,
+    joint_score: npt.ArrayLike,
+) -> np.ndarray:
     """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the
     mean joint score, each [0,1], numbers or arrays. weights: of the log odds: of the logits of the
     first two, of the third, and a constant (python -m awr_ros train-judge fits them to candidates
@@ -492,23 +555,23 @@ def detection_score(weights, finder_score, hand_score, joint_score):
     return 1 / (1 + np.exp(-score_logit))
 
 
-def logit(score):
+def logit(score: npt.ArrayLike) -> np.ndarray:
     """Log odds of scores in [0,1], numbers or arrays."""
     score = np.clip(score, 1e-6, 1 - 1e-6)  # surer than that no score can be
     return np.log(score / (1 - score))
 
 
-def _palm(pose):
+def _palm(pose: HandPose) -> np.ndarray:
     """(3,) float64 [mm]"""
     return pose.centre_xyz
 
 
-def _other(hypotheses, pose):
+def _other(hypotheses: Hypotheses, pose: HandPose) -> HandPose | None:
     """The reading that is not `pose`, None when there is none."""
     return next((hypothesis for hypothesis in hypotheses.values() if hypothesis is not pose), None)
 
 
-def _right_logit(hypotheses):
+def _right_logit(hypotheses: Hypotheses) -> float:
     """Log odds that a hand is a right one, from its two readings; 0 when there is but one."""
     if len(hypotheses) < 2:
         return 0.0

@@ -1,6 +1,7 @@
 """Settings of the tracker. Apart from it, so that reading parameters needs no PyTorch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from awr_ros.derived.hand_size import NONE, parse_hand_size
 from awr_ros.messages.depth_image import MM_PER_M
@@ -41,10 +42,10 @@ class TrackerConfig:
     """Settings of a HandTracker."""
 
     max_hands: int = setting(2, 'maximum number of hands', range=(1, 4))
-    side: str = setting(
+    side: Literal['auto', 'left', 'right'] = setting(
         'auto', 'side of the hands, where only one can be in view', choices=('auto', *SIDES)
     )
-    finder: str = setting(
+    finder: Literal['learned', 'nearest', 'external'] = setting(
         'learned',
         'source of hand candidates: learned: palm detector on the whole image; nearest: nearest '
         'points and ends of objects; external: ~/centre or ~/boxes',
@@ -118,7 +119,7 @@ class TrackerConfig:
         range=(0.0, 1000.0),
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.max_hands < 1:
             raise ValueError(f'max_hands must be at least 1, got {self.max_hands}')
         if self.side not in ('auto', *SIDES):

@@ -76,7 +76,7 @@ def check_onnx(model: bytes, path: str | Path) -> None:
         raise DamagedFile(f'{path} is damaged: its contents do not have the SHA-256 that it says')
 
 
-def _onnx_seal(model):
+def _onnx_seal(model: bytes) -> bytes:
     """A protocol buffer with nothing but field 14 (metadata_props) of ModelProto; such append by
     concatenation.
     """
@@ -99,7 +99,7 @@ def check_xml(model: bytes, weights: bytes, path: str | Path) -> None:
         )
 
 
-def _xml_seal(model, weights):
+def _xml_seal(model: bytes, weights: bytes) -> bytes:
     return b'<!-- sha256 %s -->\n' % hashlib.sha256(model + weights).hexdigest().encode()
 
 
@@ -121,6 +121,6 @@ def reason_unreadable(path: str | Path, error: Exception) -> str:
     return text[:200] or type(error).__name__
 
 
-def _seems(path):
+def _seems(path: str | Path) -> str:
     kind = describe_file(path)
     return f'; it is {kind}' if kind else ''

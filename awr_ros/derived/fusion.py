@@ -94,7 +94,7 @@ class HandFusion:
     older image are predicted to the time that is asked for.
     """
 
-    def __init__(self, config: FusionConfig = FusionConfig()):
+    def __init__(self, config: FusionConfig = FusionConfig()) -> None:
         self._config = config
         self._cameras: dict[str, _Camera] = {}
         self._groups: list[_Group] = []
@@ -172,7 +172,7 @@ class HandFusion:
         limit_s = self._config.timeout_s
         self._groups = [g for g in self._groups if abs(stamp_s - g.stamp_s) <= limit_s]
         found: dict[str, list[_Observation]] = {group.id: [] for group in self._groups}
-        free = []
+        free: list[_Observation] = []
         for seen in observations:
             camera, name = seen.key
             group = next((g for g in self._groups if g.members.get(camera) == name), None)

@@ -6,6 +6,7 @@ and its distance do not matter; of the gestures only THUMBS_UP depends on how th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -127,9 +128,12 @@ def margins(features: HandShapeFeatures) -> np.ndarray:
 class GestureRecognizer:
     """The gesture of one hand through time."""
 
-    def __init__(self, config: GestureConfig = GestureConfig(), up: Sequence[float] = UP_IN_IMAGE):
+    def __init__(
+        self, config: GestureConfig = GestureConfig(), up: Sequence[float] = UP_IN_IMAGE
+    ) -> None:
         self._config, self._up = config, up
-        self._gesture, self._since_s = NONE, None  # reported, and since when
+        self._gesture = NONE  # reported
+        self._since_s: float | None = None  # since when
         self._next, self._next_since_s = NONE, 0.0  # what it may become
 
     def __call__(self, joints_xyz: np.ndarray, stamp_s: float) -> Gesture:
@@ -167,8 +171,9 @@ class GestureRecognizer:
 class GestureRecognizers:
     """A GestureRecognizer for each tracked hand."""
 
-    def __init__(self, config: GestureConfig = GestureConfig()):
-        self._config, self._by_id = config, {}
+    def __init__(self, config: GestureConfig = GestureConfig()) -> None:
+        self._config = config
+        self._by_id: dict[str, GestureRecognizer] = {}
 
     def update(self, hands: Sequence, stamp_s: float) -> list[Gesture]:
         """Return the Gesture of each awr_ros.tracker.TrackedHand; hands that are gone are
@@ -195,6 +200,6 @@ def _bends(points: np.ndarray) -> np.ndarray:
     return np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
 
 
-def _falling(value: np.ndarray, full: float, none: float) -> np.ndarray:
+def _falling(value: Any, full: float, none: float) -> np.ndarray:
     """1 up to `full`, 0 from `none` on, linear in between; NaN stays NaN."""
     return 1 - np.clip((value - full) / (none - full), 0, 1)

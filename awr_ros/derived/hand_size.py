@@ -63,7 +63,7 @@ def checked_lengths(lengths_mm: Sequence[float]) -> np.ndarray:
 class HandSize:
     """The bone lengths of one hand: given, or estimated."""
 
-    def __init__(self, lengths_mm: Sequence[float] | None = None):
+    def __init__(self, lengths_mm: Sequence[float] | None = None) -> None:
         """lengths_mm: (20,) known lengths, None: to be estimated. Raises ValueError, see
         `checked_lengths`.
         """
@@ -141,8 +141,8 @@ def steady(
     with deviations s_j larger along the optical axis. NaN joints stay NaN.
     """
     measured = np.asarray(joints_xyz, np.float64)
-    known = np.isfinite(measured).all(-1)
-    bones = np.isfinite(lengths_mm) & known[STARTS] & known[ENDS]
+    known: Any = np.isfinite(measured).all(-1)
+    bones: Any = np.isfinite(lengths_mm) & known[STARTS] & known[ENDS]
     if not bones.any():
         return measured.copy()
     starts, ends = np.array(STARTS)[bones], np.array(ENDS)[bones]
@@ -154,7 +154,7 @@ def steady(
         bone = x[ends] - x[starts]
         length = np.maximum(np.linalg.norm(bone, axis=-1), 1e-6)
         way = bone / length[:, None] / deviations_mm[bones, None]
-        jacobian = np.zeros((len(rows), NUM_JOINTS, 3))
+        jacobian: np.ndarray = np.zeros((len(rows), NUM_JOINTS, 3))
         jacobian[rows, ends], jacobian[rows, starts] = way, -way
         jacobian = jacobian.reshape(len(rows), -1)
         residual = (lengths_mm[bones] - length) / deviations_mm[bones]

@@ -78,7 +78,17 @@ class Motion:
 class MotionFilter:
     """Filters the joints of one hand."""
 
-    def __init__(self, config: MotionConfig = MotionConfig()):
+    _stamp_s: float | None  # of the last update
+    # (21,3) positions, velocities and their covariances
+    _x: np.ndarray
+    _v: np.ndarray
+    _pxx: np.ndarray
+    _pxv: np.ndarray
+    _pvv: np.ndarray
+    _rejected: np.ndarray  # (21,) bool
+    _in_a_row: np.ndarray  # (21,) int
+
+    def __init__(self, config: MotionConfig = MotionConfig()) -> None:
         self._config = config
         self._noise = np.square(np.asarray(config.noise_mm, np.float64))  # (3,) [mm^2]
         self._stamp_s = None
@@ -150,6 +160,7 @@ class MotionFilter:
         )
 
     def _advance(self, stamp_s: float) -> None:
+        assert self._stamp_s is not None  # update() starts first
         self._x, self._pxx, self._pxv, self._pvv = self._moved(stamp_s - self._stamp_s)
         self._stamp_s = stamp_s
 
@@ -171,8 +182,9 @@ class MotionFilter:
 class MotionFilters:
     """A MotionFilter for each tracked hand."""
 
-    def __init__(self, config: MotionConfig = MotionConfig()):
-        self._config, self._by_id = config, {}
+    def __init__(self, config: MotionConfig = MotionConfig()) -> None:
+        self._config = config
+        self._by_id: dict[tuple[str, str], MotionFilter] = {}
 
     def update(self, hands: Sequence, stamp_s: float, ahead_s: float = 0.0) -> list[Motion]:
         """Return the Motion of each awr_ros.tracker.TrackedHand at stamp_s + ahead_s.

@@ -5,8 +5,13 @@ camera: at the nearest part of a piece and at the far ends of long pieces (arms,
 are the candidates.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import cv2
 import numpy as np
+
+from awr_ros.camera import Intrinsics
 
 COARSE_WIDTH = 160  # the frame is looked at on about this many columns
 MIN_AREA_MM2 = 1500.0  # smaller pieces are no hands: an edge-on hand shows about 3000
@@ -19,7 +24,9 @@ ENDS = 6  # at most so many of a piece: an arm has one, a body with arms several
 MAX_CANDIDATES = 16
 
 
-def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
+def find_candidates(
+    depth_mm: np.ndarray, intrinsics: Intrinsics, min_depth_mm: float, max_depth_mm: float
+) -> np.ndarray:
     """Possible palm centres, the most likely first.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; only depths within [min_depth_mm,
@@ -56,7 +63,7 @@ def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     pieces.sort(key=lambda piece: np.percentile(z[piece], 5))
     # Every piece gives its nearest part first, then its ends: so no piece can crowd out the others.
     rounds = [list(_extremes(xyz[piece])) for piece in pieces[:MAX_CANDIDATES]]
-    chosen = []
+    chosen: list[np.ndarray] = []
     for turn in range(max(map(len, rounds), default=0)):
         for seeds in rounds:
             if turn < len(seeds) and all(np.linalg.norm(seeds[turn] - c) > 50 for c in chosen):
@@ -64,7 +71,7 @@ def find_candidates(depth_mm, intrinsics, min_depth_mm, max_depth_mm):
     return np.array(chosen[:MAX_CANDIDATES]).reshape(-1, 3)
 
 
-def _far_side_of_jumps(depth):
+def _far_side_of_jumps(depth: np.ndarray) -> np.ndarray:
     """(H,W) bool: pixels that lie behind a jump in depth to a neighbour; taking them out parts a
     hand from a body.
     """
@@ -72,8 +79,8 @@ def _far_side_of_jumps(depth):
     cut = np.zeros(depth.shape, bool)
     for axis in (0, 1):
         difference = np.diff(depth, axis=axis)
-        low = [slice(None)] * 2
-        high = [slice(None)] * 2
+        low: Any = [slice(None)] * 2
+        high: Any = [slice(None)] * 2
         low[axis], high[axis] = slice(None, -1), slice(1, None)
         low, high = tuple(low), tuple(high)
         cut[high] |= (difference > threshold[low]) & (depth[low] > 0)
@@ -81,7 +88,7 @@ def _far_side_of_jumps(depth):
     return cut
 
 
-def _extremes(xyz):
+def _extremes(xyz: np.ndarray) -> Iterator[np.ndarray]:
     """Nearest part of a piece, then its ends, far from its middle and from one another. xyz: (n,3)
     [mm].
     """
@@ -101,7 +108,7 @@ def _extremes(xyz):
         yield _slide(xyz, end)
 
 
-def _slide(xyz, start):
+def _slide(xyz: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Two steps of mean shift: from a fingertip to about the palm."""
     for _ in range(2):
         start = xyz[np.linalg.norm(xyz - start, axis=1) <= REACH_MM].mean(0)

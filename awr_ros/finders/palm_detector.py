@@ -7,6 +7,7 @@ and how deep. Which hand it is cannot be told at this size (the network's guesse
 of the cases); the network of the crops tells it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Candidate:
     score: float  # [0,1] that there is a hand
 
 
-def coarse_frame(depth_mm, intrinsics):
+def coarse_frame(depth_mm: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, float]:
     """A frame as the network sees it.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns (3,128,160) float32: depth
@@ -75,7 +76,7 @@ class PalmDetector:
     them).
     """
 
-    def __init__(self, path=''):
+    def __init__(self, path: str | Path = '') -> None:
         """path: ONNX file, '' for the one of the package. Raises FileNotFoundError or ValueError
         that names it.
         """
@@ -87,7 +88,14 @@ class PalmDetector:
         check_onnx(model, path)
         self._network = _loaded(model, path)
 
-    def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, min_score=MIN_SCORE):
+    def find(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        min_depth_mm: float,
+        max_depth_mm: float,
+        min_score: float = MIN_SCORE,
+    ) -> list[Candidate]:
         """Candidates between two depths, the likeliest first, at most 8.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; min_score: [0,1] of a candidate.
@@ -106,7 +114,7 @@ class PalmDetector:
                 f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, '
                 f'got {said.shape}'
             )
-        candidates = []
+        candidates: list[Candidate] = []
         for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), min_score):
             _, du, dv, z = said[:, row, column]
             u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
@@ -153,7 +161,9 @@ def palm_depth(
     return found
 
 
-def _surfaces(depth_mm, u, v, radius_u, radius_v):
+def _surfaces(
+    depth_mm: np.ndarray, u: float, v: float, radius_u: float, radius_v: float
+) -> list[float]:
     """Depths [mm] of the surfaces around a pixel, the nearest first: medians of what
     lies together.
     """
@@ -177,7 +187,7 @@ def _surfaces(depth_mm, u, v, radius_u, radius_v):
     return [float(np.median(part)) for part in parts if len(part) >= min_score]
 
 
-def _loaded(model, path):
+def _loaded(model: bytes, path: Path) -> cv2.dnn.Net:
     """The network in the contents of an ONNX file. Raises ValueError that names the path unless it
     answers as a finder does.
     """
@@ -206,13 +216,13 @@ def _loaded(model, path):
     return network
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """The line that says what went wrong in a message of OpenCV."""
     text = ' '.join(str(getattr(error, 'err', '') or error).split())
     return text[:200] or type(error).__name__
 
 
-def _peaks(scores, min_score):
+def _peaks(scores: np.ndarray, min_score: float) -> Iterator[tuple[float, int, int]]:
     """(score, row, column) of local maxima, the highest first. scores: (R,C)."""
     highest = cv2.dilate(scores, np.ones((3, 3), np.uint8))
     rows, columns = np.nonzero((scores >= highest) & (scores >= min_score))

@@ -10,6 +10,7 @@ compressed_depth_image_transport/src/codec.cpp.
 
 import struct
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ MAX_CHUNKS = 2**16  # of a PNG: more than the largest depth image has in chunks 
 GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 
 
-def depth_from_compressed(msg, expected_size=None):
+def depth_from_compressed(msg: Any, expected_size: tuple[int, int] | None = None) -> np.ndarray:
     """The depth of a sensor_msgs/CompressedImage, or of anything with its fields: (H,W) uint16 or
     float32 [mm], 0 = no measurement. What cannot be read raises BadInputError.
 
@@ -110,7 +111,7 @@ def png_size(data: memoryview) -> tuple[int, int]:
     )
 
 
-def _encoding(text):
+def _encoding(text: str) -> str:
     """The encoding of the original image from a format such as '16UC1; compressedDepth png'."""
     encoding, _, transport = (part.strip() for part in text.partition(';'))
     if encoding not in ENCODINGS or not (transport == '' or transport.startswith(TRANSPORT)):

@@ -5,10 +5,12 @@ The node and whoever reads bags take images through here, so that both see the s
 """
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 
+from awr_ros.camera import Intrinsics
 from awr_ros.messages.compressed_depth import depth_from_compressed
 from awr_ros.messages.depth_image import (
     BadInputError,
@@ -41,7 +43,7 @@ class DepthCamera:
     that the encoding stands for.
     """
 
-    def __init__(self, info, distortion='undistort', scale=1.0):
+    def __init__(self, info: Any, distortion: str = 'undistort', scale: float = 1.0) -> None:
         if len(info.d) > MAX_COEFFICIENTS:
             raise BadInputError(
                 f'camera_info has {len(info.d)} distortion coefficients, expected '
@@ -81,7 +83,7 @@ class DepthCamera:
             )
         self._maps_of = info.distortion_model, d
 
-    def depth_from(self, msg):
+    def depth_from(self, msg: Any) -> np.ndarray:
         """Depth of a sensor_msgs/Image or CompressedImage: (H,W) uint16 or float32 [mm], 0 = no
         measurement.
         """
@@ -102,7 +104,7 @@ class DepthCamera:
             return depth
         # Nearest: a mean of near and far is a point where nothing is. Depth along the axis is the
         # same before and after.
-        return cv2.remap(
+        return cv2.remap(  # type: ignore[call-overload]  # None for its own array
             depth,
             _maps(expected, *self._maps_of),
             None,
@@ -123,20 +125,20 @@ def scaled(depth_mm: np.ndarray, scale: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)  # every image comes with a CameraInfo of its own, the same as the last one
-def _maps(intrinsics, model, d):
+def _maps(intrinsics: Intrinsics, model: str, d: tuple[float, ...]) -> np.ndarray:
     """(H,W,2) int16: which pixel of the distorted image each pixel of the pinhole image shows."""
     k = np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy], [0, 0, 1]])
-    size, d = (intrinsics.width, intrinsics.height), np.array(d)
-    make = (
+    size, coefficients = (intrinsics.width, intrinsics.height), np.array(d)
+    make: Any = (
         cv2.fisheye.initUndistortRectifyMap
         if model == 'equidistant'
         else cv2.initUndistortRectifyMap
     )
-    columns, rows = make(k, d, np.eye(3), k, size, cv2.CV_32FC1)
+    columns, rows = make(k, coefficients, np.eye(3), k, size, cv2.CV_32FC1)
     seen = np.mean((columns >= 0) & (columns < size[0]) & (rows >= 0) & (rows < size[1]))
     if not seen > MIN_VISIBLE:
         raise BadInputError(
-            f'camera_info has a distortion with D = {d.tolist()} that leaves {seen:.0%} of the '
+            f'camera_info has a distortion with D = {list(d)} that leaves {seen:.0%} of the '
             f'image: no lens does that'
         )
     return cv2.convertMaps(columns, rows, cv2.CV_16SC2, nninterpolation=True)[0]

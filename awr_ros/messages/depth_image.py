@@ -5,6 +5,9 @@ Messages are whatever has the fields of sensor_msgs: those of rclpy and those re
 so ROS is not needed here. What cannot be used raises BadInputError, which names the value.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from awr_ros.camera import Intrinsics
@@ -38,12 +41,12 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...')
 
 
-def stamp_seconds(stamp):
+def stamp_seconds(stamp: Any) -> float:
     """builtin_interfaces/Time as float seconds."""
     return stamp.sec + stamp.nanosec * 1e-9
 
 
-def depth_from_image(msg):
+def depth_from_image(msg: Any) -> np.ndarray:
     """The depth of a sensor_msgs/Image: (H,W) uint16 or float32 [mm], 0 = no measurement.
 
     16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy.
@@ -90,7 +93,7 @@ def check_size(width: int, height: int, of: str) -> None:
         )
 
 
-def intrinsics_from_info(msg, rectified=False):
+def intrinsics_from_info(msg: Any, rectified: bool = False) -> Intrinsics:
     """The pinhole model of the images that come with this CameraInfo: K, moved by its ROI and
     divided by its binning.
 
@@ -127,7 +130,7 @@ def intrinsics_from_info(msg, rectified=False):
     return intrinsics
 
 
-def _check_view(k):
+def _check_view(k: Intrinsics) -> None:
     """Raise BadInputError where the camera sees what no pinhole camera of hands does: K of another
     image, or none at all.
     """
@@ -143,7 +146,7 @@ def _check_view(k):
             )
 
 
-def info_from_intrinsics(intrinsics: Intrinsics, header, info_type):
+def info_from_intrinsics(intrinsics: Intrinsics, header: Any, info_type: Callable[..., Any]) -> Any:
     """The CameraInfo of an ideal pinhole camera, of the class info_type."""
     k = [intrinsics.fx, 0.0, intrinsics.cx, 0.0, intrinsics.fy, intrinsics.cy, 0.0, 0.0, 1.0]
     return info_type(

@@ -15,7 +15,7 @@ class GestureMessages:
     HandGestureArray.
     """
 
-    def __init__(self, types: Any):
+    def __init__(self, types: Any) -> None:
         self._types, hand = types, types.Hand
         self._sides = {'left': hand.SIDE_LEFT, 'right': hand.SIDE_RIGHT}
         self._states = {

@@ -14,7 +14,7 @@ class HandSizeMessages:
     HandSizeArray.
     """
 
-    def __init__(self, types: Any):
+    def __init__(self, types: Any) -> None:
         self._types, hand = types, types.Hand
         self._sides = {'left': hand.SIDE_LEFT, 'right': hand.SIDE_RIGHT}
 

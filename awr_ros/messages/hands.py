@@ -5,11 +5,14 @@ same numbers.
 """
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from awr_ros.messages.depth_image import MM_PER_M
-from awr_ros.skeleton import JOINT_CONVENTION, NUM_JOINTS, WRIST, wrist_rotation
+from awr_ros.skeleton import JOINT_CONVENTION, NUM_JOINTS, WRIST, Side, wrist_rotation
 
 
 class HandMessages:
@@ -17,7 +20,7 @@ class HandMessages:
     fields by name: Hand, HandArray, Point, Pose, PoseArray, Quaternion, RegionOfInterest.
     """
 
-    def __init__(self, types):
+    def __init__(self, types: Any) -> None:
         self._types, hand = types, types.Hand
         self.sides = {'left': hand.SIDE_LEFT, 'right': hand.SIDE_RIGHT}
         self.states = {
@@ -26,7 +29,7 @@ class HandMessages:
             'coasting': hand.TRACKING_COASTING,
         }
 
-    def points(self, joints_xyz):
+    def points(self, joints_xyz: npt.ArrayLike) -> list[Any]:
         """(21,3) [mm] as a list of geometry_msgs/Point [m]."""
         point = self._types.Point
         return [
@@ -34,7 +37,7 @@ class HandMessages:
             for x, y, z in (np.asarray(joints_xyz, np.float64) / MM_PER_M).tolist()
         ]
 
-    def wrist_pose(self, joints_xyz, side, points):
+    def wrist_pose(self, joints_xyz: npt.ArrayLike, side: Side, points: Sequence[Any]) -> Any:
         """geometry_msgs/Pose of the wrist frame (see Hand.msg); `points` are the same joints in
         metres.
         """
@@ -43,7 +46,7 @@ class HandMessages:
             position=points[WRIST], orientation=self._types.Quaternion(x=x, y=y, z=z, w=w)
         )
 
-    def hand(self, hand, width, height):
+    def hand(self, hand: Any, width: int, height: int) -> Any:
         """One awr_ros.tracker.TrackedHand in an image of width x height as awr_ros/Hand."""
         points = self.points(hand.joints_xyz)
         x, y, w, h = clipped_roi(hand.roi, width, height)
@@ -59,7 +62,7 @@ class HandMessages:
             roi=self._types.RegionOfInterest(x_offset=x, y_offset=y, width=w, height=h),
         )
 
-    def hand_array(self, hands, header, width, height):
+    def hand_array(self, hands: Iterable[Any], header: Any, width: int, height: int) -> Any:
         """TrackedHands as awr_ros/HandArray; `header` is that of the depth image."""
         return self._types.HandArray(
             header=header,
@@ -67,7 +70,7 @@ class HandMessages:
             hands=[self.hand(hand, width, height) for hand in hands],
         )
 
-    def true_hand_array(self, true_hands, header):
+    def true_hand_array(self, true_hands: Iterable[Any], header: Any) -> Any:
         """awr_ros.synthetic.camera.TrueHands as awr_ros/HandArray: known, so every score is 1."""
         hands = []
         for true_hand in true_hands:
@@ -86,7 +89,7 @@ class HandMessages:
             )
         return self._types.HandArray(header=header, joint_convention=JOINT_CONVENTION, hands=hands)
 
-    def pose_array(self, hands):
+    def pose_array(self, hands: Any) -> Any:
         """An awr_ros/HandArray for users without our messages: 21 poses a hand, in the order of
         HandArray.
 
@@ -103,12 +106,14 @@ class HandMessages:
         return self._types.PoseArray(header=hands.header, poses=poses)
 
 
-def joints_from_hand(msg):
+def joints_from_hand(msg: Any) -> np.ndarray:
     """(21,3) float32 [mm] of an awr_ros/Hand."""
     return np.array([(p.x, p.y, p.z) for p in msg.joints], np.float32) * np.float32(MM_PER_M)
 
 
-def clipped_roi(roi, width, height):
+def clipped_roi(
+    roi: tuple[float, float, float, float], width: int, height: int
+) -> tuple[int, int, int, int]:
     """(x, y, width, height) [px], possibly partly outside an image of width x height, clipped to
     it; whole numbers.
     """
@@ -118,7 +123,7 @@ def clipped_roi(roi, width, height):
     return int(left), int(top), int(right - left), int(bottom - top)
 
 
-def quaternion_from_rotation(rotation):
+def quaternion_from_rotation(rotation: npt.ArrayLike) -> tuple[float, ...]:
     """(x, y, z, w) of a (3,3) rotation matrix; NaN in, NaN out. After Shepperd (1978): divide by
     the largest part.
     """

@@ -4,6 +4,8 @@ The classes of the messages are given, those of rclpy or those of a bag without 
 """
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 from awr_ros.skeleton import BONES, NUM_JOINTS
 
@@ -20,18 +22,18 @@ class HandMarkers:
     defaults: ColorRGBA, Duration, Hand, Marker, MarkerArray, Point.
     """
 
-    def __init__(self, lifetime_s, types):
+    def __init__(self, lifetime_s: float, types: Any) -> None:
         self._types = types
         # Should the node die, the markers go by themselves.
         self._lifetime = types.Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
-        self._shown = set()  # (namespace, marker id)
+        self._shown: set[tuple[str, int]] = set()  # (namespace, marker id)
         self._looks = {
             types.Hand.SIDE_UNKNOWN: ('hand', types.ColorRGBA(r=0.8, g=0.8, b=0.8, a=1.0)),
             types.Hand.SIDE_LEFT: ('left', types.ColorRGBA(r=0.3, g=0.6, b=1.0, a=1.0)),
             types.Hand.SIDE_RIGHT: ('right', types.ColorRGBA(r=1.0, g=0.6, b=0.2, a=1.0)),
         }
 
-    def update(self, hands):
+    def update(self, hands: Any) -> Any:
         """The MarkerArray that makes a viewer show exactly these hands, an awr_ros/HandArray."""
         marker_type = self._types.Marker
         markers = [marker for hand in hands.hands for marker in self._hand(hand, hands.header)]
@@ -43,7 +45,7 @@ class HandMarkers:
         self._shown = now
         return self._types.MarkerArray(markers=markers)
 
-    def _hand(self, hand, header):
+    def _hand(self, hand: Any, header: Any) -> Iterator[Any]:
         types, (side, colour) = self._types, self._looks[hand.side]
         finite = [math.isfinite(p.x + p.y + p.z) for p in hand.joints]
         if not any(finite):
@@ -69,7 +71,7 @@ class HandMarkers:
         label.text = f'{side} {hand.id}'
         yield label
 
-    def _marker(self, hand, header, id_, type_, colour):
+    def _marker(self, hand: Any, header: Any, id_: int, type_: int, colour: Any) -> Any:
         marker_type = self._types.Marker
         marker = marker_type(
             header=header,
@@ -84,7 +86,7 @@ class HandMarkers:
         return marker
 
 
-def score_colour(score):
+def score_colour(score: float) -> dict[str, float]:
     """Fields of a std_msgs/ColorRGBA: red at 0, yellow at 0.5, green at 1."""
     score = min(max(float(score), 0.0), 1.0) if math.isfinite(score) else 0.0
     return {'r': min(1.0, 2 - 2 * score), 'g': min(1.0, 2 * score), 'b': 0.0, 'a': 1.0}

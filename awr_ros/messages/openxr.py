@@ -30,7 +30,7 @@ class OpenXRMessages:
     fields by name: Hand, OpenXRHand, OpenXRHandArray, Point, Pose, Quaternion.
     """
 
-    def __init__(self, types: Any):
+    def __init__(self, types: Any) -> None:
         self._types = types
         self._sides = {'left': types.Hand.SIDE_LEFT, 'right': types.Hand.SIDE_RIGHT}
 
@@ -81,7 +81,7 @@ class OpenXRMessages:
         names, poses, valid = [], [], []
         for side in NAMED_SIDES:
             own = [hand for hand in hands.hands if hand.side == self._sides[side]]
-            hand = max(own, key=lambda hand: hand.score, default=None)
+            hand: Any = max(own, key=lambda hand: hand.score, default=None)
             for index in range(OPENXR_WRIST, len(OPENXR_JOINT_NAMES)):
                 known = hand is not None and hand.flags[index] & VALID == VALID
                 names.append(f'{side}_{OPENXR_JOINT_NAMES[index].upper()}')

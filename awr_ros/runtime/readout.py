@@ -9,12 +9,17 @@ C-contiguous uvdn, B >= 1. One thread at a time may call it.
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from awr_ros.skeleton import SIDES
+
+if TYPE_CHECKING:
+    import torch
 
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'handedness_logits')
 FORMAT = 'awr_ros engine 4'
@@ -43,7 +48,7 @@ class EngineConfig:
     origin: str = ''  # where its weights come from, in words
 
     @classmethod
-    def of(cls, config, origin=''):
+    def of(cls, config: Any, origin: str = '') -> 'EngineConfig':
         """Of a network's configuration, which has more fields, and not all of these
         (awr_ros.networks.checkpoint).
         """
@@ -56,12 +61,12 @@ class EngineConfig:
             origin=origin,
         )
 
-    def to_json(self):
+    def to_json(self) -> str:
         """For the metadata of an exported file."""
         return json.dumps({'format': FORMAT, **asdict(self)})
 
     @classmethod
-    def from_json(cls, text, path):
+    def from_json(cls, text: str, path: str | Path) -> 'EngineConfig':
         """The inverse of `to_json`. Raises ValueError that names the path when it is not of this
         package.
         """
@@ -82,15 +87,12 @@ class EngineConfig:
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f'{path} was not exported by this package: {error}') from error
 
-    def _check(self):
+    def _check(self) -> None:
         """Raise ValueError for values that no exported network has."""
+        kinds: dict[Any, Any] = {'int': int, 'float': (int, float), 'str': str, 'bool': bool}
         for field in fields(self):
-            value, kind = (
-                getattr(self, field.name),
-                {'int': int, 'float': (int, float), 'str': str, 'bool': bool}.get(
-                    getattr(field.type, '__name__', field.type), tuple
-                ),
-            )
+            value = getattr(self, field.name)
+            kind = kinds.get(getattr(field.type, '__name__', field.type), tuple)
             if not isinstance(value, kind) or kind is int and isinstance(value, bool):
                 raise ValueError(f'{field.name} is {value!r:.60}')
         if (
@@ -126,12 +128,31 @@ class Predictions:
     # (awr_ros.networks.handedness); NaN likewise
     handedness_logits: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.joints_uvdn)
 
     def __getitem__(self, chosen: slice) -> 'Predictions':
         """Return some of them."""
         return Predictions(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+class Engine(Protocol):
+    """Any inference engine, one of awr_ros.runtime or your own."""
+
+    @property
+    def config(self) -> EngineConfig:
+        """Return what its network reads."""
+
+    @property
+    def description(self) -> str:
+        """Return device and weights in words."""
+
+    @property
+    def max_batch(self) -> int:
+        """Return the most crops in one pass."""
+
+    def predict(self, crops: np.ndarray) -> Predictions:
+        """Predict from crops (B,1,S,S) float32 C-contiguous uvdn, B >= 1."""
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
@@ -146,7 +167,9 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def predict_in_passes(predict, crops, most=MAX_BATCH):
+def predict_in_passes(
+    predict: Callable[[np.ndarray], Sequence[np.ndarray]], crops: np.ndarray, most: int = MAX_BATCH
+) -> Predictions:
     """`read` over at most so many crops at a time; it returns the four arrays. Returns
     Predictions.
     """
@@ -155,7 +178,7 @@ def predict_in_passes(predict, crops, most=MAX_BATCH):
     )
 
 
-def check_crops(crops, config):
+def check_crops(crops: np.ndarray, config: EngineConfig) -> None:
     """Misuse of `read` is a ValueError with expected and got."""
     size = config.crop_size
     if (
@@ -170,7 +193,7 @@ def check_crops(crops, config):
         )
 
 
-def check_answers(arrays, config, path):
+def check_answers(arrays: Sequence[np.ndarray], config: EngineConfig, path: str | Path) -> None:
     """Raise ValueError that names the path unless a pass gave what Predictions are: arrays of these
     shapes, and finite joints.
 
@@ -190,7 +213,7 @@ def check_answers(arrays, config, path):
         )
 
 
-def readout_module(network, trunk=None):
+def readout_module(network: Any, trunk: Callable | None = None) -> 'torch.nn.Module':
     """Return network and read-out as one torch module: depth (B,1,S,S) -> Predictions' arrays as
     tensors.
 
@@ -202,7 +225,7 @@ def readout_module(network, trunk=None):
     from awr_ros.offset_field import decode
 
     class Readout(torch.nn.Module):
-        def __init__(self, network, trunk):
+        def __init__(self, network: Any, trunk: Callable | None) -> None:
             super().__init__()
             self.network, self.kernel_size = network, network.config.kernel_size
             self.trunk = trunk
@@ -212,7 +235,7 @@ def readout_module(network, trunk=None):
                 if part:
                     part.float()
 
-        def forward(self, depth):
+        def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
             # The weights may be of half precision; the read-out's softmax and sums are always of
             # single precision.
             forward_features = self.trunk or (
@@ -237,7 +260,7 @@ def readout_module(network, trunk=None):
     return Readout(network, trunk).eval()
 
 
-def trace(network):
+def trace(network: Any) -> Any:
     """The read-out as a TorchScript graph of any batch size, for converters. Takes a network in
     eval mode on the CPU.
     """

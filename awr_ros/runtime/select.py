@@ -8,11 +8,14 @@ silence.
 import ctypes
 import importlib.util
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from awr_ros.runtime.cache import cache_folder, converted
 from awr_ros.runtime.openvino_engine import fastest_precision
+from awr_ros.runtime.readout import Engine
 from awr_ros.weight_files import (
     DEFAULT_WEIGHTS,
     ONNX_KEY,
@@ -23,6 +26,8 @@ from awr_ros.weight_files import (
     checksum,
 )
 
+EngineName = Literal['auto', 'torch', 'openvino', 'onnxruntime', 'onnxruntime-int8']
+Device = Literal['auto', 'cpu', 'cuda']
 INT8 = 'onnxruntime-int8'
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime', INT8)
 DEVICES = ('auto', 'cpu', 'cuda')
@@ -42,7 +47,7 @@ class Choice:
     ] = ()  # the engines to measure (runtime.fastest), the most exact first
 
 
-def default_threads():
+def default_threads() -> int:
     """All CPU cores that this process may use but one, which is left to the robot; at most
     MAX_THREADS.
     """
@@ -52,7 +57,7 @@ def default_threads():
     return min(max(1, cores - 1), MAX_THREADS)
 
 
-def has_driver():
+def has_driver() -> bool:
     """Whether the driver of an NVIDIA GPU is there."""
     try:
         ctypes.CDLL('libcuda.so.1')
@@ -61,7 +66,7 @@ def has_driver():
     return True
 
 
-def has_cuda():
+def has_cuda() -> bool:
     """Whether torch can use an NVIDIA GPU. Where there is no driver, torch is not even imported."""
     if not has_driver() or not installed('torch'):
         return False
@@ -70,20 +75,20 @@ def has_cuda():
     return torch.cuda.is_available()
 
 
-def installed(package):
+def installed(package: str) -> bool:
     """Whether a Python package could be imported."""
     return importlib.util.find_spec(package) is not None
 
 
 def choose(
-    engine,
-    device,
-    weights=None,
-    cuda=has_cuda,
-    installed=installed,
-    precision=fastest_precision,
-    driver=has_driver,
-):
+    engine: str,
+    device: str,
+    weights: str | Path | None = None,
+    cuda: Callable[[], bool] = has_cuda,
+    installed: Callable[[str], bool] = installed,
+    precision: Callable[[], str] = fastest_precision,
+    driver: Callable[[], bool] = has_driver,
+) -> Choice:
     """The Choice for parameters engine (of ENGINES) and device (of DEVICES).
 
     weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what
@@ -145,7 +150,14 @@ def choose(
     )
 
 
-def _as_asked(engine, device, reason, cuda, installed, driver):
+def _as_asked(
+    engine: str,
+    device: str,
+    reason: str,
+    cuda: Callable[[], bool],
+    installed: Callable[[str], bool],
+    driver: Callable[[], bool],
+) -> Choice:
     """The Choice of an engine that is not to be chosen any more."""
     if engine == 'torch':
         if device == 'cuda' and not cuda():
@@ -180,7 +192,12 @@ def _as_asked(engine, device, reason, cuda, installed, driver):
     )
 
 
-def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
+def load_engine(
+    weights: str | Path | None = None,
+    engine: str = 'auto',
+    device: str = 'auto',
+    num_threads: int | None = None,
+) -> Engine:
     """Load weights into the fastest engine here, or the one asked for.
 
     weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights that come with
@@ -204,7 +221,7 @@ def load_engine(weights=None, engine='auto', device='auto', num_threads=None):
     return loaded
 
 
-def load_network(path):
+def load_network(path: str | Path) -> tuple[Any, str]:
     """The network of a checkpoint and the origin of its weights in words. Raises ValueError where
     PyTorch is not installed.
     """
@@ -215,7 +232,7 @@ def load_network(path):
     return convert.load_network(path)
 
 
-def _load_torch(path, choice, threads):
+def _load_torch(path: Path, choice: Choice, threads: int) -> Engine:
     network, origin = load_network(path)
     _try_out(network, path)
     if choice.device == 'cuda':
@@ -227,7 +244,7 @@ def _load_torch(path, choice, threads):
     return TorchEngine(network, origin, threads)
 
 
-def _try_out(network, path):
+def _try_out(network: Any, path: Path) -> None:
     """Raise ValueError that names the path where a network cannot read a crop, or gives no finite
     joints.
     """
@@ -246,17 +263,17 @@ def _try_out(network, path):
     check_answers([answer.numpy() for answer in answers], config, path)
 
 
-def _load_openvino(path, _, threads):
+def _load_openvino(path: Path, _: Choice, threads: int) -> Engine:
     from awr_ros.runtime import openvino_engine
 
     version = openvino_engine.import_openvino().__version__
 
-    def check(files):
+    def check(files: Mapping[str, bytes]) -> None:
         check_xml(files['.xml'], files['.bin'], path)
         if b'<!-- sha256' not in files['.xml']:
             raise DamagedFile(f'{path} has no checksum')
 
-    def load(path, files=None):
+    def load(path: Path, files: Mapping[str, bytes] | None = None) -> Any:
         return openvino_engine.OpenVinoEngine(
             path, threads, model=files and (files['.xml'], files['.bin'])
         )
@@ -264,7 +281,7 @@ def _load_openvino(path, _, threads):
     return _load_converted(path, f'openvino {version}', '.xml', check, load)
 
 
-def _load_onnx(path, choice, threads):
+def _load_onnx(path: Path, choice: Choice, threads: int) -> Engine:
     from awr_ros.runtime import onnx_engine
 
     if path.suffix != '.onnx' and not installed('onnx'):
@@ -278,12 +295,12 @@ def _load_onnx(path, choice, threads):
         ('CPUExecutionProvider',) if choice.device == 'cpu' else onnx_engine.cuda_providers()
     )
 
-    def check(files):
+    def check(files: Mapping[str, bytes]) -> None:
         check_onnx(files['.onnx'], path)
         if ONNX_KEY not in files['.onnx'][-200:]:
             raise DamagedFile(f'{path} has no checksum')
 
-    def load(path, files=None):
+    def load(path: Path, files: Mapping[str, bytes] | None = None) -> Any:
         return onnx_engine.first_that_starts(path, threads, providers, files and files['.onnx'])
 
     if int8:
@@ -297,7 +314,14 @@ def _load_onnx(path, choice, threads):
     return _load_converted(path, 'onnx', '.onnx', check, load)
 
 
-def _load_converted(path, converter, suffix, check, load, int8=False):
+def _load_converted(
+    path: Path,
+    converter: str,
+    suffix: str,
+    check: Callable[[Mapping[str, bytes]], None],
+    load: Callable[..., Any],
+    int8: bool = False,
+) -> Any:
     """load(path) of an exported file, or load(path, files) of what a checkpoint is converted to,
     cached; check: of `converted`.
     """
@@ -305,7 +329,7 @@ def _load_converted(path, converter, suffix, check, load, int8=False):
         return load(path)
     check_whole(path)
 
-    def convert():
+    def convert() -> dict[str, bytes]:
         if not installed('torch'):  # only here: a start from the cache needs none
             load_network(path)
         from awr_ros.runtime.convert import convert_apart
@@ -322,7 +346,7 @@ def _load_converted(path, converter, suffix, check, load, int8=False):
     return loaded
 
 
-LOADERS = {
+LOADERS: dict[str, Callable[[Path, Choice, int], Any]] = {
     'torch': _load_torch,
     'openvino': _load_openvino,
     'onnxruntime': _load_onnx,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.runtime.readout import EngineConfig, Predictions, check_crops, joined
+from awr_ros.runtime.readout import Engine, EngineConfig, Predictions, check_crops, joined
 from awr_ros.runtime.select import load_engine
 
 
@@ -25,7 +25,7 @@ class BatchedEngine:
     the engine reaches only those callers whose own crops raise it.
     """
 
-    def __init__(self, engine) -> None:
+    def __init__(self, engine: Engine) -> None:
         """engine: of awr_ros.runtime, used by nobody else."""
         self._engine = engine
         self._changed = threading.Condition()
@@ -82,7 +82,9 @@ class BatchedEngine:
                     self._changed.notify_all()
         return request.result()
 
-    def _pass(self, parts) -> list['Predictions | Exception']:
+    def _pass(
+        self, parts: 'Sequence[tuple[_Request, np.ndarray]]'
+    ) -> list['Predictions | Exception']:
         """Read the crops of several callers together; where that fails, each caller's alone."""
         try:
             together = self._engine.predict(np.concatenate([crops for _, crops in parts]))
@@ -97,14 +99,16 @@ class BatchedEngine:
 class _Request:
     """Crops of one caller, and what was read of them so far."""
 
-    def __init__(self, crops):
-        self.left, self._parts, self._error = crops, [], None
+    def __init__(self, crops: np.ndarray) -> None:
+        self.left = crops
+        self._parts: list[Predictions] = []
+        self._error: Exception | None = None
 
     @property
-    def done(self):
+    def done(self) -> bool:
         return self._error is not None or not len(self.left)
 
-    def take(self, answer):
+    def take(self, answer: Predictions | Exception) -> None:
         """answer: Predictions of the first crops that are left, or the Exception that
         these raised.
         """
@@ -114,7 +118,7 @@ class _Request:
             self._parts.append(answer)
             self.left = self.left[len(answer) :]
 
-    def result(self):
+    def result(self) -> Predictions:
         if self._error is not None:
             raise self._error
         return joined(self._parts)
@@ -168,7 +172,7 @@ class SharedEngines:
             return shared
 
 
-def _contents(weights):
+def _contents(weights: str | Path | None) -> str | tuple[str, int, int] | None:
     """Return what changes when a file is replaced."""
     if weights is None:
         return None
