@@ -1,6 +1,7 @@
 """The README's table of latencies, taken from what the bench wrote."""
 
 import re
+import textwrap
 from pathlib import Path
 
 from awr_ros.files import write_text
@@ -14,7 +15,7 @@ def readme_table(benchmark: str) -> str:
     """
     one, two = (_row(benchmark, f'{count} at 30 Hz') for count in (1, 2))
     lines = [
-        f'{_machine(benchmark, "CPU")}; {_machine(benchmark, "engine")}:',
+        *textwrap.wrap(f'{_machine(benchmark, "CPU")}; {_machine(benchmark, "engine")}:', 100),
         '',
         '| 640 x 480 at 30 Hz | one hand | two hands |',
         '| -- | -- | -- |',
