@@ -498,7 +498,7 @@ def test_only_the_first_start_converts(tmp_path, monkeypatch):
     weights = tiny_checkpoint(tmp_path)
     first = select.load_engine(weights, 'openvino')
     monkeypatch.setattr(
-        'awr_ros.runtime.openvino_engine.trace', lambda _: pytest.fail('converted again')
+        'awr_ros.runtime.convert.convert_apart', lambda *_: pytest.fail('converted again')
     )
     again = select.load_engine(weights, 'openvino')
     depth = np.full((1, 1, 32, 32), 0.3, np.float32)
@@ -506,6 +506,17 @@ def test_only_the_first_start_converts(tmp_path, monkeypatch):
         first.predict(depth).joints_uvdn, again.predict(depth).joints_uvdn
     )
     assert again.description == first.description and 'asked for' in again.description
+
+
+def test_no_graph_is_traced_in_a_process_that_goes_on(tmp_path, monkeypatch):
+    """torch.jit.trace keeps each graph until its process ends."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(torch.jit, 'trace', lambda *_, **__: pytest.fail('traced here'))
+    weights = tiny_checkpoint(tmp_path)
+    for engine in ('openvino', 'onnxruntime'):
+        select.load_engine(weights, engine, 'cpu')
+    for file_format in ('openvino', 'onnx'):
+        export(weights, tmp_path / 'exported', file_format)
 
 
 def test_other_weights_or_converters_are_other_entries(tmp_path):
