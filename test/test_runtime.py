@@ -166,6 +166,28 @@ def test_other_networks_are_not_quantised(network, words):
         onnx_engine.onnx_bytes(network.eval(), '', int8=True)
 
 
+def test_the_largest_layers_of_the_refiner_are_quantised():
+    onnx = pytest.importorskip('onnx')
+
+    network, _ = select.load_network(DEFAULT_WEIGHTS)
+    model = onnx.load_from_string(onnx_engine.onnx_bytes(network, '', int8=True))
+    weights = {
+        weight.name: weight.data_type
+        for weight in model.graph.initializer
+        if 'refiner' in weight.name
+    }
+    for layer in ('head.conv', 'to_joints.0', 'to_joints.1'):
+        for stage in (0, 1):
+            name = f'network.refiner.stages.{stage}.{layer}.weight_quantized'
+            assert weights.get(name) == onnx.TensorProto.INT8, (name, sorted(weights))
+
+
+def test_a_refiner_with_other_layers_is_an_error_when_quantised(monkeypatch):
+    monkeypatch.setattr(quantized, 'REFINED', ('/other_name/',))
+    with pytest.raises(ValueError, match='layers of its refiner'):
+        onnx_engine.onnx_bytes(select.load_network(DEFAULT_WEIGHTS)[0], '', int8=True)
+
+
 def test_a_network_that_8_bits_spoil_is_not_quantised(monkeypatch):
     monkeypatch.setattr(quantized, 'MOST_LOST_MM', -10.0)
     with pytest.raises(ValueError, match='in 8 bits its mean joint error is'):

@@ -18,7 +18,7 @@ CALIBRATING = 128  # of its crops; the others tell the error
 MOST_LOST_MM = 0.3  # mean joint error that 8 bits may add on these
 KEPT = '/stem/stem.0'  # of the network, in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
-REFINED = ('/tell/', '/gather.', '/spread.')  # layers of a refiner that are bound by memory
+REFINED = ('/head/', '/to_joints.')  # the refiner's largest layers, bound by memory bandwidth
 
 
 def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,6 +113,10 @@ def _chosen(nodes):
         and node.name.startswith('/refiner')
         and any(part in node.name for part in REFINED)
     ]
+    if any(node.name.startswith('/refiner') for node in nodes) and not all(
+        any(part in name for name in refined) for part in REFINED
+    ):
+        raise ValueError('the layers of its refiner are not those of the compact network')
     return dense + refined
 
 
