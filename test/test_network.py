@@ -14,7 +14,11 @@ from awr_ros.networks.checkpoint import (
     COMPACT_M,
     COMPACT_S,
     CompactNetwork,
+    HourglassConfig,
     ModelConfig,
+    ResNet,
+    ResNetConfig,
+    StackedHourglass,
     checksum,
     load_checkpoint,
     save_checkpoint,
@@ -482,3 +486,14 @@ def test_a_checkpoint_with_the_names_of_the_format_before_loads(tmp_path):
     assert about == about_new and about['metrics'] == {'hand_accuracy': 0.5}
     for name, value in again.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize('network', [ResNet(ResNetConfig()), StackedHourglass(HourglassConfig())])
+def test_old_checkpoints_of_the_networks_of_the_paper_load(tmp_path, network):
+    save_checkpoint(tmp_path / 'new.pt', network, 7, {})
+    old = torch.load(tmp_path / 'new.pt', weights_only=True)
+    old['format'] = 'awr_ros checkpoint 1'
+    old['config']['aligned'] = not old['config'].pop('upright')
+    save_with_checksum(tmp_path / 'old.pt', lambda part: torch.save(old, part))
+    loaded, _ = load_checkpoint(tmp_path / 'old.pt')
+    assert loaded.config == replace(network.config, upright=True)
