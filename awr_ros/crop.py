@@ -29,9 +29,8 @@ from awr_ros.camera import Intrinsics, looking_at
 BACKGROUND = 1.0
 MIN_CENTRE_MM = 50.0  # below it the window exceeds any image
 MIN_RAY_Z = 1e-3  # rays with a smaller z lie outside the image
-CORNERS = np.array(
-    [[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
-)  # uvdn (u, v, 1)
+# uvdn (u, v, 1)
+CORNERS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
 
 
 @dataclass(frozen=True)
@@ -218,10 +217,8 @@ def crop_as_authors(
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     middle = intrinsics.xyz_to_uvd(centre)[:2]
     half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
-    (u0, v0), (u1, v1) = (
-        (middle - half + 0.5).astype(int),
-        (middle + half + 0.5).astype(int),
-    )  # towards 0, as int()
+    # towards 0, as int()
+    (u0, v0), (u1, v1) = ((middle - half + 0.5).astype(int), (middle + half + 0.5).astype(int))
     u1, v1 = max(u1, u0 + 1), max(v1, v0 + 1)
     cut = np.zeros((v1 - v0, u1 - u0), np.float32)
     left, top, right, bottom = (

@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 PACKAGES = ('torch', 'openvino', 'onnxruntime', 'numpy', 'opencv-python-headless')
+# that matter here
 FLAGS = (
     'avx2',
     'avx512f',
@@ -15,7 +16,7 @@ FLAGS = (
     'amx_bf16',
     'amx_int8',
     'asimd',
-)  # that matter here
+)
 
 
 def describe():

@@ -50,9 +50,10 @@ def find_candidates(
     xyz = intrinsics.uvd_to_xyz(
         np.stack([cols * step + step // 2, rows * step + step // 2, z], -1).astype(np.float64)
     )
+    # [mm^2]
     area = np.bincount(
         label, z.astype(np.float64) ** 2 * step**2 / (intrinsics.fx * intrinsics.fy), count
-    )  # [mm^2]
+    )
     pieces = [
         np.flatnonzero(label == i)
         for i in range(1, count)

@@ -17,12 +17,8 @@ class ModelConfig:
     """Architecture of the compact network, its crops and its read-out."""
 
     stem: tuple[int, int] = (16, 32)  # channels of the two stride-2 convolutions
-    widths: tuple[int, ...] = (
-        32,
-        64,
-        128,
-        256,
-    )  # channels of the stages; stages 2 to 4 halve the size
+    # channels of the stages; stages 2 to 4 halve the size
+    widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks of each stage
     decoder_width: int = 64  # channels of the top-down decoder
     joint_names: tuple[str, ...] = JOINT_NAMES

@@ -71,9 +71,8 @@ class Residual(nn.Module):
         self.conv2 = Conv(half, half, 3)
         self.bn3 = nn.BatchNorm2d(half)
         self.conv3 = Conv(half, outputs, 1)
-        self.skip_layer = Conv(
-            inputs, outputs, 1
-        )  # in the authors' checkpoints even where it is not used
+        # in the authors' checkpoints even where it is not used
+        self.skip_layer = Conv(inputs, outputs, 1)
         self.project = inputs != outputs
 
     def forward(self, x):

@@ -160,6 +160,7 @@ class _RefinementStage(nn.Module):
         """
         centre = joints_uvdn.mean(1)  # (B,3)
         global_features = torch.cat([global_features, 3 * centre], 1)
+        # (B,J,W)
         joint_features = self.embed(
             torch.cat(
                 [
@@ -171,7 +172,7 @@ class _RefinementStage(nn.Module):
                 ],
                 -1,
             )
-        )  # (B,J,W)
+        )
         for to_hidden, to_joints, update in zip(self.to_hidden, self.to_joints, self.update):
             mixed = nn_f.relu(
                 to_hidden(

@@ -81,9 +81,8 @@ def load_tracker(values: parameters.Parameters, engines=None):
     from awr_ros.runtime.select import load_engine
     from awr_ros.tracker import HandTracker
 
-    cv2.setNumThreads(
-        1
-    )  # what OpenCV does here takes less than a millisecond: a second thread only costs
+    # what OpenCV does here takes less than a millisecond: a second thread only costs
+    cv2.setNumThreads(1)
     load = load_engine if engines is None else engines.load
     engine = load(values.weights or None, values.engine, values.device, values.num_threads or None)
     return HandTracker(HandPoseEstimator(engine), values.tracker_config())
@@ -111,10 +110,8 @@ class TrackerNode(LifecycleNode):
         self._reset_wanted = threading.Event()
         self._forget()
 
-        self._clock_ns, self._clock_moved_s = (
-            0,
-            time.monotonic(),
-        )  # time of the ROS clock when it was last looked at
+        # time of the ROS clock when it was last looked at
+        self._clock_ns, self._clock_moved_s = (0, time.monotonic())
         self._unserved = set()  # publishers that some subscriber asks more of than they offer
         self._hands_pub = self._publisher(HandArray, '~/hands')
         self._markers_pub = self._publisher(MarkerArray, '~/markers')
@@ -126,9 +123,8 @@ class TrackerNode(LifecycleNode):
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(
-            1.0, self._report, clock=STEADY
-        )  # simulated time may rest, and that is to be said too
+        # simulated time may rest, and that is to be said too
+        self.create_timer(1.0, self._report, clock=STEADY)
         parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
@@ -185,9 +181,8 @@ class TrackerNode(LifecycleNode):
         try:
             self._tracker = self._tracker_factory(self._values)
         except Exception as error:  # any: rclpy would swallow it and with it the reason
-            named = isinstance(
-                error, (OSError, ValueError, RuntimeError, ImportError)
-            )  # by a text that was written for people
+            # by a text that was written for people
+            named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))
             self._failure = str(error) if named else f'{type(error).__name__}: {error}'
             self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
@@ -411,9 +406,8 @@ class TrackerNode(LifecycleNode):
                 frames_dropped=dropped + self._health.counts.late,
             )
         )
-        if (
-            self._markers_pub.get_subscription_count()
-        ):  # building them takes as long as all the rest but the network
+        # building them takes as long as all the rest but the network
+        if self._markers_pub.get_subscription_count():
             self._markers_pub.publish(self._markers.update(message))
         if self._values.tf:
             self._frames = self._frames or WristFrames(self)

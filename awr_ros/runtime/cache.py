@@ -119,9 +119,8 @@ def _write(entry, files):
         new.mkdir()
         for suffix, contents in files.items():
             (new / (NAME + suffix)).write_bytes(contents)
-            sync(
-                new / (NAME + suffix)
-            )  # a robot may be switched off: no entry without its contents
+            # a robot may be switched off: no entry without its contents
+            sync(new / (NAME + suffix))
         try:
             new.rename(entry)
         except OSError:

@@ -103,6 +103,5 @@ class _Graph:
             for host, device in zip(self._host_out, self._device_out):
                 host.copy_(device, non_blocking=True)
         stream.synchronize()
-        return [
-            host[:count].numpy().copy() for host in self._host_out
-        ]  # the next pass writes there again
+        # the next pass writes there again
+        return [host[:count].numpy().copy() for host in self._host_out]

@@ -58,9 +58,8 @@ class FoldedRefiner(nn.Module):
         """Joints (B,J,3) uvdn and log odds (B,J), as `Refiner.forward`."""
         pooled_votes = torch.cat([pooled_votes, closeness[..., None]], -1)
         of_votes = _parts(self.votes(pooled_votes), len(self.stages))  # (J,B,W) each
-        seen = _parts(
-            self.seen(self.global_features(crop_features)), len(self.stages)
-        )  # (B,rounds*G) each
+        # (B,rounds*G) each
+        seen = _parts(self.seen(self.global_features(crop_features)), len(self.stages))
         moved = None
         for stage, of_vote, overview in zip(self.stages, of_votes, seen):
             patches = _around(depth, joints_uvdn)
@@ -114,9 +113,10 @@ class _FoldedStage(nn.Module):
         middle = joints_uvdn.mean(1, keepdim=True)  # (B,1,3)
         inputs = [looked, joints_uvdn - middle]
         first = self.start if moved is None else self.go_on
+        # (J,B,W)
         joint_features = (
             first(torch.cat(inputs if moved is None else [*inputs, moved], -1)) + of_votes
-        )  # (J,B,W)
+        )
         parts = _parts(overview + self.middle(middle[:, 0]), len(self.to_hidden))
         for part, to_hidden, to_joints, update in zip(
             parts, self.to_hidden, self.to_joints, self.update

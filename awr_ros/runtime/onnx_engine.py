@@ -138,9 +138,8 @@ class OnnxEngine:
         check_onnx(model, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        options.add_session_config_entry(
-            'session.intra_op.allow_spinning', '0'
-        )  # waiting must not cost a core
+        # waiting must not cost a core
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             session = onnxruntime.InferenceSession(
                 model, options, providers=[self._with_options(provider)]

@@ -62,10 +62,8 @@ def openvino_bytes(network, origin):
     shape = ov.PartialShape([-1, 1, config.crop_size, config.crop_size])
     model = ov.convert_model(trace(network), input=[shape])
     model.set_rt_info(config.to_json(), [METADATA])
-    for parent in (
-        tempfile.gettempdir(),
-        '/dev/shm',
-    ):  # it writes to files only, and a disk may be full
+    # it writes to files only, and a disk may be full
+    for parent in (tempfile.gettempdir(), '/dev/shm'):
         try:
             with tempfile.TemporaryDirectory(dir=parent) as folder:
                 file = Path(folder) / 'network.xml'
@@ -117,6 +115,7 @@ class OpenVinoEngine:
         )
         size = self.config.crop_size
         try:
+            # pinned to a core that a camera driver keeps busy, it would wait for that
             compiled = core.compile_model(
                 model,
                 'CPU',
@@ -126,13 +125,12 @@ class OpenVinoEngine:
                     'INFERENCE_PRECISION_HINT': precision,
                     'ENABLE_CPU_PINNING': False,
                 },
-            )  # pinned to a core that a camera driver keeps busy, it would wait for that
+            )
             self._tensor, self._request = ov.Tensor, compiled.create_infer_request()
             self._outputs = compiled.outputs
             check_answers(self._pass(np.ones((1, 1, size, size), np.float32)), self.config, path)
-            for batch in range(
-                2, MAX_BATCH + 1
-            ):  # code is generated at the first pass of each size: not in a frame's time
+            # code is generated at the first pass of each size: not in a frame's time
+            for batch in range(2, MAX_BATCH + 1):
                 self._pass(np.ones((batch, 1, size, size), np.float32))
         except RuntimeError as error:
             raise ValueError(f'OpenVINO cannot run {path}: {_reason(path, error)}') from error
@@ -144,9 +142,8 @@ class OpenVinoEngine:
 
     def _pass(self, crops):
         self._request.infer(self._tensor(np.ascontiguousarray(crops), shared_memory=True))
-        return [
-            np.array(self._request.get_tensor(output).data) for output in self._outputs
-        ]  # copies: memory is reused
+        # copies: memory is reused
+        return [np.array(self._request.get_tensor(output).data) for output in self._outputs]
 
 
 def _files(path):

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'handedness_logits')
 FORMAT = 'awr_ros engine 4'
 MAX_CROP = 4096  # [px] no network has a larger input
-MAX_BATCH = (
-    8  # crops in one pass: as many as a search tries places; longer lists take several passes
-)
+# crops in one pass: as many as a search tries places; longer lists take several passes
+MAX_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,8 @@ class EngineConfig:
     side: str = 'right'  # of the hands that it knows
     authors_crop: bool = False  # wants crops as the authors' code cuts them (awr_ros.crop)
     virtual_crop: bool = False  # wants crops of a camera that looks at them (awr_ros.crop)
-    upright: bool = (
-        False  # wants crops turned so that the hand points up, once it is known where it points
-    )
+    # wants crops turned so that the hand points up, once it is known where it points
+    upright: bool = False
     detection_weights: tuple[
         float, ...
     ] = ()  # weights of the start score (awr_ros.tracker), where they were fitted
@@ -74,9 +72,8 @@ class EngineConfig:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
                 raise ValueError(f"expected format '{FORMAT}': export it again with this version")
-            values.setdefault(
-                'virtual_crop', values.get('upright', False)
-            )  # older files: of rendered hands, so aligned
+            # older files: of rendered hands, so aligned
+            values.setdefault('virtual_crop', values.get('upright', False))
             config = cls(
                 tuple(values.pop('joint_names')),
                 detection_weights=tuple(values.pop('detection_weights')),
@@ -121,9 +118,8 @@ class Predictions:
     # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
     joint_scores: np.ndarray
     # from networks that are neither refined nor calibrated
-    hand_scores: (
-        np.ndarray
-    )  # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
+    # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
+    hand_scores: np.ndarray
     # (B,) float32 how much each looks like a hand of the network's side
     # (awr_ros.networks.handedness); NaN likewise
     handedness_logits: np.ndarray

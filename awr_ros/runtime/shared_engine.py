@@ -161,9 +161,8 @@ class SharedEngines:
         load_engine's.
         """
         key = _contents(weights), engine, device, num_threads
-        with self._locks.setdefault(
-            key, threading.Lock()
-        ):  # one camera's slow load is not for others to wait for
+        # one camera's slow load is not for others to wait for
+        with self._locks.setdefault(key, threading.Lock()):
             shared = self._engines.get(key)
             if shared is None:
                 shared = self._engines[key] = BatchedEngine(
