@@ -122,15 +122,17 @@ def random_heads(cube_mm, size, generator, compiled=False):
     half = cube_mm[:, None] / 2
     scale = (1 + 0.09 * normal(batch, 3)) / half
     yaw, pitch, roll = 0.7 * normal(batch), 0.25 * normal(batch), 0.35 * normal(batch)
+    # in turned crops
     roll = torch.where(
         torch.rand(batch, generator=generator, device=device) < 0.5, roll, 3 * normal(batch)
-    )  # in turned crops
+    )
     upright = rotation('z', roll)
     turned = upright @ rotation('y', yaw) @ rotation('x', pitch)
     middle = normal(batch, 3) * 45 / half + torch.tensor([0, 0, 0.3], device=device)
+    # (5,3) each
     extent, centre = (
         torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*HEAD)
-    )  # (5,3) each
+    )
     extent, centre = extent * scale[:, None], centre * scale[:, None]  # (B,5,3)
     frames = torch.cat(
         [turned[:, None].expand(-1, 3, -1, -1), upright[:, None].expand(-1, len(HEAD) - 3, -1, -1)],

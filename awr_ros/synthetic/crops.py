@@ -25,9 +25,8 @@ from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
 POSE_POOL_SIZE = 512  # poses drawn at a time
-REUSE_COUNT_LARGE = (
-    160  # draws that a large bank of noise is used for, four of them a draw of crops
-)
+# draws that a large bank of noise is used for, four of them a draw of crops
+REUSE_COUNT_LARGE = 160
 NEAREST_MM = 130.0  # no joint is nearer to the camera: no camera would see it
 BEHIND_ARM = -0.85  # z of the unit vector to the elbow from which on a forearm hides its hand
 # Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
@@ -49,19 +48,16 @@ class CropConfig:
     cube_jitter: float = 0.06  # relative standard deviation of the cube
     near_mm: float = 200.0  # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
-    fine_std_mm: float = (
-        8.0  # error of the crop's centre per axis, the standard deviation: as when following
-    )
+    # error of the crop's centre per axis, the standard deviation: as when following
+    fine_std_mm: float = 8.0
     coarse_std_mm: float = 24.0  # and as when a finder starts
     coarse_share: float = 0.3  # share of the latter
     negative_share: float = 0.14  # share of crops without a hand in the middle
-    upright: float = (
-        0.8  # share of crops turned so that the hand points up, as in the tracker once it knows
-    )
+    # share of crops turned so that the hand points up, as in the tracker once it knows
+    upright: float = 0.8
     clutter: bool = True  # things beside the hand
-    rotation_error_mm: float = (
-        7.0  # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
-    )
+    # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
+    rotation_error_mm: float = 7.0
     # share of crops from simulated block matching (stereo.py); the others' noise is modelled
     stereo: float = 0.0
     cut: float = 0.0  # share of crops that reach beyond the image's border
@@ -69,14 +65,12 @@ class CropConfig:
     arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
     objects: float = 0.25  # share of the crops without a hand that show things instead
     heads: float = 0.4  # and heads
-    negatives: float = (
-        0.5  # share of the crops without a hand that are given ones, where negatives are given
-    )
+    # share of the crops without a hand that are given ones, where negatives are given
+    negatives: float = 0.5
     sensor: str = 'any'  # which noise models: of sensor.KINDS
     bridges: bool = False  # time of flight fills gaps between fingers
-    stretch: float = (
-        0.0  # standard deviation of the error of focal length and depth scale, relative
-    )
+    # standard deviation of the error of focal length and depth scale, relative
+    stretch: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,12 @@ class HandShape:
 class HandPose:
     """A batch of B poses [rad]."""
 
-    fingers: (
-        torch.Tensor
-    )  # (B,5,4): MCP flexion, MCP abduction (+ towards the thumb), PIP, DIP flexion;
+    # (B,5,4): MCP flexion, MCP abduction (+ towards the thumb), PIP, DIP flexion;
+    fingers: torch.Tensor
     # row 0, the thumb: azimuth towards the thumb side, palmar elevation, MCP, IP flexion
     thumb_roll: torch.Tensor  # (B,) roll of the thumb about its metacarpal
-    wrist: (
-        torch.Tensor
-    )  # (B,2): flexion, deviation towards the thumb, of the hand against the forearm
+    # (B,2): flexion, deviation towards the thumb, of the hand against the forearm
+    wrist: torch.Tensor
 
 
 def mean_shapes(batch, device='cpu'):
@@ -152,9 +150,8 @@ def finger_chains(shape, pose):
     )
     proximal = torch.cat([thumb[:, None], fingers], 1)  # (B,5,3,3)
     intermediate = proximal @ rotation('y', middle)
-    chain = torch.stack(
-        [proximal, intermediate, intermediate @ rotation('y', distal)], 2
-    )  # (B,5,3,3,3)
+    # (B,5,3,3,3)
+    chain = torch.stack([proximal, intermediate, intermediate @ rotation('y', distal)], 2)
     steps = torch.cat([shape.knuckles[:, :, None], chain[..., 0] * shape.segments[..., None]], 2)
     joints = steps.cumsum(2).flatten(1, 2)  # (B,20,3), wrist left out
     return chain, torch.cat([torch.zeros_like(joints[:, :1]), joints], 1)
@@ -198,6 +195,7 @@ class HandSkin:
         """Skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4); camera_from_hand:
         (B,4,4).
         """
+        # (B,22,4)
         scale = torch.stack(
             [
                 bone_lengths(shape) / self.rest_lengths,
@@ -206,7 +204,7 @@ class HandSkin:
                 torch.ones_like(shape.thickness),
             ],
             -1,
-        )  # (B,22,4)
+        )
         moves = camera_from_hand[:, None] @ frames @ (scale[..., None] * self.bones_from_rest)
         table = moves[:, :, :3].permute(0, 2, 1, 3).flatten(0, 1).flatten(1)  # (3B,88)
         return (table @ self.features).unflatten(0, (-1, 3))
@@ -302,12 +300,8 @@ def _capsules(joints, frames):
                 )
             )
     wrist = joints[0]
-    for knuckle, base_y in (
-        (5, 9.0),
-        (9, 3.0),
-        (13, -4.0),
-        (17, -11.0),
-    ):  # metacarpals, from a carpus of some breadth
+    # metacarpals, from a carpus of some breadth
+    for knuckle, base_y in ((5, 9.0), (9, 3.0), (13, -4.0), (17, -11.0)):
         capsules.append(
             (wrist + [12, base_y, -3], joints[knuckle] + [0, 0, -2], 14.5, 11.0, knuckle)
         )
@@ -358,9 +352,8 @@ def _surface_points(capsules, spacing_mm):
     axes = [np.arange(low, high, coarse) for low, high in zip(lows, highs)]
     points = np.stack(np.meshgrid(*axes, indexing='ij'), -1).reshape(-1, 3)
     points = points[np.abs(field(points)) < 2.0 * coarse]
-    cell = (
-        np.arange(-1, 2) * spacing_mm
-    )  # refine only near the surface: 3x3x3 points for each coarse one
+    # refine only near the surface: 3x3x3 points for each coarse one
+    cell = np.arange(-1, 2) * spacing_mm
     points = (
         points[:, None] + np.stack(np.meshgrid(cell, cell, cell, indexing='ij'), -1).reshape(-1, 3)
     ).reshape(-1, 3)

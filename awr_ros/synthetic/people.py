@@ -129,9 +129,8 @@ class Person:
     """Somebody who faces the camera, about."""
 
     head: torch.Tensor  # (3,) [mm] the middle of the head
-    upright: (
-        torch.Tensor
-    )  # (3,3): to the image's right, down and away from the camera as this person stands
+    # (3,3): to the image's right, down and away from the camera as this person stands
+    upright: torch.Tensor
     size: float  # 1: the template's
     sleeve: Sleeve
     parts: tuple  # of Ellipsoid; the head is the first
@@ -231,9 +230,8 @@ class LostHead:
     """
 
     head: Ellipsoid
-    parting: (
-        torch.Tensor
-    )  # (3,) unit, of the head: what lies farther this way than the hairline is lost
+    # (3,) unit, of the head: what lies farther this way than the hairline is lost
+    parting: torch.Tensor
     hairline: float  # in semi-axes of the head
     noise: torch.Tensor  # (1,2,12,12): of the hairline, of the shreds
     shreds: float  # where the noise is higher all is lost; inf: no shreds
@@ -258,9 +256,8 @@ class LostHead:
         if not z.numel():  # out of the image
             return
         seen = torch.stack([rays.x[window[1]] * z, rays.y[window[0]] * z, z], -1)
-        place = (
-            (seen - self.head.centre) @ self.head.rotation / self.head.extent
-        )  # (h,w,3), the head's surface at a norm of 1
+        # (h,w,3), the head's surface at a norm of 1
+        place = (seen - self.head.centre) @ self.head.rotation / self.head.extent
         hairline, shreds = torch.nn.functional.grid_sample(
             self.noise,
             place[None, ..., :2] / 1.8,

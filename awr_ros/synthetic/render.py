@@ -166,8 +166,7 @@ def splat_image(points, intrinsics, spacing_mm):
         return depth.view(height, width)
     for step in (0, 1, width, width + 1):  # each point covers 2x2 pixels
         depth.scatter_reduce_(0, index + step, z, 'amin')
-    hole = (
-        UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2
-    )  # [px]; many near a sharp camera
+    # [px]; many near a sharp camera
+    hole = UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2
     reach = min(max(1, math.ceil(hole / 2)), MAX_REACH)
     return close_pinholes(depth.view(height, width), 2 * reach + 1)

@@ -43,10 +43,8 @@ from awr_ros.synthetic.solids import Box, Ellipsoid, Plane, Rays
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
 SKIN_MM = 1.5  # between points of the skin
 NEAREST_MM, FARTHEST_MM = 200.0, 1800.0  # of palms
-SMALLEST_PX, SMALLEST_COARSE_PX = (
-    16,
-    7,
-)  # a hand's length in the image, and where that is 160x128, at least
+# a hand's length in the image, and where that is 160x128, at least
+SMALLEST_PX, SMALLEST_COARSE_PX = (16, 7)
 COARSE = (160, 128)  # [px]
 FAR_MM = 2450.0  # nothing beyond is measured
 APART_MM = 170.0  # two palms are farther apart than this
@@ -175,9 +173,8 @@ class SceneSource:
         self.draws = Draws(self.generator)
         self.skin = procedural_skin(SKIN_MM, FOREARM_MM)
         self._of_arm = self.skin.weights[:, FOREARM] > 0.5
-        self._later = torch.Generator().manual_seed(
-            seed + 1
-        )  # of all frames but the first: they change no scene
+        # of all frames but the first: they change no scene
+        self._later = torch.Generator().manual_seed(seed + 1)
 
     @torch.no_grad()
     def draw(self, num_hands: int | None = None, frames: int = 1, arms: int | None = None) -> Scene:

@@ -61,9 +61,8 @@ class NoiseBank:
             'fine': nn_f.interpolate(normal(self.size // 2), size=self.size, mode='nearest'),
             'coarse': nn_f.interpolate(normal(self.size // 8), size=self.size, mode='bilinear'),
         }
-        self.bank = {
-            kind: images.half() for kind, images in self.bank.items()
-        }  # half as much to read from memory
+        # half as much to read from memory
+        self.bank = {kind: images.half() for kind, images in self.bank.items()}
         self.used = 0
 
 
@@ -221,9 +220,8 @@ def _bridge(depth, half, coarse, filled):
         near = window3(pad_by_one(near), torch.minimum)
     for _ in range(2):
         near = window3(pad_by_one(near), torch.maximum)
-    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(
-        0, 0.95
-    )  # of the near surface in the mixture
+    # of the near surface in the mixture
+    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(0, 0.95)
     gap = ((depth - near) * half > EDGE_MM) & (near < 0.9) & (filled > 0.4) & (share > 0.15)
     return torch.where(
         gap, torch.lerp(depth.clamp(max=0.98).minimum(near + 60 / half), near, share), depth

@@ -200,9 +200,8 @@ def _in_right_view(disparity: np.ndarray) -> np.ndarray:
         .view(height, width)
         .numpy()
     )
-    return np.where(
-        right > 0, right, cv2.dilate(right, np.ones((1, 3), np.uint8))
-    )  # stretched surfaces have cracks
+    # stretched surfaces have cracks
+    return np.where(right > 0, right, cv2.dilate(right, np.ones((1, 3), np.uint8)))
 
 
 _PATTERNS: dict[float, np.ndarray] = {}

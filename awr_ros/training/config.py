@@ -25,21 +25,18 @@ class TrainConfig:
     device: str = 'auto'
     # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
     negatives: int = 4096
-    hard_negatives: float = (
-        0.0  # share of the negatives that the weights of init take for hands (hard_negatives.py)
-    )
+    # share of the negatives that the weights of init take for hands (hard_negatives.py)
+    hard_negatives: float = 0.0
     init: str = ''  # weights to start from, a checkpoint of the same size; empty: random ones
     # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as
     # fast
     compiled: bool = False
     # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
     bfloat16: bool = False
-    finder_weights: str = (
-        ''  # of the finder that offers the negatives, ONNX; empty: the one of the package
-    )
-    skin: str = (
-        ''  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
-    )
+    # of the finder that offers the negatives, ONNX; empty: the one of the package
+    finder_weights: str = ''
+    # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
+    skin: str = ''
 
     def __post_init__(self):
         if self.size not in SIZES:

@@ -12,9 +12,8 @@ from awr_ros.synthetic.crops import TRAINING, CropBatch, CropConfig, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.run import keep_memory
 
-FOREARM_MM = (
-    240.0  # longer than a crop shows of a hand's own arm: arms without a hand are shown too
-)
+# longer than a crop shows of a hand's own arm: arms without a hand are shown too
+FOREARM_MM = 240.0
 PART = 64  # crops that a CPU core renders at once: the fastest there
 AHEAD = 4  # batches that each worker process prepares ahead
 DEVICE_ID = 63  # in the seed of what a GPU renders, where workers have their number

@@ -15,9 +15,8 @@ class LossConfig:
     """Weights of the terms. Joint and dense terms are mean absolute errors in uvdn units."""
 
     joint: float = 10.0  # read-out joints against the truth
-    dense: float = (
-        2.0  # field against the encoded truth, on foreground pixels only: the others do not vote
-    )
+    # field against the encoded truth, on foreground pixels only: the others do not vote
+    dense: float = 2.0
     hand: float = 0.1  # is there a hand (cross entropy)
 
 
@@ -35,9 +34,8 @@ def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
     ).sum() / posed.sum().clamp_min(1)
     with torch.no_grad():
         field_gt = encode(batch.joints_uvdn, batch.depth, kernel_size, field.shape[-1])
-        votes = (
-            field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]
-        )  # (B,1,F,F)
+        # (B,1,F,F)
+        votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]
         field_gt *= votes
     dense = _smooth_l1(field * votes, field_gt, 'sum') / (votes.sum() * field.shape[1]).clamp_min(1)
     hand = nn_f.binary_cross_entropy_with_logits(hand_logit.float(), posed)

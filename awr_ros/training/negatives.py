@@ -21,12 +21,8 @@ from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import save_whole
 
 NEGATIVES_SEED = 2_000_000_011
-COARSE = (
-    (320, 240),
-    (424, 240),
-    (512, 424),
-    (640, 480),
-)  # [px] finer cameras look no other in a crop
+# [px] finer cameras look no other in a crop
+COARSE = ((320, 240), (424, 240), (512, 424), (640, 480))
 CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0  # a negative's centre is farther from every palm
 JITTER_MM = 20.0
 FARTHEST_MM = 2000.0

@@ -46,9 +46,8 @@ def train_finder(folder, config: FinderTrainConfig):
     device = chosen_device(config.device)
     network = FinderNetwork().to(device, memory_format=torch.channels_last)
     run = Run(folder, network, config)
-    files = [
-        _rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)
-    ]  # the first is for validation
+    # the first is for validation
+    files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]
     validation, scenes = files[0], FinderScenes.join(files[1:])
     if device.type != 'cpu':
         scenes = scenes.to(device)
@@ -109,9 +108,8 @@ def targets(batch):
         *(torch.arange(side // CELL, device=batch.palms.device) for side in (ROWS, COLUMNS)),
         indexing='ij',
     )
-    u, v = (
-        (batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1)
-    )  # (B,2,1,1) [cells]
+    # (B,2,1,1) [cells]
+    u, v = ((batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1))
     du, dv = u - columns, v - rows  # (B,2,32,40)
     spread = (PALM_MM * batch.focal[:, None] / batch.palms[..., 2].clamp_min(100) / CELL).clamp(
         0.7, 4
@@ -122,9 +120,8 @@ def targets(batch):
     hands = near * (kind == TARGET)  # (B,2,32,40)
     closeness, which = hands.max(1, keepdim=True)
     target = 1 - ((near * (kind == IGNORED)).amax(1, keepdim=True) > 0.1).float()
-    values = torch.stack(
-        [du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2
-    )  # (B,2,3,32,40)
+    # (B,2,3,32,40)
+    values = torch.stack([du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2)
     values = values.gather(1, which[:, :, None].expand(-1, -1, 3, -1, -1))[:, 0]  # (B,3,32,40)
     return closeness, target, values, closeness * (closeness > 0.3)
 

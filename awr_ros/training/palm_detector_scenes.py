@@ -16,20 +16,13 @@ from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.run import save_whole
 
 SCENES_SEED = 2_500_000_003  # evaluation draws scenes from another
-RESOLUTIONS = (
-    (320, 240),
-    (320, 180),
-    (424, 240),
-    (512, 424),
-)  # finer cameras look no other at 160x128
+# finer cameras look no other at 160x128
+RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))
 CLEAR = 0.6  # hands that show less of their surface are neither asked for nor wrong
 HANDS = 2  # at most, in a scene
 FARTHEST_MM = 2000.0  # of palms to be found; those that are moved farther count as hidden
-NONE, IGNORED, TARGET = (
-    0,
-    1,
-    2,
-)  # kinds of hands: a free place, neither asked for nor wrong, to be found
+# kinds of hands: a free place, neither asked for nor wrong, to be found
+NONE, IGNORED, TARGET = (0, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,8 @@ class Run:
                 self.average.load_state_dict(state['average'])
                 self.optimizer.load_state_dict(state['optimizer'])
                 self.seen = checked_count(state['seen'])
-        self._averaged = int(
-            self.average.n_averaged
-        )  # steps, known here so that no step waits for the GPU
+        # steps, known here so that no step waits for the GPU
+        self._averaged = int(self.average.n_averaged)
         trim_log(folder / 'log.csv', self.seen)
 
     @property

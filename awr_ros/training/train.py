@@ -34,10 +34,8 @@ from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives, render_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
-NETWORKS = {
-    's': replace(COMPACT_S, upright=True),
-    'm': replace(COMPACT_M, upright=True),
-}  # as CropSource turns hands
+# as CropSource turns hands
+NETWORKS = {'s': replace(COMPACT_S, upright=True), 'm': replace(COMPACT_M, upright=True)}
 VALIDATION_SEED = 1_000_000_007
 
 
@@ -104,9 +102,8 @@ def train(folder, config: TrainConfig):
                 due = run.step(total, config.batch * processes)
             bar.update(config.batch * processes)
             for name, value in terms.items():
-                sums[name] = (
-                    sums.get(name, 0) + value.detach()
-                )  # a tensor: no step waits for the GPU
+                # a tensor: no step waits for the GPU
+                sums[name] = sums.get(name, 0) + value.detach()
             count += 1
             if due and rank == 0:
                 figures = validate(run.average.module, validation, device)
