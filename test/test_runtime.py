@@ -351,7 +351,7 @@ def choose(
         ),
         (dict(installed=('openvino',)), ('openvino', 'cpu'), 'onnxruntime and onnx are not'),
         (dict(installed=('openvino', 'onnxruntime')), ('openvino', 'cpu'), 'onnx are not'),
-        (dict(installed=()), ('torch', 'cpu'), 'pip install onnxruntime onnx'),
+        (dict(installed=()), ('torch', 'cpu'), 'pip install -r requirements/ros-apt.txt'),
         (dict(engine='torch'), ('torch', 'cpu'), 'asked for'),
         (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'asked for'),
         (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'asked for'),

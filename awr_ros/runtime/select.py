@@ -144,7 +144,7 @@ def choose(
     return Choice(
         'torch',
         'cpu',
-        'the only one installed, two to three times slower than: pip install onnxruntime onnx',
+        'ONNX Runtime is two to three times as fast: pip install -r requirements/ros-apt.txt',
     )
 
 
