@@ -170,8 +170,7 @@ def fit_handedness(handedness: HandednessHead, as_is, mirrored):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
     def logits(chosen):
-        # Together, or the norm of the summaries would take each half's own mean away, which is what
-        # tells them apart.
+        # In one batch: batch norm of each half alone would remove the difference of their means.
         own, other = handedness(
             *(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))
         ).chunk(2)

@@ -34,7 +34,7 @@ from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives, render_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
-# as CropSource turns hands
+# share of upright crops, the same as in CropSource
 NETWORKS = {'s': replace(COMPACT_S, upright=True), 'm': replace(COMPACT_M, upright=True)}
 VALIDATION_SEED = 1_000_000_007
 
