@@ -137,6 +137,13 @@ def test_8_bits_cost_little_accuracy(reference, crops):
     assert lost[1] - lost[0] <= 0.3, lost
 
 
+def test_most_weights_of_the_network_and_its_refiner_have_8_bits():
+    pytest.importorskip('onnx')
+    network, origin = select.load_network(DEFAULT_WEIGHTS)
+    exact, small = (onnx_engine.onnx_bytes(network, origin, int8=int8) for int8 in (False, True))
+    assert len(small) < 0.5 * len(exact)
+
+
 @pytest.mark.parametrize('hidden', [8, 256])
 def test_a_folded_refiner_says_what_the_trained_one_says(hidden):
     torch.manual_seed(0)

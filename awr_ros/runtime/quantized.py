@@ -18,7 +18,8 @@ CALIBRATING = 128  # of its crops; the others tell the error
 MOST_LOST_MM = 0.3  # mean joint error that 8 bits may add on these
 KEPT = '/stem/stem.0'  # of the network, in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
-REFINED = ('/tell/', '/gather.', '/spread.')  # layers of a refiner that are bound by memory
+# Layers of a refiner (runtime.folded_refiner) that are bound by memory: most of its weights.
+REFINED = ('/seen/', '/head/', '/to_hidden.', '/to_joints.')
 
 
 def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,13 +107,14 @@ def _chosen(nodes):
         for node in nodes[: ends[0]]
         if node.op_type in DENSE and not node.name.startswith(KEPT)
     ]
-    refined = [
+    of_refiner = [
         node.name
         for node in nodes
-        if node.op_type in ('Conv', 'Gemm')
-        and node.name.startswith('/refiner')
-        and any(part in node.name for part in REFINED)
+        if node.op_type in ('Conv', 'Gemm', 'MatMul') and node.name.startswith('/refiner')
     ]
+    refined = [name for name in of_refiner if any(part in name for part in REFINED)]
+    if of_refiner and not all(any(part in name for name in refined) for part in REFINED):
+        raise ValueError(f'its refiner has not the layers {", ".join(REFINED)}')
     return dense + refined
 
 
