@@ -34,9 +34,8 @@ class PaperTrainConfig:
     oracle_cube: bool = False  # NYU: the new subject's test crops are 5/6 as large
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     workers: int = 4  # loading processes; 0 loads between steps
-    validate_every: int = (
-        1  # [epochs] between tests on the test set; checkpoints are written every epoch
-    )
+    # [epochs] between tests on the test set; checkpoints are written every epoch
+    validate_every: int = 1
     max_steps: int = 0  # stop after so many steps in all, 0: after the epochs
     seed: int = 0
     device: str = 'auto'

@@ -27,9 +27,8 @@ def predict(network, frames, device='cpu'):
     joints = []
     for first in range(0, len(frames), BATCH):
         crops = [samples.crop(i) for i in range(first, min(first + BATCH, len(frames)))]
-        depth = torch.from_numpy(np.stack([crop.depth for crop in crops]))[:, None].to(
-            device
-        )  # (B,1,S,S)
+        # (B,1,S,S)
+        depth = torch.from_numpy(np.stack([crop.depth for crop in crops]))[:, None].to(device)
         uvdn, _ = decode(network(depth)[0].float(), depth, network.config.kernel_size)
         joints += [crop.uvd_from_uvdn(one) for crop, one in zip(crops, uvdn.cpu().numpy())]
     return np.stack(joints)

@@ -54,9 +54,8 @@ class HandFrames:
         """camera_from_hand (3,3): fingers up, palm to the camera, then turned a little about a
         random axis.
         """
-        upright = np.array(
-            [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
-        )  # of the hand's x: fingers, y: thumb, z: back
+        # of the hand's x: fingers, y: thumb, z: back
+        upright = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         turn, _ = cv2.Rodrigues(np.radians(self.random.uniform(-TURN_DEG, TURN_DEG, 3)))
         return turn @ upright
 
@@ -90,10 +89,8 @@ def as_nyu_14(joints_xyz):
     """NYU's 14 evaluated joints of a rendered hand. joints_xyz: (21,3). Returns (14,3)."""
     at = dict(zip(JOINT_NAMES, joints_xyz))
     across = at['index_mcp'] - at['pinky_mcp']
-    wrist, side = (
-        at['wrist'],
-        across / np.linalg.norm(across) * 16,
-    )  # NYU's two are 30 to 35 mm apart
+    # NYU's two are 30 to 35 mm apart
+    wrist, side = (at['wrist'], across / np.linalg.norm(across) * 16)
     palm = (at['wrist'] + at['index_mcp'] + at['middle_mcp'] + at['ring_mcp'] + at['pinky_mcp']) / 5
     at |= {'wrist_pinky_side': wrist - side, 'wrist_thumb_side': wrist + side, 'palm': palm}
     return np.stack([at[name] for name in DATASETS['nyu'].joint_names])

@@ -101,9 +101,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.network = build_network(config).to(device, memory_format=torch.channels_last)
-        self.stage = self.epoch = self.step = self.seen = self.steps = (
-            0  # epoch and step: within stage and epoch
-        )
+        # epoch and step: within stage and epoch
+        self.stage = self.epoch = self.step = self.seen = self.steps = 0
         self.optimizer = self._new_optimizer()
         last = self.folder / 'last.pt'
         if last.exists():

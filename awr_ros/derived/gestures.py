@@ -28,9 +28,8 @@ class GestureConfig:
     curled_deg: float = 190.0  # [deg] and from which on it is curled
     thumb_straight_deg: float = 25.0  # [deg] the same of the thumb's two upper joints
     thumb_curled_deg: float = 85.0  # [deg]
-    pinch_closed: float = (
-        0.18  # distance of thumb and index tip in palm lengths that is a touch: their radii
-    )
+    # distance of thumb and index tip in palm lengths that is a touch: their radii
+    pinch_closed: float = 0.18
     pinch_open: float = 0.60  # distance in palm lengths at which pinch strength is 0
     enter: float = 0.05  # margin that a new gesture needs
     leave: float = -0.10  # margin below which a gesture ends

@@ -112,9 +112,8 @@ def openxr_joints(joints_xyz: np.ndarray, side: str, tracked: bool = True) -> Op
 
 def _right_hand(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions (26,3) and rotations (26,3,3) of a right hand."""
-    hand = wrist_rotation(
-        joints, 'right'
-    )  # columns: towards the middle MCP, towards the thumb, out of the back
+    # columns: towards the middle MCP, towards the thumb, out of the back
+    hand = wrist_rotation(joints, 'right')
     forward, radial, dorsal = hand.T
     size = np.linalg.norm(joints[MIDDLE_MCP] - joints[WRIST])
     positions = np.full((NUM_OPENXR_JOINTS, 3), np.nan)

@@ -27,9 +27,9 @@ def run(source: Source, page: Any, images: int | None = None) -> None:
         if page.config() != config:
             config = page.config()
             source.configure(config)
-        shown = None
-        if page.index is not None and page.index.value != max(source.index, 0):
-            shown = source.show(int(page.index.value))
+        shown, at = None, page.index.value if page.index is not None else None
+        if at is not None and at != max(source.index, 0):
+            shown = source.show(int(at))
         elif page.play.value or stepping:
             if time.perf_counter() >= due_s or stepping:
                 shown = source.step()
@@ -41,7 +41,8 @@ def run(source: Source, page: Any, images: int | None = None) -> None:
         due_s = max(due_s + 1 / source.rate_hz, time.perf_counter() - 1 / source.rate_hz)
         page.draw(shown)
         count += 1
-        if page.index is not None:
+        # A timeline that was moved meanwhile stays where it is: the next image is the one chosen.
+        if at is not None and page.index.value == at != source.index:
             page.index.value = source.index
 
 
