@@ -91,9 +91,8 @@ def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
             lock = _locked(folder)
         except OSError:  # a file system without locks
             lock = -1
-        if (
-            lock is not None
-        ):  # else another process took it for a left-over one, before it was locked
+        # else another process took it for a left-over one, before it was locked
+        if lock is not None:
             break
     try:
         yield folder

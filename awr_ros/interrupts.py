@@ -14,9 +14,8 @@ from types import FrameType
 SIGNALS = tuple(
     getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)
 )
-PATIENCE_S = (
-    10.0  # after a signal another one is ignored for so long: what it stopped is cleaning up
-)
+# after a signal another one is ignored for so long: what it stopped is cleaning up
+PATIENCE_S = 10.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -39,9 +38,8 @@ def stoppable() -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         nonlocal raised_s
-        if (
-            os.getpid() != process
-        ):  # a worker: its parent, which has the signal too, ends it by a second one
+        # a worker: its parent, which has the signal too, ends it by a second one
+        if os.getpid() != process:
             if number != signal.SIGINT:
                 signal.signal(number, signal.SIG_DFL)
             return
@@ -95,9 +93,8 @@ def end(status: int) -> None:
                     f'awr: the standard output cannot be written: {error.strerror}', file=sys.stderr
                 )
             status = status or 1
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), stream.fileno()
-            )  # the interpreter tries once more
+            # the interpreter tries once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if status - 128 in SIGNALS:
         from multiprocessing import active_children
 

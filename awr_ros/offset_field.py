@@ -17,10 +17,8 @@ import torch.nn.functional as nn_f
 
 SHARPNESS = 30.0  # the softmax's factor, from the authors' code
 BACKGROUND_FROM = 0.99  # pixels at least this deep (uvdn) are background and do not vote
-ISOLATED_WINDOW, ISOLATED_PIXELS = (
-    5,
-    4,
-)  # [px] side of a window, and how much foreground in it is no surface
+# [px] side of a window, and how much foreground in it is no surface
+ISOLATED_WINDOW, ISOLATED_PIXELS = (5, 4)
 
 
 def field_points(depth: torch.Tensor, field_size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,9 +118,8 @@ def vote(
     grid = _grid(size, field).reshape(2, -1)  # (2,P)
     depth = _at_size(depth.to(field.dtype), size).reshape(-1, 1, size * size)  # (B,1,P)
     foreground = (depth < BACKGROUND_FROM).to(field.dtype)
-    closeness = (
-        field[:, 3 * num_joints :].reshape(-1, num_joints, size * size) * foreground
-    )  # (B,J,P)
+    # (B,J,P)
+    closeness = field[:, 3 * num_joints :].reshape(-1, num_joints, size * size) * foreground
     weights = torch.softmax(SHARPNESS * closeness, dim=-1)  # (B,J,P)
     # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness),
     # background has no direction:

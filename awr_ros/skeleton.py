@@ -188,9 +188,8 @@ def wrist_rotation(joints_xyz: npt.ArrayLike, side: Side) -> np.ndarray:
         raise ValueError(f"side must be 'left' or 'right', got {side!r}")
     wrist, index, middle, pinky = np.asarray(joints_xyz, np.float64)[_OF_WRIST_FRAME, :].tolist()
     forward = [m - w for m, w in zip(middle, wrist)]
-    across = [
-        i - p if side == 'right' else p - i for i, p in zip(index, pinky)
-    ]  # towards a right hand's thumb
+    # towards a right hand's thumb
+    across = [i - p if side == 'right' else p - i for i, p in zip(index, pinky)]
     dorsal = _cross(forward, across)
     norms = math.hypot(*forward), math.hypot(*dorsal)
     if not all(map(math.isfinite, norms)) or min(norms) < 1e-9:

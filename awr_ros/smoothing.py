@@ -37,9 +37,8 @@ class OneEuro:
             self._points, self._velocity, self._stamp_s = points, np.zeros_like(points), stamp_s
             return points
         period_s, self._stamp_s = stamp_s - self._stamp_s, stamp_s
-        last = np.where(
-            np.isfinite(self._points), self._points, points
-        )  # a joint that was unknown starts here
+        # a joint that was unknown starts here
+        last = np.where(np.isfinite(self._points), self._points, points)
         velocity = np.nan_to_num((points - last) / period_s)
         self._velocity += _weight(SPEED_CUTOFF_HZ, period_s) * (velocity - self._velocity)
         speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)  # (n,1) [mm/s]

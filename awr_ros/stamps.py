@@ -1,8 +1,7 @@
 """Stamps of a stream of images: which image comes late, and when time itself has jumped back."""
 
-MAX_LATE_S = (
-    1.0  # [s] an image at most so much older than the newest one is late, an older one means a jump
-)
+# [s] an image at most so much older than the newest one is late, an older one means a jump
+MAX_LATE_S = 1.0
 # so many late images one after another, each newer than the last: time has jumped all the same
 LATE_IN_A_ROW = 5
 IN_ORDER, LATE, JUMPED_BACK = 'in order', 'late', 'jumped back'
@@ -21,9 +20,8 @@ class StampOrder:
         self._newest_s: float | None = None  # [s]
         self._last_late_s: float | None = None  # [s] of the late images in a row
         self._late_in_a_row = 0
-        self.behind_s = (
-            0.0  # [s] by how much the last image was older than the newest one before it
-        )
+        # [s] by how much the last image was older than the newest one before it
+        self.behind_s = 0.0
 
     def add(self, stamp_s: float) -> str:
         """IN_ORDER, LATE or JUMPED_BACK for the image with this stamp [s]; after a jump the order

@@ -150,9 +150,8 @@ def topics(values, preset):
     default_depth, default_info = (
         (preset.depth_topic, preset.info_topic) if preset else ('depth/image', 'depth/camera_info')
     )
-    depth = (
-        values['depth_topic'].removesuffix('/compressedDepth') or default_depth
-    )  # as `ros2 topic list` shows it
+    # as `ros2 topic list` shows it
+    depth = values['depth_topic'].removesuffix('/compressedDepth') or default_depth
     if values['info_topic']:
         return depth, values['info_topic']
     return depth, ''.join(depth.rpartition('/')[:2]) + 'camera_info' if values[
@@ -246,9 +245,8 @@ def start(context):
         {'use_sim_time': sim_time, **tracker_parameters(values)},
     ]
     logger = '.'.join(part for part in (*values['namespace'].split('/'), 'tracker') if part)
-    rviz = rviz_actions(
-        values, preset, depth, sim_time
-    )  # before anything has started: it may be missing
+    # before anything has started: it may be missing
+    rviz = rviz_actions(values, preset, depth, sim_time)
     return [
         *notes(values, preset),
         *profile_actions(values['fastdds_profile']),

@@ -40,9 +40,8 @@ def hand(side):
             f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" '
             f'stroke="{colours[(b - 1) // 4]}" stroke-width="4"/>'
         )
-    rotation = wrist_rotation(
-        np.c_[joints, np.zeros(21)], side
-    )  # the page is the image: x right, y down, z into it
+    # the page is the image: x right, y down, z into it
+    rotation = wrist_rotation(np.c_[joints, np.zeros(21)], side)
     for name, axis, colour in zip('xy', rotation.T, ('#c00', '#080')):
         x, y = joints[WRIST]
         (dx, dy), (u, v) = AXIS * axis[:2], axis[:2]

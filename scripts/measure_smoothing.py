@@ -19,9 +19,10 @@ from awr_ros.tracker_config import TrackerConfig
 RATE = 30.0  # [Hz]
 STILL_AT_S = 0.4  # the hand at rest is the moving one at this time
 DEFAULTS = TrackerConfig()
+# [Hz], [Hz per mm/s]
 SETTINGS = [
     (min_cutoff, beta) for min_cutoff in (0.5, 1.0, 1.5, 3.0) for beta in (0.005, 0.02, 0.05, 0.1)
-]  # [Hz], [Hz per mm/s]
+]
 
 
 def record(frames):

@@ -27,17 +27,13 @@ from pathlib import Path
 
 import numpy as np
 
-RATE_HZ, RENDERED = (
-    30,
-    60,
-)  # images a second; so many are rendered, and shown backwards and forwards
+# images a second; so many are rendered, and shown backwards and forwards
+RATE_HZ, RENDERED = (30, 60)
 WARM_UP_S = 600.0  # [s] what grows before is not counted; in short runs a third of the time
 SAMPLE_S = 5.0  # [s] between two samples
 EVENTS_S = 4.0, 12.0  # [s] from one event to the next, from when hands came out again
-START_S, RECOVER_S = (
-    300.0,
-    60.0,
-)  # [s] patience: on a busy machine a network takes a while to load, to convert it longer
+# [s] patience: on a busy machine a network takes a while to load, to convert it longer
+START_S, RECOVER_S = (300.0, 60.0)
 STALE_S = 5.0  # [s] no hands come later after their image than that
 MAX_GROWTH_MB_H = 5.0  # resident memory; in runs under an hour so much in all
 SPARE = 2  # threads or descriptors that may come and go at any moment
@@ -482,9 +478,8 @@ def main() -> int:
     from awr_ros.ros.measure.session import exit_on_endings, profile_path
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
-    os.environ['ROS_DOMAIN_ID'] = str(
-        random.SystemRandom().randint(1, 100)
-    )  # nothing of this reaches a robot
+    # nothing of this reaches a robot
+    os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
     os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile_path())
     arguments.output.mkdir(parents=True)
     exit_on_endings()

@@ -380,9 +380,10 @@ def test_around_a_joint_depth_is_seen_relative_to_it():
         atol=0.2 / 128 + 1e-6,
         rtol=0,
     )
+    # the border's
     torch.testing.assert_close(
         seen[0, 1, :, -1], torch.full((PATCH_SIZE,), 0.2 * column[-1].item() - 0.2)
-    )  # the border's
+    )
     assert (seen[1, 0] == DEPTH_RANGE).all() and (seen[1, 1] == -DEPTH_RANGE).all()
     upright = sample_patches(depth.transpose(2, 3).contiguous(), joints[..., [1, 0, 2]])
     torch.testing.assert_close(upright, seen.transpose(2, 3))

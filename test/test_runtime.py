@@ -98,9 +98,8 @@ def test_an_exported_graph_does_not_reckon_with_shapes(tmp_path):
         CompactNetwork(ModelConfig(refiner=8, handedness=8)).eval(), '', tmp_path / 'net.onnx'
     )
     kinds = [node.op_type for node in onnx.load(str(tmp_path / 'net.onnx')).graph.node]
-    assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, (
-        kinds
-    )  # the depth's resize asks for its batch
+    # the depth's resize asks for its batch
+    assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, kinds
 
 
 # ---- parity
@@ -626,9 +625,8 @@ def test_what_a_killed_conversion_left_is_removed_and_what_runs_is_not(tmp_path,
     assert left.is_dir()  # another process is at work in it
     process.communicate()
     assert process.returncode == -9 and left.is_dir()
-    kept(
-        lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y']
-    )  # damaged: written again
+    # damaged: written again
+    kept(lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y'])
     assert not left.exists() and len(list((tmp_path / 'awr_ros').iterdir())) == 1
 
 

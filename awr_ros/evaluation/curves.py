@@ -14,9 +14,10 @@ BINS = 10
 
 def draw_curves(folder, name, methods, joint_names):
     """Write both plots as PNG. methods: {label: (N,J) errors [mm]}. Returns their paths."""
+    # of the training extras; without pyplot, so no window and no global state
     from matplotlib.figure import (
         Figure,
-    )  # of the training extras; without pyplot, so no window and no global state
+    )
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,16 +28,8 @@ from awr_ros.derived.openxr import (
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
 
-SCRIPT = (
-    'spread',
-    'fist',
-    'point',
-    'pinch',
-    'thumb up',
-    'flat',
-    'ok',
-    'hook',
-)  # postures, 1.5 s each
+# postures, 1.5 s each
+SCRIPT = ('spread', 'fist', 'point', 'pinch', 'thumb up', 'flat', 'ok', 'hook')
 RATE_HZ = 30.0  # of the camera, and the least rate of the output
 MAX_ERROR_MM = 15.0  # median over the measured joints
 MAX_TURN_DEG = 25.0  # median over the orientations
@@ -58,9 +50,8 @@ class Hand:
     quaternions: np.ndarray  # (N,4) x, y, z, w
     radii: np.ndarray  # (N,) [m]
     flags: np.ndarray  # (N,) of XrSpaceLocationFlagBits
-    truth: tuple[np.ndarray, np.ndarray] | None = (
-        None  # true positions (26,3) [m] and rotations (26,3,3)
-    )
+    # true positions (26,3) [m] and rotations (26,3,3)
+    truth: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,11 @@ from awr_ros.tracker_config import TrackerConfig
 SCENES_SEED = 1_500_000_001  # training draws scenes from others (negatives.py)
 SEQUENCES_SEED = 1_600_000_009
 SEQUENCE_FRAMES = 15
-SETTLED = (
-    5  # hands are asked for from this frame on: between searches beside a hand there are so many
-)
+# hands are asked for from this frame on: between searches beside a hand there are so many
+SETTLED = 5
 DISTANCES_MM = ((0.0, 1000.0), (1000.0, 1800.0))
-FRAMES_PER_SCENE = (
-    6  # frames of every scene: one more than there are between searches beside a hand
-)
+# frames of every scene: one more than there are between searches beside a hand
+FRAMES_PER_SCENE = 6
 FOUND_MM = 60.0  # a palm nearer than this to the truth is that hand
 CENTRE_ERROR_MM = 8.0  # standard deviation per axis of centres that are given
 VISIBLE = 0.6  # hands that show less of their surface are neither asked for nor false
@@ -38,19 +36,15 @@ class SceneFigures:
 
     errors: list = field(default_factory=list)  # (21,) [mm] of each hand whose centre was given
     objects: list = field(default_factory=list)  # bool for each of these: things stood about
-    found: list = field(
-        default_factory=list
-    )  # bool for each hand asked for: tracked in the last frame
+    # bool for each hand asked for: tracked in the last frame
+    found: list = field(default_factory=list)
     side_right: list = field(default_factory=list)  # bool for each found hand
-    false_in_empty: list = field(
-        default_factory=list
-    )  # bool for each scene without any hand: some frame reported one
-    false_beside: list = field(
-        default_factory=list
-    )  # bool for each scene with hands: some frame reported one more
-    scores: list = field(
-        default_factory=list
-    )  # (joint scores (21,), errors (21,) [mm]) of each found hand
+    # bool for each scene without any hand: some frame reported one
+    false_in_empty: list = field(default_factory=list)
+    # bool for each scene with hands: some frame reported one more
+    false_beside: list = field(default_factory=list)
+    # (joint scores (21,), errors (21,) [mm]) of each found hand
+    scores: list = field(default_factory=list)
 
 
 def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), progress=iter):
@@ -93,15 +87,12 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
 class SequenceFigures:
     """What was counted over the frames of sequences."""
 
-    empty: list = field(
-        default_factory=list
-    )  # (kind of camera, false hands) of each frame without any hand
-    beside: list = field(
-        default_factory=list
-    )  # (kind of camera, false hands) of each frame with hands
-    targets: list = field(
-        default_factory=list
-    )  # (kind, distance [mm], found, side right) of each visible hand in a frame
+    # (kind of camera, false hands) of each frame without any hand
+    empty: list = field(default_factory=list)
+    # (kind of camera, false hands) of each frame with hands
+    beside: list = field(default_factory=list)
+    # (kind, distance [mm], found, side right) of each visible hand in a frame
+    targets: list = field(default_factory=list)
     empty_sequences: int = 0
     sequences: int = 0
     max_depth_mm: float = TrackerConfig.max_depth_mm  # hands beyond were not asked for

@@ -75,9 +75,8 @@ def depth_from_image(msg: Any) -> np.ndarray:
         (msg.height, msg.width), dtype, buffer=msg.data, strides=(msg.step, dtype.itemsize)
     )
     if unit == 'm':
-        with np.errstate(
-            over='ignore', invalid='ignore'
-        ):  # absurd lengths become Inf, which is no measurement either
+        # absurd lengths become Inf, which is no measurement either
+        with np.errstate(over='ignore', invalid='ignore'):
             depth = np.multiply(pixels, np.float32(MM_PER_M), dtype=np.float32)
         depth[~((depth > 0) & (depth < np.inf))] = 0
         return depth

@@ -64,9 +64,8 @@ class HandMarkers:
         yield spheres
         label = self._marker(hand, header, LABEL_ID, types.Marker.TEXT_VIEW_FACING, colour)
         label.scale.z = LABEL_SIZE
-        top = min(
-            (hand.joints[j] for j in joints), key=lambda p: p.y
-        )  # optical frame: y points down
+        # optical frame: y points down
+        top = min((hand.joints[j] for j in joints), key=lambda p: p.y)
         label.pose.position = types.Point(x=top.x, y=top.y - LABEL_ABOVE, z=top.z)
         label.text = f'{side} {hand.id}'
         yield label

@@ -67,9 +67,8 @@ class BagImages:
     @property
     def rate_hz(self):
         """Images a second, for a video of them."""
-        duration_ns = (
-            self._files.end_ns - self._files.start_ns - 1
-        )  # the end is behind the last message
+        # the end is behind the last message
+        duration_ns = self._files.end_ns - self._files.start_ns - 1
         return (
             (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
         )

@@ -35,9 +35,8 @@ class Frame:
     stamp_ns: int  # [ns] when it was taken, as its header says; 0: unknown
     logged_ns: int  # [ns] when it was recorded
     frame_id: str  # of the camera's optical frame; '' when the input has none
-    load: Callable = field(
-        repr=False
-    )  # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInputError
+    # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInputError
+    load: Callable = field(repr=False)
 
     @property
     def time_s(self):

@@ -125,6 +125,5 @@ def _picture(path, _rate_hz):
 
 
 def _write(path, image):
-    path.write_bytes(
-        cv2.imencode('.png', image)[1].tobytes()
-    )  # says what is wrong, unlike cv2.imwrite
+    # says what is wrong, unlike cv2.imwrite
+    path.write_bytes(cv2.imencode('.png', image)[1].tobytes())

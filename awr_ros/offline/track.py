@@ -41,9 +41,8 @@ class Recording:
 class Outputs:
     """What to write; None is not written."""
 
-    records: str | None = (
-        None  # .jsonl, .csv or lerobot:FOLDER; '-': JSON lines on the standard output
-    )
+    # .jsonl, .csv or lerobot:FOLDER; '-': JSON lines on the standard output
+    records: str | None = None
     overlay: str | None = None  # .mp4, folder, or .png
     bag: str | None = None  # new bag of the hands
     lerobot: 'LeRobotOptions | None' = None  # of lerobot:FOLDER

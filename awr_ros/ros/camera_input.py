@@ -9,9 +9,8 @@ from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInputError
 
-AFTER_STAMP = (
-    12  # [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
-)
+# [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
+AFTER_STAMP = 12
 # [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
 MIN_INFO = 240
 # Deeper than the one image that is tracked next: on a busy CPU several come at once, and what the
@@ -36,9 +35,8 @@ class CameraInput:
         AdaptiveSubscription; on_bad_info: with what is wrong with a CameraInfo that cannot be
         decoded.
         """
-        if (
-            image_transport == TRANSPORT
-        ):  # below the image's name after remapping, as image_transport has it
+        # below the image's name after remapping, as image_transport has it
+        if image_transport == TRANSPORT:
             topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
             self._images = AdaptiveSubscription(
                 node, CompressedImage, f'{topic}/{TRANSPORT}', depth=QUEUE, on_renewal=on_renewal
@@ -69,9 +67,8 @@ class CameraInput:
         it took 0.3 ms, just when the image is to be worked on.
         """
         if data[AFTER_STAMP:] != self._info_bytes:
-            if (
-                data[AFTER_STAMP:] == self._bad_bytes
-            ):  # not again: the middleware prints a line each time
+            # not again: the middleware prints a line each time
+            if data[AFTER_STAMP:] == self._bad_bytes:
                 self._tell_bad_info(self._why_bad)
                 return
             try:

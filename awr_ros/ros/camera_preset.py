@@ -20,9 +20,8 @@ class CameraPreset:
     package: str  # of the driver
     install: str  # how to get the package; {distro} is the ROS distribution
     build: str = ''  # what to build where apt has no package
-    not_in_apt_from: str = (
-        ''  # first ROS distribution whose apt has none; they are named alphabetically
-    )
+    # first ROS distribution whose apt has none; they are named alphabetically
+    not_in_apt_from: str = ''
     launch_files: tuple[
         str, ...
     ] = ()  # in the package's launch folder, the first that exists; none: no driver launch file

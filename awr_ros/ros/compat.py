@@ -50,7 +50,6 @@ class CvBridge:
         )
         if header is not None:
             message.header = header
-        message.data.frombytes(
-            cvim.tobytes()
-        )  # assigning anything but an array('B') is up to 1000 times slower
+        # assigning anything but an array('B') is up to 1000 times slower
+        message.data.frombytes(cvim.tobytes())
         return message

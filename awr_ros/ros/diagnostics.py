@@ -20,9 +20,8 @@ SILENCE_S = 2.0  # no message for so long is worth a word
 START_UP_S = 30.0  # so long a camera may take to its first image, on a busy machine too
 INFO_START_UP_S = 5.0  # and so long from its first image to its first camera_info
 GAPS, FEWEST_GAPS = 100, 20  # stamp gaps that are looked at for lost images, at most and at least
-FEWEST_PERIODS = (
-    50  # of the camera that must have passed: in fewer a single image is worth a warning
-)
+# of the camera that must have passed: in fewer a single image is worth a warning
+FEWEST_PERIODS = 50
 JITTER_SHARE = 0.25  # of gaps below 0.6 periods that a jittering camera has at most
 NEIGHBOURS = 4  # gaps on either side of a long one that may make up for it
 LONGEST_GAP_S = 1.0  # longer ones are a pause of the camera, not a loss
@@ -30,9 +29,8 @@ LOST_SHARE, DROPPED_SHARE = 0.02, 0.10  # worth a warning
 SLOW_SHARE = 0.5  # of the time spent on images: more, and the tracker is what drops them
 FEWEST_DROPPED = 3  # between two reports, worth a warning where the tracker is not slow
 DISORDER_SHARE = 0.2  # of late images: their stamps no longer tell which ones are missing
-ODD_AGE_S = (
-    5.0  # of an image on arrival: worth a word, but a bag replayed without its clock works well
-)
+# of an image on arrival: worth a word, but a bag replayed without its clock works well
+ODD_AGE_S = 5.0
 
 
 class StampGaps:
@@ -97,9 +95,8 @@ class StampGaps:
         long[:NEIGHBOURS] = long[-NEIGHBOURS:] = False  # not all of their neighbours are known
         near_long = np.convolve(long, np.ones(2 * NEIGHBOURS + 1), 'same') > 0.5
         apart = gaps[~near_long & ~pauses]
-        if (
-            len(apart) >= FEWEST_GAPS
-        ):  # among these none is missing: their mean is steadier than the median
+        # among these none is missing: their mean is steadier than the median
+        if len(apart) >= FEWEST_GAPS:
             period = apart.mean()
         lost = sum(
             max(0, int(gaps[run].sum() / period + 0.3) - len(gaps[run]))
@@ -179,11 +176,8 @@ class Health:
         self.waiting = ''  # what the start-up waits for, as of the last report
         self._refusal, self._refused_at = '', -math.inf
         self._info_refusal, self._info_refused_at = '', -math.inf
-        self._behind_s, self._late_at, self._jumped_at = (
-            0.0,
-            -math.inf,
-            -math.inf,
-        )  # of the last image out of order
+        # of the last image out of order
+        self._behind_s, self._late_at, self._jumped_at = (0.0, -math.inf, -math.inf)
         self._notes = {}  # kind: (text, when it was last noted)
         self._hands = 0
         self._worked_s = 0.0  # on images since the last report
@@ -281,9 +275,8 @@ class Health:
         found = []
         (image_topic, image_publishers), (info_topic, info_publishers) = situation.sources
         image_silence, info_silence = now - self._last_image, now - self._last_info
-        recent = max(
-            SILENCE_S, seconds
-        )  # also on a machine too busy to report in time, everything is told once
+        # also on a machine too busy to report in time, everything is told once
+        recent = max(SILENCE_S, seconds)
         self.waiting = ''
         if (
             image_silence > SILENCE_S

@@ -23,9 +23,8 @@ from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import MM_PER_M
 
-KEEP_S = (
-    0.5  # a place serves for so long after it arrived; stamps are not compared, clocks may differ
-)
+# a place serves for so long after it arrived; stamps are not compared, clocks may differ
+KEEP_S = 0.5
 SAME_CANDIDATE_MM = 100.0  # a newer point so near to an older one replaces it
 MAX_CANDIDATES = 8
 PALM_DEPTH_MM = 10.0  # the middle of a palm lies so far behind its skin
@@ -40,9 +39,8 @@ class ExternalCandidate:
     frame_id: str
     arrived_s: float  # monotonic clock
     point_mm: tuple[float, float, float] | None = None  # [mm]
-    box_px: tuple[float, float, float, float] | None = (
-        None  # (u, v, width, height) [px, undistorted], of its centre
-    )
+    # (u, v, width, height) [px, undistorted], of its centre
+    box_px: tuple[float, float, float, float] | None = None
 
 
 class ExternalCandidates:
@@ -53,9 +51,8 @@ class ExternalCandidates:
     def __init__(self, node):
         self._started_s = self._last_s = time.monotonic()
         self._points, self._boxes = (), ()
-        self._inputs = [
-            AdaptiveSubscription(node, PointStamped, '~/centre', depth=MAX_CANDIDATES)
-        ]  # a point for each hand
+        # a point for each hand
+        self._inputs = [AdaptiveSubscription(node, PointStamped, '~/centre', depth=MAX_CANDIDATES)]
         self._inputs[0].registerCallback(self._on_point)
         if Detection2DArray is not None:
             self._inputs.append(AdaptiveSubscription(node, Detection2DArray, '~/boxes'))

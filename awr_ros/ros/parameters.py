@@ -149,9 +149,8 @@ def given(node) -> dict[str, object]:
     """Return the parameters that the command line and parameter files give to a node, {name:
     value}, declared or not.
     """
-    return {
-        name: parameter.value for name, parameter in node._parameter_overrides.items()
-    }  # rclpy shows them nowhere else
+    # rclpy shows them nowhere else
+    return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
 
 
 def declare(node, table=TABLE) -> None:

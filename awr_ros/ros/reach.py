@@ -8,10 +8,8 @@ from awr_ros.messages.depth_image import MM_PER_M
 
 STEP = 8  # [px] every eighth pixel of a row and of a column is looked at
 MIN_SHARE = 0.01  # of the measured pixels: less than that within reach is nothing
-NEAR_MM, FAR_MM = (
-    200.0,
-    10_000.0,
-)  # [mm] the median of what an indoor camera sees lies between these
+# [mm] the median of what an indoor camera sees lies between these
+NEAR_MM, FAR_MM = (200.0, 10_000.0)
 USUAL_MM = 1000.0  # [mm] and most often about there
 # Factors to the right unit, where the driver's is another one: metres or centimetres given as
 # millimetres, the steps of 0.25

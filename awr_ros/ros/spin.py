@@ -111,9 +111,8 @@ def run(make_nodes, usage, keep_going=False):
             nodes[0].get_logger().warning(line)
     except REFUSALS as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
-        with suppress(
-            Exception
-        ):  # a node that is half made may fail to be destroyed: the reason is said already
+        # a node that is half made may fail to be destroyed: the reason is said already
+        with suppress(Exception):
             rclpy.try_shutdown()
         return CONFIGURATION_REFUSED
     spare_garbage_collector()

@@ -43,9 +43,8 @@ TABLE = (
     ),
     Setting('best_effort', False, 'publish as best effort, as some camera drivers do', AT_START),
 )
-AHEAD = (
-    30  # images rendered ahead of time: an image that takes longer than a period delays no other
-)
+# images rendered ahead of time: an image that takes longer than a period delays no other
+AHEAD = 30
 # Making the skin of the hand takes seconds, which an interrupt does not wait for.
 JOIN_S = 1.0
 
@@ -93,9 +92,8 @@ class SyntheticCameraNode(Node):
                 # Linux niceness is a
                 # thread's own. Before, everybody waits for the first image.
                 thread = os.PRIO_PROCESS, threading.get_native_id()
-                os.setpriority(
-                    *thread, max(10, os.getpriority(*thread))
-                )  # less nice only root may be
+                # less nice only root may be
+                os.setpriority(*thread, max(10, os.getpriority(*thread)))
             while not self._stop.is_set():
                 try:
                     self._rendered.put(messages, timeout=0.2)
@@ -126,9 +124,8 @@ class SyntheticCameraNode(Node):
             if self._stop.is_set():
                 return
             some.append(messages(index))
-        for index in itertools.cycle(
-            [*range(len(some)), *range(len(some) - 2, 0, -1)]
-        ):  # no jump at either end
+        # no jump at either end
+        for index in itertools.cycle([*range(len(some)), *range(len(some) - 2, 0, -1)]):
             if self._stop.is_set():
                 return
             yield some[index]

@@ -1,4 +1,4 @@
-"""What stands about in rendered scenes: poles and legs, table ends, cabinets, frames, cups."""
+"""Furniture and objects of rendered scenes: poles and legs, table ends, cabinets, frames, cups."""
 
 import torch
 
@@ -8,7 +8,7 @@ from awr_ros.synthetic.solids import Box, Cone, Ellipsoid
 
 
 def random_piece(place: torch.Tensor, upright: torch.Tensor, draws: Draws) -> list:
-    """Return the solids of one piece. place: (3,) [mm] about its middle; upright: (3,3) axes of the
+    """Return the solids of one piece. place: (3,) [mm] about its centre; upright: (3,3) axes of the
     room, y down.
     """
     return draws.choice((_legs, _legs, _table_end, _table_end, _cabinet, _frame))(
@@ -17,7 +17,9 @@ def random_piece(place: torch.Tensor, upright: torch.Tensor, draws: Draws) -> li
 
 
 def random_thing(place: torch.Tensor, draws: Draws, smaller: bool = False) -> list:
-    """Return a box, an ellipsoid or a bar at a place (3,) [mm]; smaller: as is held in a hand."""
+    """Return a box, an ellipsoid or a bar at a point (3,) [mm]; smaller: of a size that hands
+    hold.
+    """
     extent = torch.tensor([draws.uniform(12, 110) for _ in range(3)])
     if draws.chance(0.3):
         extent[0] *= 3
@@ -28,7 +30,9 @@ def random_thing(place: torch.Tensor, draws: Draws, smaller: bool = False) -> li
 
 
 def _legs(place, upright, draws):
-    """A tripod, an instrument, a stool, a lamp: poles from about one place, rather downwards."""
+    """Draw a tripod, an instrument, a stool or a lamp: poles from about one point, rather
+    downwards.
+    """
     spread, length = draws.uniform(0, 0.9), draws.log_uniform(200, 1200)
     radius, parts = draws.log_uniform(5, 30), []
     for _ in range(int(draws.uniform(1, 5))):
@@ -58,7 +62,7 @@ def _legs(place, upright, draws):
 
 
 def _table_end(place, upright, draws):
-    """A board with an end in view, and things on it."""
+    """Draw a board with a visible end, and objects on it."""
     turn = upright @ _about_y(draws.uniform(-0.8, 0.8))
     extent = torch.tensor([draws.uniform(120, 700), draws.uniform(6, 30), draws.uniform(100, 450)])
     parts = [Box(place + turn @ torch.tensor([0.0, float(extent[1]), 0.0]), extent, turn)]
@@ -78,13 +82,13 @@ def _cabinet(place, upright, draws):
     extent = torch.tensor(
         [draws.log_uniform(60, 500), draws.log_uniform(100, 700), draws.uniform(80, 300)]
     )
-    side = draws.choice((-1, 1)) * float(extent[0])  # an edge of it is at the place
+    side = draws.choice((-1, 1)) * float(extent[0])  # an edge of it is at `place`
     turn = upright @ _about_y(draws.uniform(-0.6, 0.6))
     return [Box(place + turn @ torch.tensor([side, 0.0, float(extent[2])]), extent, turn)]
 
 
 def _frame(place, upright, draws):
-    """A window, a picture, a shelf: bars around an opening."""
+    """Draw a window, a picture or a shelf: bars around an opening."""
     half, deep, thick = (
         [draws.uniform(100, 500) for _ in range(2)],
         draws.uniform(10, 120),

@@ -19,14 +19,8 @@ from awr_ros.ros.middleware import missing_profile, profile_path
 
 WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5  # [s]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STAGES = (
-    'input_age_ms',
-    'decode_ms',
-    'find_ms',
-    'inference_ms',
-    'postprocess_ms',
-    'latency_ms',
-)  # of TrackerStats
+# of TrackerStats
+STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_ms', 'latency_ms')
 
 
 @dataclass
@@ -65,9 +59,8 @@ class Usage:
 
     cpu: float  # share of one core, 1: all of it
     memory_mb: float  # resident at the end
-    stolen: float = (
-        math.nan
-    )  # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
+    # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
+    stolen: float = math.nan
 
 
 def nanoseconds(header):
@@ -219,9 +212,8 @@ class Session:
         if self.monitor.spin_until(
             lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes
         ):
-            self.cold_start_s = (
-                time.monotonic() - started
-            )  # of the tracker's process, to the first hand
+            # of the tracker's process, to the first hand
+            self.cold_start_s = time.monotonic() - started
 
     def measure(self, seconds, progress=lambda text, seconds: lambda left_s: None):
         """(Result, Usage) of the next seconds [s], after a warm-up. progress(text, seconds)(left_s)
@@ -243,9 +235,8 @@ class Session:
             memory_mb(pid),
             (stolen_seconds() - stolen_s) / passed_s / os.cpu_count(),
         )
-        spin(
-            lambda: False, SETTLE_S, self.processes
-        )  # what belongs to these images may still be on its way
+        # what belongs to these images may still be on its way
+        spin(lambda: False, SETTLE_S, self.processes)
         self.monitor.read_truths()
         return evaluate(record, first_ns, last_ns), usage
 
@@ -261,9 +252,8 @@ def cpu_seconds(pid):
         values = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
         return float('nan')
-    return (int(values[11]) + int(values[12])) / os.sysconf(
-        'SC_CLK_TCK'
-    )  # utime and stime: proc(5)
+    # utime and stime: proc(5)
+    return (int(values[11]) + int(values[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def stolen_seconds():
@@ -271,9 +261,8 @@ def stolen_seconds():
     where there is no /proc.
     """
     try:
-        return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf(
-            'SC_CLK_TCK'
-        )  # steal: proc(5)
+        # steal: proc(5)
+        return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf('SC_CLK_TCK')
     except OSError:
         return math.nan
 
@@ -301,13 +290,10 @@ def start(module, *parameters):
 
 def end(processes):
     """End the process groups: politely, then not."""
-    before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS
-    }  # an impatient second Ctrl-C
-    for number, patience_s in (
-        (signal.SIGINT, 5.0),
-        (signal.SIGKILL, 5.0),
-    ):  # must not leave one behind
+    # an impatient second Ctrl-C
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
+    # must not leave one behind
+    for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
         for process in processes:
             if process.poll() is None:
                 os.killpg(process.pid, number)  # not reaped yet, so the group is still there
