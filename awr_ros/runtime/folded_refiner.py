@@ -95,8 +95,8 @@ class _FoldedStage(nn.Module):
             torch.cat([3 * layer.weight[:, -3:] for layer in stage.to_hidden]), None
         )
         flat = joints * width
-        self.to_hidden = nn.ParameterList(
-            layer.weight[:, :flat].T.contiguous() for layer in stage.to_hidden
+        self.to_hidden = nn.ModuleList(
+            _linear(layer.weight[:, :flat], None) for layer in stage.to_hidden
         )
         self.to_joints, self.update = (
             stage.to_joints,
@@ -127,7 +127,7 @@ class _FoldedStage(nn.Module):
             parts, self.to_hidden, self.to_joints, self.update
         ):
             flat = nn_f.relu(joint_features).transpose(0, 1).reshape(-1, self.joints * self.width)
-            mixed = nn_f.relu(torch.addmm(part, flat, to_hidden))
+            mixed = nn_f.relu(to_hidden(flat) + part)
             message = to_joints(mixed).view(-1, self.joints, self.width).transpose(0, 1)
             joint_features = joint_features + message
             joint_features = joint_features + update.of_joints(nn_f.relu(joint_features))

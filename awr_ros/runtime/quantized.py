@@ -18,7 +18,8 @@ CALIBRATING = 128  # crops for the activation ranges; the others measure the err
 MOST_LOST_MM = 0.3  # largest accepted increase of the mean joint error on these
 KEPT = '/stem/stem.0'  # layer of the network in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
-REFINED = ('/head/', '/to_joints.')  # the refiner's largest layers, bound by memory bandwidth
+# The refiner's largest layers (runtime.folded_refiner), bound by memory bandwidth.
+REFINED = ('/seen/', '/head/', '/to_hidden.', '/to_joints.')
 
 
 def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,16 +107,13 @@ def _chosen(nodes):
         for node in nodes[: ends[0]]
         if node.op_type in DENSE and not node.name.startswith(KEPT)
     ]
-    refined = [
+    of_refiner = [
         node.name
         for node in nodes
-        if node.op_type in ('Conv', 'Gemm')
-        and node.name.startswith('/refiner')
-        and any(part in node.name for part in REFINED)
+        if node.op_type in ('Conv', 'Gemm', 'MatMul') and node.name.startswith('/refiner')
     ]
-    if any(node.name.startswith('/refiner') for node in nodes) and not all(
-        any(part in name for name in refined) for part in REFINED
-    ):
+    refined = [name for name in of_refiner if any(part in name for part in REFINED)]
+    if of_refiner and not all(any(part in name for name in refined) for part in REFINED):
         raise ValueError('the layers of its refiner are not those of the compact network')
     return dense + refined
 
