@@ -106,6 +106,7 @@ class CropBatch:
         )
 
     def to(self, device):
+        """Return the batch on a device."""
         return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
