@@ -107,7 +107,9 @@ def _frame(place, upright, draws):
 
 
 def _board_on_arm(place, upright, draws):
-    """A monitor, a sign, a lamp, a tablet: a board at the end of an arm, which often bends once."""
+    """Draw a monitor, a sign, a lamp or a tablet: a board at the end of an arm, which often bends
+    once.
+    """
     turn = upright @ _small_turn(draws, 0.5)
     half = [draws.log_uniform(35, 260) for _ in range(2)]
     parts = [Box(place, torch.tensor([*half, draws.uniform(4, 25)]), turn)]
@@ -123,7 +125,7 @@ def _board_on_arm(place, upright, draws):
 
 
 def _joined_bars(place, upright, draws):
-    """A stand, a chair's arm, a handle, a robot's gripper: bars that end on one another."""
+    """Draw a stand, a chair's arm, a handle or a robot's gripper: bars that end on one another."""
     axes = upright @ _small_turn(draws, 0.8)
     radius = draws.log_uniform(6, 35)
     along = axes[:, int(draws.uniform(0, 3))]
@@ -141,7 +143,7 @@ def _joined_bars(place, upright, draws):
 
 
 def _bar(start, end, radius, draws):
-    """A round or flat bar from start to end, (3,) [mm] each."""
+    """Return a round or flat bar from start to end, (3,) [mm] each."""
     if draws.chance(0.6):
         radii = radius, radius * draws.uniform(0.7, 1.2)
         return Cone(start, end, radii, draws.direction(), draws.uniform(0.5, 1.0), capped=True)
