@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from awr_ros.ros.spin import CONFIGURATION_REFUSED
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 
 # As launch's own conditions have it.
 BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
@@ -65,9 +65,11 @@ def unknown_arguments(
 
 
 def end_if_refused(event, _context):
-    """Launch's on_exit of a node: end the whole launch when the node cannot use its parameters."""
+    """Launch's on_exit of a node: end the whole launch when the node can never start: its
+    parameters are refused or its libraries too old.
+    """
     from launch.actions import Shutdown
 
     if event.returncode == CONFIGURATION_REFUSED:
-        return [Shutdown(reason=f'{event.process_name} refused its parameters')]
+        return [Shutdown(reason=f'{event.process_name} cannot start')]
     return []

@@ -126,9 +126,8 @@ class TrackerNode(LifecycleNode):
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(
-            1.0, self._report, clock=STEADY
-        )  # simulated time may rest, and that is to be said too
+        # By the steady clock: simulated time may rest, and that is to be said too.
+        self._report_timer = self.create_timer(1.0, self._report, clock=STEADY)
         parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
@@ -193,6 +192,9 @@ class TrackerNode(LifecycleNode):
             return False
         self._failure, self._engine, self._values_taken = '', self._tracker.description, None
         spare_garbage_collector()
+        # Loading takes longer than the timer's period, and the EventsExecutor calls an overdue
+        # timer once for every timer that is added: several reports at once, then none for seconds.
+        self._report_timer.reset()
         return True
 
     def _free(self, state):
