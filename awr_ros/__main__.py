@@ -8,7 +8,7 @@ from importlib import import_module
 from awr_ros.dependencies import require
 from awr_ros.interrupts import Stopped, end, open_standard_streams, stoppable
 
-# Each registers its verbs, by add_commands(argparse's subparsers), without importing PyTorch.
+# Each adds its verbs by add_commands(subparsers), without importing PyTorch.
 COMMANDS = (
     'awr_ros.offline.command',
     'awr_ros.training.command',
@@ -20,16 +20,16 @@ COMMANDS = (
 
 
 def command_line() -> None:
-    """The program `awr`: run one verb and end the process. Nothing large is imported before signals
-    are heeded.
+    """Run one verb as the program `awr` and end the process. Signal handlers are installed before
+    anything large is imported.
     """
     open_standard_streams()
     end(main())
 
 
 def main(argv=None):
-    """Run one verb; returns the exit status, after a signal 128 + its number. Modules are imported
-    by the verb that needs them.
+    """Run one verb; return the exit status, after a signal 128 + its number. A verb imports the
+    modules that it needs.
     """
     verb, arguments = 'awr', None
     try:

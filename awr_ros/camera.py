@@ -1,6 +1,6 @@
-"""Pinhole cameras: intrinsics and the way between image and camera coordinates.
+"""Pinhole cameras: intrinsics, and mapping between image and camera coordinates.
 
-uvd: column u [px], row v [px], depth d [mm] along the optical axis; pixel centres lie on whole
+uvd: column u [px], row v [px], depth d [mm] along the optical axis; pixel centres are at whole
 numbers. xyz: camera optical frame [mm], x right, y down, z forward (REP-103).
 """
 
@@ -32,7 +32,7 @@ class Intrinsics:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
     def uvd_to_xyz(self, uvd: npt.ArrayLike) -> np.ndarray:
-        """Back-project. uvd: (..., 3) array [px, px, mm]. Returns (..., 3) float [mm], camera
+        """Back-project. uvd: (..., 3) array [px, px, mm]. Return (..., 3) float [mm], camera
         optical frame.
         """
         uvd = np.asarray(uvd)
@@ -43,8 +43,8 @@ class Intrinsics:
         )
 
     def xyz_to_uvd(self, xyz: npt.ArrayLike) -> np.ndarray:
-        """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Returns (..., 3)
-        float [px, px, mm].
+        """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Return (..., 3) float
+        [px, px, mm].
         """
         xyz = np.asarray(xyz)
         z = xyz[..., 2]
@@ -54,11 +54,11 @@ class Intrinsics:
 
 
 def looking_at(point_xyz: Iterable[float]) -> np.ndarray:
-    """Rotation of a camera about its own centre that puts a point on its optical axis.
+    """Return the rotation of a camera about its own centre that puts a point on its optical axis.
 
     point_xyz: (3,) [any unit] camera optical frame, neither the camera's centre nor right behind
-    it. Returns turned_from_camera (3,3) float64: the smallest rotation that does so, which is the
-    identity for points on the axis and depends smoothly on the point.
+    it. Return turned_from_camera (3,3) float64: the smallest such rotation, which is the identity
+    for points on the axis and depends smoothly on the point.
     """
     x, y, z = map(float, point_xyz)
     distance = math.hypot(x, y, z)

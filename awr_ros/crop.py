@@ -1,18 +1,19 @@
-"""The hand's crop: a metric cube around a centre, cut from the depth image, and the exact way back.
+"""Crop of a hand: the metric cube around a centre, rendered from the depth image, and the exact way
+back.
 
-The crop is what a virtual camera sees: the real one, rotated about its own centre by the smallest
-angle that makes its optical axis pass through the crop's centre, and then about that axis by the
-roll. So a hand looks the same wherever in the image it is; cut along the axes of the real camera,
-hands away from the optical axis are stretched. A rotation maps pixels by a homography, and depth
-along the new axis is z' = z / s, where s is the z component, in the frame of the real camera, of
-the pixel's ray (x, y, 1) in that of the virtual one. s is linear in the crop's pixels, and 1 on the
-real axis.
+The crop is the image of a virtual camera: the real one, rotated about its own centre by the
+smallest angle that makes its optical axis pass through the crop's centre, and then about that axis
+by the roll. A hand therefore looks the same everywhere in the image; cut along the axes of the real
+camera, hands away from the optical axis are stretched. A rotation maps pixels by a homography, and
+depth along the new axis is z' = z / s, where s is the z component, in the frame of the real camera,
+of the pixel's ray (x, y, 1) in that of the virtual one. s is linear in the crop's pixels, and 1 on
+the real axis.
 
 uvdn: crop coordinates, each axis in [-1,1]: u and v across the crop, d along the virtual camera's
 axis from the cube's front to its back face. Crop pixel i of S covers [2i/S - 1, 2(i+1)/S - 1],
 which is the grid that `offset_field` votes from.
 
-Networks for the public data sets have learnt crops cut along the axes of the real camera:
+Networks for the public data sets were trained on crops cut along the axes of the real camera:
 `crop_along_axes`, `crop_as_authors`.
 """
 
@@ -26,16 +27,15 @@ import numpy.typing as npt
 from awr_ros.camera import Intrinsics, looking_at
 
 BACKGROUND = 1.0
-MIN_CENTRE_MM = 50.0  # nearer centres make windows larger than any image
-MIN_RAY_Z = 1e-3  # rays with less z are taken for ones that do not enter the image
-CORNERS = np.array(
-    [[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
-)  # uvdn (u, v, 1)
+MIN_CENTRE_MM = 50.0  # below it the window exceeds any image
+MIN_RAY_Z = 1e-3  # rays with a smaller z lie outside the image
+# uvdn (u, v, 1)
+CORNERS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A cut-out hand."""
+    """Crop of a hand with its mapping to the full image."""
 
     depth: np.ndarray  # (S,S) float32 uvdn: background +1, nearest -1
     centre_xyz: np.ndarray  # (3,) float64 [mm] camera optical frame
@@ -48,11 +48,11 @@ class Crop:
 
     @property
     def foreground(self) -> float:
-        """Share of pixels that hold something."""
+        """Share of pixels that are not background."""
         return float(np.count_nonzero(self.depth < 0.99)) / self.depth.size
 
     def uvd_from_uvdn(self, uvdn: npt.ArrayLike) -> np.ndarray:
-        """Crop to full image. uvdn: (..., 3). Returns (..., 3) float64 [px, px, mm]."""
+        """Map from crop to full image. uvdn: (..., 3). Return (..., 3) float64 [px, px, mm]."""
         uvdn = np.asarray(uvdn, np.float64)
         image = uvdn[..., :2] @ self.image_from_crop[:, :2].T + self.image_from_crop[:, 2]
         s = image[..., 2:]
@@ -60,7 +60,7 @@ class Crop:
         return np.concatenate([image[..., :2] / s, depth], axis=-1)
 
     def uvdn_from_uvd(self, uvd: npt.ArrayLike) -> np.ndarray:
-        """Full image to crop: the inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
+        """Map from full image to crop, inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
         uvd, crop_from_image = np.asarray(uvd, np.float64), np.linalg.inv(self.image_from_crop)
         crop = uvd[..., :2] @ crop_from_image[:, :2].T + crop_from_image[:, 2]
         inverse_s = crop[..., 2:]
@@ -76,14 +76,13 @@ def crop_hand(
     size: int,
     roll: float = 0.0,
 ) -> Crop:
-    """Cut the cube around a centre out of a depth image, as a camera that looks at the centre sees
-    it.
+    """Cut the cube around a centre, as seen by a virtual camera turned towards that centre.
 
     depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN = invalid; centre_xyz: (3,) [mm], z >= 50;
-    cube: side or (3,) [mm]; size: S [px]; roll: [rad] rotates the crop about its middle: what lies
-    at this angle from up, clockwise, in the image of the camera that looks at the centre
-    (camera.looking_at) points up in the crop. Nearer than the front face clamps to it, beyond the
-    back face is background, outside the image too.
+    cube: side or (3,) [mm]; size: S [px]; roll: [rad] in-plane rotation about the crop's centre:
+    the direction at this angle, clockwise from up, in the image of the camera turned to the centre
+    (camera.looking_at), points up in the crop. Depth nearer than the front face is clamped to it;
+    beyond the back face and outside the image is background.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     distance = math.hypot(*centre.tolist())
@@ -94,7 +93,7 @@ def crop_hand(
     fx, fy, cx, cy = intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy
     image_from_ray = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]) @ looking_at(centre).T
     image_from_crop = image_from_ray @ ray_from_crop
-    step, first = 2 / size, 1 / size - 1  # uvdn of pixel indices, which OpenCV counts in
+    step, first = 2 / size, 1 / size - 1  # uvdn of pixel indices, OpenCV's coordinates
     crop_from_pixel = np.array([[step, 0, first], [0, step, first], [0, 0, 1]])
     image_from_pixel = image_from_crop @ crop_from_pixel
     cut = cv2.warpPerspective(
@@ -108,7 +107,7 @@ def crop_hand(
     pixels = np.arange(size, dtype=np.float32)
     s = (pixels * s_by_row)[:, None] + (pixels * s_by_column + s_first)
     if s_first + (size - 1) * (min(s_by_column, 0) + min(s_by_row, 0)) < MIN_RAY_Z:
-        cut[s < MIN_RAY_Z] = 0  # these look sideways or back, out of any image
+        cut[s < MIN_RAY_Z] = 0  # rays that never enter the image
         np.maximum(s, MIN_RAY_Z, out=s)
     return Crop(
         _normalised(cut / s, distance, cube),
@@ -122,17 +121,19 @@ def crop_hand(
 
 
 def _normalised(depth_mm: np.ndarray, distance: float, cube: np.ndarray) -> np.ndarray:
-    """(S,S) float32 uvdn of depth (S,S) float32 [mm] along the crop's axis; what is invalid is
+    """Convert depth (S,S) float32 [mm] along the axis of the crop to uvdn; invalid pixels become
     background.
     """
     normal = depth_mm - np.float32(distance)
     normal /= np.float32(cube[2] / 2)
-    # NaN compares false; what is beyond the cube comes to the background's 1 by itself.
+    # NaN compares false; depth beyond the cube is clamped to 1, the background.
     return np.where(depth_mm > 0, np.clip(normal, -1, 1, out=normal), np.float32(BACKGROUND))
 
 
 def _bounds(image_from_crop: np.ndarray) -> tuple[int, int, int, int]:
-    """The window [px] around the crop's corners, to the nearest pixel edges, at least one pixel."""
+    """Return the window [px] around the corners of the crop, to the nearest pixel edges, at least
+    one pixel.
+    """
     u, v, s = image_from_crop @ CORNERS
     s = np.maximum(s, MIN_RAY_Z)
     u, v = (u / s).tolist(), (v / s).tolist()
@@ -148,10 +149,10 @@ def crop_along_axes(
     size: int,
     roll: float = 0.0,
 ) -> Crop:
-    """Cut the cube along the axes of the real camera, for networks that were trained on such crops.
+    """Cut the cube along the axes of the real camera, for networks trained on such crops.
 
-    Arguments as `crop_hand`, except that the roll is one in the image of the real camera. The
-    window is the cube's section at the depth of its centre, rounded to whole pixels.
+    Arguments as `crop_hand`, except that the roll is in the image of the real camera. The window is
+    the cube's section at the depth of its centre, rounded to whole pixels.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     # The pixel edges nearest to c -+ (cube/2)/z f. The authors' code, int(c -+ (cube/2)/z f + 0.5),
@@ -168,7 +169,7 @@ def crop_along_axes(
             [0, 0, 1],
         ]
     )
-    # Both middles coincide; in pixel indices, which OpenCV counts in, the crop's is (S-1)/2.
+    # Both centres coincide; in pixel indices, OpenCV's coordinates, the crop's is (S-1)/2.
     image_from_pixel = image_from_crop[:2] * [2 / size, 2 / size, 1]
     image_from_pixel[:, 2] -= image_from_pixel[:, :2].sum(1) * (size - 1) / 2
     cut = cv2.warpAffine(
@@ -190,7 +191,9 @@ def crop_along_axes(
 
 
 def _pixels(middle: float, half: float) -> tuple[int, int]:
-    """First and one after the last pixel [px] of a window on one axis, at least one."""
+    """Return the first and one past the last pixel [px] of a window on one axis, at least one
+    pixel.
+    """
     first = math.floor(middle - half + 1)
     return first, max(math.floor(middle + half + 1), first + 1)
 
@@ -202,22 +205,20 @@ def crop_as_authors(
     cube: npt.ArrayLike,
     size: int,
 ) -> Crop:
-    """Cut the cube as the authors' code does, for networks that were trained on such crops.
-    Arguments as `crop_hand`.
+    """Cut the cube as the authors' code does, for networks trained on such crops. Arguments as
+    `crop_hand`.
 
-    Four things differ from `crop_along_axes`, all of which a trained network has learnt, so that it
-    is off by up to a pixel or two on other crops: the window is int(c -+ (cube/2)/z f + 0.5), whose
-    corner pixel's centre, not its edge, is uvdn -1; the cut is resized by its first, not its middle
-    pixels; it keeps its aspect and is padded; and the farthest pixels of the cut become background,
-    which opens a hole where the whole crop is within the cube.
+    Four things differ from `crop_along_axes`; a network trained with them is off by one or two
+    pixels on other crops: the window is int(c -+ (cube/2)/z f + 0.5), and uvdn -1 is the centre of
+    its corner pixel, not its edge; the cut is resized relative to its first pixels, not its centre;
+    it keeps its aspect ratio and is padded; and its farthest pixels become background, which opens
+    a hole where the whole window is within the cube.
     """
     centre, cube = _checked(depth_mm, intrinsics, centre_xyz, cube)
     middle = intrinsics.xyz_to_uvd(centre)[:2]
     half = cube[:2] / 2 / centre[2] * [intrinsics.fx, intrinsics.fy]
-    (u0, v0), (u1, v1) = (
-        (middle - half + 0.5).astype(int),
-        (middle + half + 0.5).astype(int),
-    )  # towards 0, as int()
+    # towards 0, as int()
+    (u0, v0), (u1, v1) = ((middle - half + 0.5).astype(int), (middle + half + 0.5).astype(int))
     u1, v1 = max(u1, u0 + 1), max(v1, v0 + 1)
     cut = np.zeros((v1 - v0, u1 - u0), np.float32)
     left, top, right, bottom = (
@@ -260,7 +261,7 @@ def crop_as_authors(
 def _checked(
     depth_mm: np.ndarray, intrinsics: Intrinsics, centre_xyz: npt.ArrayLike, cube: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """centre_xyz and cube as (3,) float64 [mm], or ValueError."""
+    """Convert centre_xyz and cube to (3,) float64 [mm]; raise ValueError for unusable ones."""
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(
             f'depth must be {(intrinsics.height, intrinsics.width)} as the intrinsics say, got '
@@ -277,8 +278,8 @@ def _checked(
 
 
 def checked_centre(centre_xyz: npt.ArrayLike) -> np.ndarray:
-    """centre_xyz as (3,) float64 [mm]. Raises ValueError where it cannot be a place in millimetres
-    before a camera.
+    """Convert centre_xyz to (3,) float64 [mm]; raise ValueError unless it is finite and in front of
+    a camera.
     """
     centre = np.asarray(centre_xyz, np.float64)
     if (

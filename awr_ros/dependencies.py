@@ -8,7 +8,7 @@ import importlib
 import re
 import sys
 
-CONFIGURATION_REFUSED = 78  # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
+CONFIGURATION_REFUSED = 78  # exit status EX_CONFIG of sysexits.h: starting again would not help
 # Module: its name for people, oldest version; as in requirements/run.txt.
 OLDEST = {'numpy': ('NumPy', (1, 23)), 'cv2': ('OpenCV', (4, 7))}
 # cv_bridge of ROS from apt is built against NumPy 1, and OpenCV from 4.12 on wants NumPy 2.

@@ -11,15 +11,15 @@ import numpy.typing as npt
 from awr_ros.files import write_bytes
 from awr_ros.skeleton import BONES
 
-# BGR of thumb, index, middle, ring, pinky.
+# BGR colours of thumb, index, middle, ring, pinky.
 FINGER_COLOURS = ((60, 60, 255), (40, 170, 255), (80, 230, 80), (255, 170, 60), (255, 90, 230))
 TRUTH_COLOUR = (255, 255, 255)
 
 
 def grey(depth_mm: npt.ArrayLike, span_mm: tuple[float, float] | None = None) -> np.ndarray:
-    """Depth as a picture, near bright, invalid black. depth_mm: (H,W). Returns (H,W,3) uint8.
+    """Render depth as a picture, near bright, invalid black. depth_mm: (H,W). Return (H,W,3) uint8.
 
-    span_mm: (near, far) that is spread over the greys; by default what the image holds.
+    span_mm: (near, far) of the grey scale; default: the range in the image.
     """
     depth = np.nan_to_num(np.asarray(depth_mm, np.float32), posinf=0, neginf=0)
     valid = depth > 0
@@ -58,8 +58,8 @@ def skeleton(
 
 
 def overlay(depth_mm: npt.ArrayLike, hands: Iterable[Any], truth: Iterable[Any] = ()) -> np.ndarray:
-    """Picture of a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3), hands
-    also with id, side and score. Returns (H,W,3) uint8 BGR.
+    """Draw hands on a frame. depth_mm: (H,W) [mm]; hands, truth: objects with joints_uvd (21,3),
+    hands also with id, side and score. Return (H,W,3) uint8 BGR.
     """
     image = grey(depth_mm)
     for hand in truth:
@@ -82,10 +82,10 @@ def overlay(depth_mm: npt.ArrayLike, hands: Iterable[Any], truth: Iterable[Any] 
 
 
 def write_picture(path: str | Path, image: np.ndarray) -> None:
-    """Write a picture that is there whole or not at all. image: (H,W,3) uint8, BGR. Raises
-    ValueError for an ending of no picture.
+    """Write a picture atomically. image: (H,W,3) uint8, BGR. Raise ValueError for a suffix that is
+    not of a picture.
 
-    Not by cv2.imwrite, which does not say that a disk is full.
+    cv2.imwrite is not used because it does not report a full disk.
     """
     try:
         data = cv2.imencode(Path(path).suffix, image)[1]

@@ -1,5 +1,5 @@
-"""One crop in, one hand pose out: crop, engine (network and read-out) and back to the camera,
-batched over hands.
+"""Hand pose of one crop: cut the crop, run the engine (network and read-out), map back to the
+camera.
 """
 
 from collections.abc import Sequence
@@ -27,30 +27,31 @@ from awr_ros.skeleton import SIDES, Side, as_21_joints, hand_centre, in_plane_ro
 
 @dataclass(frozen=True)
 class HandPose:
-    """What the network says of one crop. Joints that it does not know are NaN."""
+    """Hand pose estimated from one crop. Joints that the network lacks are NaN."""
 
     joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
-    # (21,) float32 [0,1], chance that a joint is within 10 mm; of networks that are neither refined
+    # (21,) float32 [0,1] probability that a joint is within 10 mm; for networks without refiner and
+    # calibration the maximum of its closeness
     joint_scores: np.ndarray
-    # nor calibrated the highest closeness claimed for it
-    # [0,1] that a hand is centred in the crop; of networks that do not say so the mean joint score
+    # [0,1] probability that a hand is centred in the crop; for networks without it the mean joint
+    # score
     hand_score: float
-    side: Side  # the side it was taken for
+    side: Side  # the assumed side
     # (x, y, width, height) [px] around the crop in the full image, may reach beyond it
     roi: tuple[int, int, int, int]
-    # more than that of the other side's reading: the hand is of this side
+    # log odds for this side; the hypothesis with the larger value is likelier
     # (awr_ros.networks.handedness); NaN unknown
     handedness_logit: float = np.nan
 
-    @cached_property  # asked for several times in a frame
+    @cached_property  # used several times per frame
     def centre_xyz(self) -> np.ndarray:
-        """(3,) float64 [mm] what the hand is followed by (skeleton.hand_centre)."""
+        """Palm centre (3,) float64 [mm], which tracks follow (skeleton.hand_centre)."""
         return hand_centre(self.joints_xyz)
 
     def request(self, centre_xyz: np.ndarray | None = None) -> 'Request':
-        """Where to look for this hand next: here, or at another centre, and turned as it lies.
-        centre_xyz: (3,) [mm].
+        """Return the Request for the next frame: at this palm or at centre_xyz (3,) [mm], rotated
+        as this hand.
         """
         centre_xyz = self.centre_xyz if centre_xyz is None else centre_xyz
         seen = self.joints_xyz @ looking_at(centre_xyz).T
@@ -59,24 +60,21 @@ class HandPose:
 
 @dataclass(frozen=True)
 class Request:
-    """Where to look for a hand, and for which."""
+    """Where to cut a crop, and the assumed side."""
 
     centre_xyz: np.ndarray  # (3,) [mm] near the palm's centre
     side: Side  # 'left' or 'right'
-    roll: float = (
-        0.0  # [rad] which way it points, from up, clockwise (skeleton.in_plane_rotation), in the
-    )
-    # image of a camera that looks at the centre (camera.looking_at)
+    # [rad] in-plane rotation of the hand, clockwise from up (skeleton.in_plane_rotation), in the
+    # image of the virtual camera that is turned to the centre (camera.looking_at)
+    roll: float = 0.0
 
 
 class HandPoseEstimator:
-    """AWR on crops. The network knows hands of one side; those of the other are mirrored in and
-    out.
-    """
+    """AWR on crops. The network covers one side; crops and joints of the other one are mirrored."""
 
     def __init__(self, engine: Engine) -> None:
-        """engine: what awr_ros.runtime.select.load_engine returns, or another of
-        awr_ros.runtime.
+        """engine: from awr_ros.runtime.select.load_engine, or any other
+        awr_ros.runtime.readout.Engine.
         """
         self.engine, self.config, self.description = engine, engine.config, engine.description
 
@@ -88,13 +86,13 @@ class HandPoseEstimator:
         num_threads: int | None = None,
         engine: EngineName = 'auto',
     ) -> 'HandPoseEstimator':
-        """Load weights (None: the ones that come with the package) into the fastest engine here, or
-        the one asked for.
+        """Load weights (None: the package's) into the fastest engine of this machine, or a given
+        one.
 
-        device: 'auto' (CUDA when there is any), 'cpu' or 'cuda'; num_threads: on the CPU, None: all
-        cores but one, at most
-        4; engine: 'auto', 'torch', 'openvino' or 'onnxruntime'. Raises FileNotFoundError or
-        ValueError naming the path, and ValueError for a device or an engine that is not there.
+        device: 'auto' (CUDA if available), 'cpu' or 'cuda'; num_threads: CPU threads, None: all
+        cores but one, at most 4; engine: 'auto', 'torch', 'openvino' or 'onnxruntime'. Raise
+        FileNotFoundError or ValueError that names the path, and ValueError for a device or an
+        engine that is not available.
         """
         return cls(load_engine(weights, engine, device, num_threads))
 
@@ -106,13 +104,14 @@ class HandPoseEstimator:
         side: Side = 'right',
         passes: int = 3,
     ) -> HandPose | None:
-        """Pose of the hand at a given centre.
+        """Estimate the pose of the hand at a given centre.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within some 40 mm
-        of the palm's centre; passes: crops after the first are centred on the palm that the one
-        before found and turned as it lies; of these the pose with the highest mean joint score
-        counts. Returns HandPose, or None when the cube around the centre is empty. Raises
-        ValueError for a centre that is none in millimetres.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within about 40 mm
+        of the palm's centre; side: assumed side of the hand, a hand of the other side gets a wrong
+        pose; passes: number of crops, each after the first centred on the palm of the one before
+        and rotated like it. Return the HandPose with the highest mean joint score of the passes
+        after the first, None when the cube around the centre is empty. Raise ValueError for a
+        centre that is not a finite point in front of the camera.
         """
         request = Request(checked_centre(centre_xyz), side)
         poses: list[HandPose] = []
@@ -127,16 +126,15 @@ class HandPoseEstimator:
     def estimate_batch(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, requests: Sequence[Request]
     ) -> list[HandPose | None]:
-        """Poses of several hands of one frame in one pass of the network.
+        """Estimate several hands of one frame in one batch.
 
-        requests: list of Request. Returns a list as long of HandPose, None where the cube is empty
-        or too near, or where the network sees a joint behind the camera: all joints that it knows
-        are finite and in front of it.
+        requests: list of Request. Return a list of the same length: HandPose, or None where the
+        cube is empty or too near, or where a predicted joint is behind the camera.
         """
         for request in requests:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
-        crops: list[Any] = [  # of Crop, None where the centre is too near
+        crops: list[Any] = [  # Crop, None where the centre is too near
             cut_crop(self.config, depth_mm, intrinsics, request)
             if request.centre_xyz[2] >= MIN_CENTRE_MM
             else None
@@ -163,11 +161,11 @@ class HandPoseEstimator:
             if not np.isfinite(uvdn).all():
                 continue
             if requests[i].side != self.config.side:
-                # In the authors' crops a pixel's index, not its middle, is its coordinate.
+                # In the authors' crops the coordinate of a pixel is its index, not its centre.
                 uvdn = uvdn * np.array([-1, 1, 1], np.float32) - np.array(
                     [2 / len(crop.depth) if self.config.authors_crop else 0, 0, 0], np.float32
                 )
-            if np.isnan(hand_score):  # the network does not say: how sure it is of its joints
+            if np.isnan(hand_score):  # a network without hand score
                 hand_score = joint_scores.mean()
             uvd = crop.uvd_from_uvdn(uvdn)
             if uvd[:, 2].min() <= 0:  # a cube around a near centre reaches behind the camera
@@ -190,9 +188,9 @@ class HandPoseEstimator:
 def cut_crop(
     config: EngineConfig, depth_mm: np.ndarray, intrinsics: Intrinsics, request: Request
 ) -> Crop:
-    """Cut the crop of a Request as a network wants it.
+    """Cut the crop of a Request as the network expects it.
 
-    config: EngineConfig; depth_mm: (H,W) [mm]. Returns awr_ros.crop.Crop.
+    config: EngineConfig; depth_mm: (H,W) [mm]. Return awr_ros.crop.Crop.
     """
     centre_xyz, cube_mm, size = request.centre_xyz, config.cube_mm, config.crop_size
     if config.authors_crop:

@@ -1,6 +1,4 @@
-"""Frames in, identified hands out: follow the known hands, verify them, lose them, find
-new ones.
-"""
+"""Hand tracker: follows known hands from frame to frame, drops lost ones and detects new ones."""
 
 import math
 import time
@@ -24,43 +22,37 @@ from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
 
 SAME_HAND_MM = 60.0  # two palms nearer than this are one hand
-# What is tracked must go on looking like a hand: the mean of its detection scores over some ten
-# frames is no less than this
-# share of what starts a track.
+# A track ends when the running mean of its detection scores (over about ten frames) falls below
+# this share of the score that starts a track.
 CREDIT_GAIN, CREDIT_SHARE = 0.1, 0.6
-MAX_SPEED_MM_S = 3000.0  # predictions never go faster
-MAX_GAP_S = 1.0  # after a longer pause nothing is followed
-# Places that a search tries at most, the next ones with the next search: no frame must be late.
+MAX_SPEED_MM_S = 3000.0  # limit of the predicted velocity
+MAX_GAP_S = 1.0  # after a longer pause all tracks are dropped
+# Most candidates verified per search, to bound the time of a frame; the others wait for the next
+# one.
 MAX_CANDIDATES_IDLE = 8
 MAX_CANDIDATES_TRACKING = 2  # while some hand is tracked
-MIN_CANDIDATE_SCORE_TRACKING = (
-    0.15  # [0,1] least finder's score of what is tried beside a tracked hand
-)
-# [0,1] hand score at first sight, not centred nor turned, from which on a place is looked at again
+# [0,1] minimum candidate score while some hand is tracked
+MIN_CANDIDATE_SCORE_TRACKING = 0.15
+# [0,1] minimum hand score of the first pass (not centred, not rotated); below it a candidate is
+# dropped
 MIN_FIRST_PASS_SCORE = 0.03
-MIN_SECOND_PASS_RATIO = (
-    0.25  # of what starts a track; after the second look, places below this share are dropped
-)
-DEFAULT_DETECTION_WEIGHTS = (
-    0.60,
-    0.41,
-    17.0,
-    -11.5,
-)  # weights of the start score for networks that bring none
-DEFAULT_FINDER_SCORE = 0.5  # score of places that no network scored
-# The network knows right hands only. A hand is read as its true side and as its mirror image, and
-# the judge (handedness.py) says
-# which reading is likelier; weights without a judge draw higher closeness from the true side.
-# Gathered over frames.
+# minimum detection score after the second pass, as a share of the one that starts a track
+MIN_SECOND_PASS_RATIO = 0.25
+# weights of `detection_score` for networks without fitted ones
+DEFAULT_DETECTION_WEIGHTS = (0.60, 0.41, 17.0, -11.5)
+DEFAULT_FINDER_SCORE = 0.5  # score of candidates from finders without scores
+# Handedness: the pose network was trained on right hands. Each hand is evaluated as it is and
+# mirrored; the handedness head (networks/handedness.py) compares the two hypotheses, and the logits
+# are summed over frames. Without that head, the hypothesis with the higher closeness is likelier.
 LOGIT_PER_CONFIDENCE = 80.0  # a lead of 0.02 was right in 91 % of single rendered crops
-MAX_FRAME_LOGIT = 2.0  # no frame says more
+MAX_FRAME_LOGIT = 2.0  # limit of one frame's contribution
 SURE_LOGIT, MAX_LOGIT = 6.0, 10.0
-SIDE_CHECK_EVERY = 10  # [frames] between looks at the mirror image once the side is sure
+SIDE_CHECK_EVERY = 10  # [frames] between evaluations of both hypotheses once the side is sure
 
 
 State = Literal['new', 'ok', 'coasting']
-Hypotheses = dict[Side, HandPose]  # the readings of one hand, by side
-Verified = tuple[Candidate, Hypotheses, HandPose, float]  # what `verify` returns of a candidate
+Hypotheses = dict[Side, HandPose]  # poses of one hand, by assumed side
+Verified = tuple[Candidate, Hypotheses, HandPose, float]  # a verified candidate, see `verify`
 
 
 @dataclass(frozen=True)
@@ -71,11 +63,10 @@ class TrackedHand:
     side: Side  # 'left' or 'right'
     side_score: float  # [0,1] how sure the side is; NaN when fixed by the configuration
     state: State  # 'new', 'ok', or 'coasting': not seen in this frame, the last pose is repeated
-    # [0,1] hand score times the mean joint score: low where the joints do not explain what is seen
+    # [0,1] hand score times mean joint score: low where the joints do not explain the depth
     score: float
-    joints_xyz: (
-        np.ndarray
-    )  # (21,3) float32 [mm] camera optical frame, smoothed where the configuration says so
+    # (21,3) float32 [mm] camera optical frame, smoothed if the configuration asks for it
+    joints_xyz: np.ndarray
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
     joint_scores: np.ndarray  # (21,) float32 [0,1]
     # (x, y, width, height) [px] the crop, may reach beyond the image
@@ -84,46 +75,46 @@ class TrackedHand:
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of one update went [ms]."""
+    """Duration of the parts of one update [ms]."""
 
-    find_ms: float = 0.0  # the finder: places where new hands may be, not yet verified
-    inference_ms: float = 0.0  # crops and network, of known and of new hands
-    postprocess_ms: float = 0.0  # everything else: deciding who is who
+    find_ms: float = 0.0  # finder: candidates of new hands
+    inference_ms: float = 0.0  # crops and pose network, for known and new hands
+    postprocess_ms: float = 0.0  # everything else, mainly association
 
 
 @dataclass
 class _Track:
     id: str
-    pose: HandPose  # the last HandPose that was believed
-    other: HandPose | None  # what the other side read then, None when it was not asked
-    stamp_s: float  # when
+    pose: HandPose  # the last accepted pose
+    other: HandPose | None  # pose of the other hypothesis, None when not evaluated
+    stamp_s: float  # [s] of the last accepted pose
     right_logit: float  # log odds that it is a right hand
-    finder_score: float  # [0,1] of the candidate that it began with
+    finder_score: float  # [0,1] score of its first candidate
     credit: float  # [0,1] running mean of its detection scores
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(3))  # [mm/s] of the palm
     frames: int = 1
     seen: bool = True
     smooth: OneEuro = field(default_factory=OneEuro)
-    shown: (
-        tuple[np.ndarray, np.ndarray] | tuple[()]
-    ) = ()  # joints (xyz, uvd) as last reported, steadied and smoothed
-    size: HandSize | None = None  # that they are steadied by
-    size_setting: str = NONE  # that this was made of
+    # joints (xyz, uvd) as last reported, adjusted to the bone lengths and smoothed
+    shown: tuple[np.ndarray, np.ndarray] | tuple[()] = ()
+    size: HandSize | None = None  # bone lengths that the joints are adjusted to
+    size_setting: str = NONE  # value of the setting `hand_size` that `size` was made from
 
     @property
     def palm(self) -> np.ndarray:
+        """Palm centre (3,) float64 [mm] of the last pose."""
         return _palm(self.pose)
 
 
 class HandTracker:
-    """Tracks up to `config.max_hands` hands through a stream of depth frames."""
+    """Track up to `config.max_hands` hands through a stream of depth frames."""
 
     def __init__(
         self, estimator: HandPoseEstimator, config: TrackerConfig = TrackerConfig()
     ) -> None:
         self.estimator, self.config = estimator, config
-        # Now, so that a bad file shows at once; without need only when `finder`, which is live,
-        # asks for it.
+        # Loaded here, so that a bad file fails at once; for other finders on first use, because the
+        # setting `finder` may change while the tracker runs.
         self._palm_detector: PalmDetector | None = None
         if config.finder == 'learned' or config.finder_weights:
             self._palm_detector = PalmDetector(config.finder_weights)
@@ -142,8 +133,8 @@ class HandTracker:
         num_threads: int | None = None,
         engine: EngineName = 'auto',
     ) -> 'HandTracker':
-        """Load weights (None: the ones that come with the package). Arguments and errors as the
-        estimator's.
+        """Load weights (None: the package's). Arguments and errors as
+        HandPoseEstimator.from_pretrained.
         """
         return cls(HandPoseEstimator.from_pretrained(weights, device, num_threads, engine), config)
 
@@ -153,7 +144,7 @@ class HandTracker:
         return self.estimator.description
 
     def reset(self) -> None:
-        """Forget all hands. Identifiers go on counting."""
+        """Drop all tracks. Ids continue to count."""
         self._tracks: list[_Track] = []
         self._frame, self._searches = 0, 0
         self._stamp_s: float | None = None
@@ -167,13 +158,13 @@ class HandTracker:
         stamp_s: float,
         centres_xyz: npt.ArrayLike = (),
     ) -> list[TrackedHand]:
-        """Track through one frame.
+        """Track all hands in one frame.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s]; a
-        step or a gap of more than a second starts afresh, a frame that is late by less is counted
-        in `late` and not looked at: the hands of the frame before coast (see awr_ros.stamps);
-        centres_xyz: (n,3) [mm] camera optical frame, where somebody else sees the middle of a palm:
-        with finder 'external' new hands are looked for there and nowhere else. Returns a list of
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; stamp_s: time of the frame [s].
+        After a step back or a gap of more than a second all tracks are dropped; a frame that is
+        late by less is counted in `late` and not evaluated, and the hands of the frame before coast
+        (see awr_ros.stamps). centres_xyz: (n,3) [mm] camera optical frame, palm centres from an
+        external detector: with finder 'external' they are the only candidates. Return a list of
         TrackedHand, oldest first.
         """
         order = self._order.add(stamp_s)
@@ -203,10 +194,10 @@ class HandTracker:
         return list(hands)
 
     def _follow(self, depth_mm: np.ndarray, intrinsics: Intrinsics, stamp_s: float) -> None:
-        """Look for every known hand where it should be by now."""
+        """Estimate every known hand at its predicted position and update its track."""
         expected = [self._expected(track, stamp_s) for track in self._tracks]
-        # Two tracks may be drawn to one hand when hands cross: it goes to the one that expected it
-        # nearer.
+        # Two tracks may match one hand when hands cross: the one with the nearer prediction gets
+        # it.
         matches: list[tuple[float, int, _Track, HandPose, Hypotheses, float]] = []
         all_hypotheses = self._predict(depth_mm, intrinsics, [requests for _, requests in expected])
         for track, (palm, _), hypotheses in zip(self._tracks, expected, all_hypotheses):
@@ -242,9 +233,7 @@ class HandTracker:
         ]
 
     def _expected(self, track: _Track, stamp_s: float) -> tuple[np.ndarray, dict[Side, Request]]:
-        """Where a known hand's palm should be by now (3,) [mm], and where to look for it, {side:
-        Request}.
-        """
+        """Predict the palm (3,) [mm] of a known hand; return it and {side: Request} to evaluate."""
         moved = track.velocity * (stamp_s - track.stamp_s) if track.seen else np.zeros(3)
         sides: tuple[Side, ...] = (track.pose.side,)
         if self.config.side != 'auto':
@@ -253,9 +242,9 @@ class HandTracker:
             sides = SIDES
         requests: dict[Side, Request] = {}
         for side in sides:
-            # Each side looks from where it saw the hand itself. Where the other one did it is at a
-            # disadvantage: of ten left
-            # hands that were first looked at as right ones one stayed a right one.
+            # Each hypothesis gets the crop around its own last pose. Centred on the pose of the
+            # other one it is at a disadvantage: 1 of 10 left hands that were first evaluated as
+            # right hands stayed right.
             other = track.other
             own = (
                 other
@@ -275,9 +264,9 @@ class HandTracker:
         right_logit: float,
         stamp_s: float,
     ) -> None:
-        if pose.side != track.pose.side:  # its joints are others now: nothing to glide from
+        if pose.side != track.pose.side:  # other joints: restart the filter
             track.smooth = OneEuro()
-        # From where the same side saw it: the two may lie apart.
+        # Relative to the last pose of the same hypothesis: the two may lie apart.
         before = track.other if track.other and track.other.side == pose.side else track.pose
         moved, dt = _palm(pose) - _palm(before), stamp_s - track.stamp_s
         track.pose, track.other = pose, _other(hypotheses, pose)
@@ -299,7 +288,7 @@ class HandTracker:
         stamp_s: float,
         centres_xyz: npt.ArrayLike,
     ) -> None:
-        """Start tracks where the finder's candidates turn out to be hands."""
+        """Detect new hands and start their tracks."""
         start = time.perf_counter()
         candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
         self._finding_s += time.perf_counter() - start
@@ -347,12 +336,14 @@ class HandTracker:
         candidates: Sequence[Candidate],
         min_score: float = 0.0,
     ) -> list[Verified]:
-        """What the network makes of a list of Candidate, looked at as they are offered, again
-        centred, turned and as both sides, and once more as each side saw them. Places that will
-        hardly reach the start score `least` are left out early.
+        """Evaluate candidates with the pose network and return the hands among them.
 
-        Returns a list of (Candidate, {side: HandPose}, the likelier of these, log odds of a right
-        hand), the surest first.
+        Three passes: at the candidate; centred and rotated by its result, as both sides; and each
+        side again at its own result. Candidates that will hardly reach the detection score
+        `min_score` are dropped early.
+
+        Return a list of (Candidate, {side: HandPose}, the likelier of these, log odds of a right
+        hand), by descending detection score.
         """
         config = self.config
         usual: Side = 'right' if config.side == 'auto' else config.side
@@ -390,7 +381,7 @@ class HandTracker:
                 for pose in hypotheses.values()
             )
         ]
-        # Each side looks once more from where it saw the hand itself: see _expected.
+        # Each hypothesis is evaluated at its own result: see _expected.
         second_pass = self._predict(
             depth_mm,
             intrinsics,
@@ -422,7 +413,7 @@ class HandTracker:
         )
 
     def _min_score(self) -> float:
-        """Start score that starts a track now."""
+        """Return the detection score that currently starts a track."""
         return (
             max(self.config.score_threshold, self.config.beside_threshold)
             if self._tracks
@@ -432,7 +423,7 @@ class HandTracker:
     def _candidates(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, centres_xyz: npt.ArrayLike
     ) -> list[Candidate]:
-        """A list of Candidate."""
+        """Find candidates with the configured finder."""
         config = self.config
         if config.finder == 'learned':
             self._palm_detector = self._palm_detector or PalmDetector()
@@ -451,8 +442,8 @@ class HandTracker:
     def _predict(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, wanted: Sequence[Mapping[Side, Request]]
     ) -> list[dict[Side, HandPose]]:
-        """The pose at each Request of each {side: Request}, {side: HandPose}, empty where nothing
-        is; one network pass.
+        """Estimate all Requests of each {side: Request} in one batch; return {side: HandPose},
+        without empty crops.
         """
         poses = iter(
             self._estimate(
@@ -475,7 +466,7 @@ class HandTracker:
         return poses
 
     def _as_side(self, hypotheses: Hypotheses, right_logit: float, usual: Side) -> HandPose:
-        """The reading of the likelier side; close calls stay with the usual one."""
+        """Return the hypothesis of the likelier side; `usual` when the difference is small."""
         if len(hypotheses) == 2 and abs(right_logit) > 1:
             return hypotheses['right' if right_logit > 0 else 'left']
         return hypotheses.get(usual) or next(iter(hypotheses.values()))
@@ -502,10 +493,12 @@ class HandTracker:
         )
 
     def _filtered(self, track: _Track, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
-        """Joints (xyz, uvd) to report, steadied and smoothed as configured; the hand is followed by
-        the measured ones, so neither makes the tracker late.
+        """Return the joints (xyz, uvd) to report, with bone lengths adjusted and smoothed as
+        configured.
+
+        Tracking itself uses the measured joints, so the filters add no lag to it.
         """
-        if track.seen or not track.shown:  # a coasting hand stays where it was last shown
+        if track.seen or not track.shown:  # a coasting hand keeps its last reported joints
             config, xyz = self.config, track.pose.joints_xyz
             if config.hand_size != NONE:
                 xyz = self._steadied(track)
@@ -516,7 +509,7 @@ class HandTracker:
         return track.shown
 
     def _steadied(self, track: _Track) -> np.ndarray:
-        """Measured joints (21,3) [mm], moved to where they agree with the hand's bone lengths."""
+        """Adjust measured joints (21,3) [mm] to the bone lengths of the hand."""
         setting = self.config.hand_size
         if track.size is None or track.size_setting != setting:
             lengths_mm = parse_hand_size(setting)
@@ -528,9 +521,7 @@ class HandTracker:
 
     @property
     def hand_sizes(self) -> dict[str, HandSize]:
-        """Bone lengths in use, {id of a hand: HandSize}; {} while the setting hand_size
-        is 'none'.
-        """
+        """Bone lengths in use, {hand id: HandSize}; {} while the setting hand_size is 'none'."""
         return {track.id: track.size for track in self._tracks if track.size is not None}
 
 
@@ -540,10 +531,11 @@ def detection_score(
     hand_score: npt.ArrayLike,
     joint_score: npt.ArrayLike,
 ) -> np.ndarray:
-    """[0,1] that what is found anew is a hand: of the candidate's score, the hand score and the
-    mean joint score, each [0,1], numbers or arrays. weights: of the log odds: of the logits of the
-    first two, of the third, and a constant (python -m awr_ros train-judge fits them to candidates
-    in rendered scenes).
+    """Return the probability [0,1] that a candidate is a hand.
+
+    Logistic regression on the logit of the candidate's score, the logit of the hand score and the
+    mean joint score (each [0,1], numbers or arrays). weights: of these three and a constant (python
+    -m awr_ros train-judge fits them to candidates in rendered scenes).
     """
     of_finder, of_hand, of_joints, constant = weights
     score_logit = (
@@ -556,23 +548,23 @@ def detection_score(
 
 
 def logit(score: npt.ArrayLike) -> np.ndarray:
-    """Log odds of scores in [0,1], numbers or arrays."""
-    score = np.clip(score, 1e-6, 1 - 1e-6)  # surer than that no score can be
+    """Return the log odds of scores in [0,1], numbers or arrays."""
+    score = np.clip(score, 1e-6, 1 - 1e-6)  # finite logits
     return np.log(score / (1 - score))
 
 
 def _palm(pose: HandPose) -> np.ndarray:
-    """(3,) float64 [mm]"""
+    """Return the palm centre (3,) float64 [mm]."""
     return pose.centre_xyz
 
 
 def _other(hypotheses: Hypotheses, pose: HandPose) -> HandPose | None:
-    """The reading that is not `pose`, None when there is none."""
+    """Return the hypothesis that is not `pose`, None when there is none."""
     return next((hypothesis for hypothesis in hypotheses.values() if hypothesis is not pose), None)
 
 
 def _right_logit(hypotheses: Hypotheses) -> float:
-    """Log odds that a hand is a right one, from its two readings; 0 when there is but one."""
+    """Return the log odds of a right hand from both hypotheses; 0 when there is only one."""
     if len(hypotheses) < 2:
         return 0.0
     right_logit = hypotheses['right'].handedness_logit - hypotheses['left'].handedness_logit

@@ -15,6 +15,7 @@ from launch import LaunchDescription
 
 
 def generate_launch_description():
+    """Return the launch description."""
     tracker = Path(__file__).with_name('tracker.launch.py')
     return LaunchDescription(
         [

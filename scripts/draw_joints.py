@@ -30,7 +30,7 @@ RIGHT = np.array([ROOT, *(joint for finger in FINGERS for joint in finger)], flo
 
 
 def hand(side):
-    """SVG elements of one hand."""
+    """Return the SVG elements of one hand."""
     joints = RIGHT if side == 'right' else [330, 0] + RIGHT * [-1, 1]
     joints = joints + ([400, 0] if side == 'right' else [0, 0])
     colours = ['#' + ''.join(f'{value:02x}' for value in reversed(bgr)) for bgr in FINGER_COLOURS]
@@ -40,9 +40,8 @@ def hand(side):
             f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" '
             f'stroke="{colours[(b - 1) // 4]}" stroke-width="4"/>'
         )
-    rotation = wrist_rotation(
-        np.c_[joints, np.zeros(21)], side
-    )  # the page is the image: x right, y down, z into it
+    # the page is the image: x right, y down, z into it
+    rotation = wrist_rotation(np.c_[joints, np.zeros(21)], side)
     for name, axis, colour in zip('xy', rotation.T, ('#c00', '#080')):
         x, y = joints[WRIST]
         (dx, dy), (u, v) = AXIS * axis[:2], axis[:2]
@@ -79,7 +78,7 @@ def hand(side):
 
 
 def names():
-    """The legend: number and name of each joint."""
+    """Return the legend: number and name of each joint."""
     for finger in range(5):
         for k in range(4):
             j = 1 + 4 * finger + k
@@ -95,8 +94,8 @@ AXIS_COLOURS = ('#c00', '#080', '#00c')
 
 
 def frame_panel(name, rotation, side, x, y):
-    """SVG elements of a hand with the axes of one wrist frame; what points out of or into the page
-    is a circle.
+    """Return the SVG elements of a hand with the axes of one wrist frame; axes along the line of
+    sight are circles.
     """
     joints = RIGHT if side == 'right' else [330, 0] + RIGHT * [-1, 1]
     joints = joints * 0.42 + [x, y]
@@ -136,7 +135,7 @@ def frame_panel(name, rotation, side, x, y):
 
 
 def frames_picture():
-    """The lines of docs/wrist_frames.svg."""
+    """Return the lines of docs/wrist_frames.svg."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 305" '
         f'font-family="sans-serif" font-size="12">',
@@ -155,6 +154,7 @@ def frames_picture():
 
 
 def main(path, frames_path):
+    """Write the drawings."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'font-family="sans-serif" font-size="12">',

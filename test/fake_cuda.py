@@ -46,9 +46,8 @@ class OnDevice(torch.Tensor):
         return self.held.data_ptr()
 
     def cpu(self):
-        return torch.ops.aten._to_copy(
-            self, device=torch.device('cpu')
-        )  # what is below is there already
+        # what is below is there already
+        return torch.ops.aten._to_copy(self, device=torch.device('cpu'))
 
     def numpy(self, *_, **__):
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
@@ -77,9 +76,8 @@ def dispatch(function, args, kwargs, waits):
     tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
     there = [tensor for tensor in tensors if isinstance(tensor, OnDevice)]
     here = [tensor for tensor in tensors if not isinstance(tensor, OnDevice) and tensor.dim()]
-    indexes = name in INDEXING and isinstance(
-        args[0], OnDevice
-    )  # a list of indices is copied first
+    # a list of indices is copied first
+    indexes = name in INDEXING and isinstance(args[0], OnDevice)
     if there and here and not indexes and function not in COPIES:
         raise RuntimeError(f'{function}: expected all tensors to be on the same device')
     on_device = bool(there) if wanted is None else torch.device(wanted).type in ('meta', 'cuda')
@@ -107,9 +105,8 @@ class Renamed(TorchFunctionMode):
     """PyTorch without CUDA lets nobody name it: of its own devices 'meta' stands for it."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.device or 'autocast' in getattr(
-            function, '__name__', ''
-        ):  # these know the name
+        # these know the name
+        if function is torch.device or 'autocast' in getattr(function, '__name__', ''):
             return function(*args, **(kwargs or {}))
 
         def renamed(leaf):
@@ -125,9 +122,8 @@ class Renamed(TorchFunctionMode):
             )
             for part in (args, kwargs or {})
         )
-        if (
-            function is torch.tensor and torch.device(kwargs.get('device') or 'cpu').type == 'meta'
-        ):  # which makes them unseen
+        # which makes them unseen
+        if function is torch.tensor and torch.device(kwargs.get('device') or 'cpu').type == 'meta':
             return OnDevice(torch.tensor(*args, **{**kwargs, 'device': 'cpu'}))
         return function(*args, **kwargs)
 
@@ -165,9 +161,8 @@ def fake_cuda(monkeypatch):
     for cache in caches:
         cache.cache_clear()
     try:
-        torch.__future__.set_overwrite_module_params_on_conversion(
-            True
-        )  # else parameters would lose what they hold
+        # else parameters would lose what they hold
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
         with FakeCuda() as mode, Renamed():
             yield mode
     finally:

@@ -107,7 +107,6 @@ def loaded(path, **options):
 
 def png(path, depth=500, dtype=np.uint16, size=(HEIGHT, WIDTH)):
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(
-        cv2.imencode('.png', np.full(size, depth, dtype))[1].tobytes()
-    )  # cv2.imwrite crashes over some names
+    # cv2.imwrite crashes over some names
+    path.write_bytes(cv2.imencode('.png', np.full(size, depth, dtype))[1].tobytes())
     return path

@@ -50,9 +50,8 @@ def test_the_median_of_what_was_asked_for():
 
 def test_the_machine_is_described():
     found = dict(describe())
-    torch_version = torch.__version__.partition('+')[
-        0
-    ]  # builds for CUDA say +cu130 here and not in their metadata
+    # builds for CUDA say +cu130 here and not in their metadata
+    torch_version = torch.__version__.partition('+')[0]
     assert (
         'cores' in found['CPU']
         and f'torch {torch_version}' in found['packages']
@@ -79,9 +78,8 @@ def test_the_work_of_a_network_is_counted():
         (9, 8, 8, 64),
         (1, 8, 84, 64),
     ]
-    expected = (
-        sum(2 * np.prod(sizes) for sizes in convolutions) + 2 * 16
-    )  # and the hand's linear layer
+    # and the hand's linear layer
+    expected = sum(2 * np.prod(sizes) for sizes in convolutions) + 2 * 16
     assert flop == expected
     assert moved['weights'] == 2 * sum(p.numel() for p in CompactNetwork(config).parameters())
 

@@ -11,9 +11,8 @@ from awr_ros.skeleton import in_plane_rotation
 VGA = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 UNEQUAL = Intrinsics(fx=500.0, fy=380.0, cx=301.2, cy=252.7, width=640, height=480)
 COARSE = Intrinsics(fx=120.0, fy=121.0, cx=79.3, cy=60.1, width=160, height=120)
-WIDE = Intrinsics(
-    fx=250.0, fy=262.0, cx=503.0, cy=498.0, width=1000, height=1000
-)  # 63 degrees to each side
+# 63 degrees to each side
+WIDE = Intrinsics(fx=250.0, fy=262.0, cx=503.0, cy=498.0, width=1000, height=1000)
 
 
 def blank(intrinsics, value=0.0):
@@ -62,9 +61,8 @@ def test_the_camera_looks_at_a_point_by_the_least_turn(point):
     np.testing.assert_allclose(rotation @ point, [0, 0, distance], atol=1e-9 * distance)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(rotation) == pytest.approx(1)
-    assert np.trace(rotation) == pytest.approx(
-        1 + 2 * point[2] / distance
-    )  # of a turn by the angle off the axis
+    # of a turn by the angle off the axis
+    assert np.trace(rotation) == pytest.approx(1 + 2 * point[2] / distance)
 
 
 @pytest.mark.parametrize('roll', [0.0, 0.6])
@@ -99,9 +97,8 @@ def test_uvdn_corners_along_the_axes_are_the_window_and_the_cube():
 def test_window_is_the_cube_seen_at_its_centre(cut, off_px, intrinsics, centre):
     crop = cut(blank(intrinsics, 500), intrinsics, centre, 280.0, 128)
     u0, v0, u1, v1 = crop.window
-    slant = (
-        1 if centre[0] == 0 or cut is crop_along_axes else 7
-    )  # [px] a tilted outline is a little larger
+    # [px] a tilted outline is a little larger
+    slant = 1 if centre[0] == 0 or cut is crop_along_axes else 7
     assert (
         abs(u1 - u0 - 280 * intrinsics.fx / 500) <= slant
         and abs(v1 - v0 - 280 * intrinsics.fy / 500) <= slant
@@ -172,9 +169,8 @@ def test_a_bump_lands_where_its_uvdn_says(intrinsics, u, v):
     uvdn = crop.uvdn_from_uvd([u, v, 470.0])
     assert abs((cols.mean() + 0.5) / 64 - 1 - uvdn[0]) < 1 / 64  # a pixel of the crop
     assert abs((rows.mean() + 0.5) / 64 - 1 - uvdn[1]) < 1 / 64
-    np.testing.assert_allclose(
-        crop.depth[rows, cols], uvdn[2], atol=0.01
-    )  # level in the image, not quite in the crop
+    # level in the image, not quite in the crop
+    np.testing.assert_allclose(crop.depth[rows, cols], uvdn[2], atol=0.01)
 
 
 @pytest.mark.parametrize('degrees', [15, 35, 55])
@@ -202,9 +198,8 @@ def test_a_crop_off_the_axis_is_the_one_on_the_axis_of_the_camera_turned_to_it(d
     assert ahead.centre_xyz[:2] == pytest.approx(0, abs=1e-9)
     shown = (aside.depth < 1) & (ahead.depth < 1)
     off_mm = 140 * np.abs(aside.depth - ahead.depth)[shown]
-    assert (
-        shown.mean() > 0.9 and off_mm.mean() < 0.5 and off_mm.max() < 2.5
-    )  # from the pixels nearest to the crop's
+    # from the pixels nearest to the crop's
+    assert shown.mean() > 0.9 and off_mm.mean() < 0.5 and off_mm.max() < 2.5
 
 
 def test_rays_that_look_back_show_nothing():
@@ -291,9 +286,8 @@ def test_a_crop_turned_by_the_hands_roll_has_it_point_up(intrinsics, roll, degre
     centre = at(degrees)
     turned_from_camera = looking_at(centre)
     joints = np.zeros((21, 3)) + [20.0, -30.0, 450.0]
-    joints[1:] += np.array(
-        [80 * np.sin(roll), -80 * np.cos(roll), 0.0]
-    )  # clockwise from up, v is down
+    # clockwise from up, v is down
+    joints[1:] += np.array([80 * np.sin(roll), -80 * np.cos(roll), 0.0])
     np.testing.assert_allclose(in_plane_rotation(joints), roll, atol=1e-9)
     np.testing.assert_allclose(in_plane_rotation(torch.from_numpy(joints)), roll, atol=1e-9)
     joints = joints @ turned_from_camera  # as the camera sees it that is not turned

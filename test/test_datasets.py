@@ -83,9 +83,8 @@ def test_nyu(nyu_root):
     assert depth[21, 37] == 3 * 256 + 6 and np.count_nonzero(depth) == 1
     ids = [0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32]
     content = scipy_io.loadmat(nyu_root / 'train' / 'joint_data.mat')
-    np.testing.assert_allclose(
-        frames.joints_xyz, content['joint_xyz'][0][:, ids] * [1, -1, 1]
-    )  # y down here
+    # y down here
+    np.testing.assert_allclose(frames.joints_xyz, content['joint_xyz'][0][:, ids] * [1, -1, 1])
     np.testing.assert_allclose(frames.joints_uvd(), content['joint_uvd'][0][:, ids])
     np.testing.assert_allclose(frames.centres_xyz, [[1.5, -20.25, 700], [-3, 4, 800.5]])
 
@@ -176,9 +175,8 @@ def test_msra(tmp_path):
     assert len(frames) == 2 and frames.cubes_mm.tolist() == [200, 200]
     depth = frames.depth_mm(1)
     assert depth.shape == (240, 320) and np.count_nonzero(depth) == 15
-    assert (
-        depth[70, 40] == 400 and depth[70, 44] == 404 and depth[72, 40] == 410
-    )  # rows of the box, from left and top
+    # rows of the box, from left and top
+    assert depth[70, 40] == 400 and depth[70, 44] == 404 and depth[72, 40] == 410
     np.testing.assert_allclose(frames.joints_xyz, labels * [1, -1, -1], atol=1e-6)
     np.testing.assert_allclose(
         frames.joints_uvd()[..., 0], labels[..., 0] / -labels[..., 2] * 241.42 + 160, atol=1e-4
@@ -264,9 +262,10 @@ def test_icvl(tmp_path):
     np.testing.assert_allclose(
         frames.joints_xyz[0, 3, 0], (uvd[3, 0] - 160) * uvd[3, 2] / 240.99, atol=1e-2
     )
+    # y down
     np.testing.assert_allclose(
         frames.joints_xyz[0, 3, 1], (uvd[3, 1] - 120) * uvd[3, 2] / 240.96, atol=1e-2
-    )  # y down
+    )
     with pytest.raises(FileNotFoundError, match='test_seq_1.txt'):
         load_frames('icvl', tmp_path, 'test')
     png(

@@ -255,9 +255,8 @@ def test_a_rectified_image_is_read_with_the_camera_that_it_was_rectified_to():
     ):
         k = DepthCamera(info('rational_polynomial', d, p=p), distortion).intrinsics
         assert (k.fx, k.cy) == (fx, cy)
-    assert (
-        DepthCamera(info('rational_polynomial', RATIONAL), 'ignore').intrinsics.fx == F
-    )  # P is not filled
+    # P is not filled
+    assert DepthCamera(info('rational_polynomial', RATIONAL), 'ignore').intrinsics.fx == F
 
 
 def test_depths_in_another_unit_are_scaled():

@@ -115,14 +115,11 @@ def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
         [math.sin(angle) * math.cos(way), math.sin(angle) * math.sin(way), math.cos(angle)]
     )
     joints = np.random.default_rng(0).uniform(-60, 60, (21, 3)) + centre
-    joints[0], joints[[5, 9, 13, 17]] = (
-        centre + [-40, 50, 20],
-        centre + [10, -12.5, -5],
-    )  # the palm's centre is `centre`
+    # the palm's centre is `centre`
+    joints[0], joints[[5, 9, 13, 17]] = (centre + [-40, 50, 20], centre + [10, -12.5, -5])
     rays = wide.uvd_to_xyz(np.stack([*np.indices((1000, 1000))[::-1], np.ones((1000, 1000))], -1))
-    depth = (450 / np.linalg.norm(rays, axis=-1)).astype(
-        np.float32
-    )  # something near every joint, to vote from
+    # something near every joint, to vote from
+    depth = (450 / np.linalg.norm(rays, axis=-1)).astype(np.float32)
     network = KnowingNetwork(config=ModelConfig(upright=True))
     estimator = HandPoseEstimator(TorchEngine(network))
     pose = HandPose(

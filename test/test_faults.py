@@ -385,10 +385,8 @@ def test_names_are_written_in_any_locale(environment, tmp_path):
     )
     assert done.returncode == 0 and b'Traceback' not in done.stderr, done
     name = json.loads((folder / 'o.jsonl').read_text(encoding='utf-8'))['name']
-    assert name in (
-        '手\\udcfe.png',
-        '\\udce6\\udc89\\udc8b\\udcfe.png',
-    )  # in UTF-8, and where nothing but ASCII is text
+    # in UTF-8, and where nothing but ASCII is text
+    assert name in ('手\\udcfe.png', '\\udce6\\udc89\\udc8b\\udcfe.png')
 
 
 def test_an_output_that_is_replaced_is_said(tmp_path, monkeypatch, capsys):

@@ -26,9 +26,8 @@ from awr_ros.synthetic.camera import CAMERA_FROM_UPRIGHT
 from awr_ros.synthetic.hand import HandPose, forward_kinematics, random_shapes
 from awr_ros.synthetic.poses import POSTURES, thumb_roll
 
-THUMB_SIDE_UP = np.array(
-    [[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]]
-)  # camera from hand: the thumb's side is up in the image
+# camera from hand: the thumb's side is up in the image
+THUMB_SIDE_UP = np.array([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]])
 
 
 def posed(posture, people=8, camera_from_hand=CAMERA_FROM_UPRIGHT):

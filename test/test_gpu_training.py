@@ -379,9 +379,8 @@ def test_the_optimiser_of_a_gpu_steps_like_torchs():
     teach(stacked, optimizer, 1)
     for (name, mine), its in zip(stacked.named_parameters(), plain.parameters()):
         step, expected = mine - start[name], its - start[name]
-        assert (step - expected).norm() <= 0.02 * expected.norm() + 1e-7, (
-            name
-        )  # bfloat16 in between
+        # bfloat16 in between
+        assert (step - expected).norm() <= 0.02 * expected.norm() + 1e-7, name
 
 
 @pytest.mark.parametrize(

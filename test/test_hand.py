@@ -125,15 +125,13 @@ def test_further_candidates_make_fingers_meet_less():
     def closest(candidates):
         poses = random_poses(2000, torch.Generator().manual_seed(0), candidates=candidates)
         _, joints = forward_kinematics(mean_shapes(2000), poses)
-        beyond = (
-            joints[:, 5:].unflatten(1, (4, 4))[:, :, 1:].flatten(1, 2)
-        )  # 12 joints of the four fingers
+        # 12 joints of the four fingers
+        beyond = joints[:, 5:].unflatten(1, (4, 4))[:, :, 1:].flatten(1, 2)
         thumb = joints[:, 3:5]
         return torch.cdist(thumb, beyond).amin((1, 2))
 
-    one, three = (
-        (closest(candidates) < 9).float().mean() for candidates in (1, 3)
-    )  # [mm] less than the two are thick
+    # [mm] less than the two are thick
+    one, three = ((closest(candidates) < 9).float().mean() for candidates in (1, 3))
     assert one > 0.02 and three < 0.5 * one
 
 
@@ -157,9 +155,8 @@ def test_skin_stays_near_the_bones_and_covers_them():
     joints = joints.numpy()
     flesh = (skin.weights[:, FOREARM] < 1e-6).numpy()
     for b in range(16):
-        assert (
-            distance_to_bones(points[b, flesh], joints[b]).min(1).max() < 38
-        )  # hypothenar of a large hand
+        # hypothenar of a large hand
+        assert distance_to_bones(points[b, flesh], joints[b]).min(1).max() < 38
         for parent, child in BONES:  # no bone is bare: a palm is 20 mm from its middle to the skin
             middle = (joints[b, parent] + joints[b, child]) / 2
             assert np.linalg.norm(points[b] - middle, axis=1).min() < 24

@@ -90,9 +90,8 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
         after.joint_scores, 1 / (1 + np.exp(-slope * (before.joint_scores - middle))), rtol=1e-4
     )
     assert np.isnan(before.handedness_logits).all() and np.isfinite(after.handedness_logits).all()
-    train_handedness(
-        tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, scenes=0
-    )  # a judge is replaced
+    # a judge is replaced
+    train_handedness(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, scenes=0)
     again = load_checkpoint(tmp_path / 'again.pt')[0].config
     assert replace(again, calibration=trained.config.calibration) == trained.config
 

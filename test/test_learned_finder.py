@@ -65,9 +65,8 @@ def test_frames_of_any_shape_fit_into_the_corner(width, height, columns, rows):
     assert frame.shape == (3, ROWS, COLUMNS)
     assert frame[1].sum() == columns * rows and (frame[1, :rows, :columns] == 1).all()
     np.testing.assert_allclose(frame[0, :rows, :columns], 0.8)
-    np.testing.assert_allclose(
-        frame[2, :rows, :columns], 80 * step / 500, rtol=1e-6
-    )  # [cm] of a pixel
+    # [cm] of a pixel
+    np.testing.assert_allclose(frame[2, :rows, :columns], 80 * step / 500, rtol=1e-6)
 
 
 def test_what_is_invalid_or_far_is_not_shown():
@@ -181,9 +180,8 @@ def test_an_arm_before_the_palm_and_a_wall_close_behind_are_told_from_it():
     depth = with_palms((320, 240, 800), background=850)
     depth[:, :322] = 620  # more than half of it hidden
     assert palm_at(depth) == pytest.approx(800, abs=5)
-    assert palm_at(depth, regressed=1500) == pytest.approx(
-        620 + BELOW_SKIN_MM, abs=5
-    )  # nobody knows better
+    # nobody knows better
+    assert palm_at(depth, regressed=1500) == pytest.approx(620 + BELOW_SKIN_MM, abs=5)
 
 
 def test_where_the_frame_has_nothing_the_network_s_depth_stays():
@@ -357,9 +355,8 @@ def test_the_loss_is_least_for_who_says_the_truth(scenes):
 
 
 def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        training, 'SCENES_A_FILE', 750
-    )  # half of what a file holds: one for validation, two to learn from
+    # half of what a file holds: one for validation, two to learn from
+    monkeypatch.setattr(training, 'SCENES_A_FILE', 750)
     monkeypatch.setattr(
         training,
         'render_finder_scenes',

@@ -138,9 +138,8 @@ def test_minutes_become_samples_once(monkeypatch, tmp_path):
     config = for_minutes(tmp_path, WeightsConfig(), 10)
     assert (config.samples, config.scenes) == (36_000, 36)  # 60 % of 600 s at 100 crops/s
     making.Progress(tmp_path, config)
-    assert (
-        for_minutes(tmp_path, WeightsConfig(), 99) == config
-    )  # a run goes on with what it began with
+    # a run goes on with what it began with
+    assert for_minutes(tmp_path, WeightsConfig(), 99) == config
     monkeypatch.setenv('RANK', '0')
     with pytest.raises(ValueError, match='give samples'):
         for_minutes(tmp_path / 'other', WeightsConfig(), 10)

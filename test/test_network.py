@@ -14,7 +14,11 @@ from awr_ros.networks.checkpoint import (
     COMPACT_M,
     COMPACT_S,
     CompactNetwork,
+    HourglassConfig,
     ModelConfig,
+    ResNet,
+    ResNetConfig,
+    StackedHourglass,
     checksum,
     load_checkpoint,
     save_checkpoint,
@@ -376,9 +380,10 @@ def test_around_a_joint_depth_is_seen_relative_to_it():
         atol=0.2 / 128 + 1e-6,
         rtol=0,
     )
+    # the border's
     torch.testing.assert_close(
         seen[0, 1, :, -1], torch.full((PATCH_SIZE,), 0.2 * column[-1].item() - 0.2)
-    )  # the border's
+    )
     assert (seen[1, 0] == DEPTH_RANGE).all() and (seen[1, 1] == -DEPTH_RANGE).all()
     upright = sample_patches(depth.transpose(2, 3).contiguous(), joints[..., [1, 0, 2]])
     torch.testing.assert_close(upright, seen.transpose(2, 3))
@@ -482,3 +487,14 @@ def test_a_checkpoint_with_the_names_of_the_format_before_loads(tmp_path):
     assert about == about_new and about['metrics'] == {'hand_accuracy': 0.5}
     for name, value in again.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize('network', [ResNet(ResNetConfig()), StackedHourglass(HourglassConfig())])
+def test_old_checkpoints_of_the_networks_of_the_paper_load(tmp_path, network):
+    save_checkpoint(tmp_path / 'new.pt', network, 7, {})
+    old = torch.load(tmp_path / 'new.pt', weights_only=True)
+    old['format'] = 'awr_ros checkpoint 1'
+    old['config']['aligned'] = not old['config'].pop('upright')
+    save_with_checksum(tmp_path / 'old.pt', lambda part: torch.save(old, part))
+    loaded, _ = load_checkpoint(tmp_path / 'old.pt')
+    assert loaded.config == replace(network.config, upright=True)

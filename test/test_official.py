@@ -232,12 +232,10 @@ def test_joints_that_a_network_lacks_are_nan_and_the_others_are_its_own(
         np.testing.assert_allclose(
             pose.joints_uvd[JOINT_NAMES.index(name)], uvd[NYU_14.index(name)], atol=1e-2
         )
-    np.testing.assert_allclose(
-        pose.joints_uvd[0], uvd[11:13].mean(0), atol=1e-2
-    )  # NYU's two sides of the wrist
-    assert pose.hand_score == pytest.approx(
-        closeness.mean(), abs=1e-4
-    )  # no output for it: from closeness
+    # NYU's two sides of the wrist
+    np.testing.assert_allclose(pose.joints_uvd[0], uvd[11:13].mean(0), atol=1e-2)
+    # no output for it: from closeness
+    assert pose.hand_score == pytest.approx(closeness.mean(), abs=1e-4)
     assert (
         np.isfinite(hand_centre(pose.joints_xyz)).all()
         and np.isnan(wrist_rotation(pose.joints_xyz, side)).all()

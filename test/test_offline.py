@@ -33,9 +33,8 @@ def test_json_csv_and_bag_say_the_same_in_metres(tmp_path):
     ] == [(0, 2 * SECOND, 'camera', 1), (1, 3 * SECOND, 'camera', 0), (2, 4 * SECOND, 'camera', 1)]
     hand = lines[2]['hands'][0]
     assert hand['joints'][5] == [0.005, 0.01, 0.7] and hand['joints'][3] == [None] * 3
-    assert (
-        hand['side_score'] is None and hand['wrist_orientation'] == [None] * 4
-    )  # all joints on one line
+    # all joints on one line
+    assert hand['side_score'] is None and hand['wrist_orientation'] == [None] * 4
     assert (hand['id'], hand['side'], hand['state'], hand['score'], hand['roi']) == (
         '7',
         'left',
@@ -161,9 +160,8 @@ def test_overlay_as_video_and_as_picture(tmp_path):
     with opened(Recording(tmp_path / 'f' / '0.png', intrinsics=K)) as images:
         track(images, PlainTracker(), Outputs(overlay=str(tmp_path / 'o.png')))
     picture = cv2.imread(str(tmp_path / 'o.png'))
-    assert (
-        picture.shape == (48, 64, 3) and (picture.std(2) > 20).any()
-    )  # grey depth, coloured bones
+    # grey depth, coloured bones
+    assert picture.shape == (48, 64, 3) and (picture.std(2) > 20).any()
 
 
 @pytest.mark.parametrize(

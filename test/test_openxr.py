@@ -98,10 +98,8 @@ def test_a_flat_hand_that_lies_palm_down_has_the_axes_of_the_space(side):
 @pytest.mark.parametrize('side', ['right', 'left'])
 def test_a_bent_finger_turns_its_back_forward(side):
     joints = palm_down(side)
-    joints[11:13] = joints[10] + [
-        (0, -25, 0),
-        (0, -45, 0),
-    ]  # middle finger: straight, then down from the PIP
+    # middle finger: straight, then down from the PIP
+    joints[11:13] = joints[10] + [(0, -25, 0), (0, -45, 0)]
     hand = openxr_joints(joints, side)
     down = hand.rotations[joint('middle_intermediate')]
     np.testing.assert_allclose(down[:, 2], (0, 1, 0), atol=1e-6)  # z back along the bone: up
@@ -174,9 +172,8 @@ def test_unknown_joints_are_nan_and_not_valid():
     assert (
         np.isnan(hand.positions[joint('index_tip')]).all() and hand.flags[joint('index_tip')] == 0
     )
-    assert (
-        hand.flags[joint('index_distal')] == POSITION_VALID | POSITION_TRACKED
-    )  # where it points is unknown
+    # where it points is unknown
+    assert hand.flags[joint('index_distal')] == POSITION_VALID | POSITION_TRACKED
     assert (
         np.delete(hand.flags, [joint('index_tip'), joint('index_distal')]) & VALID == VALID
     ).all()

@@ -58,9 +58,8 @@ def test_a_run_goes_on_from_its_state():
     teach(one, optimizer, 5)
     two.load_state_dict(one.state_dict())
     other = MuonAdamW(two, 1e-2, 1e-2)
-    other.load_state_dict(
-        deepcopy(optimizer.state_dict())
-    )  # which shares its tensors with the optimiser
+    # which shares its tensors with the optimiser
+    other.load_state_dict(deepcopy(optimizer.state_dict()))
     assert teach(one, optimizer, 3) == pytest.approx(teach(two, other, 3), rel=1e-4)
     for mine, its in zip(one.parameters(), two.parameters()):
         torch.testing.assert_close(mine, its, rtol=1e-3, atol=1e-4)

@@ -85,9 +85,8 @@ def test_joints_stay_on_their_pixels_whatever_is_done_to_a_sample(
     monkeypatch.setattr(samples, '_draw', lambda index: (kind, *draws[kind]))
     depth, joints = samples[0]
     assert depth.shape == (1, 128, 128) and depth.dtype == joints.dtype == torch.float32
-    axis = (
-        2 * (torch.arange(128) + (0 if authors_crop else 0.5)) / 128 - 1
-    )  # the authors' pixel index is its coordinate
+    # the authors' pixel index is its coordinate
+    axis = 2 * (torch.arange(128) + (0 if authors_crop else 0.5)) / 128 - 1
     v, u = torch.meshgrid(axis, axis, indexing='ij')
     found = 0
     for joint in joints:
@@ -196,9 +195,8 @@ def test_a_run_by_the_command_goes_on_where_it_stopped(nyu_root, tmp_path, monke
     """Two steps an epoch, one epoch a stage: whole, and stopped in the middle of an epoch and at
     the end of a stage.
     """
-    monkeypatch.setattr(
-        schedule, 'predict', lambda network, frames, device: frames.joints_uvd()
-    )  # tested elsewhere
+    # tested elsewhere
+    monkeypatch.setattr(schedule, 'predict', lambda network, frames, device: frames.joints_uvd())
 
     def train(folder, steps):
         assert (
@@ -257,9 +255,8 @@ def test_a_run_by_the_command_goes_on_where_it_stopped(nyu_root, tmp_path, monke
 def test_eight_frames_of_nyus_format_are_learnt_by_heart(nyu_root):
     """Files, crop, field, network, losses and the way back to the image together: below 2 mm."""
     torch.manual_seed(0)
-    network = CompactNetwork(
-        ModelConfig(joint_names=NYU.joint_names, crop_size=64, cube_mm=300.0)
-    )  # the fastest one
+    # the fastest one
+    network = CompactNetwork(ModelConfig(joint_names=NYU.joint_names, crop_size=64, cube_mm=300.0))
     kernel_size = network.config.kernel_size
     frames = load_frames('nyu', nyu_root, 'train')
     samples = CropSamples(frames, network.config)

@@ -123,9 +123,8 @@ def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, m
         tmp_path / 'without.pt', tmp_path / 'with.pt', crops=256, workers=0
     )
     refined, about = load_checkpoint(tmp_path / 'with.pt')
-    assert (
-        refined.config == replace(TINY, refiner=training.HIDDEN) and after < before
-    )  # a network that knows nothing
+    # a network that knows nothing
+    assert refined.config == replace(TINY, refiner=training.HIDDEN) and after < before
     assert (about['step'], about['made_by']) == (77, {'by': 'a test'})
     assert about['metrics'] == {'mean_mm': 9.0, 'refined_mm': after}
     crops = np.random.default_rng(0).uniform(-1, 1, (3, 1, 64, 64)).astype(np.float32)
@@ -138,9 +137,8 @@ def test_a_refiner_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path, m
     assert np.abs(old.joints_uvdn - new.joints_uvdn).mean() > 0.01 and not np.array_equal(
         old.joint_scores, new.joint_scores
     )
-    train_refiner(
-        tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0
-    )  # a refiner is replaced
+    # a refiner is replaced
+    train_refiner(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, workers=0)
     assert load_checkpoint(tmp_path / 'again.pt')[0].config == refined.config
 
 

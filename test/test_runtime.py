@@ -98,9 +98,8 @@ def test_an_exported_graph_does_not_reckon_with_shapes(tmp_path):
         CompactNetwork(ModelConfig(refiner=8, handedness=8)).eval(), '', tmp_path / 'net.onnx'
     )
     kinds = [node.op_type for node in onnx.load(str(tmp_path / 'net.onnx')).graph.node]
-    assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, (
-        kinds
-    )  # the depth's resize asks for its batch
+    # the depth's resize asks for its batch
+    assert kinds.count('Shape') <= 2 and 'Expand' not in kinds, kinds
 
 
 # ---- parity
@@ -164,6 +163,28 @@ def test_a_folded_refiner_says_what_the_trained_one_says(hidden):
 def test_other_networks_are_not_quantised(network, words):
     with pytest.raises(ValueError, match=words):
         onnx_engine.onnx_bytes(network.eval(), '', int8=True)
+
+
+def test_the_largest_layers_of_the_refiner_are_quantised():
+    onnx = pytest.importorskip('onnx')
+
+    network, _ = select.load_network(DEFAULT_WEIGHTS)
+    model = onnx.load_from_string(onnx_engine.onnx_bytes(network, '', int8=True))
+    weights = {
+        weight.name: weight.data_type
+        for weight in model.graph.initializer
+        if 'refiner' in weight.name
+    }
+    for layer in ('head.conv', 'to_joints.0', 'to_joints.1'):
+        for stage in (0, 1):
+            name = f'network.refiner.stages.{stage}.{layer}.weight_quantized'
+            assert weights.get(name) == onnx.TensorProto.INT8, (name, sorted(weights))
+
+
+def test_a_refiner_with_other_layers_is_an_error_when_quantised(monkeypatch):
+    monkeypatch.setattr(quantized, 'REFINED', ('/other_name/',))
+    with pytest.raises(ValueError, match='layers of its refiner'):
+        onnx_engine.onnx_bytes(select.load_network(DEFAULT_WEIGHTS)[0], '', int8=True)
 
 
 def test_a_network_that_8_bits_spoil_is_not_quantised(monkeypatch):
@@ -329,7 +350,7 @@ def choose(
         ),
         (dict(installed=('openvino',)), ('openvino', 'cpu'), 'onnxruntime and onnx are not'),
         (dict(installed=('openvino', 'onnxruntime')), ('openvino', 'cpu'), 'onnx are not'),
-        (dict(installed=()), ('torch', 'cpu'), 'pip install onnxruntime onnx'),
+        (dict(installed=()), ('torch', 'cpu'), 'pip install -r requirements/ros-apt.txt'),
         (dict(engine='torch'), ('torch', 'cpu'), 'asked for'),
         (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'asked for'),
         (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'asked for'),
@@ -604,9 +625,8 @@ def test_what_a_killed_conversion_left_is_removed_and_what_runs_is_not(tmp_path,
     assert left.is_dir()  # another process is at work in it
     process.communicate()
     assert process.returncode == -9 and left.is_dir()
-    kept(
-        lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y']
-    )  # damaged: written again
+    # damaged: written again
+    kept(lambda: {'.x': b'2'}, lambda files: pytest.fail() if files == {} else files['.y'])
     assert not left.exists() and len(list((tmp_path / 'awr_ros').iterdir())) == 1
 
 

@@ -265,9 +265,8 @@ def test_left_hands_are_mirrored_right_ones(scenes):
     """
     for hand in (hand for scene in scenes for hand in scene.hands):
         wrist, thumb, index, pinky = (hand.joints_xyz[i].astype(np.float64) for i in (0, 1, 5, 17))
-        palm = np.cross(index - wrist, pinky - wrist) * (
-            1 if hand.side == 'right' else -1
-        )  # out of a palm
+        # out of a palm
+        palm = np.cross(index - wrist, pinky - wrist) * (1 if hand.side == 'right' else -1)
         assert (thumb - wrist) @ palm > -12  # the thumb's root lies before the palm
 
 
@@ -385,9 +384,8 @@ def test_who_knows_the_truth_has_no_errors_and_raises_no_false_alarm(sources, ca
         Oracle(sources), 20, seed=3, config=TrackerConfig(max_depth_mm=2000)
     )
     assert len(figures.errors) > 5 and np.max(figures.errors) == 0
-    assert np.mean(figures.found) > 0.6 and all(
-        figures.side_right
-    )  # as far as the finder finds them
+    # as far as the finder finds them
+    assert np.mean(figures.found) > 0.6 and all(figures.side_right)
     assert (
         figures.false_in_empty and not any(figures.false_in_empty) and not any(figures.false_beside)
     )

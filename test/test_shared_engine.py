@@ -135,16 +135,8 @@ def test_a_long_search_does_not_delay_a_single_hand(callers):
     callers.hold(1)
     search, single = callers.read(*range(10, 26)), callers.read(2)
     callers.go_on()
-    assert callers.engine.passes[1] == [
-        10,
-        11,
-        12,
-        13,
-        14,
-        15,
-        16,
-        2,
-    ]  # the next pass has it, the rest of the search follows
+    # the next pass has it, the rest of the search follows
+    assert callers.engine.passes[1] == [10, 11, 12, 13, 14, 15, 16, 2]
     assert callers.engine.passes[2:] == [[17, 18, 19, 20, 21, 22, 23, 24], [25]]
     assert said(search) == list(range(10, 26)) and said(single) == [2]
 
@@ -165,9 +157,8 @@ def test_an_error_reaches_only_the_caller_whose_crops_raise_it(callers):
     assert said(good) == [2] and said(other) == [4]
     with pytest.raises(RuntimeError, match='bad crop'):
         bad.result(PATIENCE_S)
-    assert callers.batched.predict(crops(5)).hand_scores.tolist() == [
-        5
-    ]  # and nothing is left over of it
+    # and nothing is left over of it
+    assert callers.batched.predict(crops(5)).hand_scores.tolist() == [5]
 
 
 def test_wrong_crops_are_refused_before_they_wait(callers):

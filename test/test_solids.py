@@ -85,9 +85,8 @@ def test_the_nearer_of_two_stays_and_things_behind_the_camera_are_not_seen():
     add_box(depth, Rays(K), torch.tensor([0.0, 0.0, 900.0]), torch.full((3,), 60.0), eye)
     add_box(depth, Rays(K), torch.tensor([0.0, 0.0, -500.0]), torch.full((3,), 60.0), eye)
     assert torch.equal(depth, before)
-    add_box(
-        depth, Rays(K), torch.tensor([0.0, 0.0, 0.0]), torch.full((3,), 100.0), eye
-    )  # the camera is inside
+    # the camera is inside
+    add_box(depth, Rays(K), torch.tensor([0.0, 0.0, 0.0]), torch.full((3,), 100.0), eye)
     assert torch.equal(depth, before)
 
 

@@ -75,9 +75,8 @@ def test_training_crops_show_what_the_crop_of_an_image_shows(z, seed, aside, cam
     assert one.mean() > 0.1
     assert (one & two).sum() > 0.93 * (one | two).sum()
     off_mm = np.abs(trained - crop.depth)[one & two] * 140
-    assert (
-        np.median(off_mm) < 1 and (off_mm < 5).mean() > 0.93
-    )  # the rest is at outlines between fingers
+    # the rest is at outlines between fingers
+    assert np.median(off_mm) < 1 and (off_mm < 5).mean() > 0.93
     joints_uvdn = xyz_to_uvdn(joints[None], centre[None], torch.tensor([280.0]))[0].numpy()
     np.testing.assert_allclose(
         crop.uvdn_from_uvd(camera.xyz_to_uvd(joints.double().numpy())), joints_uvdn, atol=1e-5
@@ -130,9 +129,8 @@ def test_splats_keep_the_nearest_point_clamp_in_front_and_drop_behind():
     )[None]
     depth = splat_crops(points, centre, cube, 64)[0, 0]
     middle = depth[30:34]
-    assert middle[:, 10].tolist() == pytest.approx(
-        [-0.5] * 4
-    )  # 450, at u = 32 - 60/100*32*500/450 = 10.7
+    # 450, at u = 32 - 60/100*32*500/450 = 10.7
+    assert middle[:, 10].tolist() == pytest.approx([-0.5] * 4)
     assert middle[:, 32].tolist() == [-1] * 4
     assert (middle[:, 46:] == 1).all()
 
@@ -397,9 +395,8 @@ def test_true_joints_lie_under_the_surface_the_camera_sees(camera):
                 hand.joints_uvd, camera.intrinsics.xyz_to_uvd(hand.joints_xyz), atol=1e-2
             )
             u, v = np.rint(hand.joints_uvd[:, :2]).astype(int).T
-            inside = (
-                (u >= 0) & (u < 640) & (v >= 0) & (v < 480)
-            )  # fingers of a second hand may leave the image
+            # fingers of a second hand may leave the image
+            inside = (u >= 0) & (u < 640) & (v >= 0) & (v < 480)
             surface = depth[v[inside], u[inside]].astype(float)
             hit = (surface > 0) & (surface < 1300)  # neither lost nor the wall
             behind.append((hand.joints_xyz[inside, 2] - surface)[hit])

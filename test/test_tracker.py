@@ -204,12 +204,8 @@ def test_a_hand_that_passes_before_a_hidden_one_keeps_its_id(monkeypatch):
 
 def test_candidates_on_a_known_hand_start_no_second_track(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
-    scene.candidates = [
-        (0, 0, 500),
-        (30, 0, 500),
-        (0, -45, 510),
-        (95, 0, 500),
-    ]  # the last is seen as the same hand
+    # the last is seen as the same hand
+    scene.candidates = [(0, 0, 500), (30, 0, 500), (0, -45, 510), (95, 0, 500)]
     tracker = HandTracker(scene, TrackerConfig(search_every=1))
     assert ids(run(tracker, 10)) == [['0']] * 10
 
@@ -219,10 +215,8 @@ def test_no_more_hands_than_asked_for_and_the_likeliest_first(monkeypatch):
     scene = Scene(monkeypatch, *palms)
     scene.scores = [0.985, 0.995, 0.99]
     hands = run(HandTracker(scene), 12)[-1]
-    assert [round(hand.score / 0.8, 3) for hand in hands] == [
-        0.995,
-        0.99,
-    ]  # times the mean joint score
+    # times the mean joint score
+    assert [round(hand.score / 0.8, 3) for hand in hands] == [0.995, 0.99]
     hands = run(HandTracker(scene, TrackerConfig(max_hands=1)), 12)[-1]
     assert [round(hand.score / 0.8, 3) for hand in hands] == [0.995]
     assert len(scene.requests[-1]) == 1  # nor are more followed in secret
@@ -268,11 +262,8 @@ def test_a_track_ends_that_stops_looking_like_a_hand(monkeypatch):
 
 def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
-    scene.lead, off, look = (
-        0.001,
-        np.array([20.0, 0, 0]),
-        scene.look,
-    )  # close calls: both sides are read all the time
+    # close calls: both sides are read all the time
+    scene.lead, off, look = (0.001, np.array([20.0, 0, 0]), scene.look)
 
     def beside(request):
         pose = look(request)
@@ -283,9 +274,8 @@ def test_each_side_looks_from_where_it_saw_the_hand(monkeypatch):
     scene.look = beside
     tracker = HandTracker(scene)
     run(tracker, 1)
-    once_more = {
-        request.side: request.centre_xyz for request in scene.requests[-1]
-    }  # the search's last look
+    # the search's last look
+    once_more = {request.side: request.centre_xyz for request in scene.requests[-1]}
     np.testing.assert_allclose(once_more['left'] - once_more['right'], off, atol=1e-3)
     run(tracker, 1, start=0.1)
     followed = {request.side: request.centre_xyz for request in scene.requests[-1]}

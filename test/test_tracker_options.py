@@ -18,9 +18,8 @@ def test_hands_are_looked_for_only_where_others_say(monkeypatch):
     assert tracker.update(None, K, 0.0) == [] and scene.requests == []
     assert tracker.update(None, K, 0.1, [(0, 300, 900)]) == []  # there is none
     assert ids([tracker.update(None, K, 0.2, [(140, 20, 510)])]) == [['0']]
-    frames = [
-        tracker.update(None, K, 0.3 + i / 30) for i in range(5)
-    ]  # followed without further help
+    # followed without further help
+    frames = [tracker.update(None, K, 0.3 + i / 30) for i in range(5)]
     assert ids(frames) == [['0']] * 5
     frames = [
         tracker.update(None, K, 0.5 + i / 30, np.array([[150.0, 0, 500], [-160.0, 0, 490]]))

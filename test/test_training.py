@@ -58,9 +58,8 @@ def with_skin_at_all_joints(batch):
 
 def test_the_encoded_truth_has_no_loss():
     batch = CropSource(2, SMALL).draw(64)
-    seen = (batch.joints_uvdn.abs().amax((1, 2)) < 1) & with_skin_at_all_joints(
-        batch
-    )  # every joint inside the crop
+    # every joint inside the crop
+    seen = (batch.joints_uvdn.abs().amax((1, 2)) < 1) & with_skin_at_all_joints(batch)
     batch = batch[seen]
     assert batch.hand.sum() > 3
     total, terms = losses(truth(batch), sure(batch), batch, KERNEL)

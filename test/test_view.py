@@ -201,6 +201,21 @@ def test_what_vanished_is_removed_and_sliders_set_the_tracker(server):
     assert '/cloud' not in server.scene.nodes
 
 
+def test_a_timeline_that_is_moved_while_an_image_is_drawn_is_not_moved_back(server):
+    class MovedPage(Page):
+        def draw(self, shown):
+            super().draw(shown)
+            self.index.value = 3  # somebody pulls the timeline meanwhile
+
+    player = Player(load, Tracker(), 5, rate_hz=1000.0)
+    page = MovedPage(server, player.config, 5)
+    run(player, page, images=1)
+    assert (player.index, page.index.value) == (0, 3)
+    server.gui.handles['play'].value = False
+    run(player, page, images=1)
+    assert (player.index, page.index.value) == (3, 3)
+
+
 def test_only_settings_that_were_moved_are_changed(server):
     config = TrackerConfig(coast_s=3.0, score_threshold=0.123)  # beyond, and between the steps
     page = Page(server, config, None)

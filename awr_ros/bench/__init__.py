@@ -1,3 +1,1 @@
-"""How fast everything is on this machine, measured side by side in one run: `python -m awr_ros
-bench`.
-"""
+"""Benchmarks of this machine, measured side by side in one run: `python -m awr_ros bench`."""

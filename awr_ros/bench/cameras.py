@@ -1,6 +1,4 @@
-"""Several cameras in one process: each with an engine of its own, or all with one that
-they share.
-"""
+"""Several cameras in one process: each with its own engine, or all sharing one."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,13 +12,13 @@ from awr_ros.runtime.shared_engine import BatchedEngine
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker, TrackerConfig
 
-CASES = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2))  # (cameras, hands before each)
-FRAMES = 30  # of each movement, shown to and fro
+CASES = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2))  # (cameras, hands per camera)
+FRAMES = 30  # of each movement, played forwards and backwards
 RATE_HZ = 30.0
 
 
 def bench_cameras(report, weights, repeats, device='auto', cases=CASES, frames=FRAMES):
-    """One frame of every camera, all arriving at once, each tracked in a thread of its own."""
+    """Measure one frame of every camera, all arriving at once, each tracked in its own thread."""
     most = max(cameras for cameras, _ in cases)
     engines = [load_engine(weights, device=device) for _ in range(most)]
     shared = BatchedEngine(load_engine(weights, device=device))
@@ -50,7 +48,7 @@ def bench_cameras(report, weights, repeats, device='auto', cases=CASES, frames=F
 def movement(hands, frames):
     """Return depth frames [(H,W) uint16 mm] of 1, 2 or 4 moving hands, and their Intrinsics.
 
-    Four are two images beside one another, as of one wide camera.
+    Four hands are two images side by side, as from one wide camera.
     """
     cameras = [SyntheticCamera(num_hands=min(hands, 2), seed=i) for i in range(max(1, hands // 2))]
     k = cameras[0].intrinsics
@@ -65,10 +63,10 @@ def movement(hands, frames):
 
 
 class Rig:
-    """Trackers of several cameras that all see the same movement, each from another moment on."""
+    """Trackers of several cameras that see the same movement, each from another starting frame."""
 
     def __init__(self, engines, depths, intrinsics, hands, threads):
-        """engines: one for each camera; hands: before each; threads: an executor that tracks."""
+        """engines: one per camera; hands: per camera; threads: executor for the trackers."""
         config = TrackerConfig(max_hands=hands)
         self.trackers = [HandTracker(HandPoseEstimator(engine), config) for engine in engines]
         self._depths, self._intrinsics, self._threads, self._frame = depths, intrinsics, threads, 0

@@ -1,4 +1,4 @@
-"""The verb `bench`."""
+"""Command-line verb `bench`."""
 
 import tempfile
 from pathlib import Path
@@ -9,8 +9,8 @@ PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras'
 
 
 def add_bench(verbs, messages):
-    """The verb, on argparse's subparsers. messages(report, seconds): measures over ROS, or None
-    where there is none.
+    """Add the verb `bench` to argparse's subparsers. messages(report, seconds): measures over ROS,
+    None without ROS.
     """
     parser = verbs.add_parser('bench', help='how fast everything is on this machine')
     parser.add_argument(
@@ -52,8 +52,8 @@ def add_bench(verbs, messages):
 
 
 def bench(arguments, messages):
-    """Measure what was asked for. Machines that do other things as well give worse figures: the
-    report says so.
+    """Run the requested benchmarks. Other load on the machine makes figures worse: the report
+    mentions it.
     """
     from awr_ros.bench import cameras, frame, gpu, machine, mediapipe, network
     from awr_ros.bench.readme import update_readme

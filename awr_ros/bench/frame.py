@@ -1,5 +1,5 @@
-"""One frame in this process: its stages, the tracker, the way from nothing to the first joints; and
-what training needs.
+"""Benchmarks of one frame in this process: its stages, the tracker, a cold start; and of
+training.
 """
 
 import shutil
@@ -34,7 +34,7 @@ assert any(tracker.update(depth, K, 0.1 * i) for i in range(5)), 'no hand'
 
 
 def bench_frame(report, weights, repeats):
-    """Stages of a 640x480 frame, and whole frames of the tracker."""
+    """Measure the stages of a 640x480 frame and whole frames of the tracker."""
     estimator = HandPoseEstimator.from_pretrained(weights)
     report.section('One frame', f'640 x 480, {estimator.description}; medians of up to {repeats}.')
     camera = SyntheticCamera(num_hands=2)
@@ -86,7 +86,7 @@ def bench_frame(report, weights, repeats):
 
 
 def python_calls(run, repeats=31):
-    """Calls of functions written in Python in a run(), the median."""
+    """Count the calls of Python functions in run(), the median over several runs."""
     counts = []
 
     def count(_, event, __):
@@ -103,8 +103,8 @@ def python_calls(run, repeats=31):
 
 
 def bench_cold_start(report, weights, folder):
-    """A new Python process from its start to the first joints, with the converted network in the
-    cache.
+    """Measure a new Python process from its start to the first joints, with the converted network
+    in the cache.
     """
     import numpy as np
 
@@ -127,7 +127,7 @@ def bench_cold_start(report, weights, folder):
 
 
 def bench_training(report, repeats):
-    """Crops a second: rendering on one thread, and the network's steps on all threads."""
+    """Measure crops per second: rendering on one thread, training steps on all threads."""
     report.section(
         'Training',
         'Rendering on one thread, as each worker does it, with everything: poses, clutter, heads, '
@@ -146,8 +146,8 @@ def bench_training(report, repeats):
     )
     if shutil.which('c++'):
         fused = CropSource(0, compiled=True)
-        # Batches are of several sizes and kinds, and code is compiled when one is met first:
-        # warm-ups meet them all.
+        # Code is compiled for each size and kind of batch when it first occurs: the warm-ups cover
+        # them all.
         row(
             'the same, fused as in training --compiled',
             f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5), warm_ups=24):.0f}',

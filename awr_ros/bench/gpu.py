@@ -1,7 +1,8 @@
-"""The network on an NVIDIA GPU, against what the card can do; frames, cameras, rendering, training.
+"""Benchmarks on an NVIDIA GPU: the network against the limits of the card; frames, cameras,
+rendering, training.
 
-Says so where there is no GPU. With `tiny` the same code runs on the CPU with stand-ins for what
-only a card has: to see that it works, for no figures.
+Without a GPU it reports that. With `tiny` the same code runs on the CPU with replacements for what
+only a card has: to test the code, not for figures.
 """
 
 import tempfile
@@ -26,8 +27,8 @@ from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 BATCHES = (1, 2, 16, 64)
 HANDS = (1, 2, 4)
-DRAW = 8192  # crops rendered at once
-TRAINED = 24_000  # crops of each size of network, half of them timed
+DRAW = 8192  # crops per rendered batch
+TRAINED = 24_000  # training crops per size of network, half of them timed
 
 
 class Card:
@@ -39,17 +40,19 @@ class Card:
         self.name = f'{torch.cuda.get_device_name()}, half precision, CUDA graphs'
 
     def engine(self, network, compiled=False):
+        """Return the engine on this device."""
         return CudaEngine(network, batches=BATCHES, compiled=compiled)
 
     def synchronize(self):
+        """Wait for the device."""
         torch.cuda.synchronize()
 
     def memory_mb(self):
-        """Memory in use [MB]."""
+        """Return the memory in use [MB]."""
         return torch.cuda.memory_allocated() / 1e6
 
     def kernel_ms(self, engine, batch, repeats):
-        """Median time [ms] between events around one replay."""
+        """Return the median time [ms] of one graph replay, between CUDA events."""
         times = []
         for _ in range(repeats):
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -63,28 +66,32 @@ class Card:
 
 
 class CpuAsCard:
-    """The CPU in the place of a card, so that the bench can be tried without one."""
+    """The CPU in place of a card, to test the benchmark without one."""
 
     device = 'cpu'
     name = 'NO GPU: the CPU in its place, to try the bench; none of these figures counts'
 
     def engine(self, network, compiled=False):
+        """Return a CPU engine."""
         engine = TorchEngine(network, num_threads=1)
         engine.run_graph = engine.predict
         return engine
 
     def synchronize(self):
+        """Do nothing."""
         pass
 
     def memory_mb(self):
+        """Return 0."""
         return 0.0
 
     def kernel_ms(self, engine, batch, repeats):
+        """Return the median wall time [ms] of a pass."""
         return float('nan')
 
 
 def bench_gpu(report, weights, repeats, tiny=False):
-    """Measure everything that a GPU does here. tiny: as little as possible, on the CPU."""
+    """Run all GPU benchmarks. tiny: as little as possible, on the CPU."""
     if not tiny and not torch.cuda.is_available():
         report.section('GPU')
         report.remark(
@@ -104,7 +111,9 @@ def bench_gpu(report, weights, repeats, tiny=False):
 
 
 def bench_passes(report, card, weights, repeats, matrix, batches):
-    """Passes with their copies, kernels against the roofline, memory; ResNet-18 beside them."""
+    """Measure passes with their copies, kernels against the roofline, memory; and ResNet-18 for
+    comparison.
+    """
     weights = weights or DEFAULT_WEIGHTS
     torch.manual_seed(0)
     made = {
@@ -156,7 +165,7 @@ def bench_passes(report, card, weights, repeats, matrix, batches):
 
 
 def bench_updates(report, card, weights, repeats, counts, frames):
-    """One frame of one camera, from the depth image to its hands."""
+    """Measure one frame of one camera, from the depth image to its hands."""
     report.section('HandTracker.update', f'640 x 480 (four hands: 1280 x 480), {card.name}.')
     row = report.table(('hands', 'update [ms]', 'tracked at the end'))
     for hands in counts:
@@ -168,7 +177,7 @@ def bench_updates(report, card, weights, repeats, counts, frames):
 
 
 def bench_learning(report, card, draw, samples):
-    """Crops a second that are rendered, and learnt from end to end, as `train --device` does it."""
+    """Measure crops per second rendered, and trained end to end as `train --device` does."""
     report.section(
         'Rendering and training',
         f'{card.name}. Rendering: modelled sensors alone, {draw} crops at once. Training: with '
@@ -201,7 +210,7 @@ def bench_learning(report, card, draw, samples):
 
 
 def work(network, size):
-    """Count floating point operations of one crop, and bytes moved at least, in half precision."""
+    """Count floating point operations of one crop, and the least bytes moved, in half precision."""
     from torch.utils.flop_counter import FlopCounterMode
 
     activations = []

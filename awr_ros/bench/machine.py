@@ -1,4 +1,4 @@
-"""The machine that figures were taken on, and how busy it was with other things."""
+"""The machine of a benchmark, and its other load."""
 
 import importlib.metadata
 import os
@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 PACKAGES = ('torch', 'openvino', 'onnxruntime', 'numpy', 'opencv-python-headless')
+# instruction sets that matter for the engines
 FLAGS = (
     'avx2',
     'avx512f',
@@ -15,11 +16,11 @@ FLAGS = (
     'amx_bf16',
     'amx_int8',
     'asimd',
-)  # that matter here
+)
 
 
 def describe():
-    """[(what, value)] in words."""
+    """Return [(property, value)], as texts."""
     info = _cpuinfo()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     flags = (info.get('flags') or info.get('Features') or '').split()
@@ -43,19 +44,19 @@ def describe():
 
 
 def load_in_words(load, cores):
-    """Whether figures taken now are worth something."""
+    """Describe whether other load makes figures unreliable now."""
     return 'idle' if load < 0.15 * cores else 'NOT idle, the figures are too high'
 
 
 def gpu():
-    """Name of the CUDA device, or that there is none."""
+    """Return the name of the CUDA device, or that there is none."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else 'none here'
 
 
 def version(package):
-    """Of an installed package."""
+    """Return the version of an installed package."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -63,7 +64,7 @@ def version(package):
 
 
 def _cpuinfo():
-    """The first processor of /proc/cpuinfo, {} where there is none."""
+    """Return the first processor of /proc/cpuinfo, {} without that file."""
     path = Path('/proc/cpuinfo')
     text = path.read_text().split('\n\n')[0] if path.exists() else ''
     return {

@@ -1,8 +1,8 @@
-"""The tracker beside MediaPipe's hand tracker, frame by frame in turns.
+"""Comparison with MediaPipe's hand tracker, frame by frame in turns.
 
-MediaPipe sees colour, so it gets the same frames as grey images, near is bright, on which it finds
-the hand. It runs in a Python of its own, because its dependencies exclude ours; both wait while the
-other works.
+MediaPipe needs colour, so it gets the same frames as grey images, near is bright, on which it finds
+the hand. It runs in another Python environment, because its dependencies conflict with ours; each
+waits while the other works.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker, TrackerConfig
 
 FRAMES, WARM_UPS = 60, 15
-FADE_MM = 280.0  # behind the nearest pixel everything is black
+FADE_MM = 280.0  # depth behind the nearest pixel at which grey becomes black
 PROGRAM = """
 import sys, time
 import numpy as np
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 
 def bench_mediapipe(report, weights, python=''):
-    """CPU and wall time of a frame with one hand. python: an interpreter that has MediaPipe, '':
+    """Measure CPU and wall time of a frame with one hand. python: interpreter with MediaPipe, '':
     this one.
     """
     report.section(
@@ -69,8 +69,8 @@ def bench_mediapipe(report, weights, python=''):
 
 
 def grey(depth_mm):
-    """(H,W,3) uint8 of a depth frame (H,W) [mm]: the nearest pixel white, FADE_MM behind it and
-    what is invalid black.
+    """Convert a depth frame (H,W) [mm] to grey (H,W,3) uint8: the nearest pixel white; FADE_MM
+    behind it and invalid black.
     """
     depth_mm = depth_mm.astype(np.float32)
     valid = depth_mm > 0
@@ -80,8 +80,8 @@ def grey(depth_mm):
 
 
 def _in_turns(tracker, frames, intrinsics, python):
-    """Version, and (CPU ms, wall ms, found) of each frame after the warm-up, ours and theirs.
-    Raises OSError without it.
+    """Return the version, and (CPU ms, wall ms, found) of each frame after the warm-up, ours and
+    theirs. Raise OSError if MediaPipe is missing.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'frames.npy'
@@ -114,8 +114,8 @@ def _in_turns(tracker, frames, intrinsics, python):
 
 
 def _answer(process, word):
-    """The words after one of MediaPipe's process, whose libraries print other lines too. Raises
-    OSError where it ended.
+    """Return the words after a keyword in the output of MediaPipe's process, whose libraries print
+    other lines too. Raise OSError if it ended.
     """
     for line in process.stdout:
         if line.startswith(word + ' '):

@@ -1,5 +1,5 @@
-"""Crops to joints: every engine on every network, beside torch in eager mode as most research code
-runs.
+"""Benchmark from crops to joints: every engine and every network, beside torch in eager mode, as
+most research code runs.
 """
 
 import tempfile
@@ -31,8 +31,8 @@ TORCH = 'torch eager'
 
 
 def networks(weights):
-    """{name: network}: the default or given one, and others of the paper, untrained, which takes as
-    long.
+    """Return {name: network}: the default or given one, and others of the paper, untrained, which
+    takes equally long.
     """
     torch.manual_seed(0)
     made = {
@@ -47,7 +47,7 @@ def networks(weights):
 
 
 def engines(network, folder, threads):
-    """{name: engine} of all that are installed."""
+    """Return {name: engine} of all that are installed."""
     found = {TORCH: TorchEngine(network, num_threads=threads)}
     if installed('onnxruntime') and installed('onnx'):
         write_onnx(network, '', folder / 'net.onnx')
@@ -63,7 +63,7 @@ def engines(network, folder, threads):
 
 
 def peak_flops(threads, size=1024):
-    """Float32 operations a second of a matrix product, the best of 10."""
+    """Measure the float32 operations per second of a matrix product, the best of 10."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     a, times = torch.randn(size, size), []
@@ -76,7 +76,7 @@ def peak_flops(threads, size=1024):
 
 
 def bench_networks(report, weights, repeats):
-    """One table: milliseconds a pass, and how many times faster than the eager ResNet-18."""
+    """Write one table: milliseconds per pass, and the speed-up over ResNet-18 in eager mode."""
     threads = default_threads()
     report.section(
         'Crops to joints',

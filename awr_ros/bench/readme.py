@@ -1,4 +1,4 @@
-"""The README's table of latencies, taken from what the bench wrote."""
+"""The README's table of latencies, taken from the benchmark file."""
 
 import re
 import textwrap
@@ -10,7 +10,7 @@ BEGIN, END = '<!-- of docs/benchmark.md, by make bench -->', '<!-- end -->'
 
 
 def readme_table(benchmark: str) -> str:
-    """Return the table for a benchmark file's text. Raises ValueError where that has no figures at
+    """Return the table for the text of a benchmark file. Raise ValueError if that has no figures at
     30 Hz.
     """
     one, two = (_row(benchmark, f'{count} at 30 Hz') for count in (1, 2))
@@ -36,7 +36,7 @@ def readme_table(benchmark: str) -> str:
 
 
 def update_readme(path: Path, benchmark: str) -> None:
-    """Put the table between the marks of a README. Raises ValueError where it has none."""
+    """Replace the table between the marks of a README. Raise ValueError if there are none."""
     text = path.read_text(encoding='utf-8')
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -46,7 +46,7 @@ def update_readme(path: Path, benchmark: str) -> None:
 
 
 def _machine(benchmark, what):
-    """A cell of the table of the machine."""
+    """Return a cell of the table of the machine."""
     found = re.search(rf'^\| {what} \| (.+) \|$', benchmark, re.M)
     if not found:
         raise ValueError(f'the benchmark does not say its {what}')
@@ -54,7 +54,7 @@ def _machine(benchmark, what):
 
 
 def _row(benchmark, name):
-    """{column: cell} of a row of the table of messages."""
+    """Return {column: cell} of a row of the table of messages."""
     found = re.search(rf'^\| {name} \| .+$', benchmark, re.M)
     header = re.search(r'^\| hands, rate \| .+$', benchmark, re.M)
     if not found or not header:

@@ -1,10 +1,10 @@
-"""What the bench found, on the terminal while it measures and as a Markdown file at the end."""
+"""Report of a benchmark: printed while it runs, a Markdown file at the end."""
 
 from awr_ros.files import write_text
 
 
 class Report:
-    """Sections of tables and remarks, printed as they come."""
+    """Sections of tables and paragraphs, printed as they come."""
 
     def __init__(self, title):
         self._lines = [f'# {title}']
@@ -16,13 +16,13 @@ class Report:
         print(f'\n{title}' + (f'\n{remark}' if remark else ''), flush=True)
 
     def remark(self, text):
-        """A paragraph."""
+        """Add a paragraph."""
         self._lines += ['', text]
         print(text, flush=True)
 
     def table(self, header):
-        """Begin a table. header: names of the columns. Returns a function that takes a row of as
-        many cells.
+        """Begin a table. header: names of the columns. Return a function that adds a row of as many
+        cells.
         """
         self._lines += ['', '| ' + ' | '.join(header) + ' |', '|' + '---|' * len(header)]
         widths = [max(len(name), 34 if i == 0 else 9) for i, name in enumerate(header)]
@@ -47,7 +47,7 @@ class Report:
         return row
 
     def text(self):
-        """The Markdown so far."""
+        """Return the Markdown so far."""
         return '\n'.join(self._lines) + '\n'
 
     def write(self, path):

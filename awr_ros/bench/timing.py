@@ -1,14 +1,14 @@
-"""Medians after a warm-up."""
+"""Median run times."""
 
 import statistics
 import time
 
-MAX_S = 4.0  # [s] on one figure; slow things are repeated less often
+MAX_S = 4.0  # [s] limit per figure; slow functions run less often
 
 
 def median_ms(run, repeats, warm_ups=3):
-    """Median wall time [ms] of run(), after warm-ups; at least 5 runs, no more once
-    MAX_S are over.
+    """Return the median wall time [ms] of run(), after warm-ups; at least 5 runs, no more after
+    MAX_S.
     """
     for _ in range(warm_ups):
         run()

@@ -18,19 +18,19 @@ from awr_ros.networks.checkpoint import (
 from awr_ros.weight_files import reason_unreadable
 
 DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}  # transposed convolutions: downsample
-# As their configuration has it for the hourglass. For ResNets it says 1, the authors' words say
-# 0.8: hence an option.
+# From their configuration for the hourglass. For ResNets the configuration has 1, the paper 0.8:
+# hence an option.
 KERNEL_SIZE = {'hourglass': 0.4, 'resnet': 1.0}
 
 
 def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, authors_crop=True):
-    """Turn an official checkpoint into one of this package, which the estimator and the node load.
+    """Convert an official checkpoint to one of this package, which the estimator and the node load.
 
     path: the authors' file; name: of the data set that it was trained on; output: file to write;
     kernel_size: radius of closeness, None: as in the authors' configuration; subject: of MSRA, the
-    one left out, as its cube is the crop's; authors_crop: the network saw crops cut by the authors'
-    code. Every key must be there with its shape, and no other. Returns the network's configuration.
-    Raises FileNotFoundError, or ValueError that names the file and what does not fit.
+    one left out, whose cube is used for crops; authors_crop: the network was trained on crops of
+    the authors' code. Every key must be there with its shape, and no other. Return the network's
+    configuration. Raise FileNotFoundError, or ValueError that names the file and what does not fit.
     """
     state, records = read_authors_checkpoint(path)
     conventions = dataset_spec(name)
@@ -93,7 +93,7 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
 
 
 def read_authors_checkpoint(path):
-    """The weights and the authors' best records of a file. Code in it is never run."""
+    """Return the weights and the authors' best records of a file. Code in it is never run."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
@@ -118,7 +118,7 @@ def read_authors_checkpoint(path):
 
 
 def _read_with_numpy(path, first):
-    """Again, with NumPy's numbers allowed: best_records hold the errors as such."""
+    """Load again with NumPy's scalars allowed: best_records contain errors as such."""
     import numpy as np
 
     try:
@@ -144,7 +144,7 @@ def _is_number(value):
 
 
 def _count(pattern, state, dimensions=0):
-    """How many keys match. dimensions: of the tensors that count, 0: any."""
+    """Count the keys that match. dimensions: of the tensors that count, 0: any."""
     return sum(
         re.fullmatch(pattern, key) is not None and dimensions in (0, value.ndim)
         for key, value in state.items()

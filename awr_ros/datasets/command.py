@@ -1,4 +1,4 @@
-"""The verbs about the public data sets: import, and the --dataset forms of train and evaluate."""
+"""Command-line verbs for the public data sets: import, and train and evaluate with --dataset."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from awr_ros.settings import add_options, config_of
 
 
 def add_commands(verbs):
-    """`awr import CKPT --dataset nyu`"""
+    """Add the verb `import` (`awr import CKPT --dataset nyu`) to argparse's subparsers."""
     verb = verbs.add_parser(
         'import', help="turn a checkpoint of AWR's authors into one of this package"
     )
@@ -66,7 +66,7 @@ def _import(arguments):
 
 
 def extend_evaluate(verb):
-    """The options of `awr evaluate --dataset`."""
+    """Add the options of `awr evaluate --dataset` to the verb."""
     group = verb.add_argument_group(
         'public data sets', "the papers' protocol, for files of predictions or for weights"
     )
@@ -113,8 +113,8 @@ def _add_source(group):
 
 
 def evaluate_dataset(arguments):
-    """`awr evaluate --dataset NAME`, either with files of predictions or with --root
-    and --weights.
+    """Run `awr evaluate --dataset NAME`, either with files of predictions or with --root and
+    --weights.
     """
     from awr_ros.datasets.metrics import compare
 
@@ -150,7 +150,7 @@ def evaluate_dataset(arguments):
 def add_train_options(verb: Any, taken: Sequence[str]) -> None:
     """Add the options of `awr train RUN --dataset NAME` to the verb.
 
-    taken: names of options that the verb has already; their defaults differ with --dataset.
+    taken: names of options that the verb already has; their defaults differ with --dataset.
     """
     from awr_ros.datasets.config import HELP, PaperTrainConfig
 

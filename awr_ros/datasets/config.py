@@ -1,6 +1,4 @@
-"""Settings of a training run on a public data set. Apart from the trainer, so that the command line
-needs no PyTorch.
-"""
+"""Settings of training on a public data set, importable without PyTorch for the command line."""
 
 from dataclasses import dataclass
 
@@ -12,32 +10,31 @@ SCHEDULES = ('two_stage', 'joint')
 
 @dataclass(frozen=True)
 class PaperTrainConfig:
-    """One run. A 0 stands for what the papers use on this data set with this network."""
+    """Settings of one run. 0 stands for the value of the papers for this data set and network."""
 
     dataset: str = 'nyu'
     network: str = 'resnet_18'
     # 'two_stage': dense loss, then joints as well; 'joint': both from the start, AdamW
     schedule: str = 'two_stage'
     epochs: int = 0  # of each stage
-    step_epochs: int = 0  # the learning rate falls to a tenth every so many epochs
-    batch: int = 32  # crops a step
+    step_epochs: int = 0  # epochs between divisions of the learning rate by 10
+    batch: int = 32  # crops per step
     learning_rate: float = 1e-3
     kernel_size: float = 0.0  # radius of closeness, uvdn units
     crop_size: int = 128  # side of the input [px]
     width: int = 256  # channels of an hourglass; the paper's is 256
     downsample: int = 2  # of a ResNet: crop side over field side
-    translate_mm: float = 10.0  # [mm] standard deviation of the augmentation's shift, an axis
+    translate_mm: float = 10.0  # [mm] standard deviation of the random shift, per axis
     scale: float = 0.1  # standard deviation of the cube's scale
-    rotate_deg: float = 180.0  # [deg] most the crop is turned
-    augment: float = 1.0  # share of samples that draw one of the four augmentations
-    subject: int = 0  # MSRA: the subject that is left out and tested on
+    rotate_deg: float = 180.0  # [deg] largest random rotation
+    augment: float = 1.0  # share of samples with one of the four augmentations
+    subject: int = 0  # MSRA: the subject left out of training, for the test
     oracle_cube: bool = False  # NYU: the new subject's test crops are 5/6 as large
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
-    workers: int = 4  # loading processes; 0 loads between steps
-    validate_every: int = (
-        1  # [epochs] between tests on the test set; checkpoints are written every epoch
-    )
-    max_steps: int = 0  # stop after so many steps in all, 0: after the epochs
+    workers: int = 4  # loading processes; 0: load between steps
+    # [epochs] between tests on the test set; checkpoints are written every epoch
+    validate_every: int = 1
+    max_steps: int = 0  # limit of the steps in total, 0: none
     seed: int = 0
     device: str = 'auto'
 

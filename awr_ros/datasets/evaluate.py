@@ -1,5 +1,5 @@
-"""A network on the test frames of a public data set, in full-image coordinates, measured by the
-papers' protocol.
+"""Evaluation of a network on the test frames of a public data set, in full-image coordinates, with
+the papers' metrics.
 """
 
 from pathlib import Path
@@ -20,16 +20,15 @@ BATCH = 32
 
 @torch.inference_mode()
 def predict(network, frames, device='cpu'):
-    """Joints of all frames. network: in eval mode, on device. Returns (N,J,3) float64 [px, px, mm]
-    full image.
+    """Return the joints of all frames (N,J,3) float64 [px, px, mm] full image. network: in eval
+    mode, on device.
     """
     samples = CropSamples(frames, network.config)
     joints = []
     for first in range(0, len(frames), BATCH):
         crops = [samples.crop(i) for i in range(first, min(first + BATCH, len(frames)))]
-        depth = torch.from_numpy(np.stack([crop.depth for crop in crops]))[:, None].to(
-            device
-        )  # (B,1,S,S)
+        # (B,1,S,S)
+        depth = torch.from_numpy(np.stack([crop.depth for crop in crops]))[:, None].to(device)
         uvdn, _ = decode(network(depth)[0].float(), depth, network.config.kernel_size)
         joints += [crop.uvd_from_uvdn(one) for crop, one in zip(crops, uvdn.cpu().numpy())]
     return np.stack(joints)
@@ -39,7 +38,7 @@ def evaluate_weights(weights, name, root, plots='.', output=None, subject=0, ora
     """Print the report of a checkpoint on a data set's test frames and draw its plots.
 
     output: text file for the predictions in the standard format; the truth is written beside it.
-    Other arguments as `load_frames` and `protocol.compare`.
+    Other arguments as `load_frames` and `metrics.compare`.
     """
     network, _ = load_checkpoint(weights)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -1,5 +1,5 @@
-"""Frames of a public data set, whatever its files are: depth, true joints, where to crop and how
-large.
+"""Frames of a public data set, independent of its files: depth, true joints, centre and size of the
+crop.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Frames:
         return len(self.paths)
 
     def depth_mm(self, index):
-        """(H,W) float32 [mm], 0 invalid, of the size that the camera has."""
+        """Return depth (H,W) float32 [mm], 0 invalid, in the size of the camera."""
         depth = self.read(self.paths[index])
         expected = self.conventions.intrinsics.height, self.conventions.intrinsics.width
         if depth.shape != expected:
@@ -52,12 +52,12 @@ class Frames:
         return depth
 
     def joints_uvd(self):
-        """(N,J,3) float64 [px, px, mm]"""
+        """Joints (N,J,3) float64 [px, px, mm]."""
         return self.conventions.intrinsics.xyz_to_uvd(self.joints_xyz)
 
 
 def read_png16(path):
-    """Depth in a 16 bit PNG [mm]: ICVL, HANDS17. Returns (H,W) float32."""
+    """Read depth from a 16 bit PNG [mm]: ICVL, HANDS17. Return (H,W) float32."""
     image = _read_image(path, cv2.IMREAD_UNCHANGED)
     if image.ndim != 2 or image.dtype != np.uint16:
         raise ValueError(
@@ -67,8 +67,8 @@ def read_png16(path):
 
 
 def read_png_rgb(path):
-    """Depth in the channels of a PNG [mm], its low byte blue, its high byte green: NYU. Returns
-    (H,W) float32.
+    """Read depth from the channels of a PNG [mm], low byte blue, high byte green: NYU. Return (H,W)
+    float32.
     """
     image = _read_image(path, cv2.IMREAD_COLOR).astype(np.int32)  # bytes times 256 would overflow
     return (image[..., 0] + 256 * image[..., 1]).astype(np.float32)
@@ -89,7 +89,7 @@ def _read_image(path, mode):
 
 
 def centres_of(joints_xyz):
-    """Crop centres (N,3) for data sets without a file of them: the mean of the true joints, as the
-    labels are known in training. joints_xyz: (N,J,3) [mm].
+    """Return crop centres (N,3) for data sets without a file of them: the mean of the true joints.
+    joints_xyz: (N,J,3) [mm].
     """
     return joints_xyz.mean(1)

@@ -17,7 +17,7 @@ HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are 
 
 
 def load_hands17(root, split):
-    """Frames of HANDS17.
+    """Load the frames of HANDS17.
 
     root: folder with `training/Training_Annotation.txt` and `training/images`; split: 'train', or
     'test' for the held-out blocks, every tenth of 1000 frames. Crops are centred on the labels.
@@ -47,8 +47,8 @@ def load_hands17(root, split):
 
 
 def read_boxes(path):
-    """Hand boxes of a BoundingBox.txt: a file's name, then left, top, right, bottom [px] (a
-    detector's, of the test frames). Returns (N,4) float64 and the names.
+    """Read the hand boxes of a BoundingBox.txt: a file's name, then left, top, right, bottom [px]
+    (of a detector, for the test frames). Return (N,4) float64 and the names.
     """
     boxes, names = read_table(path, 4, names='first')
     bad = np.flatnonzero((boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1]))

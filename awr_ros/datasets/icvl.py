@@ -19,12 +19,11 @@ LABELS = {
 
 
 def load_icvl(root, split, whole=False):
-    """Frames of ICVL.
+    """Load the frames of ICVL.
 
-    root: folder with `Training` and `Testing`; split: 'train' or 'test'; whole: also the training
-    images that the data set holds a second to fifteenth time, turned. Crop centres:
-    root/center_{split}_refined.txt (x y z [mm], y down, one line a label), and where there is none
-    the labels.
+    root: folder with `Training` and `Testing`; split: 'train' or 'test'; whole: include the rotated
+    copies of training images, up to 14 of each. Crop centres: root/center_{split}_refined.txt (x y
+    z [mm], y down, one line per label), without that file the labels.
     """
     if split not in LABELS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
@@ -42,8 +41,8 @@ def load_icvl(root, split, whole=False):
         raise ValueError(
             f'{centre_file} has {len(centres)} lines, but there are {len(joints)} frames'
         )
-    # Turned copies lie in folders named by their angle, the originals in those named by a date
-    # alone: 201403121135/image_0.png.
+    # Rotated copies are in folders named by their angle, originals in folders named by a date:
+    # 201403121135/image_0.png.
     keep = [
         i for i, name in enumerate(names) if split == 'test' or whole or len(Path(name).parts) == 2
     ]

@@ -1,4 +1,4 @@
-"""Which loader a data set has."""
+"""Loaders of the data sets, by name."""
 
 from awr_ros.datasets.hands17 import load_hands17
 from awr_ros.datasets.icvl import load_icvl
@@ -7,7 +7,7 @@ from awr_ros.datasets.nyu import load_nyu
 
 
 def load_frames(name, root, split, subject=0, oracle_cube=False):
-    """Frames of a data set. split: 'train' or 'test'; subject: MSRA, left out of training;
+    """Load the frames of a data set. split: 'train' or 'test'; subject: MSRA, left out of training;
     oracle_cube: NYU, see load_nyu.
     """
     if name == 'nyu':

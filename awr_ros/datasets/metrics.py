@@ -1,4 +1,4 @@
-"""The papers' protocol: predictions in the standard text format against the truth, in
+"""The papers' metrics: predictions in the standard text format against the truth, in
 millimetres.
 """
 
@@ -10,14 +10,14 @@ import numpy as np
 from awr_ros.datasets.specs import dataset_spec
 from awr_ros.datasets.text_files import read_table
 
-NYU_IDS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)  # the 14 that are evaluated, of 36
+NYU_IDS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)  # the 14 evaluated joints of 36
 FRAME_LIMITS_MM = tuple(range(10, 81, 10))
-AUC_LIMITS_MM = np.linspace(0, 50, 100)  # as the authors' code samples the curve
+AUC_LIMITS_MM = np.linspace(0, 50, 100)  # sampling of the curve in the authors' code
 
 
 @dataclass(frozen=True)
 class Report:
-    """What papers state of one method."""
+    """Figures of one method as in papers."""
 
     mean_mm: float  # over frames and joints
     median_mm: float  # over frames and joints
@@ -28,17 +28,15 @@ class Report:
 
 
 def joint_errors(joints_uvd, truth_uvd, intrinsics):
-    """Euclidean distances in space. joints_uvd, truth_uvd: (N,J,3) [px, px, mm]. Returns (N,J)
-    [mm].
-    """
+    """Return the Euclidean distances (N,J) [mm]. joints_uvd, truth_uvd: (N,J,3) [px, px, mm]."""
     return np.linalg.norm(
         intrinsics.uvd_to_xyz(joints_uvd) - intrinsics.uvd_to_xyz(truth_uvd), axis=-1
     )
 
 
 def report(errors_mm, subjects=()):
-    """The figures of one method. errors_mm: (N,J) [mm]; subjects: (name, first frame, frame after
-    the last one), of which only those within the N frames are reported. Returns Report.
+    """Compute the Report of one method. errors_mm: (N,J) [mm]; subjects: (name, first frame, frame
+    after the last one), of which only those within the N frames are reported.
     """
     share = np.array([(errors_mm <= limit).mean() for limit in AUC_LIMITS_MM])
     worst = errors_mm.max(1)
@@ -57,12 +55,12 @@ def report(errors_mm, subjects=()):
 
 
 def read_joints(path, name, xyz=False):
-    """Joints of every frame of a text file, or the 14 evaluated ones of view 1 of NYU's
+    """Read the joints of every frame of a text file, or the 14 evaluated ones of view 1 of NYU's
     joint_data.mat.
 
-    name: of the data set; xyz: the text's numbers are xyz [mm] in the camera's optical frame, not
-    uvd. A file's name before the numbers is passed over, as ICVL's and HANDS17's labels have it.
-    Returns (N,J,3) [px, px, mm].
+    name: of the data set; xyz: the numbers are xyz [mm] in the camera's optical frame, not uvd. A
+    file name before the numbers is skipped, as in the labels of ICVL and HANDS17. Return (N,J,3)
+    [px, px, mm].
     """
     conventions = dataset_spec(name)
     count = len(conventions.joint_names)
@@ -81,10 +79,10 @@ def read_joints(path, name, xyz=False):
 
 
 def read_joint_data(path, key):
-    """View 1 of NYU's joint_data.mat. key: 'joint_uvd' or 'joint_xyz' (as in the file: y up).
-    Returns (N,36,3) float64.
+    """Read view 1 of NYU's joint_data.mat. key: 'joint_uvd' or 'joint_xyz' (as in the file: y up).
+    Return (N,36,3) float64.
     """
-    import scipy.io  # of the training extras
+    import scipy.io  # from the training extras
 
     path = Path(path)
     if not path.is_file():
@@ -101,10 +99,11 @@ def read_joint_data(path, key):
 
 
 def compare(name, predictions, truth, plots='.', xyz=False):
-    """Print the reports of some methods' files and draw the two customary plots with all of them.
+    """Print the reports of several methods' files and draw the two customary plots with all of
+    them.
 
     name: of the data set; predictions: paths of text files; truth: path of the labels; plots:
-    folder; xyz: see `read_joints`. Raises FileNotFoundError and ValueError that name the file.
+    folder; xyz: see `read_joints`. Raise FileNotFoundError and ValueError that name the file.
     """
     conventions = dataset_spec(name)
     truth_uvd = read_joints(truth, name, xyz)
@@ -131,7 +130,7 @@ def compare(name, predictions, truth, plots='.', xyz=False):
 
 
 def print_report(label, figures, frames, joint_names):
-    """A Report in words."""
+    """Print a Report."""
     print(f'{label}: {frames} frames')
     print(f'  mean error        {figures.mean_mm:8.4f} mm')
     print(f'  median error      {figures.median_mm:8.4f} mm')
@@ -145,7 +144,7 @@ def print_report(label, figures, frames, joint_names):
 
 
 def _labels(paths):
-    """A distinct name for each file: its stem, or the path where stems repeat."""
+    """Return a distinct name for each file: its stem, or the path where stems repeat."""
     stems = [path.stem for path in paths]
     labels = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths)]
     if len(set(labels)) < len(labels):

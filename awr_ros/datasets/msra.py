@@ -37,12 +37,12 @@ HEADER_BYTES = 24
 
 
 def load_msra(root, split, subject=0):
-    """Frames of MSRA, leaving one subject out: training is on the other eight, the test on this
-    one.
+    """Load the frames of MSRA, leaving one subject out: training is on the other eight, the test on
+    this one.
 
-    root: folder with `P0` to `P8`; split: 'train' or 'test'. Subjects and gestures whose folders
-    are not there are passed over, but each split must have frames. Crops are centred on the labels:
-    the data set has no centre files.
+    root: folder with `P0` to `P8`; split: 'train' or 'test'. Missing folders of subjects and
+    gestures are skipped, but each split must have frames. Crops are centred on the labels: the data
+    set has no centre files.
     """
     conventions = DATASETS['msra']
     if split not in ('train', 'test'):
@@ -71,7 +71,7 @@ def load_msra(root, split, subject=0):
 
 
 def read_joint_file(path):
-    """Labels of one gesture. Returns (N,21,3) float64 [mm] camera optical frame."""
+    """Read the labels of one gesture. Return (N,21,3) float64 [mm] camera optical frame."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no file {path}')
@@ -88,7 +88,9 @@ def read_joint_file(path):
 
 
 def read_bin(path):
-    """Depth of one frame, its box in the whole image. Returns (H,W) float32 [mm], 0 invalid."""
+    """Read the depth of one frame, its box in the whole image. Return (H,W) float32 [mm], 0
+    invalid.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no file {path}')

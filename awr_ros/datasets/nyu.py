@@ -14,18 +14,17 @@ from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 Y_DOWN = np.array([1.0, -1.0, 1.0])
-SECOND_SUBJECT = 2440  # first test frame of the person that training has not seen
+SECOND_SUBJECT = 2440  # first test frame of the person who is not in the training set
 ORACLE_SHARE = 5 / 6
 
 
 def load_nyu(root, split, oracle_cube=False):
-    """Frames of NYU.
+    """Load the frames of NYU.
 
     root: folder with `train` and `test`; split: 'train' or 'test'; oracle_cube: crops of the new
-    subject's test frames are
-    5/6 as large, as in the authors' code: an oracle, as it tells who is before the camera. Crop
-    centres come from root/center_{split}_refined.txt, and where there is no such file from the
-    labels, which is as much of an oracle.
+    subject's test frames are 5/6 as large, as in the authors' code, which uses knowledge of the
+    subject. Crop centres come from root/center_{split}_refined.txt, without that file from the
+    labels, which uses the truth as well.
     """
     root, conventions = Path(root), DATASETS['nyu']
     folder = root / split

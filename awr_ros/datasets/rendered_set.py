@@ -1,6 +1,4 @@
-"""Rendered hands in the file formats of NYU and MSRA: the learning code is proved on them where the
-data sets are not owned.
-"""
+"""Synthetic data in the file formats of NYU and MSRA, to test training without the data sets."""
 
 from pathlib import Path
 
@@ -17,13 +15,13 @@ from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_s
 from awr_ros.synthetic.poses import random_poses
 from awr_ros.synthetic.render import splat_image
 
-SKIN_MM = 1.5  # between points of the skin
+SKIN_MM = 1.5  # spacing of the points of the skin
 NOISE_MM = 1.5  # standard deviation of the depth
 TURN_DEG = 45.0  # hands face the camera up to about this
 
 
 class HandFrames:
-    """Random right hands before one camera, arm down. seed fixes everything."""
+    """Random right hands before one camera, arm down. seed determines them."""
 
     def __init__(self, intrinsics, seed):
         self.intrinsics, self.skin = intrinsics, procedural_skin(SKIN_MM)
@@ -32,8 +30,8 @@ class HandFrames:
 
     @torch.no_grad()
     def draw(self):
-        """Depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm] camera
-        optical frame.
+        """Return depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm]
+        camera optical frame.
         """
         shape = random_shapes(1, self.generator, 'cpu')
         frames, joints = forward_kinematics(shape, random_poses(1, self.generator))
@@ -54,16 +52,15 @@ class HandFrames:
         """camera_from_hand (3,3): fingers up, palm to the camera, then turned a little about a
         random axis.
         """
-        upright = np.array(
-            [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
-        )  # of the hand's x: fingers, y: thumb, z: back
+        # of the hand's x: fingers, y: thumb, z: back
+        upright = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         turn, _ = cv2.Rodrigues(np.radians(self.random.uniform(-TURN_DEG, TURN_DEG, 3)))
         return turn @ upright
 
 
 def write_nyu(root, train, test, seed=0):
-    """A folder in NYU's format. train, test: numbers of frames; root/train and
-    root/test are made.
+    """Write a folder in NYU's format. train, test: numbers of frames; makes root/train and
+    root/test.
     """
     import scipy.io
 
@@ -87,20 +84,18 @@ def write_nyu(root, train, test, seed=0):
 
 
 def as_nyu_14(joints_xyz):
-    """NYU's 14 evaluated joints of a rendered hand. joints_xyz: (21,3). Returns (14,3)."""
+    """Return NYU's 14 evaluated joints (14,3) of a rendered hand. joints_xyz: (21,3)."""
     at = dict(zip(JOINT_NAMES, joints_xyz))
     across = at['index_mcp'] - at['pinky_mcp']
-    wrist, side = (
-        at['wrist'],
-        across / np.linalg.norm(across) * 16,
-    )  # NYU's two are 30 to 35 mm apart
+    # NYU's two are 30 to 35 mm apart
+    wrist, side = (at['wrist'], across / np.linalg.norm(across) * 16)
     palm = (at['wrist'] + at['index_mcp'] + at['middle_mcp'] + at['ring_mcp'] + at['pinky_mcp']) / 5
     at |= {'wrist_pinky_side': wrist - side, 'wrist_thumb_side': wrist + side, 'palm': palm}
     return np.stack([at[name] for name in DATASETS['nyu'].joint_names])
 
 
 def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
-    """A folder in MSRA's format. frames: of each gesture of each subject."""
+    """Write a folder in MSRA's format. frames: per gesture and subject."""
     order = [JOINT_NAMES.index(name) for name in MSRA_21]
     for subject in subjects:
         for number, gesture in enumerate(gestures):
@@ -118,7 +113,7 @@ def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
 
 
 def write_bin(path, depth):
-    """One frame as MSRA's .bin: only the box around what is valid. depth: (H,W) [mm]."""
+    """Write one frame as MSRA's .bin: only the box around the valid pixels. depth: (H,W) [mm]."""
     rows, cols = np.nonzero(depth)
     top, bottom, left, right = (
         (rows.min(), rows.max() + 1, cols.min(), cols.max() + 1) if len(rows) else (0, 1, 0, 1)

@@ -1,5 +1,5 @@
-"""Training samples of a public data set: the crop, its joints, and the paper's augmentation, drawn
-anew every epoch.
+"""Training samples of a public data set: the crop, its joints, and the paper's random
+augmentation.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ KINDS = ('none', 'translate', 'scale', 'rotate')
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Exactly one of translating, scaling, turning and nothing, each as likely."""
+    """Exactly one of translation, scaling, rotation and none, with equal probability."""
 
-    translate_mm: float = 10.0  # [mm] standard deviation of the centre, an axis
+    translate_mm: float = 10.0  # [mm] standard deviation of the centre, per axis
     scale: float = 0.1  # standard deviation of the cube's factor around 1
-    rotate_deg: float = 180.0  # [deg] turns are uniform within this to both sides
-    share: float = 1.0  # of samples that draw at all; the others stay as they are
+    rotate_deg: float = 180.0  # [deg] rotations are uniform within this to both sides
+    share: float = 1.0  # share of samples with augmentation
 
 
 class CropSamples(Dataset):
     """Crops of Frames as tensors: depth (1,S,S) float32 uvdn and joints (J,3) float32 uvdn.
 
     config: of the network; augmentation: None for tests. A sample depends on seed, epoch and index
-    only, so that a run that goes on draws what it would have drawn.
+    only, so a resumed run draws the same samples.
     """
 
     def __init__(self, frames, config, augmentation=None, seed=0):
@@ -49,7 +49,7 @@ class CropSamples(Dataset):
         return len(self.frames)
 
     def crop(self, index, shift_mm=0.0, factor=1.0):
-        """The frame's Crop, its centre moved [mm] and its cube scaled."""
+        """Return the Crop of a frame, its centre moved [mm] and its cube scaled."""
         cut = crop_as_authors if self.config.authors_crop else crop_along_axes
         return cut(
             self.frames.depth_mm(index),
@@ -79,7 +79,7 @@ class CropSamples(Dataset):
         )
 
     def _draw(self, index):
-        """Kind of augmentation, shift (3,) [mm], factor of the cube, angle [deg]."""
+        """Draw the kind of augmentation, shift (3,) [mm], factor of the cube, angle [deg]."""
         augmentation = self.augmentation
         if augmentation is None:
             return 'none', 0.0, 1.0, 0.0
@@ -96,11 +96,12 @@ class CropSamples(Dataset):
 
 
 def rotate(depth, joints_uvdn, degrees, authors_crop=False):
-    """Turn a crop in the image plane about its middle, from u towards v (clockwise on the screen).
+    """Rotate a crop in the image plane about its centre, from u towards v (clockwise on the
+    screen).
 
-    depth: (S,S) float32 uvdn; joints_uvdn: (J,3); authors_crop: the middle is pixel S/2, as its
-    index is its coordinate. Nearest pixels, so that no depth arises between hand and background;
-    what comes from outside is background. Returns both.
+    depth: (S,S) float32 uvdn; joints_uvdn: (J,3); authors_crop: the centre is pixel S/2, because
+    its index is its coordinate. Nearest neighbour, so that no depth arises between hand and
+    background; outside is background. Return both.
     """
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cos, -sin], [sin, cos]])

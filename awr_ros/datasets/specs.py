@@ -13,12 +13,12 @@ from awr_ros.skeleton import HANDS17_21, ICVL_16, MSRA_21, NYU_14
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set's conventions."""
+    """Conventions of one data set."""
 
     name: str
     intrinsics: Intrinsics
     joint_names: tuple[str, ...]
-    cube_mm: tuple[float, ...]  # side of the crop [mm], of each subject where they differ
+    cube_mm: tuple[float, ...]  # side of the crop [mm], one or one per subject
     side: str  # of the hands
     epochs: int  # of a stage of training; a tenth of the learning rate after every step_epochs
     step_epochs: int
@@ -83,7 +83,7 @@ DATASETS = {
 
 
 def dataset_spec(name):
-    """The DatasetSpec of a name, or ValueError."""
+    """Return the DatasetSpec of a name, or raise ValueError."""
     if name not in DATASETS:
         raise ValueError(f'dataset must be one of {", ".join(DATASETS)}, got {name!r}')
     return DATASETS[name]

@@ -1,5 +1,5 @@
-"""Text files of numbers, one frame a line: labels, predictions, centres. What is wrong names the
-file and the line.
+"""Text files of numbers, one frame per line: labels, predictions, centres. Errors name the file and
+the line.
 """
 
 import math
@@ -11,11 +11,11 @@ from awr_ros.files import completed
 
 
 def read_table(path, columns, names='none', skip=0):
-    """The numbers of a text file, separated by blanks, tabs or commas.
+    """Read the numbers of a text file, separated by blanks, tabs or commas.
 
-    columns: numbers a line; names: 'none', 'first' (each line begins with a file's name) or
-    'maybe'; skip: lines before the first frame. Empty lines are passed over. Returns (N, columns)
-    float64 and a list of the N names ('' without). Raises FileNotFoundError, or ValueError that
+    columns: numbers per line; names: 'none', 'first' (each line begins with a file name) or
+    'maybe'; skip: lines before the first frame. Empty lines are skipped. Return (N, columns)
+    float64 and a list of the N names ('' without). Raise FileNotFoundError, or ValueError that
     names the file, the line, what was expected and what is there.
     """
     path = Path(path)
@@ -41,7 +41,7 @@ def read_table(path, columns, names='none', skip=0):
 
 
 def _numbers(words, path, line):
-    """Finite floats (n,)."""
+    """Parse finite floats (n,)."""
     try:
         values = np.array(words, np.float64)
     except ValueError:
@@ -62,7 +62,7 @@ def _float(word):
 
 
 def write_predictions(path, joints_uvd):
-    """Write the standard result format, one line a frame. joints_uvd: (N,J,3) [px, px, mm] full
+    """Write the standard result format, one line per frame. joints_uvd: (N,J,3) [px, px, mm] full
     image.
     """
     with completed(path) as part:

@@ -1,8 +1,8 @@
-"""The paper's training on a public data set: a dense stage, then joints as well; resumable at the
+"""Training of the paper on a public data set: a dense stage, then joints as well; resumable at the
 last checkpoint.
 
-Or the group's later recipe: both losses from the start, the joints' a hundred times as heavy,
-AdamW.
+Or the later schedule of the same group: both losses from the start, the joints' a hundred times as
+heavy, AdamW.
 """
 
 import json
@@ -32,12 +32,12 @@ from awr_ros.networks.checkpoint import (
 from awr_ros.offset_field import decode, encode
 from awr_ros.training.run import checked_count, load_network_of, log, save_whole, state_of, trim_log
 
-BETA = 0.01  # the smooth L1's parabola ends here, uvdn units
+BETA = 0.01  # end of the smooth L1's parabola, uvdn units
 
 
 @dataclass(frozen=True)
 class StageLoss:
-    """Weights of a stage's two terms."""
+    """Weights of the two loss terms of a stage."""
 
     joint: float
     dense: float
@@ -50,20 +50,19 @@ STAGES = {
 
 
 def smooth_l1(pred, target):
-    """The authors' smooth L1: 0.5 z^2 where |z| < 0.01, else 0.01 (|z| - 0.005); mean over
+    """Return the authors' smooth L1: 0.5 z^2 where |z| < 0.01, else 0.01 (|z| - 0.005); mean over
     elements.
     """
     return BETA * nn_f.smooth_l1_loss(pred, target, beta=BETA)
 
 
 def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
-    """Loss of one batch: every hourglass's field is supervised, each as if it were the only one,
-    and summed.
+    """Return the loss of one batch: the sum over the fields of all hourglasses, each supervised
+    alike.
 
     fields: list of (B,4J,F,F); depth: (B,1,S,S) uvdn; joints_uvdn: (B,J,3); weights: StageLoss.
-    Returns the loss and the last field's two terms, unweighted. (The authors' trainer overwrites
-    the loss in its loop over the stacks, so that only the last one is ever supervised; the paper
-    describes what is done here.)
+    Also return the last field's two terms, unweighted. (The authors' trainer overwrites the loss in
+    its loop over the stacks, so that only the last one is supervised; the paper describes the sum.)
     """
     target = encode(joints_uvdn, depth, kernel_size, fields[-1].shape[-1])
     total = 0.0
@@ -75,7 +74,7 @@ def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
 
 
 def build_network(config: PaperTrainConfig):
-    """The network of a run, with the data set's joints and cube."""
+    """Make the network of a run, with the data set's joints and cube."""
     conventions = dataset_spec(config.dataset)
     kind, number = config.network.split('_')
     common = dict(
@@ -92,8 +91,8 @@ def build_network(config: PaperTrainConfig):
 
 
 class Run:
-    """State of one training run in its folder: last.pt (all that is needed to go on), weights.pt,
-    log.csv, config.json.
+    """State of one training run in its folder: last.pt (to resume from), weights.pt, log.csv,
+    config.json.
     """
 
     def __init__(self, folder, config, device):
@@ -101,9 +100,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.network = build_network(config).to(device, memory_format=torch.channels_last)
-        self.stage = self.epoch = self.step = self.seen = self.steps = (
-            0  # epoch and step: within stage and epoch
-        )
+        # epoch and step: within stage and epoch
+        self.stage = self.epoch = self.step = self.seen = self.steps = 0
         self.optimizer = self._new_optimizer()
         last = self.folder / 'last.pt'
         if last.exists():
@@ -113,7 +111,7 @@ class Run:
         write_text(self.folder / 'config.json', json.dumps(asdict(config), indent=1))
 
     def _go_on(self, last, state):
-        """Take up a state. Raises ValueError where it was made with other settings."""
+        """Restore a state. Raise ValueError when it was made with other settings."""
         for name in (
             'dataset',
             'network',
@@ -141,19 +139,20 @@ class Run:
         return make(self.network.parameters(), lr=self.config.learning_rate)
 
     def next_epoch(self):
-        """Step on, to a new stage with a new optimiser where this one is over."""
+        """Advance, to a new stage with a new optimiser at the end of this one."""
         self.epoch, self.step = self.epoch + 1, 0
         if self.epoch == self.config.stage_epochs[self.stage]:
             self.stage, self.epoch, self.optimizer = self.stage + 1, 0, self._new_optimizer()
 
     def finished(self):
+        """Whether all stages are done."""
         return (
             self.stage == len(self.config.stage_epochs) or 0 < self.config.max_steps <= self.steps
         )
 
     def save(self, metrics):
-        """metrics: {name: float} of these weights on the test frames, empty when they were not
-        tested.
+        """Write the files. metrics: {name: float} of these weights on the test frames, empty
+        without a test.
         """
         made_with = {**asdict(self.config), 'kernel': self.config.kernel}
         save_whole(
@@ -169,8 +168,8 @@ class Run:
 
 
 def train_on_dataset(folder, root, config: PaperTrainConfig):
-    """Train a network of the paper, going on from folder/last.pt where there is one. root: folder
-    of the data set.
+    """Train a network of the paper, resuming from folder/last.pt if it exists. root: folder of the
+    data set.
     """
     device = torch.device(
         config.device if config.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -233,7 +232,7 @@ def train_on_dataset(folder, root, config: PaperTrainConfig):
 
 
 def _one_epoch(run, samples):
-    """Train to the end of the epoch, or of the run. Returns the mean of each term."""
+    """Train to the end of the epoch, or of the run. Return the mean of each term."""
     config, samples.epoch = run.config, sum(run.config.stage_epochs[: run.stage]) + run.epoch
     order = np.random.default_rng((config.seed, samples.epoch)).permutation(len(samples))[
         run.step * config.batch :
@@ -272,7 +271,7 @@ def _one_epoch(run, samples):
             count + 1,
         )
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value  # a tensor: no step waits for a GPU
+            sums[name] = sums.get(name, 0) + value  # a tensor: no synchronisation with the GPU
         if run.finished():
             break
     return {name: value.item() / count for name, value in sums.items()}

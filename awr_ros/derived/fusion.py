@@ -1,7 +1,7 @@
-"""Fuse the hands that several cameras track: one set of hands in a common frame.
+"""Fusion of the hands tracked by several cameras into one set of hands in a common frame.
 
-Every camera has a tracker of its own. `HandFusion` brings their hands to one frame and one time,
-finds which of them are the same hand, and averages each joint by how sure each camera is of it.
+Every camera has its own tracker. `HandFusion` transforms their hands to one frame and one time,
+associates them, and averages each joint, weighted by the scores of the cameras.
 """
 
 import math
@@ -15,7 +15,7 @@ from awr_ros.derived.joint_scores import deviation_mm
 from awr_ros.derived.motion import MotionFilters
 from awr_ros.skeleton import NUM_JOINTS, hand_centre
 
-MAX_SIDE_LOGIT = 6.0  # of one camera; also of a side that was fixed by a parameter
+MAX_SIDE_LOGIT = 6.0  # limit for one camera; also used for a side fixed by a parameter
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class FusionConfig:
     """Settings of a HandFusion."""
 
     same_hand_mm: float = 90.0  # [mm] palms of different cameras nearer than this are one hand
-    split_mm: float = 140.0  # [mm] what was one hand is two again from this distance on
+    split_mm: float = 140.0  # [mm] a fused hand is split again at this distance
     other_side_mm: float = 40.0  # [mm] added to the distance of hands of different sides
-    timeout_s: float = 0.3  # [s] hands of a camera that is silent for longer are left out
-    ray_ratio: float = 2.0  # [1] error of a joint along its camera's ray, to that across it
-    ageing_mm_s: float = 200.0  # [mm/s] deviation that predicted joints gain with time
-    disagreement: float = 3.0  # [deviations] from the surest camera at which a joint counts half
+    timeout_s: float = 0.3  # [s] hands of a camera without newer messages are left out
+    ray_ratio: float = 2.0  # [1] ratio of a joint's error along the camera's ray to that across it
+    ageing_mm_s: float = 200.0  # [mm/s] growth of the deviation of predicted joints
+    # [deviations] from the most confident camera at which a joint has half its weight
+    disagreement: float = 3.0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -42,19 +43,19 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class FusedHand:
-    """One hand in the common frame; the fields that it shares with tracker.TrackedHand mean the
-    same.
+    """One hand in the common frame; fields shared with tracker.TrackedHand have the same
+    meaning.
     """
 
     id: str  # stable while any camera tracks the hand
     side: str  # 'left' or 'right'
-    side_score: float  # [0,1]; NaN when all cameras have it fixed
-    state: str  # 'new', 'ok', or 'coasting': no camera sees it
-    score: float  # [0,1] of the surest camera
+    side_score: float  # [0,1]; NaN when it is fixed for all cameras
+    state: str  # 'new', 'ok', or 'coasting': not seen by any camera
+    score: float  # [0,1] of the most confident camera
     joints_xyz: np.ndarray  # (21,3) float32 [mm] common frame
-    joint_scores: np.ndarray  # (21,) float32 [0,1] of the surest camera for each joint
-    cameras: tuple[str, ...]  # that its joints come from
-    roi: tuple[int, int, int, int] = (0, 0, 0, 0)  # it has none
+    joint_scores: np.ndarray  # (21,) float32 [0,1] of the most confident camera for each joint
+    cameras: tuple[str, ...]  # cameras that contribute joints
+    roi: tuple[int, int, int, int] = (0, 0, 0, 0)  # fused hands have none
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class _Observation:
     joints_xyz: np.ndarray  # (21,3) [mm]
     centre: np.ndarray  # (3,) [mm]
     information: np.ndarray  # (21,3,3) [1/mm^2], 0 for unknown joints
-    right_logit: float  # of being a right hand
+    right_logit: float  # log odds of a right hand
 
 
 @dataclass
@@ -80,18 +81,18 @@ class _Camera:
 
 @dataclass
 class _Group:
-    """Hands of different cameras that are one, remembered for a while when nobody tracks it."""
+    """Hands of different cameras that are one hand, kept for a while after all have lost it."""
 
     id: str
-    centre: np.ndarray  # (3,) [mm] where it was last
-    stamp_s: float  # when that was
+    centre: np.ndarray  # (3,) [mm] last position
+    stamp_s: float  # [s] of that position
     members: dict[str, str] = field(default_factory=dict)  # camera: id of its hand
     new: bool = True
 
 
 class HandFusion:
-    """Fuses the hands of cameras that deliver at times of their own. Adds no delay: hands of an
-    older image are predicted to the time that is asked for.
+    """Fuse the hands of cameras with independent frame times, without added delay: hands of an
+    older image are predicted to the requested time.
     """
 
     def __init__(self, config: FusionConfig = FusionConfig()) -> None:
@@ -103,17 +104,18 @@ class HandFusion:
     def update(
         self, camera: str, stamp_s: float, hands: Sequence[Any], common_from_camera: np.ndarray
     ) -> bool:
-        """Take the hands of one image of a camera; False for an image older than the last one.
+        """Take the hands of one image of a camera; return False for an image older than the last
+        one.
 
         hands: TrackedHands, or objects with their id, side, side_score, state, score, joints_xyz
         (21,3) [mm] in the camera's frame and joint_scores; common_from_camera: (4,4) rigid, its
-        translation in [mm]. Raises ValueError for a transform that is none.
+        translation in [mm]. Raise ValueError for a transform that is not rigid.
         """
         transform = np.asarray(common_from_camera, np.float64)
         if transform.shape != (4, 4) or not np.isfinite(transform).all():
             raise ValueError(f'common_from_camera must be (4,4) and finite, got {transform}')
         known = self._cameras.get(camera)
-        # A little older is late; much older is a clock that was set back, or a bag's loop.
+        # A little older: late. Much older: the clock was set back, or a bag loops.
         if known and 0 <= known.stamp_s - stamp_s < self._config.timeout_s:
             return False
         filters = known.filters if known else MotionFilters()
@@ -123,11 +125,11 @@ class HandFusion:
         return True
 
     def reset(self) -> None:
-        """Forget all cameras and hands. Ids go on counting."""
+        """Drop all cameras and hands. Ids continue to count."""
         self._cameras, self._groups = {}, []
 
     def live(self, stamp_s: float) -> tuple[str, ...]:
-        """Cameras whose hands count at a time [s]."""
+        """Return the cameras with current hands at a time [s]."""
         limit_s = self._config.timeout_s
         return tuple(
             name
@@ -166,9 +168,7 @@ class HandFusion:
     def _grouped(
         self, observations: list[_Observation], stamp_s: float
     ) -> dict[str, list[_Observation]]:
-        """Decide who is who; the observations of each group, by its id, [] when nobody
-        tracks it.
-        """
+        """Associate hands; return the observations of each group by its id, [] for a lost one."""
         limit_s = self._config.timeout_s
         self._groups = [g for g in self._groups if abs(stamp_s - g.stamp_s) <= limit_s]
         found: dict[str, list[_Observation]] = {group.id: [] for group in self._groups}
@@ -197,7 +197,7 @@ class HandFusion:
         return found
 
     def _remember(self, found: dict[str, list[_Observation]], stamp_s: float) -> None:
-        """Keep where the groups are and whose hands they hold; a hand is of one group only."""
+        """Store positions and members of the groups; a hand belongs to one group only."""
         taken = {seen.key for members in found.values() for seen in members}
         for group in self._groups:
             group.members = {c: name for c, name in group.members.items() if (c, name) not in taken}
@@ -208,7 +208,9 @@ class HandFusion:
                 group.stamp_s = stamp_s
 
     def _outcasts(self, members: list[_Observation]) -> list[_Observation]:
-        """Take out of a group the least sure hands that are far from the surest one."""
+        """Remove from a group the least confident hands that are far from the most confident
+        one.
+        """
         if len(members) < 2:
             return []
         surest = max(members, key=_sureness)
@@ -219,7 +221,7 @@ class HandFusion:
         return far
 
     def _merge(self, found: dict[str, list[_Observation]]) -> None:
-        """Join groups of different cameras that have come together; the older id stays."""
+        """Merge groups of different cameras that have come together; the older id stays."""
         for number, group in enumerate(self._groups):
             for younger in self._groups[number + 1 :]:
                 one, other = found[group.id], found[younger.id]
@@ -231,9 +233,10 @@ class HandFusion:
                         found[younger.id] = []
 
     def _distance(self, seen: _Observation, members: list[_Observation], last: np.ndarray) -> float:
-        """Distance [mm] of a hand to a group: palms, and more when the sides differ.
+        """Return the distance [mm] of a hand to a group: that of the palms, and more when the sides
+        differ.
 
-        last: (3,) [mm] where the group was, for one that nobody tracks now.
+        last: (3,) [mm] last position of the group, if nobody tracks it now.
         """
         if not members:
             return float(np.linalg.norm(seen.centre - last))
@@ -248,7 +251,7 @@ class HandFusion:
         members = seen or members
         logit = sum(member.right_logit for member in members)
         side = 'right' if logit > 0 else 'left' if logit < 0 else _surest(members).hand.side
-        # A hand that was taken for the other side has its joints of one finger at another.
+        # Joints of the wrong side are at wrong fingers.
         members = [member for member in members if member.hand.side == side] or members
         fixed = all(math.isnan(member.hand.side_score) for member in members)
         scores = np.array([member.hand.joint_scores for member in members], np.float32)  # (n,21)
@@ -266,8 +269,8 @@ class HandFusion:
         )
 
     def _mean_joints(self, members: list[_Observation], scores: np.ndarray) -> np.ndarray:
-        """(21,3) [mm]: means weighted by information; what contradicts the surest camera weighs
-        less (Cauchy weights).
+        """Return (21,3) [mm]: means weighted by information; joints that contradict the most
+        confident camera have less weight (Cauchy weights).
         """
         joints = np.stack([member.joints_xyz for member in members])  # (n,21,3)
         if len(members) == 1:
@@ -289,7 +292,7 @@ class HandFusion:
 
 
 def _information(rays: np.ndarray, across: np.ndarray, ray_ratio: float) -> np.ndarray:
-    """Inverse covariances (21,3,3) of joints at rays (21,3) from their camera.
+    """Return the inverse covariances (21,3,3) of joints at rays (21,3) from their camera.
 
     across: (21,) variances across the ray; along it the deviation is ray_ratio times as large.
     """

@@ -1,7 +1,7 @@
-"""Gestures from joints alone: pinch and grasp strength, and one of a few gestures with hysteresis.
+"""Gestures from joints: pinch and grasp strength, and one of a few gestures with hysteresis.
 
-Everything is measured in lengths of the palm and in angles between bones, so the size of the hand
-and its distance do not matter; of the gestures only THUMBS_UP depends on how the hand is held.
+All measures are lengths relative to the palm and angles between bones, so the size of the hand and
+its distance do not matter; only THUMBS_UP depends on the orientation of the hand.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from awr_ros.skeleton import MIDDLE_MCP, WRIST
 
 NONE, OPEN, FIST, POINT, PINCH, THUMBS_UP = range(6)
 GESTURE_NAMES = ('none', 'open', 'fist', 'point', 'pinch', 'thumbs_up')
-UP_IN_IMAGE = (0.0, -1.0, 0.0)  # of the optical frame
+UP_IN_IMAGE = (0.0, -1.0, 0.0)  # up in the optical frame of a level camera
 
 _CHAINS = np.array([(0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20)])
 THUMB_TIP, INDEX_TIP = 4, 8
@@ -24,17 +24,16 @@ THUMB_TIP, INDEX_TIP = 4, 8
 class GestureConfig:
     """Settings of a GestureRecognizer."""
 
-    straight_deg: float = 40.0  # [deg] bends of a finger summed, up to which it is straight
-    curled_deg: float = 190.0  # [deg] and from which on it is curled
-    thumb_straight_deg: float = 25.0  # [deg] the same of the thumb's two upper joints
+    straight_deg: float = 40.0  # [deg] sum of the bends of a finger, up to which it is straight
+    curled_deg: float = 190.0  # [deg] from which on it is curled
+    thumb_straight_deg: float = 25.0  # [deg] the same for the thumb's two upper joints
     thumb_curled_deg: float = 85.0  # [deg]
-    pinch_closed: float = (
-        0.18  # distance of thumb and index tip in palm lengths that is a touch: their radii
-    )
+    # distance of thumb and index tip in palm lengths when they touch: the sum of their radii
+    pinch_closed: float = 0.18
     pinch_open: float = 0.60  # distance in palm lengths at which pinch strength is 0
-    enter: float = 0.05  # margin that a new gesture needs
+    enter: float = 0.05  # minimum margin of a new gesture
     leave: float = -0.10  # margin below which a gesture ends
-    hold_s: float = 0.08  # [s] a change must last so long before it is reported
+    hold_s: float = 0.08  # [s] duration of a change before it is reported
 
     def __post_init__(self) -> None:
         for low, high in (
@@ -52,12 +51,12 @@ class GestureConfig:
 
 @dataclass(frozen=True)
 class HandShapeFeatures:
-    """What the gestures are made of; NaN where joints are NaN."""
+    """Features of the hand shape; NaN where joints are NaN."""
 
     extension: np.ndarray  # (5,) [0,1] thumb to pinky: 0 curled, 1 straight
     pinch: float  # [0,1] 1: thumb and index tip touch
     grasp: float  # [0,1] mean curl of the four fingers
-    # [deg] mean bend of the four fingers at their roots: small in a hook, large in a fist
+    # [deg] mean bend of the four fingers at the MCP: small in a hook, large in a fist
     knuckles: float
     thumb_gap: float  # [palm lengths] from the thumb tip to the index finger's middle joints
     thumb_up: float  # [-1,1] cosine between the thumb and up
@@ -65,11 +64,11 @@ class HandShapeFeatures:
 
 @dataclass(frozen=True)
 class Gesture:
-    """What one hand does."""
+    """Gesture of one hand."""
 
     features: HandShapeFeatures
     gesture: int  # NONE, OPEN, FIST, POINT, PINCH or THUMBS_UP
-    held_s: float  # [s] since it began
+    held_s: float  # [s] duration so far
 
 
 def hand_features(
@@ -104,10 +103,10 @@ def hand_features(
 
 
 def margins(features: HandShapeFeatures) -> np.ndarray:
-    """How clearly each gesture is made, (6,): positive if all its conditions hold, by the least of
-    them. NONE is 0.
+    """Return the margin of each gesture (6,): the least over its conditions, positive if all hold.
+    NONE is 0.
 
-    NaN features make no gesture.
+    With NaN features no gesture holds.
     """
     thumb, index, *others = features.extension
     fingers = features.extension[1:]
@@ -132,13 +131,14 @@ class GestureRecognizer:
         self, config: GestureConfig = GestureConfig(), up: Sequence[float] = UP_IN_IMAGE
     ) -> None:
         self._config, self._up = config, up
-        self._gesture = NONE  # reported
-        self._since_s: float | None = None  # since when
-        self._next, self._next_since_s = NONE, 0.0  # what it may become
+        self._gesture = NONE  # as reported
+        self._since_s: float | None = None  # [s] its beginning
+        # candidate for the next gesture, and its beginning
+        self._next, self._next_since_s = NONE, 0.0
 
     def __call__(self, joints_xyz: np.ndarray, stamp_s: float) -> Gesture:
         """Update with (21,3) joints [any unit, optical frame] of a time [s]. A step back in time
-        starts afresh.
+        resets it.
         """
         if self._since_s is None or stamp_s < self._since_s:
             self._gesture, self._since_s, self._next = NONE, stamp_s, NONE
@@ -154,13 +154,15 @@ class GestureRecognizer:
         return Gesture(features, self._gesture, stamp_s - self._since_s)
 
     def repeat(self, joints_xyz: np.ndarray, stamp_s: float) -> Gesture:
-        """The last gesture of a hand that is not seen now; nothing changes."""
+        """Return the last gesture, for a hand that is not seen now; the state does not change."""
         since_s = stamp_s if self._since_s is None else self._since_s
         features = hand_features(joints_xyz, self._config, self._up)
         return Gesture(features, self._gesture, max(0.0, stamp_s - since_s))
 
     def _wanted(self, margin: np.ndarray) -> int:
-        """The gesture that the joints show now, with a bonus for the one that is reported."""
+        """Return the gesture of the current joints, with hysteresis in favour of the reported
+        one.
+        """
         best = 1 + int(margin[1:].argmax())
         if self._gesture != NONE and margin[self._gesture] > self._config.leave:
             clearer = margin[best] > max(self._config.enter, margin[self._gesture])
@@ -176,8 +178,8 @@ class GestureRecognizers:
         self._by_id: dict[str, GestureRecognizer] = {}
 
     def update(self, hands: Sequence, stamp_s: float) -> list[Gesture]:
-        """Return the Gesture of each awr_ros.tracker.TrackedHand; hands that are gone are
-        forgotten.
+        """Return the Gesture of each awr_ros.tracker.TrackedHand; the state of lost hands is
+        deleted.
         """
         known = {
             hand.id: self._by_id.get(hand.id) or GestureRecognizer(self._config) for hand in hands
@@ -192,7 +194,7 @@ class GestureRecognizers:
 
 
 def _bends(points: np.ndarray) -> np.ndarray:
-    """Angles [deg] (...,N-2) between consecutive bones of chains of points (...,N,3)."""
+    """Return the angles [deg] (...,N-2) between consecutive bones of chains of points (...,N,3)."""
     bones = np.diff(points, axis=-2)
     with np.errstate(invalid='ignore', divide='ignore'):
         bones = bones / np.linalg.norm(bones, axis=-1, keepdims=True)
@@ -201,5 +203,5 @@ def _bends(points: np.ndarray) -> np.ndarray:
 
 
 def _falling(value: Any, full: float, none: float) -> np.ndarray:
-    """1 up to `full`, 0 from `none` on, linear in between; NaN stays NaN."""
+    """Return 1 up to `full`, 0 from `none` on, linear in between; NaN stays NaN."""
     return 1 - np.clip((value - full) / (none - full), 0, 1)

@@ -1,8 +1,8 @@
-"""Bone lengths of a tracked hand, and joints that respect them.
+"""Bone lengths of a tracked hand, and adjustment of joints to them.
 
 A person's bones do not change their length, the joints that a network measures frame by frame do.
 `HandSize` estimates the lengths as running medians over confident frames; `steady` then moves the
-joints of one frame to where lengths and measurement agree best, in that same frame.
+joints of one frame to the best compromise between lengths and measurement, in the same frame.
 """
 
 import math
@@ -14,23 +14,23 @@ import numpy as np
 from awr_ros.derived.joint_scores import deviation_mm
 from awr_ros.skeleton import BONES, NUM_JOINTS
 
-NONE, AUTO = 'none', 'auto'  # settings: lengths are not used, or estimated
+NONE, AUTO = 'none', 'auto'  # values of the setting: lengths not used, or estimated
 NUM_BONES = len(BONES)
 STARTS, ENDS = (list(column) for column in zip(*BONES))
-LIMITS_MM = 5.0, 150.0  # of a bone
-CONFIDENT = 0.8  # [0,1] joint score of both ends from which on a length counts
-MEMORY = 256  # [frames] that a median is taken over
-MIN_FRAMES = 15  # of a bone, before its length is used
-EVERY = 4  # [frames] between confident frames that are remembered: neighbours say the same
-RAY_RATIO = 1.5  # [1] error along the optical axis, to that across it
-LENGTH_MM = 1.5  # [mm] error of a length however long it was measured
+LIMITS_MM = 5.0, 150.0  # range of a bone length
+CONFIDENT = 0.8  # [0,1] minimum joint score of both ends of a measured bone
+MEMORY = 256  # [frames] length of the running median
+MIN_FRAMES = 15  # measurements of a bone before its length is used
+EVERY = 4  # [frames] distance of the frames in the median: consecutive ones are correlated
+RAY_RATIO = 1.5  # [1] ratio of the error along the optical axis to that across it
+LENGTH_MM = 1.5  # [mm] least error of a length
 ITERATIONS = 2  # Gauss-Newton steps; more change the joints by less than 0.05 mm
 
 
 def parse_hand_size(text: str) -> str | tuple[float, ...]:
-    """Read the setting `hand_size`: NONE, AUTO, or 20 lengths [m], comma-separated.
+    """Parse the setting `hand_size`: NONE, AUTO, or 20 lengths [m], comma-separated.
 
-    Returns NONE, AUTO or the lengths in [mm]. Raises ValueError that says what was expected.
+    Return NONE, AUTO or the lengths in [mm]. Raise ValueError with what was expected.
     """
     if text in (NONE, AUTO):
         return text
@@ -44,13 +44,15 @@ def parse_hand_size(text: str) -> str | tuple[float, ...]:
 
 
 def bone_lengths(joints_xyz: np.ndarray) -> np.ndarray:
-    """Lengths (...,20) of the bones of joints (...,21,3), same unit, in the order of BONES."""
+    """Return the lengths (...,20) of the bones of joints (...,21,3), same unit, in the order of
+    BONES.
+    """
     joints = np.asarray(joints_xyz, np.float64)
     return np.linalg.norm(joints[..., ENDS, :] - joints[..., STARTS, :], axis=-1)
 
 
 def checked_lengths(lengths_mm: Sequence[float]) -> np.ndarray:
-    """Return bone lengths as (20,) float64 [mm]. Raises ValueError for ones that no hand has."""
+    """Return bone lengths as (20,) float64 [mm]. Raise ValueError for impossible ones."""
     lengths = np.asarray(lengths_mm, np.float64)
     if lengths.shape != (NUM_BONES,):
         raise ValueError(f'bone lengths must be {NUM_BONES} numbers [mm], got {lengths.size}')
@@ -64,7 +66,7 @@ class HandSize:
     """The bone lengths of one hand: given, or estimated."""
 
     def __init__(self, lengths_mm: Sequence[float] | None = None) -> None:
-        """lengths_mm: (20,) known lengths, None: to be estimated. Raises ValueError, see
+        """lengths_mm: (20,) known lengths, None: to be estimated. Raise ValueError, see
         `checked_lengths`.
         """
         self._given = None if lengths_mm is None else checked_lengths(lengths_mm)
@@ -81,11 +83,11 @@ class HandSize:
 
     @property
     def frames(self) -> np.ndarray:
-        """(20,) frames that each bone's length was estimated from."""
+        """Number of measurements (20,) of each bone."""
         return np.minimum(self._counts, MEMORY)
 
     def update(self, joints_xyz: np.ndarray, joint_scores: np.ndarray) -> None:
-        """Take the joints (21,3) [mm] of a frame with their scores (21,) [0,1]."""
+        """Add the joints (21,3) [mm] of a frame with their scores (21,) [0,1]."""
         if self.given:
             return
         scores = np.asarray(joint_scores, np.float64)
@@ -115,7 +117,7 @@ class HandSizes:
         self._by_id: dict[str, HandSize] = {}
 
     def update(self, hands: Sequence[Any]) -> list[HandSize]:
-        """Return the HandSize of each TrackedHand; one that is gone is forgotten."""
+        """Return the HandSize of each TrackedHand; the state of lost hands is deleted."""
         known = {hand.id: self._by_id.get(hand.id) or HandSize() for hand in hands}
         for hand in hands:
             if hand.state != 'coasting':
@@ -130,10 +132,10 @@ def steady(
     lengths_mm: np.ndarray,
     deviations_mm: np.ndarray,
 ) -> np.ndarray:
-    """Joints (21,3) float64 [mm] that agree best with a measurement and with bone lengths.
+    """Return joints (21,3) float64 [mm] that agree best with a measurement and with bone lengths.
 
-    joints_xyz: (21,3) [mm] camera optical frame; joint_scores: (21,) [0,1], a sure joint moves
-    least; lengths_mm, deviations_mm: (20,), NaN for bones of unknown length. Minimises, by
+    joints_xyz: (21,3) [mm] camera optical frame; joint_scores: (21,) [0,1], joints with high scores
+    move least; lengths_mm, deviations_mm: (20,), NaN for bones of unknown length. Minimises, by
     Gauss-Newton from the measurement y,
 
         sum_j |x_j - y_j|^2 / s_j^2  +  sum_b (|x_end - x_start| - length_b)^2 / deviation_b^2,

@@ -17,23 +17,25 @@ import numpy as np
 
 from awr_ros.skeleton import NUM_JOINTS, PALM
 
-MIN_JOINTS = 5  # measured ones, for their median to say something
-MAX_WIDENING = 30.0  # of the deviations, at once
-VELOCITY_CORRELATION = 0.2  # of the errors of the palm's joints
+MIN_JOINTS = 5  # minimum number of measured joints for a median
+MAX_WIDENING = 30.0  # largest factor on the deviations in one frame
+VELOCITY_CORRELATION = 0.2  # correlation of the errors of the palm's joints
 
 
 @dataclass(frozen=True)
 class MotionConfig:
     """Settings of a MotionFilter."""
 
-    noise_mm: tuple[float, float, float] = (1.0, 1.0, 1.2)  # [mm] jitter of a measured joint, x y z
-    bias_mm: tuple[float, float, float] = (1.7, 1.7, 1.9)  # [mm] its error that stays for long
-    velocity_walk: float = 100.0  # [mm/s per root second] how fast the velocity wanders
-    expected: float = 2.0  # [deviations] median distance above which the hand accelerates
-    start_speed: float = 300.0  # [mm/s] deviation of the velocity of a hand just found
+    # [mm] frame-to-frame noise of a measured joint, x y z
+    noise_mm: tuple[float, float, float] = (1.0, 1.0, 1.2)
+    bias_mm: tuple[float, float, float] = (1.7, 1.7, 1.9)  # [mm] its slowly varying error
+    velocity_walk: float = 100.0  # [mm/s per root second] random walk of the velocity
+    expected: float = 2.0  # [deviations] median innovation above which the hand accelerates
+    start_speed: float = 300.0  # [mm/s] initial deviation of the velocity
     gate: float = 6.0  # [deviations] a joint farther from its prediction than this is a glitch
-    max_rejected: int = 2  # [frames] in a row; then it was no glitch, and the joint starts afresh
-    max_gap_s: float = 0.5  # [s] after a longer pause everything starts afresh
+    # [frames] consecutive rejections after which the joint restarts at the measurement
+    max_rejected: int = 2
+    max_gap_s: float = 0.5  # [s] after a longer pause the filter restarts
 
     def __post_init__(self) -> None:
         if not (len(self.noise_mm) == 3 and min(self.noise_mm) > 0):
@@ -49,20 +51,20 @@ class MotionConfig:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where joints are at one time and how they move. NaN for joints never measured."""
+    """Positions and velocities of joints at one time. NaN for joints never measured."""
 
-    stamp_s: float  # the time that it is for
+    stamp_s: float  # [s] time of positions and velocities
     positions: np.ndarray  # (21,3) [mm]
     velocities: np.ndarray  # (21,3) [mm/s]
     position_variances: np.ndarray  # (21,3) [mm^2]
     velocity_variances: np.ndarray  # (21,3) [mm^2/s^2]
-    rejected: np.ndarray  # (21,) bool: the newest measurement was a glitch
+    rejected: np.ndarray  # (21,) bool: whether the last measurement was rejected as a glitch
 
     def palm(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Position (3,) [mm], its covariance (3,3), velocity (3,) [mm/s] and its covariance (3,3).
 
-        The palm centre is the mean of five joints. Their position errors are taken as common, as
-        they come of one crop; those of their velocities have a correlation of
+        The palm centre is the mean of five joints. Their position errors are taken as equal,
+        because they come from one crop; those of their velocities have a correlation of
         VELOCITY_CORRELATION.
         """
         palm = list(PALM)
@@ -78,7 +80,7 @@ class Motion:
 class MotionFilter:
     """Filters the joints of one hand."""
 
-    _stamp_s: float | None  # of the last update
+    _stamp_s: float | None  # [s] of the last update
     # (21,3) positions, velocities and their covariances
     _x: np.ndarray
     _v: np.ndarray
@@ -94,10 +96,10 @@ class MotionFilter:
         self._stamp_s = None
 
     def update(self, joints_xyz: np.ndarray, stamp_s: float) -> Motion:
-        """Take (21,3) measured joints [mm] of a time [s]; return the motion at that time.
+        """Update with measured joints (21,3) [mm] of a time [s]; return the motion at that time.
 
-        NaN joints are not measured and move on as predicted. A step back in time or a long pause
-        starts afresh.
+        NaN joints count as not measured and are predicted. A step back in time or a long pause
+        restarts the filter.
         """
         joints = np.asarray(joints_xyz, np.float64)
         if joints.shape != (NUM_JOINTS, 3):
@@ -128,19 +130,19 @@ class MotionFilter:
         return self.predict(stamp_s)
 
     def predict(self, stamp_s: float) -> Motion:
-        """The motion at a time [s] not before the last update, from what is known so far.
+        """Return the predicted motion at a time [s] not before the last update.
 
-        Raises ValueError before the first update and for an earlier time.
+        Raise ValueError before the first update and for an earlier time.
         """
         if self._stamp_s is None or stamp_s < self._stamp_s:
             raise ValueError(f'cannot predict to {stamp_s}: the last update is {self._stamp_s}')
         x, pxx, pxv, pvv = self._moved(stamp_s - self._stamp_s)
-        pxx = pxx + np.square(self._config.bias_mm)  # what no filter takes out
+        pxx = pxx + np.square(self._config.bias_mm)  # not reduced by filtering
         return Motion(stamp_s, x, self._v.copy(), pxx, pvv, self._rejected.copy())
 
     def _widen(self, innovation: np.ndarray) -> None:
-        """Doubt the prediction when most joints are far from it: a hand that accelerates moves them
-        all, a glitch does not. innovation: (N,3) [mm] of the measured joints.
+        """Increase the covariances when most joints are far from the prediction: an accelerating
+        hand moves them all, a glitch does not. innovation: (N,3) [mm] of the measured joints.
         """
         if len(innovation) < MIN_JOINTS:
             return
@@ -150,7 +152,7 @@ class MotionFilter:
         self._pxx, self._pxv, self._pvv = (p * factor for p in (self._pxx, self._pxv, self._pvv))
 
     def _moved(self, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Positions and covariances after a time; the velocity stays."""
+        """Return positions and covariances after a time; the velocity stays."""
         density = self._config.velocity_walk**2 * np.array([dt**3 / 3, dt**2 / 2, dt])
         return (
             self._x + dt * self._v,
@@ -189,8 +191,8 @@ class MotionFilters:
     def update(self, hands: Sequence, stamp_s: float, ahead_s: float = 0.0) -> list[Motion]:
         """Return the Motion of each awr_ros.tracker.TrackedHand at stamp_s + ahead_s.
 
-        A hand that changes sides starts afresh, one that is coasting is predicted, one that is
-        gone is forgotten.
+        A hand that changes sides restarts, one that is coasting is predicted, the state of lost
+        hands is deleted.
         """
         known, motions = {}, []
         for hand in hands:

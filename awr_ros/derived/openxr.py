@@ -68,14 +68,12 @@ OPERATOR_FROM_MANO = {
 
 @dataclass(frozen=True)
 class OpenXRJoints:
-    """The 26 joints of one hand in the frame and the unit of the joints that they were made
-    from.
-    """
+    """The 26 joints of one hand in the frame and the unit of the 21 joints."""
 
     positions: np.ndarray  # (26,3) float64, NaN where unknown
     rotations: np.ndarray  # (26,3,3) float64 frame_from_joint, NaN where unknown
     radii: np.ndarray  # (26,) float64 distance to the skin, nominal, scaled with the palm
-    flags: np.ndarray  # (26,) uint8 of XrSpaceLocationFlagBits
+    flags: np.ndarray  # (26,) uint8, XrSpaceLocationFlagBits
 
 
 def openxr_joints(joints_xyz: np.ndarray, side: str, tracked: bool = True) -> OpenXRJoints:
@@ -111,10 +109,9 @@ def openxr_joints(joints_xyz: np.ndarray, side: str, tracked: bool = True) -> Op
 
 
 def _right_hand(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (26,3) and rotations (26,3,3) of a right hand."""
-    hand = wrist_rotation(
-        joints, 'right'
-    )  # columns: towards the middle MCP, towards the thumb, out of the back
+    """Return positions (26,3) and rotations (26,3,3) of a right hand."""
+    # columns: towards the middle MCP, towards the thumb, out of the back
+    hand = wrist_rotation(joints, 'right')
     forward, radial, dorsal = hand.T
     size = np.linalg.norm(joints[MIDDLE_MCP] - joints[WRIST])
     positions = np.full((NUM_OPENXR_JOINTS, 3), np.nan)
@@ -139,7 +136,7 @@ def _right_hand(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _thumb_axis(bone: np.ndarray, dorsal: np.ndarray) -> np.ndarray:
-    """Unit vector across the thumb nail: its pad turns to the fingers, the more so the farther it
+    """Return the unit vector across the thumb nail: the pad turns to the fingers as the thumb
     leaves the palm.
     """
     across = _unit(np.cross(dorsal, bone))
@@ -150,7 +147,7 @@ def _thumb_axis(bone: np.ndarray, dorsal: np.ndarray) -> np.ndarray:
 
 
 def _directions(points: np.ndarray) -> np.ndarray:
-    """Unit vectors (...,N-1,3) from each point to the next; NaN where one is unknown or two
+    """Return unit vectors (...,N-1,3) from each point to the next; NaN where one is unknown or two
     coincide.
     """
     return _unit(np.diff(points, axis=-2))
@@ -162,8 +159,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _frames(bones: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Rotations (...,3,3) with z against each bone (...,3) and x as near to -axis (...,3) as can
-    be.
+    """Return rotations (...,3,3) with z against each bone (...,3) and x as near to -axis (...,3) as
+    possible.
     """
     z = -bones
     x = _unit((z * axes).sum(-1, keepdims=True) * z - axes)
@@ -171,11 +168,11 @@ def _frames(bones: np.ndarray, axes: np.ndarray) -> np.ndarray:
 
 
 def operator_rotation(joints_xyz: np.ndarray) -> np.ndarray:
-    """Rotation camera_from_operator (3,3) of the operator frame of dex-retargeting.
+    """Return the rotation camera_from_operator (3,3) of the operator frame of dex-retargeting.
 
     x from the middle MCP to the wrist, z towards the index finger in the plane of wrist, index and
     middle MCP, y = z cross x: out of the back of a right hand, out of the palm of a left one.
-    joints_xyz: (21,3) float [any unit] right-handed frame. NaN when these joints are NaN or in one
+    joints_xyz: (21,3) float [any unit] right-handed frame. NaN when these joints are NaN or on one
     line.
     """
     wrist, index, middle = np.asarray(joints_xyz, np.float64)[[0, 5, 9]]
@@ -190,7 +187,7 @@ def operator_rotation(joints_xyz: np.ndarray) -> np.ndarray:
 
 
 def mano_rotation(joints_xyz: np.ndarray, side: str) -> np.ndarray:
-    """Rotation camera_from_mano (3,3) of MANO's wrist frame as dex-retargeting has it.
+    """Return the rotation camera_from_mano (3,3) of MANO's wrist frame as in dex-retargeting.
 
     z along the fingers, x out of the palm, y = z cross x: towards the thumb of a right hand, away
     from that of a left one. Arguments as openxr_joints; NaN as operator_rotation.
@@ -219,8 +216,8 @@ def reference_frame(
 
 
 def in_reference(joints: OpenXRJoints, origin: np.ndarray, rotation: np.ndarray) -> OpenXRJoints:
-    """Express joints in a frame given by its origin (3,) and camera_from_frame (3,3). A NaN frame:
-    nothing is valid.
+    """Express joints in a frame given by its origin (3,) and camera_from_frame (3,3). With a NaN
+    frame nothing is valid.
     """
     flags = (
         joints.flags

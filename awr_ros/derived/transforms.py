@@ -1,17 +1,18 @@
-"""Rigid transforms between named frames: the tree that /tf and /tf_static describe."""
+"""Rigid transforms between named frames: the tree of /tf and /tf_static."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-MAX_DEPTH = 100  # frames from a leaf to the root; more is a circle
+MAX_DEPTH = 100  # frames from a leaf to the root; more mean a cycle
 
 
 def rigid(translation: Sequence[float], quaternion: Sequence[float]) -> np.ndarray:
-    """Transform (4,4) from a translation (3,) and a quaternion x, y, z, w of any length but 0.
+    """Return the transform (4,4) of a translation (3,) and a quaternion x, y, z, w of any length
+    but 0.
 
-    Raises ValueError for numbers that are no transform.
+    Raise ValueError for numbers that are not a transform.
     """
     shift, q = np.asarray(translation, np.float64), np.asarray(quaternion, np.float64)
     norm = float(np.linalg.norm(q))
@@ -34,7 +35,7 @@ def rigid(translation: Sequence[float], quaternion: Sequence[float]) -> np.ndarr
 
 
 def inverse(transform: np.ndarray) -> np.ndarray:
-    """Inverse of a rigid transform (4,4)."""
+    """Invert a rigid transform (4,4)."""
     result = np.eye(4)
     result[:3, :3] = transform[:3, :3].T
     result[:3, 3] = -transform[:3, :3].T @ transform[:3, 3]
@@ -73,11 +74,11 @@ class TransformTree:
 
 
 def parse_extrinsics(text: str) -> dict[str, np.ndarray]:
-    """Extrinsics from text: `FRAME x y z qx qy qz qw`, several separated by `;`.
+    """Parse extrinsics: `FRAME x y z qx qy qz qw`, several separated by `;`.
 
     x, y, z [m] and the quaternion are the pose of FRAME in the common frame, in the order of
-    `static_transform_publisher`. Returns {frame: common_from_frame (4,4) [m]}. Raises ValueError
-    that names the part that cannot be read.
+    `static_transform_publisher`. Return {frame: common_from_frame (4,4) [m]}. Raise ValueError that
+    names the part that cannot be read.
     """
     transforms = {}
     for part in filter(None, (part.split() for part in text.split(';'))):

@@ -1,4 +1,6 @@
-"""The verbs evaluate and render: errors of weights, and pictures and bags of rendered hands."""
+"""Command-line verbs `evaluate` and `render`: errors of weights, and pictures and bags of rendered
+hands.
+"""
 
 import argparse
 from functools import partial

@@ -1,8 +1,7 @@
-"""Where hands may be in a full depth frame, from depth alone: candidates for the network to verify.
+"""Geometric finder: hand candidates from depth alone, without a network.
 
-The frame is cut into pieces at jumps in depth. Hands are found where people hold them towards a
-camera: at the nearest part of a piece and at the far ends of long pieces (arms, bodies), so those
-are the candidates.
+The frame is segmented at jumps in depth. People hold hands towards a camera: at the nearest part of
+a segment and at the far ends of long segments (arms, bodies), so these are the candidates.
 """
 
 from collections.abc import Iterator
@@ -13,24 +12,23 @@ import numpy as np
 
 from awr_ros.camera import Intrinsics
 
-COARSE_WIDTH = 160  # the frame is looked at on about this many columns
-MIN_AREA_MM2 = 1500.0  # smaller pieces are no hands: an edge-on hand shows about 3000
-MAX_AREA_MM2 = (
-    800_000.0  # larger ones are walls and tables: a person to the knees shows about half of it
-)
-# a candidate slides from an extreme of its piece to the middle of what lies within this distance
-REACH_MM = 100.0
-ENDS = 6  # at most so many of a piece: an arm has one, a body with arms several
+COARSE_WIDTH = 160  # the frame is sampled on about this many columns
+MIN_AREA_MM2 = 1500.0  # minimum area of a segment; a hand seen edge-on covers about 3000
+# maximum area of a segment: larger ones are walls and tables, a person to the knees covers about
+# half
+MAX_AREA_MM2 = 800_000.0
+REACH_MM = 100.0  # radius of the mean shift from an end of a segment to the palm
+ENDS = 6  # most ends of a segment: an arm has one, a body with arms several
 MAX_CANDIDATES = 16
 
 
 def find_candidates(
     depth_mm: np.ndarray, intrinsics: Intrinsics, min_depth_mm: float, max_depth_mm: float
 ) -> np.ndarray:
-    """Possible palm centres, the most likely first.
+    """Find possible palm centres, the likeliest first.
 
-    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; only depths within [min_depth_mm,
-    max_depth_mm] count. Returns (n,3) float64 [mm] camera optical frame, n <= 16.
+    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; depths outside [min_depth_mm,
+    max_depth_mm] are ignored. Return (n,3) float64 [mm] camera optical frame, n <= 16.
     """
     if depth_mm.shape != (intrinsics.height, intrinsics.width):
         raise ValueError(
@@ -52,16 +50,17 @@ def find_candidates(
     xyz = intrinsics.uvd_to_xyz(
         np.stack([cols * step + step // 2, rows * step + step // 2, z], -1).astype(np.float64)
     )
+    # [mm^2]
     area = np.bincount(
         label, z.astype(np.float64) ** 2 * step**2 / (intrinsics.fx * intrinsics.fy), count
-    )  # [mm^2]
+    )
     pieces = [
         np.flatnonzero(label == i)
         for i in range(1, count)
         if MIN_AREA_MM2 <= area[i] <= MAX_AREA_MM2
     ]
     pieces.sort(key=lambda piece: np.percentile(z[piece], 5))
-    # Every piece gives its nearest part first, then its ends: so no piece can crowd out the others.
+    # Round robin over the segments, so that none crowds out the others: nearest parts, then ends.
     rounds = [list(_extremes(xyz[piece])) for piece in pieces[:MAX_CANDIDATES]]
     chosen: list[np.ndarray] = []
     for turn in range(max(map(len, rounds), default=0)):
@@ -72,9 +71,7 @@ def find_candidates(
 
 
 def _far_side_of_jumps(depth: np.ndarray) -> np.ndarray:
-    """(H,W) bool: pixels that lie behind a jump in depth to a neighbour; taking them out parts a
-    hand from a body.
-    """
+    """Mask (H,W) bool the pixels behind a jump in depth, which separates a hand from a body."""
     threshold = 15 + 0.03 * depth
     cut = np.zeros(depth.shape, bool)
     for axis in (0, 1):
@@ -89,13 +86,12 @@ def _far_side_of_jumps(depth: np.ndarray) -> np.ndarray:
 
 
 def _extremes(xyz: np.ndarray) -> Iterator[np.ndarray]:
-    """Nearest part of a piece, then its ends, far from its middle and from one another. xyz: (n,3)
-    [mm].
+    """Yield the nearest part of a segment, then its ends, far from its centre and one another. xyz:
+    (n,3) [mm].
     """
     near = xyz[xyz[:, 2] <= np.percentile(xyz[:, 2], 3)].mean(0)
-    near = xyz[
-        np.linalg.norm(xyz - near, axis=1).argmin()
-    ]  # the mean of two near parts may lie between them
+    # A point of the segment: the mean of two near parts may lie between them.
+    near = xyz[np.linalg.norm(xyz - near, axis=1).argmin()]
     yield _slide(xyz, near)
     distance = np.minimum(
         np.linalg.norm(xyz - xyz.mean(0), axis=1), np.linalg.norm(xyz - near, axis=1)
@@ -109,7 +105,7 @@ def _extremes(xyz: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _slide(xyz: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Two steps of mean shift: from a fingertip to about the palm."""
+    """Move a point from a fingertip to about the palm, by two steps of mean shift."""
     for _ in range(2):
         start = xyz[np.linalg.norm(xyz - start, axis=1) <= REACH_MM].mean(0)
     return start

@@ -1,10 +1,9 @@
-"""Where hands are in a full depth frame: a small network on the frame at a quarter of VGA, run by
-OpenCV.
+"""Palm detector: a small network that finds palms in the whole depth frame, run by OpenCV.
 
-The network sees no more than 160x128 pixels, so that it costs about as much as one crop. For every
-cell of 4x4 of them it says whether the middle of a palm is there, how far from the cell's middle
-and how deep. Which hand it is cannot be told at this size (the network's guesses were right in half
-of the cases); the network of the crops tells it.
+Its input is the frame at 160x128 pixels, so it costs about as much as one crop. For every cell of
+4x4 pixels it predicts whether a palm's centre is there, its offset from the cell's centre and its
+depth. Handedness is not predicted here (at this resolution accuracy was 50 %); the pose network
+does that.
 """
 
 from collections.abc import Iterator
@@ -19,39 +18,37 @@ from awr_ros.files import describe_file
 from awr_ros.weight_files import check_onnx, check_whole
 
 DEFAULT_FINDER = Path(__file__).parents[1] / 'weights' / 'finder.onnx'
-MIN_PALM_MM = 100.0  # nearer palms are not looked for
+MIN_PALM_MM = 100.0  # minimum depth of a palm
 COLUMNS, ROWS, CELL = 160, 128, 4  # [px] of the coarse frame, and of a cell
 FAR_MM = 2450.0  # deeper counts as invalid
 OUTPUTS = 4  # per cell: logit of a palm, u and v offset [cells], depth [m]
 MAX_CANDIDATES = 8
-MIN_SCORE = 0.05  # [0,1] of a candidate
-NEIGHBOURS_MM = 90.0  # of two candidates nearer than this the less likely is left out
-PALM_RADIUS_MM = 32.0  # a palm's depth is taken from the pixels this near to the found one
-BELOW_SKIN_MM = 23.0  # a palm's middle lies this far behind its surface
-SAMPLES = 17  # rows and columns of pixels at most that a palm's depth is taken from
-MIN_SHARE = 0.2  # of these, that a surface must cover to be one
-GAP_MM = 25.0  # surfaces are farther apart than this, and by
-GAP_SHARE = 0.02  # this share of their depth, as noise grows
-AGREES_MM, AGREES_SHARE = (
-    60.0,
-    0.08,
-)  # a surface may be this far, or by this share, off the network's depth
+MIN_SCORE = 0.05  # [0,1] minimum score of a candidate
+NEIGHBOURS_MM = 90.0  # non-maximum suppression: least distance between candidates
+PALM_RADIUS_MM = 32.0  # radius around a detection in which the palm's depth is measured
+BELOW_SKIN_MM = 23.0  # depth of the palm's centre behind its surface
+SAMPLES = 17  # most rows and columns of pixels sampled within that radius
+MIN_SHARE = 0.2  # minimum share of these samples on one surface
+# minimum gap between surfaces, absolute and as a share of their depth, since noise grows with depth
+GAP_MM, GAP_SHARE = 25.0, 0.02
+# tolerance between a surface and the network's depth, absolute and as a share; the larger counts
+AGREES_MM, AGREES_SHARE = 60.0, 0.08
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A place where a hand may be."""
+    """A possible hand position."""
 
-    centre_xyz: np.ndarray  # (3,) float64 [mm] camera optical frame, about the middle of the palm
-    score: float  # [0,1] that there is a hand
+    centre_xyz: np.ndarray  # (3,) float64 [mm] camera optical frame, about the palm's centre
+    score: float  # [0,1] probability of a hand
 
 
 def coarse_frame(depth_mm: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, float]:
-    """A frame as the network sees it.
+    """Sample a frame to the input of the network.
 
-    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Returns (3,128,160) float32: depth
-    [m], 0 invalid; validity; size of a pixel at that depth [cm]; and how many pixels of the frame
-    one of these is wide. The frame lies in the upper left corner; what it leaves is invalid.
+    depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid. Return (3,128,160) float32: depth [m],
+    0 invalid; validity; size of a pixel at that depth [cm]; and the step [px] of the sampling in
+    the frame. The frame fills the upper left corner; the rest is invalid.
     """
     height, width = depth_mm.shape
     step = max(width / COLUMNS, height / ROWS)
@@ -72,13 +69,11 @@ def coarse_frame(depth_mm: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarr
 
 
 class PalmDetector:
-    """The network that comes with the package, or one of your own (training/palm_detector.py writes
-    them).
-    """
+    """Palm detector of the package, or one trained with training/palm_detector.py."""
 
     def __init__(self, path: str | Path = '') -> None:
-        """path: ONNX file, '' for the one of the package. Raises FileNotFoundError or ValueError
-        that names it.
+        """path: ONNX file, '' for the package's. Raise FileNotFoundError or ValueError that names
+        it.
         """
         path = Path(path or DEFAULT_FINDER)
         if not path.is_file():
@@ -96,10 +91,9 @@ class PalmDetector:
         max_depth_mm: float,
         min_score: float = MIN_SCORE,
     ) -> list[Candidate]:
-        """Candidates between two depths, the likeliest first, at most 8.
+        """Find candidates between two depths, the likeliest first, at most 8.
 
-        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; min_score: [0,1] of a candidate.
-        Returns a list of Candidate.
+        depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid; min_score: [0,1] minimum score.
         """
         if depth_mm.shape != (intrinsics.height, intrinsics.width):
             raise ValueError(
@@ -132,16 +126,15 @@ class PalmDetector:
 def palm_depth(
     depth_mm: np.ndarray, intrinsics: Intrinsics, u: float, v: float, regressed_mm: float
 ) -> float:
-    """Return the depth [mm] of the middle of a palm that was found at a pixel (u, v), as the frame
-    has it.
+    """Measure the depth [mm] of the centre of a palm that was detected at a pixel (u, v).
 
-    The network's own depth, regressed_mm, cannot follow where training showed few hands or other
-    noise. It decides between surfaces around the pixel where it is near one of them; else the
-    nearest surface is the palm's. Where there is none, as in a hole, it stays. depth_mm: (H,W)
-    float32 or uint16 [mm], 0 or NaN invalid.
+    The depth predicted by the network, regressed_mm, is unreliable where training had few hands or
+    other noise. It only selects between surfaces around the pixel if it is near one of them;
+    otherwise the nearest surface is the palm. Without any surface, as in a hole, regressed_mm is
+    returned. depth_mm: (H,W) float32 or uint16 [mm], 0 or NaN invalid.
     """
     depth = max(regressed_mm, MIN_PALM_MM)
-    for _ in range(2):  # the second time with the radius that belongs to the depth found
+    for _ in range(2):  # the second time with the radius at the depth of the first
         surfaces = _surfaces(
             depth_mm,
             u,
@@ -164,8 +157,8 @@ def palm_depth(
 def _surfaces(
     depth_mm: np.ndarray, u: float, v: float, radius_u: float, radius_v: float
 ) -> list[float]:
-    """Depths [mm] of the surfaces around a pixel, the nearest first: medians of what
-    lies together.
+    """Return the depths [mm] of the surfaces around a pixel (medians of clusters), the nearest
+    first.
     """
     height, width = depth_mm.shape
     rows, columns = (
@@ -188,11 +181,11 @@ def _surfaces(
 
 
 def _loaded(model: bytes, path: Path) -> cv2.dnn.Net:
-    """The network in the contents of an ONNX file. Raises ValueError that names the path unless it
-    answers as a finder does.
+    """Load the network from an ONNX file. Raise ValueError that names the path unless its output is
+    that of a palm detector.
     """
     kind = describe_file(path)
-    if kind:  # OpenCV would print lines of its own
+    if kind:  # OpenCV would print to the terminal
         raise ValueError(f'finder {path} cannot be read: it is {kind}')
     try:
         network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
@@ -217,13 +210,13 @@ def _loaded(model: bytes, path: Path) -> cv2.dnn.Net:
 
 
 def _reason(error: Exception) -> str:
-    """The line that says what went wrong in a message of OpenCV."""
+    """Extract the line with the cause from a message of OpenCV."""
     text = ' '.join(str(getattr(error, 'err', '') or error).split())
     return text[:200] or type(error).__name__
 
 
 def _peaks(scores: np.ndarray, min_score: float) -> Iterator[tuple[float, int, int]]:
-    """(score, row, column) of local maxima, the highest first. scores: (R,C)."""
+    """Find local maxima (score, row, column), the highest first. scores: (R,C)."""
     highest = cv2.dilate(scores, np.ones((3, 3), np.uint8))
     rows, columns = np.nonzero((scores >= highest) & (scores >= min_score))
     order = np.argsort(-scores[rows, columns], kind='stable')

@@ -1,12 +1,11 @@
-"""The networks and their checkpoints.
+"""Networks and their checkpoints.
 
 All networks have one interface: `config`; forward, depth (B,1,S,S) float uvdn -> field (B,4J,F,F)
-and a logit (B,) that a hand is centred in the crop, NaN from networks that do not say so; and
-`fields`, all fields to supervise.
+and hand logit (B,), the log odds that a hand is centred in the crop, NaN for networks without it;
+and `fields`, all fields to supervise.
 
-A checkpoint describes itself: kind of network, configuration, joint names, weights, training step,
-metrics and how it was made, so that nothing about it has to be known from elsewhere. It is loaded
-strictly and never unpickles code.
+A checkpoint is self-contained: kind of network, configuration, joint names, weights, training step,
+metrics and training settings. It is loaded strictly and never unpickles code.
 """
 
 import math
@@ -45,22 +44,22 @@ __all__ = (
 )
 
 FORMAT = 'awr_ros checkpoint 2'
-# What a checkpoint's field 'network' stands for.
+# Classes of the values of a checkpoint's field 'network'.
 NETWORKS = {
     'compact': (CompactNetwork, ModelConfig),
     'resnet': (ResNet, ResNetConfig),
     'hourglass': (StackedHourglass, HourglassConfig),
 }
 KINDS = {make: kind for kind, (make, _) in NETWORKS.items()}
-LARGEST = 4096  # of all whole numbers in a configuration: sides [px], channels, blocks
+LARGEST = 4096  # largest integer in a configuration: sides [px], channels, blocks
 
 
 def save_checkpoint(path, network, step, metrics, made_by=None, dtype=torch.float16):
-    """Write weights (half precision), their description and, beside them, a SHA-256 checksum.
+    """Write weights (half precision), their description and a SHA-256 checksum beside them.
 
-    step: training samples seen; metrics: {name: float}, measured on these very weights; made_by:
-    {name: str, number or list} of how they were made; dtype: of the weights in the file. Stopped at
-    any moment, the old or the new file is there, whole.
+    step: number of training samples; metrics: {name: float} of these weights; made_by: {name: str,
+    number or list} training settings; dtype: of the weights in the file. The file is replaced
+    atomically: after an interruption the old or the new one is complete.
     """
     state = {
         name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu()
@@ -79,12 +78,11 @@ def save_checkpoint(path, network, step, metrics, made_by=None, dtype=torch.floa
 
 
 def load_checkpoint(path=None):
-    """Read a checkpoint. Returns the network (float32, eval mode, CPU) and its description (a dict
-    without weights).
+    """Load a checkpoint. Return the network (float32, eval mode, CPU) and its description, a dict
+    without weights.
 
-    path: file; None for the weights that come with the package. Raises FileNotFoundError, or
-    ValueError that names the path and the reason when the file is damaged or is no checkpoint of
-    this package.
+    path: file; None for the package's weights. Raise FileNotFoundError, or ValueError that names
+    the path and the reason when the file is damaged or is not a checkpoint of this package.
     """
     path = DEFAULT_WEIGHTS if path is None else Path(path)
     if not path.is_file():
@@ -127,9 +125,9 @@ def load_checkpoint(path=None):
 
 
 def load_tensors(path, name='file', device='cpu'):
-    """What torch.save wrote: tensors and plain values; code in the file is never run.
+    """Load a file of torch.save with tensors and plain values; code in the file is never run.
 
-    name: for the message, before the path; device: of the tensors. Raises ValueError that names the
+    name: kind of file, for the message; device: of the tensors. Raise ValueError that names the
     path and the reason.
     """
     try:
@@ -141,7 +139,7 @@ def load_tensors(path, name='file', device='cpu'):
 
 
 def save_tensors(state, path):
-    """torch.save whose failure on a full disk is an OSError."""
+    """Call torch.save; a full disk is an OSError."""
     try:
         torch.save(state, path)
     except RuntimeError as error:
@@ -151,8 +149,8 @@ def save_tensors(state, path):
 
 
 def _description(checkpoint):
-    """All of a checkpoint but its weights. Raises ValueError where a field is missing or is not
-    what it should be.
+    """Return the entries of a checkpoint without its weights. Raise ValueError for a missing or
+    unusable one.
     """
     about = {
         'network': 'compact',
@@ -173,8 +171,8 @@ def _description(checkpoint):
 
 
 def _config(make, values):
-    """A network's configuration of a checkpoint's values. Raises ValueError for values of other
-    types, or absurd ones.
+    """Make a network's configuration from stored values. Raise ValueError for wrong types or absurd
+    values.
     """
     known = {field.name: field.default for field in fields(make)}
     for name, value in values.items():
@@ -186,7 +184,7 @@ def _config(make, values):
 
 
 def _is_like(value, default):
-    """Whether a value has the type of a field's default, and is no larger than any network's."""
+    """Whether a value has the type of the default and is not larger than in any network."""
     if isinstance(default, tuple):
         return (
             isinstance(value, (tuple, list))
@@ -199,5 +197,5 @@ def _is_like(value, default):
 
 
 def _first_line(error):
-    """An error's message without the pages that torch appends."""
+    """Shorten an error's message to its first line; torch appends pages."""
     return next(iter(str(error).splitlines()), type(error).__name__)[:300]

@@ -1,6 +1,4 @@
-"""The compact network: a depth crop in, a dense AWR field out, and whether the crop holds a hand at
-all.
-"""
+"""The compact network: from a depth crop to a dense AWR field and a hand score."""
 
 from dataclasses import dataclass
 
@@ -16,48 +14,33 @@ from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything needed to build the network and to use its output."""
+    """Architecture of the compact network, its crops and its read-out."""
 
     stem: tuple[int, int] = (16, 32)  # channels of the two stride-2 convolutions
-    widths: tuple[int, ...] = (
-        32,
-        64,
-        128,
-        256,
-    )  # channels of the encoder's stages, each but the first halves
+    # channels of the stages; stages 2 to 4 halve the size
+    widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks of each stage
     decoder_width: int = 64  # channels of the top-down decoder
     joint_names: tuple[str, ...] = JOINT_NAMES
     crop_size: int = 128  # side of the input [px]
     cube_mm: float = 280.0  # side of the cropped cube [mm]
     kernel_size: float = 0.8  # radius of closeness, uvdn units
-    side: str = 'right'  # which hands it knows; the others are mirrored
+    side: str = 'right'  # side of the hands in training; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = True  # crops by crop.crop_hand, else crop.crop_along_axes
-    upright: bool = False  # knows hands best in crops turned so that they point up
-    refiner: int = 0  # hidden units of what corrects the joints (refiner.py); 0: nothing does
-    handedness: int = (
-        0  # hidden units of what tells the hand's side (handedness.py); 0: nothing does
-    )
-    calibration: tuple[
-        float, ...
-    ] = ()  # slope and middle of the logistic from a joint's closeness to the chance
-    # that it is within 10 mm, its score; empty: the closeness is
-    detection_weights: tuple[
-        float, ...
-    ] = ()  # four weights of the start score (tracker.detection_score), fitted to these
-    # scores (train-judge --scenes); empty: those for closeness,
-    # too strict for calibrated scores
+    upright: bool = False  # trained on crops rotated so that the fingers point up
+    refiner: int = 0  # hidden units of the joint refiner (refiner.py), 0: none
+    handedness: int = 0  # hidden units of the handedness head (handedness.py), 0: none
+    # slope and centre of the logistic from closeness to joint score, the probability that the joint
+    # is within 10 mm; empty: the score is the closeness
+    calibration: tuple[float, ...] = ()
+    # the four weights of tracker.detection_score, fitted to these scores (train-judge --scenes);
+    # empty: the defaults for closeness, too strict for calibrated scores
+    detection_weights: tuple[float, ...] = ()
 
     def __post_init__(self):
-        for name in (
-            'stem',
-            'widths',
-            'blocks',
-            'joint_names',
-            'calibration',
-            'detection_weights',
-        ):  # JSON-like sources give lists
+        # JSON gives lists.
+        for name in ('stem', 'widths', 'blocks', 'joint_names', 'calibration', 'detection_weights'):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if (
             len(self.widths) != len(self.blocks)
@@ -118,6 +101,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x):
+        """Apply the block to (B,C,H,W)."""
         y = nn_f.relu(self.norm1(self.conv1(x)))
         return nn_f.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -125,8 +109,8 @@ class ResidualBlock(nn.Module):
 class CompactNetwork(nn.Module):
     """Small residual encoder with a light top-down decoder.
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and the logit (B,) that a hand is
-    centred in the crop.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and hand logit (B,), the log odds
+    that a hand is centred in the crop.
     """
 
     def __init__(self, config):
@@ -160,7 +144,7 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
-        self.refiner = self.handedness = None  # of the read-out, not of forward
+        self.refiner = self.handedness = None  # used by the read-out, not by forward
         if config.refiner:
             self.refiner = Refiner(len(config.joint_names), config.widths[-1], config.refiner)
         if config.handedness:
@@ -169,14 +153,17 @@ class CompactNetwork(nn.Module):
             )
 
     def fields(self, depth):
-        """Fields to supervise: here there is only one. Returns a list of (B,4J,S/4,S/4)."""
+        """Return the fields to supervise, here one: [(B,4J,S/4,S/4)]."""
         return [self(depth)[0]]
 
     def forward(self, depth):
+        """Return the field and the hand logit of depth (B,1,S,S)."""
         return self.forward_features(depth)[:2]
 
     def forward_features(self, depth):
-        """What forward returns, and a summary (B,C) of the crop, the mean of the coarsest level."""
+        """Return the output of `forward` and the crop features (B,C), the mean of the coarsest
+        level.
+        """
         x = self.stem(depth)
         levels = []
         for stage in self.stages:
@@ -190,12 +177,12 @@ class CompactNetwork(nn.Module):
         return self.field(x), hand, crop_features
 
     def read_out(self, field, depth, crop_features):
-        """What is read out of a field, always in single precision. field, summary: of `look`,
-        float32; depth: (B,1,S,S).
+        """Read out the joints of a field, in single precision. field, crop_features: of
+        `forward_features`, float32; depth: (B,1,S,S).
 
-        Returns the joints (B,J,3) uvdn; their scores (B,J) [0,1], the chance that each is within 10
-        mm, or of networks that are neither refined nor calibrated their closeness; and joints and
-        closeness as voted for, before they are refined.
+        Return the joints (B,J,3) uvdn; their scores (B,J) [0,1], the probability that each is
+        within 10 mm (closeness without refiner and calibration); and the joints and closeness of
+        the votes, before refinement.
         """
         depth = remove_isolated(depth)
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)

@@ -1,23 +1,25 @@
-"""Which side a hand is, judged by what was read: beside the network, in one graph with it."""
+"""Handedness head: predicts whether a crop shows a hand of the network's side. Exported in one
+graph with the network.
+"""
 
 import torch
 from torch import nn
 
-DROP_FEATURES, DROP_HIDDEN = 0.3, 0.3  # while it learns, or it would know the summaries by heart
+DROP_FEATURES, DROP_HIDDEN = 0.3, 0.3  # dropout; prevents memorising the crop features
 
 
 class HandednessHead(nn.Module):
-    """How much a reading looks like a hand of the network's own side.
+    """Predict the handedness logit of a crop from its pose.
 
-    A network of right hands reads a left hand as a right one as well as it can: with less
-    closeness, and with fingers bent the wrong way, a thumb too short, a palm too flat. The
-    difference of two handedness_logits, of a crop and of its mirror image, is the log odds that the
-    crop shows a hand of the network's side; one alone says nothing.
+    Given a left hand, a network of right hands still predicts a right one as well as it can: with
+    less closeness, and with fingers bent the wrong way, a thumb too short, a palm too flat. The
+    difference of the logits of a crop and of its mirror image is the log odds that the crop shows a
+    hand of the network's side; a single logit has no meaning.
     """
 
     def __init__(self, joints, crop_features, hidden):
-        """joints: how many the network knows; summary: numbers of its summary of a crop; hidden:
-        units of the hidden layer.
+        """joints: number of joints; crop_features: number of crop features; hidden: units of the
+        hidden layer.
         """
         super().__init__()
         self.norm = nn.Sequential(
@@ -31,11 +33,11 @@ class HandednessHead(nn.Module):
         )
 
     def forward(self, joints_uvdn, joint_scores, hand_logit, crop_features):
-        """joints_uvdn: (B,J,3); joint_scores: (B,J) [0,1]; hand_logit: (B,); summary: (B,C).
-        Returns (B,).
+        """Return the logits (B,). joints_uvdn: (B,J,3); joint_scores: (B,J) [0,1]; hand_logit:
+        (B,); crop_features: (B,C).
         """
         shape = (joints_uvdn - joints_uvdn.mean(1, keepdim=True)).flatten(1)  # (B,3J)
-        # About unit size all of them.
+        # All scaled to about unit variance.
         features = torch.cat(
             [
                 3 * shape,

@@ -1,4 +1,4 @@
-"""Stacked hourglasses: the paper's other backbone, with the modules' names as in the authors'
+"""Stacked hourglass network: the second backbone of the paper, with module names as in the authors'
 checkpoints.
 """
 
@@ -12,12 +12,12 @@ from torch import nn
 from awr_ros.networks.resnet import check_common
 from awr_ros.skeleton import JOINT_NAMES
 
-DEPTH = 4  # an hourglass halves its input so many times
+DEPTH = 4  # halvings of the resolution in an hourglass
 
 
 @dataclass(frozen=True)
 class HourglassConfig:
-    """Everything needed to build the network and to use its output."""
+    """Architecture, crops and read-out."""
 
     stacks: int = 1  # hourglasses, one after the other
     width: int = 256  # channels inside them
@@ -25,15 +25,13 @@ class HourglassConfig:
     crop_size: int = 128  # side of the input [px]
     cube_mm: float = 300.0  # side of the cropped cube [mm]
     kernel_size: float = 0.4  # radius of closeness, uvdn units
-    side: str = 'right'  # which hands it knows; the others are mirrored
+    side: str = 'right'  # side of the hands in training; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
-    aligned: bool = False  # knows hands best in crops turned so that they point up
+    upright: bool = False  # trained on crops rotated so that the fingers point up
 
     def __post_init__(self):
-        object.__setattr__(
-            self, 'joint_names', tuple(self.joint_names)
-        )  # JSON-like sources give lists
+        object.__setattr__(self, 'joint_names', tuple(self.joint_names))  # JSON gives lists
         if self.stacks < 1 or self.width < 2 or self.width % 2:
             raise ValueError(
                 f'stacks must be at least 1 and width positive and even, got {self.stacks} and '
@@ -48,7 +46,7 @@ class HourglassConfig:
 
 
 class Conv(nn.Module):
-    """A convolution with bias that keeps the size, then normalisation and ReLU where asked for."""
+    """Convolution with bias that keeps the size, optionally with batch norm and ReLU."""
 
     def __init__(self, inputs, outputs, kernel, bn=False):
         super().__init__()
@@ -56,6 +54,7 @@ class Conv(nn.Module):
         self.bn = nn.BatchNorm2d(outputs) if bn else None
 
     def forward(self, x):
+        """Apply to (B,C,H,W)."""
         x = self.conv(x)
         return x if self.bn is None else nn_f.relu(self.bn(x))
 
@@ -72,12 +71,12 @@ class Residual(nn.Module):
         self.conv2 = Conv(half, half, 3)
         self.bn3 = nn.BatchNorm2d(half)
         self.conv3 = Conv(half, outputs, 1)
-        self.skip_layer = Conv(
-            inputs, outputs, 1
-        )  # in the authors' checkpoints even where it is not used
+        # in the authors' checkpoints even where it is not used
+        self.skip_layer = Conv(inputs, outputs, 1)
         self.project = inputs != outputs
 
     def forward(self, x):
+        """Apply to (B,C,H,W)."""
         y = self.conv1(nn_f.relu(self.bn1(x)))
         y = self.conv2(nn_f.relu(self.bn2(y)))
         y = self.conv3(nn_f.relu(self.bn3(y)))
@@ -85,8 +84,8 @@ class Residual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Down, a smaller hourglass, and up again, beside a branch that keeps the size (Newell et al.
-    2016).
+    """Downsample, a smaller hourglass, upsample, added to a branch at full resolution (Newell et
+    al. 2016).
     """
 
     def __init__(self, depth, width):
@@ -97,6 +96,7 @@ class Hourglass(nn.Module):
         self.low3 = Residual(width, width)
 
     def forward(self, x):
+        """Apply to (B,C,H,W)."""
         low = self.low3(self.low2(self.low1(nn_f.max_pool2d(x, 2))))
         return self.up1(x) + nn_f.interpolate(low, scale_factor=2, mode='nearest')
 
@@ -109,15 +109,15 @@ class Merge(nn.Module):
         self.conv = Conv(inputs, outputs, 1)
 
     def forward(self, x):
+        """Apply to (B,C,H,W)."""
         return self.conv(x)
 
 
 class StackedHourglass(nn.Module):
-    """A stem to half the size, then hourglasses, each with a field of its own; the last one's is
-    the output.
+    """Stem at half resolution, then hourglasses with one field each; the last field is the output.
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/2,S/2) and NaN (B,), as it does not say
-    whether there is a hand.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/2,S/2) and NaN (B,), as there is no hand
+    score.
     """
 
     def __init__(self, config):
@@ -145,9 +145,7 @@ class StackedHourglass(nn.Module):
         self.merge_preds = stacked(lambda: Merge(4 * joints, width), config.stacks - 1)
 
     def fields(self, depth):
-        """The field after each hourglass, each of which is supervised. Returns a list of
-        (B,4J,F,F).
-        """
+        """Return the field after each hourglass, all of them supervised: a list of (B,4J,F,F)."""
         x = self.pre(depth)
         fields = []
         for i, (hourglass, features) in enumerate(zip(self.hgs, self.features)):
@@ -158,5 +156,6 @@ class StackedHourglass(nn.Module):
         return fields
 
     def forward(self, depth):
+        """Return the last field and NaN for the hand logit."""
         field = self.fields(depth)[-1]
         return field, field.new_full((field.shape[0],), math.nan)

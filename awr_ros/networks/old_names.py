@@ -1,4 +1,4 @@
-"""Names of earlier checkpoint formats, translated when such a file is loaded."""
+"""Names in earlier checkpoint formats, translated when such a file is loaded."""
 
 import re
 
@@ -22,7 +22,9 @@ PARAMETERS = (
 
 
 def translated(checkpoint: dict) -> dict:
-    """Return a checkpoint of OLD_FORMAT with today's names; entries that are no dicts stay."""
+    """Return a checkpoint of OLD_FORMAT with the current names; other entries than dicts are
+    kept.
+    """
     new = dict(checkpoint)
     if 'recipe' in new:
         new['made_by'] = new.pop('recipe')
@@ -37,7 +39,7 @@ def translated(checkpoint: dict) -> dict:
 
 
 def parameter_name(old: str) -> str:
-    """Return today's name of a parameter of OLD_FORMAT."""
+    """Return the current name of a parameter of OLD_FORMAT."""
     for pattern, name in PARAMETERS:
         old = re.sub(pattern, name, str(old))
     return old

@@ -1,4 +1,4 @@
-"""The learned finder's network, and how it becomes the file that the tracker reads."""
+"""Network of the palm detector, and its export to the file that the tracker loads."""
 
 import io
 import warnings
@@ -15,7 +15,7 @@ from awr_ros.weight_files import save_with_checksum, sealed_onnx
 
 @dataclass(frozen=True)
 class FinderConfig:
-    """How the finder is built."""
+    """Architecture of the palm detector."""
 
     stem: tuple[int, int] = (12, 24)  # channels of the two stride-2 convolutions
     widths: tuple[int, ...] = (24, 64, 96, 128)
@@ -23,8 +23,9 @@ class FinderConfig:
 
 
 class FinderNetwork(nn.Module):
-    """Residual encoder and light decoder. forward: (B,3,128,160) of `coarse_frame` -> (B,4,32,40),
-    see palm_detector.
+    """Residual encoder with a light top-down decoder.
+
+    forward: (B,3,128,160) of `coarse_frame` -> (B,4,32,40), see finders/palm_detector.py.
     """
 
     def __init__(self, config=FinderConfig()):
@@ -51,11 +52,11 @@ class FinderNetwork(nn.Module):
             conv(config.decoder_width, config.decoder_width) for _ in config.widths[:-1]
         )
         self.said = nn.Conv2d(config.decoder_width, OUTPUTS, 1)
-        nn.init.constant_(
-            self.said.bias[0:1].data, -4.0
-        )  # palms are rare: no avalanche of loss at the start
+        # Palms are rare: a low initial score keeps the first losses small.
+        nn.init.constant_(self.said.bias[0:1].data, -4.0)
 
     def forward(self, frame):
+        """Predict palms from a batch of coarse frames."""
         x = self.stem(frame)
         levels = []
         for stage in self.stages:
@@ -64,7 +65,7 @@ class FinderNetwork(nn.Module):
         x = self.laterals[-1](x)
         for level, lateral, fuse in zip(levels[-2::-1], self.laterals[-2::-1], reversed(self.fuse)):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
-        # The palm's depth is said against the mean of the cell's measured depths.
+        # The palm's depth is predicted relative to the mean measured depth of the cell.
         measured = nn_f.avg_pool2d(frame[:, :1], CELL) / (
             nn_f.avg_pool2d(frame[:, 1:2], CELL) + 1e-3
         )
@@ -73,8 +74,8 @@ class FinderNetwork(nn.Module):
 
 
 def write_finder(network, path):
-    """Write the ONNX file that `PalmDetector` reads, sealed, and, beside it, its SHA-256. Needs the
-    package onnx.
+    """Write the sealed ONNX file that `PalmDetector` loads, and its SHA-256. Needs the package
+    onnx.
     """
     model = io.BytesIO()
     with warnings.catch_warnings():

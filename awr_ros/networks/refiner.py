@@ -1,5 +1,5 @@
-"""What is corrected of the joints that the votes give, and how sure they are: beside the network,
-in one graph with it.
+"""Joint refiner: corrects the voted joints and predicts the score of each one. Exported in one
+graph with the network.
 """
 
 from dataclasses import dataclass
@@ -8,34 +8,30 @@ import torch
 from torch import nn
 from torch.nn import functional as nn_f
 
-NUM_STAGES = 2  # times that all joints are corrected
-GLOBAL_WIDTH = 128  # numbers kept of the crop as a whole
-MIXING_ROUNDS = 2  # times that a stage mixes all joints
-PATCH_SIZE, PATCH_STEP = (
-    16,
-    1 / 32,
-)  # samples a side of what is looked at around a joint, and how far apart they are, uvdn units
-DEPTH_RANGE = (
-    0.3  # what is this much before or behind a joint, uvdn units, looks as if it were farther
-)
-NORMALISATION_SAMPLES = 20_000  # samples that say how much something varies
+NUM_STAGES = 2  # successive corrections of all joints
+GLOBAL_WIDTH = 128  # features of the whole crop
+MIXING_ROUNDS = 2  # exchanges of features between all joints within a stage
+PATCH_SIZE = 16  # samples per side of the depth patch around each joint
+PATCH_STEP = 1 / 32  # spacing of these samples, uvdn units
+DEPTH_RANGE = 0.3  # depth relative to the joint is clamped to this, uvdn units
+NORMALISATION_SAMPLES = 20_000  # most samples for mean and standard deviation of the inputs
 
 
 @dataclass(frozen=True)
 class RefinerSize:
-    """Widths of a refiner's layers."""
+    """Layer widths of a refiner."""
 
     hidden: int  # units of the layers that mix all joints
     joint_width: int  # features of each joint
     patch_features: int  # features of the depth around each joint
-    # one more strided convolution on the patches: an eighth of the weights of each joint's own
-    # layer
+    # stride 2 in the last convolution on the patches: a quarter of the positions for each joint's
+    # own layer
     pooled_patches: bool
 
 
 def refiner_size(hidden: int) -> RefinerSize:
-    """Widths for a number of hidden units: 256 are the first refiners', fewer the light ones',
-    which cost a third.
+    """Return the widths for a number of hidden units: 256 for the first refiners, fewer for the
+    light ones at a third of the cost.
     """
     return (
         RefinerSize(hidden, 48, 64, False) if hidden >= 256 else RefinerSize(hidden, 40, 48, True)
@@ -43,22 +39,22 @@ def refiner_size(hidden: int) -> RefinerSize:
 
 
 class Refiner(nn.Module):
-    """Moves each joint by what is known of the others and by the depth around it, and says how
-    likely it is right.
+    """Correct each joint from the votes for all joints and the depth around it, and predict its
+    score.
 
-    AWR reads every joint alone: nothing says that a finger has a length, or that two fingers are
-    not in one place. Here the field is pooled with each joint's own voting weights, so that what
-    its voters claim of all joints is heard once more. And its field has a quarter of the crop's
-    resolution: here the crop itself is looked at where the joints are believed to be, and after
-    they were moved once more there. An untrained one moves nothing and knows nothing.
+    AWR predicts every joint alone: nothing expresses that a finger has a length, or that two
+    fingers cannot be at the same position. Here the field is pooled with each joint's own voting
+    weights, so each joint has what its voting pixels predict for all joints. The field has a
+    quarter of the crop's resolution; each stage therefore also samples the crop itself around the
+    current joints. An untrained refiner moves nothing.
     """
 
     def __init__(self, joints, crop_features, hidden):
-        """joints: how many the network knows; summary: numbers of its summary of a crop; hidden:
-        units between the joints.
+        """joints: number of joints; crop_features: number of crop features; hidden: units of the
+        layers that mix joints.
         """
         super().__init__()
-        # Some of what is told hardly varies, and says much when it does.
+        # Some inputs hardly vary but are informative: all get zero mean and unit variance.
         self.pooled_votes, self.crop_features = (
             _Standardised(joints, 4 * joints),
             _Standardised(crop_features),
@@ -69,25 +65,27 @@ class Refiner(nn.Module):
         )
 
     def fit_normalisation(self, pooled_votes, crop_features):
-        """Keep how much what it is told varies, before it learns. pooled_votes: (N,J,4J); summary:
-        (N,C); SEEN of them are enough.
+        """Set the input normalisation from training samples. pooled_votes: (N,J,4J); crop_features:
+        (N,C); NORMALISATION_SAMPLES are used.
         """
         self.pooled_votes.fit_normalisation(pooled_votes[:NORMALISATION_SAMPLES].float())
         self.crop_features.fit_normalisation(crop_features[:NORMALISATION_SAMPLES].float())
 
     def forward(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
-        """joints_uvdn (B,J,3) and closeness (B,J): as voted for; pooled_votes: (B,J,4J), see
-        `claims`; summary: (B,C); depth: (B,1,S,S) uvdn. Returns joints (B,J,3) uvdn and the log
-        odds (B,J) that each is within 10 mm of a hand's.
+        """Return joints (B,J,3) uvdn and the logits (B,J) that each is within 10 mm of the truth.
+
+        joints_uvdn (B,J,3), closeness (B,J): from the votes; pooled_votes: (B,J,4J), see
+        `pool_votes`; crop_features: (B,C); depth: (B,1,S,S) uvdn.
         """
         return self.forward_stages(joints_uvdn, closeness, pooled_votes, crop_features, depth)[-1]
 
     def forward_stages(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
-        """What `forward` returns, after each stage: they all learn from the truth."""
+        """Return the output of `forward` after each stage, all of which are supervised."""
         voted, logits, output = joints_uvdn, 0 * closeness, []
+        # scaled to about unit variance
         features = torch.cat(
             [self.pooled_votes(pooled_votes), 8 * (closeness[..., None] - 0.8)], -1
-        )  # about unit size all of it
+        )
         global_features = self.global_features(self.crop_features(crop_features))
         for stage in self.stages:
             joints_uvdn, logits = stage(
@@ -103,17 +101,20 @@ class Refiner(nn.Module):
 
 
 def pool_votes(field, weights):
-    """What the voters of each joint claim of all joints, on average. field: (B,4J,F,F); weights:
-    (B,J,F*F), of offset_field.vote. Returns (B,J,4J).
+    """Average the field over the voting weights of each joint: what its voting pixels predict for
+    all joints.
+
+    field: (B,4J,F,F); weights: (B,J,F*F), of offset_field.vote. Return (B,J,4J).
     """
-    return weights @ field.reshape(-1, int(field.shape[1]), int(field.shape[2]) ** 2).transpose(
-        1, 2
-    )  # whole numbers: see decode
+    joints, side = int(field.shape[1]), int(field.shape[2])  # constants of the graph: see decode
+    return weights @ field.reshape(-1, joints, side**2).transpose(1, 2)
 
 
 def sample_patches(depth, joints_uvdn):
-    """Depth around each joint, less its own. depth: (B,1,S,S); joints_uvdn: (B,J,3). Returns
-    (B,J,PATCH,PATCH) in [-REACH,REACH].
+    """Sample the depth around each joint, relative to the joint.
+
+    depth: (B,1,S,S); joints_uvdn: (B,J,3). Return (B,J,PATCH_SIZE,PATCH_SIZE) in
+    [-DEPTH_RANGE,DEPTH_RANGE].
     """
     size = int(depth.shape[-1])
     offsets = PATCH_STEP * (torch.arange(PATCH_SIZE, device=depth.device) - (PATCH_SIZE - 1) / 2)
@@ -131,7 +132,9 @@ def sample_patches(depth, joints_uvdn):
 
 
 class _RefinementStage(nn.Module):
-    """Looks around each joint, twice mixes all joints, and tells each how far to move."""
+    """Encode the depth around each joint, mix the features of all joints, predict an offset and a
+    logit change per joint.
+    """
 
     def __init__(self, joints, size):
         super().__init__()
@@ -150,11 +153,14 @@ class _RefinementStage(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def forward(self, joints_uvdn, logits, voted, features, global_features, patches):
-        """joints_uvdn (B,J,3) and odds (B,J): so far; voted (B,J,3): at first; told: (B,J,4J+1);
-        overview: (B,OVERVIEW); patches: (B,J,PATCH,PATCH). Returns better joints_uvdn and odds.
+        """Return refined joints and logits.
+
+        joints_uvdn (B,J,3) and logits (B,J): current; voted (B,J,3): joints of the votes; features:
+        (B,J,4J+1); global_features: (B,GLOBAL_WIDTH); patches: (B,J,PATCH_SIZE,PATCH_SIZE).
         """
         centre = joints_uvdn.mean(1)  # (B,3)
         global_features = torch.cat([global_features, 3 * centre], 1)
+        # (B,J,W)
         joint_features = self.embed(
             torch.cat(
                 [
@@ -166,7 +172,7 @@ class _RefinementStage(nn.Module):
                 ],
                 -1,
             )
-        )  # (B,J,W)
+        )
         for to_hidden, to_joints, update in zip(self.to_hidden, self.to_joints, self.update):
             mixed = nn_f.relu(
                 to_hidden(
@@ -183,16 +189,14 @@ class _RefinementStage(nn.Module):
             )
             message = to_joints(mixed).view(-1, self.joints, int(joint_features.shape[2]))
             joint_features = joint_features + message + update(nn_f.relu(joint_features + message))
-        output = self.head(nn_f.relu(joint_features))  # (B,J,4), of memory (J,B,4)
+        output = self.head(nn_f.relu(joint_features))  # (B,J,4), in memory (J,B,4)
         return (joints_uvdn + 0.1 * output[..., :3]).contiguous(), (
             logits + output[..., 3]
         ).contiguous()
 
 
 class _PatchEncoder(nn.Module):
-    """What is seen around each joint: the same eyes for all, but each joint knows what it looks
-    for.
-    """
+    """Patch encoder with shared convolutions and one output layer per joint."""
 
     def __init__(self, joints, size):
         super().__init__()
@@ -211,7 +215,7 @@ class _PatchEncoder(nn.Module):
         )
 
     def forward(self, patches):
-        """(B,J,PATCH,PATCH) -> (B,J,patch features)"""
+        """Encode (B,J,PATCH_SIZE,PATCH_SIZE) to (B,J,patch features)."""
         joints = int(patches.shape[1])
         patches = patches.reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
         patches_depth = self.encoder(
@@ -223,7 +227,7 @@ class _PatchEncoder(nn.Module):
 
 
 class _Standardised(nn.Module):
-    """Of zero mean and unit deviation, by what was seen before."""
+    """Normalise inputs with a stored mean and standard deviation."""
 
     def __init__(self, *shape):
         super().__init__()
@@ -231,7 +235,7 @@ class _Standardised(nn.Module):
         self.register_buffer('deviation', torch.ones(shape))
 
     def fit_normalisation(self, samples):
-        """samples: (N,...)"""
+        """Set mean and deviation from samples (N,...)."""
         self.mean[:], self.deviation[:] = samples.mean(0), samples.std(0) + 0.01
 
     def forward(self, x):

@@ -1,5 +1,5 @@
-"""ResNet with transposed convolutions: the paper's backbone, with the modules' names as in the
-authors' checkpoints.
+"""ResNet with transposed convolutions: the paper's backbone, with module names as in the authors'
+checkpoints.
 """
 
 import math
@@ -17,7 +17,7 @@ DECODER_WIDTH = 256
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """Everything needed to build the network and to use its output."""
+    """Architecture, crops and read-out."""
 
     layers: int = 18  # 18 or 50
     downsample: int = 2  # 1, 2 or 4: crop side over field side
@@ -25,15 +25,13 @@ class ResNetConfig:
     crop_size: int = 128  # side of the input [px]
     cube_mm: float = 300.0  # side of the cropped cube [mm]
     kernel_size: float = 0.8  # radius of closeness, uvdn units
-    side: str = 'right'  # which hands it knows; the others are mirrored
+    side: str = 'right'  # side of the hands in training; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
-    aligned: bool = False  # knows hands best in crops turned so that they point up
+    upright: bool = False  # trained on crops rotated so that the fingers point up
 
     def __post_init__(self):
-        object.__setattr__(
-            self, 'joint_names', tuple(self.joint_names)
-        )  # JSON-like sources give lists
+        object.__setattr__(self, 'joint_names', tuple(self.joint_names))  # JSON gives lists
         if self.layers not in BLOCKS:
             raise ValueError(f'layers must be one of {tuple(BLOCKS)}, got {self.layers}')
         if self.downsample not in (1, 2, 4):
@@ -47,8 +45,8 @@ class ResNetConfig:
 
 
 def check_common(config, step):
-    """ValueError unless the fields that every network of the paper has are possible. step: what
-    crop_size is a multiple of.
+    """Check the fields that both networks of the paper have, or raise ValueError. step: divisor of
+    crop_size.
     """
     if not config.joint_names:
         raise ValueError('joint_names must name at least one joint')
@@ -77,6 +75,7 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x):
+        """Apply to (B,C,H,W)."""
         y = nn_f.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return nn_f.relu(y + (x if self.downsample is None else self.downsample(x)))
@@ -98,6 +97,7 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def forward(self, x):
+        """Apply to (B,C,H,W)."""
         y = nn_f.relu(self.bn1(self.conv1(x)))
         y = nn_f.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -107,8 +107,7 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """ResNet encoder (1/16) and transposed convolutions up to the field (1/downsample).
 
-    forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as it does not say whether
-    there is a hand.
+    forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as there is no hand score.
     """
 
     def __init__(self, config):
@@ -150,7 +149,7 @@ class ResNet(nn.Module):
         self._initialise()
 
     def _initialise(self):
-        """As the authors do: He's normal by outputs, and outputs that start near zero."""
+        """Initialise as the authors do: He normal (fan-out), final layers near zero."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
@@ -161,13 +160,12 @@ class ResNet(nn.Module):
             nn.init.zeros_(final.bias)
 
     def fields(self, depth):
-        """Fields to supervise, the last one is the output: here there is only one. Returns a list
-        of (B,4J,F,F).
-        """
+        """Return the fields to supervise, here one: [(B,4J,F,F)]."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.pre(depth)))))
         x = self.deconv_layers(x)
         return [torch.cat([self.final1(x), self.final2(x)], dim=1)]
 
     def forward(self, depth):
+        """Return the last field and NaN for the hand logit."""
         field = self.fields(depth)[-1]
         return field, field.new_full((field.shape[0],), math.nan)

@@ -1,4 +1,4 @@
-"""`track` over many recordings, and its options for LeRobot."""
+"""Command-line verb `track` for many recordings, and its options for LeRobot."""
 
 import argparse
 import sys
@@ -50,7 +50,7 @@ def add_lerobot(group: Any) -> None:
 
 
 def lerobot_options(arguments: argparse.Namespace, recording: Path) -> 'LeRobotOptions':
-    """Return the options that the arguments say. ModuleNotFoundError where lerobot is missing."""
+    """Return the LeRobot options in the arguments. ModuleNotFoundError if lerobot is missing."""
     from awr_ros.offline.lerobot_writer import LeRobotOptions, check_installed
 
     check_installed()
@@ -65,7 +65,7 @@ def track_archive(
     outputs: 'Outputs',
     settings: 'TrackerSettings',
 ) -> int:
-    """Track all recordings that are not done; print a table. Returns 1 when one failed, else 0."""
+    """Track all recordings that are not done; print a table. Return 1 when one failed, else 0."""
     from tqdm import tqdm
 
     from awr_ros.offline.archive import done_before, find_recordings, make_jobs
@@ -76,7 +76,7 @@ def track_archive(
     if arguments.ray and arguments.jobs:
         raise ValueError('--ray and --jobs exclude each other: Ray decides how many run at a time')
     if arguments.ray:
-        arguments.extra = 'cluster'  # what to install where it is missing
+        arguments.extra = 'cluster'  # extra to install if it is missing
         import ray  # noqa: F401
     recording = replace(recording, timestamps=_absolute(recording.timestamps))
     if recording.intrinsics and Path(recording.intrinsics).is_file():
@@ -119,7 +119,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 def _print_table(jobs: 'Iterable[Job]', results: 'dict[str, Result]') -> None:
-    """Print what became of the recordings; of those that were done before only how many."""
+    """Print the results; of recordings done before only their number."""
     shown = [results[job.name] for job in jobs if results[job.name].state != 'done before']
     width = max([len(printable(result.name)) for result in shown] + [9])
     if shown:

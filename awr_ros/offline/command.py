@@ -1,4 +1,4 @@
-"""The verb `track` of the command line."""
+"""Command-line verb `track`."""
 
 import sys
 from functools import partial
@@ -67,7 +67,7 @@ def add_commands(verbs):
     add_lerobot(track.add_argument_group('LeRobotDataset'))
     add_archive(track.add_argument_group('many recordings'))
     tracker = track.add_argument_group('tracker, as the parameters of the node')
-    # Recordings come without ROS topics, so candidates of other nodes do not.
+    # Without ROS topics there are no external candidates.
     add_settings(
         tracker, (*NETWORK_SETTINGS, *TRACKER_SETTINGS), {'finder': ('learned', 'nearest')}
     )
@@ -75,7 +75,7 @@ def add_commands(verbs):
 
 
 def run_track(arguments):
-    """Track as the arguments say and report on the standard error; return the exit status."""
+    """Track as the arguments describe and report on standard error; return the exit status."""
     from awr_ros.offline.archive import NAME, TrackerSettings
     from awr_ros.offline.track import LEROBOT, Outputs, Recording
 
@@ -95,7 +95,7 @@ def run_track(arguments):
     )
     lerobot = None
     if (arguments.output or '').startswith(LEROBOT):
-        arguments.extra = 'lerobot'  # to install where it is missing
+        arguments.extra = 'lerobot'  # extra to install if it is missing
         lerobot = lerobot_options(arguments, source)
     elif arguments.feature:
         raise ValueError(f'--feature is for a LeRobotDataset: -o {LEROBOT}FOLDER')
@@ -148,8 +148,8 @@ def _track_one(recording, outputs, settings):
 
 
 def _check_paths(outputs, source):
-    """Raise ValueError where two outputs, or an output and the input, are one file; say which files
-    will be replaced.
+    """Raise ValueError when two outputs, or an output and the input, are one file; print which
+    files will be replaced.
     """
     from awr_ros.offline.track import LEROBOT
 

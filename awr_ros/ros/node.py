@@ -1,5 +1,4 @@
-"""The tracker node: depth images in, hands out. Wiring only; every step it calls is a function of
-another module.
+"""The tracker node: depth images in, hands out. It only connects functions of other modules.
 
 A lifecycle node. configure loads the network (and fails with the path and the reason), activate
 subscribes and starts the worker, deactivate frees the network. Callbacks only put the newest image
@@ -47,8 +46,8 @@ from awr_ros.ros.worker import NewestWorker
 from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 
-REPEAT_S = 10.0  # what is wrong is logged at most so often
-# Parameters qos_overrides./tracker/hands.publisher.reliability and the like, for each output.
+REPEAT_S = 10.0  # least interval between repeated log messages
+# Gives each output the parameters qos_overrides./tracker/hands.publisher.reliability and so on.
 OVERRIDABLE = QoSOverridingOptions(
     [
         QoSPolicyKind.HISTORY,
@@ -57,7 +56,7 @@ OVERRIDABLE = QoSOverridingOptions(
         QoSPolicyKind.DURABILITY,
     ]
 )
-LAST_TIME_NS = 2**31 * 10**9 - 1  # that a message can hold [ns]
+LAST_TIME_NS = 2**31 * 10**9 - 1  # [ns] last time that a message can represent
 
 
 @dataclass(frozen=True)
@@ -65,36 +64,34 @@ class Frame:
     """One depth image on its way to the worker."""
 
     image: Image | CompressedImage
-    received: int  # images received up to and with this one
+    received: int  # number of images received, including this one
     arrived_s: float  # monotonic clock
-    age_s: float  # arrival minus stamp; NaN when either is not known
+    age_s: float  # arrival minus stamp; NaN when either is unknown
 
 
 def load_tracker(values: parameters.Parameters, engines=None):
-    """Load the real tracker, as the parameters say.
+    """Make the tracker that the parameters describe.
 
-    engines: SharedEngines that its engine is one of; None: it is its own.
+    engines: SharedEngines to take the engine from; None: load one of its own.
     """
-    import cv2  # here, because tests give the node another tracker
+    import cv2  # imported here because tests give the node another tracker
 
     from awr_ros.estimator import HandPoseEstimator
     from awr_ros.runtime.select import load_engine
     from awr_ros.tracker import HandTracker
 
-    cv2.setNumThreads(
-        1
-    )  # what OpenCV does here takes less than a millisecond: a second thread only costs
+    # OpenCV's work takes less than a millisecond: a second thread is only overhead
+    cv2.setNumThreads(1)
     load = load_engine if engines is None else engines.load
     engine = load(values.weights or None, values.engine, values.device, values.num_threads or None)
     return HandTracker(HandPoseEstimator(engine), values.tracker_config())
 
 
 class TrackerNode(LifecycleNode):
-    """See the module.
+    """The tracker node, see the module.
 
-    tracker_factory(Parameters) returns what has the interface of awr_ros.tracker.HandTracker;
-    others_parameters: names that may be given to it too, without effect, because they are for
-    another node of its process.
+    tracker_factory(Parameters) returns an object with the interface of awr_ros.tracker.HandTracker;
+    others_parameters: names of parameters that are for another node of the process and are ignored.
     """
 
     def __init__(self, tracker_factory=load_tracker, others_parameters=(), **node_options):
@@ -106,16 +103,15 @@ class TrackerNode(LifecycleNode):
         self._input = self._external = self._frames = None  # while listening
         self._bridge = CvBridge()
         parameters.declare(self)
-        self._values, self._values_taken = parameters.read(self), None  # the latter by the tracker
+        # the latter: last values given to the tracker
+        self._values, self._values_taken = parameters.read(self), None
         self.add_on_set_parameters_callback(self._on_parameters)
         self._reset_wanted = threading.Event()
         self._forget()
 
-        self._clock_ns, self._clock_moved_s = (
-            0,
-            time.monotonic(),
-        )  # time of the ROS clock when it was last looked at
-        self._unserved = set()  # publishers that some subscriber asks more of than they offer
+        # last value of the ROS clock, and when it last changed
+        self._clock_ns, self._clock_moved_s = 0, time.monotonic()
+        self._unserved = set()  # publishers with a subscriber of incompatible QoS
         self._hands_pub = self._publisher(HandArray, '~/hands')
         self._markers_pub = self._publisher(MarkerArray, '~/markers')
         self._poses_pub = self._publisher(PoseArray, '~/poses')
@@ -126,12 +122,12 @@ class TrackerNode(LifecycleNode):
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        # By the steady clock: simulated time may rest, and that is to be said too.
+        # on the steady clock: simulated time may stand still, which is reported too
         self._report_timer = self.create_timer(1.0, self._report, clock=STEADY)
         parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
-        """A publisher that notices who cannot hear it."""
+        """Create a publisher that records QoS-incompatible subscribers."""
         events = PublisherEventCallbacks(incompatible_qos=lambda _: self._unserved.add(publisher))
         publisher = self.create_publisher(
             message_type, topic, depth, event_callbacks=events, qos_overriding_options=OVERRIDABLE
@@ -141,19 +137,21 @@ class TrackerNode(LifecycleNode):
     # ---- lifecycle
 
     def autostart(self):
-        """Configure and activate, unless the parameter says otherwise. A failure is logged and
+        """Configure and activate, unless the parameter autostart is false. A failure is logged and
         stays in /diagnostics.
         """
         if self._values.autostart and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
     def on_configure(self, _state):
+        """Load the network."""
         if not self._load():
             return TransitionCallbackReturn.FAILURE
         self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, _state):
+        """Subscribe and start the worker; load the network if it was freed."""
         if self._tracker is None and not self._load():
             return TransitionCallbackReturn.FAILURE
         self._state = 'active'
@@ -162,31 +160,35 @@ class TrackerNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, _state):
+        """Unsubscribe and free the network."""
         return self._free('inactive')
 
     def on_cleanup(self, _state):
+        """Free everything."""
         return self._free('unconfigured')
 
     def on_shutdown(self, _state):
+        """Free everything."""
         return self._free('finalized')
 
     def on_error(self, _state):
+        """Free everything."""
         return self._free('unconfigured')
 
     def destroy_node(self):
+        """Free everything and destroy the node."""
         self._free('destroyed')
         super().destroy_node()
 
     def _load(self):
-        """Load the network; False, with the reason in the log and in /diagnostics, when that is not
-        possible.
+        """Load the network; on failure log the reason, keep it for /diagnostics and return
+        False.
         """
         try:
             self._tracker = self._tracker_factory(self._values)
-        except Exception as error:  # any: rclpy would swallow it and with it the reason
-            named = isinstance(
-                error, (OSError, ValueError, RuntimeError, ImportError)
-            )  # by a text that was written for people
+        except Exception as error:  # any: rclpy would swallow it together with the reason
+            # these have messages for users
+            named = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))
             self._failure = str(error) if named else f'{type(error).__name__}: {error}'
             self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
@@ -201,13 +203,13 @@ class TrackerNode(LifecycleNode):
         self._stop_listening()
         self._tracker, self._engine, self._state = None, 'not loaded', state
         torch = sys.modules.get('torch')
-        if torch and torch.cuda.is_initialized():  # or what was freed stays torch's
+        if torch and torch.cuda.is_initialized():  # torch keeps freed memory otherwise
             torch.cuda.empty_cache()
         return_free_memory()
         return TransitionCallbackReturn.SUCCESS
 
     def _listen(self):
-        """Subscribe and start the worker, with nothing known about the camera and the hands."""
+        """Subscribe and start the worker, without any state of camera and hands."""
         self._forget()
         self._tracker.reset()
         self._worker = NewestWorker(self._process, name='tracker')
@@ -223,7 +225,9 @@ class TrackerNode(LifecycleNode):
         self.get_logger().info(f'tracking hands on {self._input.topic} with {self._engine}')
 
     def _stop_listening(self):
-        """End the work and take the hands out of the viewers. Does nothing the second time."""
+        """Stop the worker, unsubscribe and delete the hands in viewers. Does nothing the second
+        time.
+        """
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -239,11 +243,11 @@ class TrackerNode(LifecycleNode):
         self._markers = HandMarkers(self._values.marker_lifetime, messages)
         self._reset_wanted.clear()
 
-    # ---- callbacks: short, nothing is computed here
+    # ---- callbacks: short, without computation
 
     def _on_image(self, image):
         worker, arrived_s = self._worker, time.monotonic()
-        if worker is None:  # it was on its way when listening ended
+        if worker is None:  # it arrived while unsubscribing
             return
         stamp_s = conversions.stamp_seconds(image.header.stamp)
         now_s = self.get_clock().now().nanoseconds * 1e-9  # 0: simulated time, but no /clock yet
@@ -287,9 +291,9 @@ class TrackerNode(LifecycleNode):
             values = parameters.read(self, changes)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._values = values  # taken at the next image
+        self._values = values  # applied at the next image
         if frozen:
-            self._tracker = None  # loaded anew by activate
+            self._tracker = None  # activate loads it again
         return SetParametersResult(successful=True)
 
     def _report(self):
@@ -323,7 +327,7 @@ class TrackerNode(LifecycleNode):
         troubles = [
             status.message for status in message.status if status.level != DiagnosticStatus.OK
         ]
-        if troubles and self._input:  # who looks at the terminal only shall know it too
+        if troubles and self._input:  # for users who only watch the terminal
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=REPEAT_S)
         elif self._input and self._health.waiting:
             self.get_logger().info(self._health.waiting, throttle_duration_sec=REPEAT_S)
@@ -333,7 +337,7 @@ class TrackerNode(LifecycleNode):
         self._diagnostics_pub.publish(message)
 
     def _clock_note(self, now):
-        """What is wrong with simulated time, or ''."""
+        """Return what is wrong with simulated time, or ''."""
         clock_ns = self.get_clock().now().nanoseconds
         if clock_ns != self._clock_ns:
             self._clock_ns, self._clock_moved_s = clock_ns, now
@@ -354,12 +358,10 @@ class TrackerNode(LifecycleNode):
         try:
             self._track(frame, dropped)
         except NoCameraInfo:
-            pass  # the first images of a camera: reported when it reuse_count, see Health
+            pass  # normal for the first images of a camera; Health reports it when it persists
         except BadInputError as error:
             self._health.refused(str(error), time.monotonic())
-        except (
-            Exception
-        ) as error:  # whatever one image does to the tracker, the next one gets its chance
+        except Exception as error:  # one bad image must not stop the node
             self._health.refused(f'{type(error).__name__}: {error}', time.monotonic())
             self.get_logger().error(
                 f'tracking failed: {traceback.format_exc()}', throttle_duration_sec=REPEAT_S
@@ -393,7 +395,7 @@ class TrackerNode(LifecycleNode):
         message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
         self._hands_pub.publish(message)
         done_s = time.monotonic()
-        if not hands:  # looking at the pixels takes a while: only where no hand is
+        if not hands:  # scanning the pixels takes time: only for images without hands
             self._note_depth(depth_mm, done_s)
         self._health.processed(
             len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s
@@ -413,9 +415,8 @@ class TrackerNode(LifecycleNode):
                 frames_dropped=dropped + self._health.counts.late,
             )
         )
-        if (
-            self._markers_pub.get_subscription_count()
-        ):  # building them takes as long as all the rest but the network
+        # building markers takes as long as everything else but the network
+        if self._markers_pub.get_subscription_count():
             self._markers_pub.publish(self._markers.update(message))
         if self._values.tf:
             self._frames = self._frames or WristFrames(self)
@@ -432,7 +433,7 @@ class TrackerNode(LifecycleNode):
             )
 
     def _note_depth(self, depth_mm, now):
-        """Of an image without hands: what may be the reason."""
+        """Note a possible reason in the depth of an image without hands."""
         if not depth_mm.any():
             self._health.noted('the image has no valid depth: all 0, NaN or Inf', now)
         elif self._health.without_hand_s(now) > SILENCE_S:
@@ -444,7 +445,7 @@ class TrackerNode(LifecycleNode):
                 self._health.noted(note, now, kind='reach')
 
     def _time_s(self, frame):
-        """The time that the tracker reckons with [s]."""
+        """Return the time of a frame for the tracker [s]: its stamp, or its arrival without one."""
         stamp_s = conversions.stamp_seconds(frame.image.header.stamp)
         if stamp_s == 0:
             self._health.noted(
@@ -456,13 +457,11 @@ class TrackerNode(LifecycleNode):
         return stamp_s
 
     def _prepare_tracker(self):
-        """Between two images: new parameters, and a reset where one was asked for or time jumped
-        back (a bag's loop).
-        """
+        """Apply new parameters, and reset if requested or if time jumped back (a bag's loop)."""
         values = self._values
         if values is not self._values_taken:
             self._tracker.config, self._values_taken = values.tracker_config(), values
-            return_free_memory()  # of a finder or filters that were replaced
+            return_free_memory()  # of a replaced finder or filters
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()
@@ -470,6 +469,8 @@ class TrackerNode(LifecycleNode):
 
 
 def main():
+    """Run the node."""
+
     def start():
         node = TrackerNode()
         node.autostart()

@@ -1,1 +1,1 @@
-"""The same network on different engines: torch on the CPU or on CUDA, OpenVINO, ONNX Runtime."""
+"""Engines that run a network: torch on the CPU or on CUDA, OpenVINO, ONNX Runtime."""

@@ -1,9 +1,8 @@
-"""Converted networks in the user's cache folder, so that only the first start converts.
+"""Cache of converted networks in the user's cache folder, so that only the first start converts.
 
-The name of an entry is the checksum of everything that it was made from: the weights, the modules
-of this package that define the graph, the converter and, of OpenVINO, its version. A changed one is
-another entry. An entry holds the files of an exported network, which are sealed; a damaged one is
-made anew.
+The name of an entry is the checksum of everything it depends on: the weights, the modules of this
+package that define the graph, the converter and, for OpenVINO, its version. Changed inputs give
+another entry. An entry holds the sealed files of an exported network; a damaged one is made again.
 """
 
 import hashlib
@@ -15,14 +14,14 @@ from pathlib import Path
 import awr_ros
 from awr_ros.files import sync, work_folder
 
-NAME = 'network'  # of the files of an entry, without their endings
+NAME = 'network'  # stem of the files of an entry
 
 
 def cache_folder() -> Path:
-    """Return where converted networks lie: XDG's cache folder, as its specification names it.
+    """Return the folder of converted networks, by the XDG base directory specification.
 
-    Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user's
-    number in its name.
+    Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user id in
+    its name.
     """
     if os.environ.get('XDG_CACHE_HOME'):
         return Path(os.environ['XDG_CACHE_HOME']) / 'awr_ros'
@@ -33,8 +32,8 @@ def cache_folder() -> Path:
 
 
 def own_cache_folder() -> Path:
-    """Return `cache_folder`, there and of this user alone. Raises OSError where it cannot be, or
-    belongs to somebody else.
+    """Create `cache_folder` if needed, readable and writable by this user alone. Raise OSError if
+    that fails or the folder belongs to another user.
 
     Whoever can write there chooses the network that runs.
     """
@@ -61,8 +60,7 @@ def entry_key(weights: str | Path, converter: str) -> str:
     """
     package = Path(awr_ros.__file__).parent
     digest = hashlib.sha256(converter.encode())
-    # All modules of the core rather than a list of those that matter, which nobody would keep up to
-    # date.
+    # All modules of the core: a list of the relevant ones would go out of date.
     for path in [
         Path(weights),
         *sorted(package.glob('*.py')),
@@ -79,13 +77,12 @@ def converted(
     convert: Callable[[], dict[str, bytes]],
     check: Callable[[dict[str, bytes]], None],
 ) -> tuple[dict[str, bytes], str]:
-    """Return the files of a cache entry, {ending: contents}, made by convert() when it is not there
-    or damaged.
+    """Return the files of a cache entry, {suffix: contents}, converted if missing or damaged.
 
-    weights: path of the checkpoint; converter: name and version in words; check(files): raises
-    ValueError for damaged ones. Also returns why nothing could be kept, '' where it was. Two
-    processes may do this at once: each writes a folder of its own, and the first to finish gives it
-    its name.
+    weights: path of the checkpoint; converter: name and version; convert: makes the files;
+    check(files): raises ValueError for damaged ones. Also return the reason why the files could not
+    be stored, '' if they were. Two processes may do this at once: each writes a folder of its own,
+    and the first to finish renames it.
     """
     try:
         folder = own_cache_folder()
@@ -104,7 +101,7 @@ def converted(
 
 
 def _read(entry, check):
-    """The files of an entry; None where it is not there or damaged."""
+    """Read the files of an entry; None where it is missing or damaged."""
     try:
         files = {path.suffix: path.read_bytes() for path in entry.iterdir() if path.stem == NAME}
         check(files)
@@ -119,14 +116,14 @@ def _write(entry, files):
         new.mkdir()
         for suffix, contents in files.items():
             (new / (NAME + suffix)).write_bytes(contents)
-            sync(
-                new / (NAME + suffix)
-            )  # a robot may be switched off: no entry without its contents
+            # after a power cut no entry without its contents may exist
+            sync(new / (NAME + suffix))
         try:
             new.rename(entry)
         except OSError:
             if not entry.is_dir():
                 raise
-            entry.rename(folder / 'damaged')  # or somebody else was faster: of the same contents
+            # unless another process was faster, with the same contents
+            entry.rename(folder / 'damaged')
             new.rename(entry)
         sync(entry.parent)

@@ -1,7 +1,7 @@
-"""Checkpoints to the files of an engine, in a process of their own: a node that only tracks need
-not keep PyTorch in memory.
+"""Convert checkpoints to the files of an engine in a separate process, so that a node that only
+tracks does not keep PyTorch in memory.
 
-The process sends the files to its standard output, so that no disk is needed.
+The process writes the files to its standard output, so no disk is needed.
 """
 
 import os
@@ -18,7 +18,7 @@ PROGRAM = (
 
 
 def load_network(path):
-    """The network of a checkpoint and the origin of its weights in words. Raises ValueError that
+    """Load the network of a checkpoint and the origin of its weights, a text. Raise ValueError that
     names the path.
     """
     from awr_ros.networks.checkpoint import load_checkpoint
@@ -30,8 +30,8 @@ def load_network(path):
 
 
 def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
-    """Return the files of a checkpoint for an engine, {ending: contents}. suffix: '.onnx', with
-    int8 quantised, or '.xml'.
+    """Convert a checkpoint for an engine; return {suffix: contents}. suffix: '.onnx' (int8:
+    quantised) or '.xml'.
     """
     network, origin = load_network(path)
     try:
@@ -48,8 +48,8 @@ def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
 
 
 def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
-    """Convert as `convert` does, in another process unless this one has PyTorch in its memory
-    already.
+    """Convert as `convert` does, in another process unless PyTorch is already loaded in this
+    one.
     """
     if 'torch' in sys.modules or not sys.executable:
         return convert(path, suffix, int8)
@@ -63,7 +63,7 @@ def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
         check=False,
     )
     try:
-        result = pickle.loads(done.stdout)  # of our own process
+        result = pickle.loads(done.stdout)  # output of our own process
     except Exception:
         last = (done.stderr.decode(errors='replace').strip().splitlines() or [''])[-1]
         why = f'signal {-done.returncode}' if done.returncode < 0 else f'status {done.returncode}'
@@ -76,10 +76,10 @@ def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
 
 
 def main(arguments):
-    """The other process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the first process ends this one
+    """Run the conversion process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends this process
     output = os.fdopen(os.dup(1), 'wb')
-    os.dup2(2, 1)  # libraries may print
+    os.dup2(2, 1)  # libraries may print to standard output
     try:
         result = convert(*arguments)
     except ModuleNotFoundError as error:

@@ -1,10 +1,10 @@
-"""torch on an NVIDIA GPU: half precision, channels last, one CUDA graph per batch size, read-out
-inside.
+"""torch on an NVIDIA GPU: half precision, channels last, one CUDA graph per batch size, with the
+read-out.
 
 At batch 1 a GPU needs far less time for the compact network's kernels than Python and the driver
 need to launch them one by one. A graph replays them all with one launch. A graph is fixed to its
 batch size and to its memory, so there is one for each of a few sizes, and smaller batches are
-filled up with background.
+padded with background.
 """
 
 import sys
@@ -21,7 +21,7 @@ WARM_UPS = 3  # passes before the capture: cuDNN chooses its kernels, the alloca
 
 
 def graph_batch(count, batches=GRAPH_BATCHES):
-    """The smallest of the batches that holds `count` crops."""
+    """Return the smallest batch size that holds `count` crops."""
     if not 1 <= count <= max(batches):
         raise ValueError(f'a pass takes 1 to {max(batches)} crops, got {count}')
     return min(size for size in batches if size >= count)
@@ -35,9 +35,9 @@ class CudaEngine:
     def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES, compiled=False):
         """Capture the graphs.
 
-        network: of awr_ros.networks.checkpoint; origin: of its weights, in words; half: False
-        computes in single precision; batches: sizes to capture a graph for; compiled: as
-        fused_readout's.
+        network: of awr_ros.networks.checkpoint; origin: of its weights, a text; half: half
+        precision instead of single; batches: sizes to capture a graph for; compiled: as for
+        fused_readout.
         """
         if not torch.cuda.is_available():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
@@ -60,12 +60,14 @@ class CudaEngine:
         self.stream.synchronize()
 
     def predict(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
+        """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self.run_graph, crops, self.max_batch)
 
     def run_graph(self, crops):
-        """One pass: as many crops as the largest graph takes. Returns the arrays of Predictions."""
+        """Run one pass with at most as many crops as the largest graph. Return the arrays of
+        Predictions.
+        """
         return self.graphs[graph_batch(len(crops), tuple(self.graphs))].run(crops, self.stream)
 
 
@@ -75,7 +77,7 @@ class _Graph:
     """
 
     def __init__(self, readout, batch, size, pool, stream):
-        # Pinned memory is what the GPU can copy by itself, without the driver staging it.
+        # From pinned memory the GPU copies by itself, without staging by the driver.
         self._host_in = torch.full((batch, 1, size, size), BACKGROUND).pin_memory()
         self._device_in = self._host_in.to('cuda')
         for _ in range(WARM_UPS):
@@ -91,8 +93,8 @@ class _Graph:
 
     @torch.inference_mode()
     def run(self, crops, stream):
-        """crops: (b,1,S,S) with b up to the graph's batch. Returns the arrays of Predictions, of b
-        rows.
+        """Run crops (b,1,S,S), b up to the graph's batch size. Return the arrays of Predictions
+        with b rows.
         """
         count = len(crops)
         self._host_in[:count] = torch.from_numpy(crops)
@@ -103,6 +105,5 @@ class _Graph:
             for host, device in zip(self._host_out, self._device_out):
                 host.copy_(device, non_blocking=True)
         stream.synchronize()
-        return [
-            host[:count].numpy().copy() for host in self._host_out
-        ]  # the next pass writes there again
+        # copies: the next pass overwrites the buffers
+        return [host[:count].numpy().copy() for host in self._host_out]

@@ -5,17 +5,17 @@ from pathlib import Path
 from awr_ros.runtime.select import SUFFIXES, load_engine, load_network
 from awr_ros.weight_files import DEFAULT_WEIGHTS
 
-# What `--format` may be, and the engine that reads it.
+# Values of `--format`, and the engine that loads the file.
 FORMATS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
 
 def export(weights, output, file_format):
-    """Write a file that `load_engine` reads, and read it back. Returns (its path, its engine).
+    """Write a file for `load_engine` and load it again as a check. Return (its path, its engine).
 
     weights: checkpoint, None for the package's; output: path, None: named after the weights, in the
-    working folder; file_format: of FORMATS. The graph's input is `depth` (B,1,S,S) float32 uvdn,
-    its outputs are those of awr_ros.runtime.readout.Predictions; the metadata `awr_ros` is the JSON
-    of an EngineConfig.
+    working folder; file_format: one of FORMATS. The graph's input is `depth` (B,1,S,S) float32
+    uvdn, its outputs are those of awr_ros.runtime.readout.Predictions; the metadata `awr_ros` is
+    the JSON of an EngineConfig.
     """
     engine = FORMATS[file_format]
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == engine)
@@ -32,7 +32,7 @@ def export(weights, output, file_format):
 
 
 def add_commands(verbs):
-    """The verb, on argparse's subparsers."""
+    """Add the verb `export` to argparse's subparsers."""
     parser = verbs.add_parser('export', help='network and read-out as one ONNX or OpenVINO file')
     parser.add_argument(
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'

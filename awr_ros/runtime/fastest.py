@@ -1,8 +1,8 @@
-"""Which of several engines is the fastest on this machine: measured once, and kept in the cache.
+"""Selection of the fastest engine on this machine: measured once, and cached.
 
-No rule of thumb holds: bfloat16 was faster than float32 on one CPU of a maker and slower on the
-next. Measured are whole passes of one crop, alternately, so that each finds the caches as cold as
-in a tracker, where other work lies between frames.
+No rule of thumb holds: bfloat16 was faster than float32 on one CPU of a vendor and slower on the
+next. Measured are whole passes of one crop, alternately between the engines, so that each finds the
+CPU caches as cold as in a tracker, where other work lies between frames.
 """
 
 import importlib.metadata
@@ -22,9 +22,9 @@ import numpy as np
 
 from awr_ros.runtime.cache import converted, own_cache_folder
 
-PASSES = 40  # of each engine
-GAIN = 0.9  # an engine of fewer bits must need less than this share of the time
-MAX_S = 300.0  # [s] for all of it, conversions included
+PASSES = 40  # measured passes of each engine
+GAIN = 0.9  # an engine of lower precision must need less than this share of the time
+MAX_S = 300.0  # [s] limit of the whole measurement, conversions included
 PROGRAM = (
     'import sys; sys.path[:] = {path!r}; '
     'from awr_ros.runtime.fastest import main; main({arguments!r})'
@@ -35,9 +35,9 @@ def measured(path: Path, choice, threads: int, measure=None):
     """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the
     times as its reason.
 
-    path: of the weights; threads: of the engines; measure(path, engines, threads): returns {engine:
-    ms}, raises OSError. Where nothing can be kept or measured the choice stays what it is, and says
-    why.
+    path: of the weights; threads: CPU threads of the engines; measure(path, engines, threads):
+    returns {engine: ms}, raises OSError. If nothing can be measured or stored, return the given
+    choice with that reason.
     """
     measure = measure or measure_apart
     engines = choice.candidates
@@ -66,7 +66,9 @@ def measured(path: Path, choice, threads: int, measure=None):
 
 
 def preferred(engines: Sequence[str], times: dict[str, float]) -> str:
-    """Return the engine to take. engines: the most exact first; times: [ms] of those that run."""
+    """Return the engine to take. engines: the most precise first; times: {engine: ms} of those that
+    run.
+    """
     best = ''
     for name in engines:
         if name in times and (not best or times[name] < GAIN * times[best]):
@@ -76,7 +78,7 @@ def preferred(engines: Sequence[str], times: dict[str, float]) -> str:
 
 def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str, float]:
     """Return {engine: median ms of a pass} of the engines that run, measured in another process.
-    Raises OSError where none does.
+    Raise OSError if none does.
     """
     arguments = (os.fspath(Path(path).resolve()), tuple(engines), threads)
     if not sys.executable:
@@ -99,7 +101,7 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
 
 
 def main(arguments):
-    """The other process: the last line of its output is JSON."""
+    """Run the measuring process: the last line of its output is JSON."""
     path, names, threads = arguments
     print(json.dumps(measure_here(Path(path), names, threads)), flush=True)
 
@@ -127,7 +129,7 @@ def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, fl
 
 
 def _versions():
-    """Versions of the packages that run networks."""
+    """Return the versions of the packages that run networks."""
     found = []
     for package in ('onnxruntime', 'openvino'):
         try:
@@ -138,7 +140,7 @@ def _versions():
 
 
 def _cpu():
-    """The CPU's name where the system tells it."""
+    """Return the model name of the CPU, if known."""
     path = Path('/proc/cpuinfo')
     lines = path.read_text().splitlines() if path.exists() else []
     return next(

@@ -1,8 +1,9 @@
-"""A trained refiner as engines run it: the same numbers from a third fewer operations.
+"""Joint refiner prepared for engines: the same output as the trained one with a third fewer
+operations.
 
-Constants are folded into weights, and what both stages or both rounds compute from the same inputs
-is one layer. The largest layer of each joint is a grouped convolution, which ONNX Runtime can
-quantise.
+Constants are folded into weights, and whatever both stages or both rounds compute from the same
+inputs is one layer. The largest layer of each joint is a grouped convolution, which ONNX Runtime
+can quantise.
 """
 
 import copy
@@ -15,7 +16,9 @@ from awr_ros.networks.refiner import DEPTH_RANGE, PATCH_SIZE, PATCH_STEP
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """Return a network whose refiner is folded, a copy; one without a refiner itself."""
+    """Return a copy of a network with its refiner folded; a network without a refiner is returned
+    itself.
+    """
     if not getattr(network, 'refiner', None):
         return network
     network = copy.deepcopy(network)
@@ -24,7 +27,7 @@ def folded(network: nn.Module) -> nn.Module:
 
 
 class FoldedRefiner(nn.Module):
-    """Takes the place of a trained `awr_ros.networks.refiner.Refiner` in exported graphs: same
+    """Replacement of a trained `awr_ros.networks.refiner.Refiner` in exported graphs: same
     arguments, same results.
     """
 
@@ -41,8 +44,8 @@ class FoldedRefiner(nn.Module):
         self.global_features[0] = _linear(
             first.weight / deviation, first.bias - first.weight @ (mean / deviation)
         )
-        # What the stages' first layers make of the votes, and their gathering layers of the
-        # overview.
+        # The part of the stages' first layers that depends on the votes, and of their mixing layers
+        # that depends on the global features.
         weights, biases = zip(
             *(_of_votes(stage.embed, refiner.pooled_votes) for stage in refiner.stages)
         )
@@ -55,12 +58,11 @@ class FoldedRefiner(nn.Module):
         )
 
     def forward(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
-        """Joints (B,J,3) uvdn and log odds (B,J), as `Refiner.forward`."""
+        """Return joints (B,J,3) uvdn and logits (B,J), as `Refiner.forward`."""
         pooled_votes = torch.cat([pooled_votes, closeness[..., None]], -1)
         of_votes = _parts(self.votes(pooled_votes), len(self.stages))  # (J,B,W) each
-        seen = _parts(
-            self.seen(self.global_features(crop_features)), len(self.stages)
-        )  # (B,rounds*G) each
+        # (B,rounds*G) each
+        seen = _parts(self.seen(self.global_features(crop_features)), len(self.stages))
         moved = None
         for stage, of_vote, overview in zip(self.stages, of_votes, seen):
             patches = _around(depth, joints_uvdn)
@@ -93,8 +95,8 @@ class _FoldedStage(nn.Module):
             torch.cat([3 * layer.weight[:, -3:] for layer in stage.to_hidden]), None
         )
         flat = joints * width
-        self.to_hidden = nn.ParameterList(
-            layer.weight[:, :flat].T.contiguous() for layer in stage.to_hidden
+        self.to_hidden = nn.ModuleList(
+            _linear(layer.weight[:, :flat], None) for layer in stage.to_hidden
         )
         self.to_joints, self.update = (
             stage.to_joints,
@@ -104,9 +106,11 @@ class _FoldedStage(nn.Module):
         self.last = _Joints(stage.head.weight * scale, stage.head.bias * scale)
 
     def forward(self, patches, joints_uvdn, moved, of_votes, overview):
-        """Patches (B,J,PATCH,PATCH); joints_uvdn (B,J,3); moved (B,J,4) so far or None; of_votes
-        (J,B,W); overview (B,rounds*G). Returns (B,J,4): how far each joint moves, uvdn, and what
-        its log odds gain.
+        """Return (B,J,4): the offset of each joint, uvdn, and the change of its logit.
+
+        patches: (B,J,PATCH_SIZE,PATCH_SIZE); joints_uvdn: (B,J,3); moved: (B,J,4) offsets and
+        logits of the stages before, or None; of_votes: (J,B,W); overview: (B,rounds*G) from the
+        global features.
         """
         patches = patches.reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
         seen = self.encoder(torch.cat([patches, (patches >= DEPTH_RANGE).to(patches.dtype)], 1))
@@ -114,15 +118,16 @@ class _FoldedStage(nn.Module):
         middle = joints_uvdn.mean(1, keepdim=True)  # (B,1,3)
         inputs = [looked, joints_uvdn - middle]
         first = self.start if moved is None else self.go_on
+        # (J,B,W)
         joint_features = (
             first(torch.cat(inputs if moved is None else [*inputs, moved], -1)) + of_votes
-        )  # (J,B,W)
+        )
         parts = _parts(overview + self.middle(middle[:, 0]), len(self.to_hidden))
         for part, to_hidden, to_joints, update in zip(
             parts, self.to_hidden, self.to_joints, self.update
         ):
             flat = nn_f.relu(joint_features).transpose(0, 1).reshape(-1, self.joints * self.width)
-            mixed = nn_f.relu(torch.addmm(part, flat, to_hidden))
+            mixed = nn_f.relu(to_hidden(flat) + part)
             message = to_joints(mixed).view(-1, self.joints, self.width).transpose(0, 1)
             joint_features = joint_features + message
             joint_features = joint_features + update.of_joints(nn_f.relu(joint_features))
@@ -130,7 +135,7 @@ class _FoldedStage(nn.Module):
 
 
 class _Joints(nn.Module):
-    """A linear layer for each joint. (B,J,inputs) -> (J,B,outputs)."""
+    """One linear layer per joint: (B,J,inputs) -> (J,B,outputs)."""
 
     def __init__(self, weight, bias=None):
         super().__init__()
@@ -138,16 +143,17 @@ class _Joints(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, x):
+        """Apply to (B,J,inputs)."""
         return self.of_joints(x.transpose(0, 1))
 
     def of_joints(self, x):
-        """(J,B,inputs) -> (J,B,outputs)"""
+        """Apply to (J,B,inputs); return (J,B,outputs)."""
         x = x @ self.weight
         return x if self.bias is None else x + self.bias
 
 
 class _Grouped(nn.Module):
-    """A linear layer for each joint, as a convolution. (B*J,...) -> (B,J,outputs)."""
+    """One linear layer per joint, as a grouped convolution: (B*J,...) -> (B,J,outputs)."""
 
     def __init__(self, layer):
         super().__init__()
@@ -160,15 +166,14 @@ class _Grouped(nn.Module):
             self.conv.bias.copy_(layer.bias.flatten())
 
     def forward(self, x):
+        """Apply to (B*J,...)."""
         return self.conv(x.reshape(-1, self.joints * self.inputs, 1, 1)).reshape(
             -1, self.joints, self.outputs
         )
 
 
 def _around(depth, joints_uvdn):
-    """What `awr_ros.networks.refiner.sample_patches` returns, by fewer operations: both axes at
-    once.
-    """
+    """Sample patches as `awr_ros.networks.refiner.sample_patches` does, both axes at once."""
     size = int(depth.shape[-1])
     offsets = (PATCH_STEP * (torch.arange(PATCH_SIZE) - (PATCH_SIZE - 1) / 2) + 1) * (size / 2)
     pixels = joints_uvdn[..., :2, None] * (size / 2) + offsets  # (B,J,2,PATCH)
@@ -180,16 +185,16 @@ def _around(depth, joints_uvdn):
 
 
 def _parts(x, count):
-    """Equal parts of the last axis. Unlike `chunk` it leaves nothing in a graph that reckons with
-    shapes.
+    """Split the last axis into equal parts. Unlike `chunk` it adds no operations on shapes to the
+    graph.
     """
     size = int(x.shape[-1]) // count
     return [x[..., i * size : (i + 1) * size] for i in range(count)]
 
 
 def _of_votes(first, pooled_votes):
-    """Weight (J,4J+1,W) and bias (J,1,W) by which a stage's first layer takes claims and closeness
-    as they are.
+    """Return the weight (J,4J+1,W) and bias (J,1,W) by which a stage's first layer takes
+    unnormalised pooled votes and closeness.
     """
     end = first.weight.shape[1]
     of_claims, of_closeness = (

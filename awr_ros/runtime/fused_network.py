@@ -1,8 +1,8 @@
-"""A network of fewer, larger kernels for torch.
+"""A network with fewer, larger kernels for torch.
 
-Batch norms are folded into their convolutions on every device. On CUDA cuDNN also adds bias and
-shortcut, and clips at 0 in the convolution's own kernel. Neither needs a compiler. Whatever cannot
-be fused stays as it is, and its reason is returned, for people.
+Batch norms are folded into their convolutions on every device. On CUDA, cuDNN also computes bias,
+shortcut and ReLU in the convolution's kernel. Neither needs a compiler. Whatever cannot be fused
+stays unchanged, and the reason is returned as a text.
 """
 
 import operator
@@ -15,12 +15,13 @@ from torch.nn import functional as nn_f
 
 from awr_ros.runtime.readout import readout_module
 
-DIFFERENCE = 0.02  # of a fused network's outputs, relative to their size: in half precision
+# tolerated difference of the outputs after fusing, relative to their size, in half precision
+DIFFERENCE = 0.02
 
 
 class Trunk(nn.Module):
-    """What of a network comes before its read-out: depth (B,1,S,S) -> field, hand
-    logit, summary.
+    """The part of a network before its read-out: depth (B,1,S,S) -> field, hand logit, crop
+    features.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -28,8 +29,8 @@ class Trunk(nn.Module):
         self.network = network
 
     def forward(self, depth):
-        """Return what the compact network's `forward_features` returns, of other networks what
-        `forward` does.
+        """Return the output of `forward_features` for the compact network, of `forward` for
+        others.
         """
         return (
             self.network.forward_features(depth)
@@ -39,7 +40,9 @@ class Trunk(nn.Module):
 
 
 def folded(network: nn.Module) -> tuple[nn.Module, str]:
-    """Return the trunk of a network in eval mode without its batch norms, and '' or why not."""
+    """Return the trunk of a network in eval mode without batch norms, and '' or the reason why it
+    has them.
+    """
     trunk = Trunk(network).eval()
     try:
         return fuse(trunk), ''
@@ -50,10 +53,11 @@ def folded(network: nn.Module) -> tuple[nn.Module, str]:
 def with_fused_convolutions(
     trunk: nn.Module, probe: torch.Tensor, make: Callable[[nn.Conv2d], nn.Module] | None = None
 ) -> tuple[nn.Module, str]:
-    """Return a trunk whose convolutions hold what follows them, and '' or why it stays as it is.
+    """Fuse ReLU and additions into the convolutions of a trunk; return it and '', or the given one
+    and the reason.
 
     trunk: of `folded`, on its device and in its precision; probe: depth (B,1,S,S) there, on which
-    both must agree; make: as CudnnConvolution, which is the default.
+    both must agree; make: replacement of a convolution, by default CudnnConvolution.
     """
     if not isinstance(trunk, fx.GraphModule):
         return trunk, 'convolutions are not fused: their graph is not known'
@@ -78,11 +82,11 @@ def with_fused_convolutions(
 def fused_readout(
     network: nn.Module, device: str, half: bool, compiled: bool = False
 ) -> tuple[nn.Module, str]:
-    """Return network and read-out as one module on a device, fused as far as that goes there.
+    """Return network and read-out as one module on a device, fused as far as possible there.
 
-    network: in eval mode and single precision, is moved and changed; half: in half precision but
-    for the read-out; compiled: by torch.compile too, which needs a C compiler and takes a minute.
-    Also returns what was not done, in words, '' for nothing.
+    network: in eval mode and single precision; it is moved and changed; half: half precision except
+    for the read-out; compiled: use torch.compile too, which needs a C compiler and takes a minute.
+    Also return what could not be done, '' for nothing.
     """
     dtype = torch.half if half else torch.float32
     trunk, note = folded(network)
@@ -100,7 +104,7 @@ def fused_readout(
                 off = (readout(probe)[0] - plain(probe)[0]).norm(dim=-1).mean()
             if not off <= DIFFERENCE:
                 raise ValueError(f'its joints are {off:.3g} off')
-        except Exception as error:  # of many types, and none is a reason to stop
+        except Exception as error:  # of many types, none of them fatal
             readout = plain
             notes.append(f'not compiled: {_reason(error)}')
     return readout, '; '.join(filter(None, notes))
@@ -117,7 +121,9 @@ class CudnnConvolution(nn.Module):
         ] + [convolution.groups]
 
     def forward(self, x, added=None):
-        """x: (B,C,H,W); added: of the output's shape, None: nothing."""
+        """Apply to x (B,C,H,W). added: tensor of the shape of the output to add before the ReLU,
+        None: nothing.
+        """
         if added is None:
             return torch.cudnn_convolution_relu(x, self.weight, self.bias, *self.settings)
         return torch.cudnn_convolution_add_relu(
@@ -126,7 +132,7 @@ class CudnnConvolution(nn.Module):
 
 
 def _fuse_relu(trunk, make):
-    """Return a copy with make(convolution) for each convolution that a ReLU follows."""
+    """Return a copy with make(convolution) for each convolution that is followed by a ReLU."""
     graph, modules = fx.Graph(), dict(trunk.named_modules())
     graph.output(graph.graph_copy(trunk.graph, {}))
     changed = fx.GraphModule(trunk, graph)
@@ -145,7 +151,7 @@ def _fuse_relu(trunk, make):
     for node in [node for node in graph.nodes if is_relu(node)]:
         source, inputs = node.args[0], ()
         if source.target is operator.add and len(source.users) == 1:
-            # The last of the two is computed last: what it is added to is there by then.
+            # The later of the two summands: the other one is available by then.
             source, *inputs = sorted(source.args, key=list(graph.nodes).index, reverse=True)
             if not convolution(source):
                 source, inputs = inputs[0], (source,)

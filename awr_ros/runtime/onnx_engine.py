@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider where that is
+"""ONNX Runtime: on the CPU, or on an NVIDIA GPU through its CUDA or TensorRT provider if
 installed.
 """
 
@@ -22,16 +22,16 @@ from awr_ros.runtime.readout import (
 )
 from awr_ros.weight_files import DamagedFile, check_onnx, reason_unreadable, sealed_onnx
 
-METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
-OPSET = 17  # read by ONNX Runtime 1.13 and newer
+METADATA = 'awr_ros'  # key of EngineConfig.to_json in a model's metadata
+OPSET = 17  # supported from ONNX Runtime 1.13 on
 CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')  # the fastest first
 
 
 def import_onnxruntime():
-    """The module onnxruntime. Raises ModuleNotFoundError where it is not installed.
+    """Import onnxruntime without its telemetry. Raise ModuleNotFoundError if it is not installed.
 
-    Without its telemetry: from 1.29 on importing it keeps an id of the machine in the user's cache
-    folder and reports to its makers over the network.
+    From 1.29 on importing it stores an id of the machine in the user's cache folder and reports to
+    its vendor over the network.
     """
     os.environ['ORT_DISABLE_TELEMETRY'] = '1'
     import onnxruntime
@@ -40,15 +40,13 @@ def import_onnxruntime():
 
 
 def write_onnx(network, origin, path):
-    """Convert network and read-out to an ONNX file, sealed. Needs the package onnx,
-    beside torch.
-    """
+    """Convert network and read-out to a sealed ONNX file. Needs the package onnx, beside torch."""
     write_bytes(path, onnx_bytes(network, origin))
 
 
 def onnx_bytes(network, origin, int8=False):
-    """The contents of the file that `write_onnx` writes. int8: quantised
-    (awr_ros.runtime.quantized); ValueError where it cannot be.
+    """Return the contents of the file that `write_onnx` writes. int8: quantise
+    (awr_ros.runtime.quantized); ValueError if that is not possible.
     """
     import onnx
     import torch
@@ -64,8 +62,7 @@ def onnx_bytes(network, origin, int8=False):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
-        # The exporter from TorchScript: the newer one needs one more package and takes ten times as
-        # long.
+        # The exporter from TorchScript: the newer one needs another package and ten times as long.
         options = {'dynamo': False} if _has_dynamo_option(torch) else {}
         torch.onnx.export(
             readout_module(folded(network)),
@@ -87,13 +84,13 @@ def onnx_bytes(network, origin, int8=False):
 
 
 def _has_dynamo_option(torch):
-    """torch.onnx.export takes `dynamo` since torch 2.5."""
+    """Whether torch.onnx.export has the option `dynamo`, since torch 2.5."""
     return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 5)
 
 
 def cuda_providers():
-    """The CUDA providers that the installed ONNX Runtime was built with, the fastest first; each
-    may lack its libraries.
+    """Return the CUDA providers in the installed ONNX Runtime, the fastest first; their libraries
+    may be missing.
     """
     return tuple(
         provider
@@ -103,8 +100,8 @@ def cuda_providers():
 
 
 def first_that_starts(path, num_threads, providers, model=None):
-    """The OnnxEngine of the first provider that can be started; its description names those that
-    cannot. Arguments and errors as OnnxEngine's.
+    """Return the OnnxEngine of the first provider that starts; its description names those that do
+    not. Arguments and errors as OnnxEngine.
     """
     refused = ''
     for provider in providers[:-1]:
@@ -122,15 +119,15 @@ def first_that_starts(path, num_threads, providers, model=None):
 
 
 class OnnxEngine:
-    """An ONNX file that `write_onnx` wrote."""
+    """Engine for an ONNX file written by `write_onnx`."""
 
     max_batch = MAX_BATCH
 
     def __init__(self, path, num_threads=1, provider='CPUExecutionProvider', model=None):
-        """path: of the .onnx; num_threads: CPU threads; provider: the one of ONNX Runtime that must
-        do the work; model: contents of the file where they are at hand.
+        """path: of the .onnx; num_threads: CPU threads; provider: of ONNX Runtime, no other one is
+        used; model: contents of the file if already read.
 
-        Raises ValueError that names the path for a file that cannot be read or was not exported by
+        Raise ValueError that names the path for a file that cannot be read or was not exported by
         this package, and ValueError when the provider cannot be started.
         """
         onnxruntime = import_onnxruntime()
@@ -138,14 +135,13 @@ class OnnxEngine:
         check_onnx(model, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
-        options.add_session_config_entry(
-            'session.intra_op.allow_spinning', '0'
-        )  # waiting must not cost a core
+        # waiting threads must not occupy a core
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             session = onnxruntime.InferenceSession(
                 model, options, providers=[self._with_options(provider)]
             )
-        except Exception as error:  # the classes of its errors are no part of its interface
+        except Exception as error:  # its exception classes are not public
             raise ValueError(
                 f'ONNX Runtime cannot load {path} with {provider}: {reason_unreadable(path, error)}'
             ) from error
@@ -181,7 +177,8 @@ class OnnxEngine:
 
     @staticmethod
     def _with_options(provider):
-        if provider == 'TensorrtExecutionProvider':  # building its engine takes minutes: once
+        # building its engine takes minutes, so only once
+        if provider == 'TensorrtExecutionProvider':
             return provider, {
                 'trt_fp16_enable': True,
                 'trt_engine_cache_enable': True,
@@ -190,7 +187,7 @@ class OnnxEngine:
         return provider
 
     def predict(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
+        """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self._pass, crops)
 

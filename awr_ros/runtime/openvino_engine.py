@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the fastest engine where the CPU multiplies matrices of bfloat16."""
+"""OpenVINO on the CPU: the fastest engine on CPUs with matrix instructions for bfloat16 (AMX)."""
 
 import sys
 import tempfile
@@ -17,15 +17,14 @@ from awr_ros.runtime.readout import (
 )
 from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
 
-METADATA = 'awr_ros'  # where a model keeps what EngineConfig.to_json says
+METADATA = 'awr_ros'  # key of EngineConfig.to_json in a model's metadata
 
 
 def import_openvino():
-    """The module openvino. Raises ModuleNotFoundError where it is not installed.
+    """Import openvino without its telemetry. Raise ModuleNotFoundError if it is not installed.
 
-    Without its telemetry: importing openvino reports the import to its makers over the network, and
-    a robot has no business to do that. OpenVINO does without the package openvino_telemetry where
-    it cannot be imported.
+    Importing openvino reports the import to its vendor over the network, which a robot should not
+    do. It works without the package openvino_telemetry if that cannot be imported.
     """
     if 'openvino' not in sys.modules:
         sys.modules.setdefault('openvino_telemetry', None)
@@ -35,10 +34,10 @@ def import_openvino():
 
 
 def fastest_precision(flags=None):
-    """'bf16' on CPUs that multiply matrices of bfloat16 in hardware (AMX), else 'f32'.
+    """Return 'bf16' on CPUs that multiply bfloat16 matrices in hardware (AMX), else 'f32'.
 
-    Not what OpenVINO says the CPU can do: with AVX512_BF16 alone bf16 took 1.5 times as long as
-    f32. flags: of the CPU in Linux's words, None: of this one; unknown CPUs get 'f32'.
+    OpenVINO's own query is not used: with AVX512_BF16 alone bf16 took 1.5 times as long as f32.
+    flags: of the CPU as Linux names them, None: of this CPU; unknown CPUs get 'f32'.
     """
     if flags is None:
         cpuinfo = Path('/proc/cpuinfo')
@@ -47,8 +46,8 @@ def fastest_precision(flags=None):
 
 
 def write_openvino(network, origin, path):
-    """Convert network and read-out to an OpenVINO model at path (.xml, sealed; the weights go
-    beside it as .bin).
+    """Convert network and read-out to an OpenVINO model at path (.xml, sealed; the weights in a
+    .bin beside it).
     """
     model, weights = openvino_bytes(network, origin)
     write_bytes(Path(path).with_suffix('.bin'), weights)
@@ -56,22 +55,20 @@ def write_openvino(network, origin, path):
 
 
 def openvino_bytes(network, origin):
-    """The contents of the two files that `write_openvino` writes, .xml and .bin."""
+    """Return the contents of the two files that `write_openvino` writes, .xml and .bin."""
     ov = import_openvino()
     config = EngineConfig.of(network.config, origin)
     shape = ov.PartialShape([-1, 1, config.crop_size, config.crop_size])
     model = ov.convert_model(trace(network), input=[shape])
     model.set_rt_info(config.to_json(), [METADATA])
-    for parent in (
-        tempfile.gettempdir(),
-        '/dev/shm',
-    ):  # it writes to files only, and a disk may be full
+    # OpenVINO writes to files only, and a disk may be full
+    for parent in (tempfile.gettempdir(), '/dev/shm'):
         try:
             with tempfile.TemporaryDirectory(dir=parent) as folder:
                 file = Path(folder) / 'network.xml'
                 ov.save_model(model, str(file), compress_to_fp16=False)
                 xml, weights = file.read_bytes(), file.with_suffix('.bin').read_bytes()
-            _read(ov, xml, weights)  # fails where a full disk cut the files short
+            _read(ov, xml, weights)  # fails if a full disk truncated the files
             return sealed_xml(xml, weights), weights
         except (OSError, RuntimeError) as error:
             failure = error
@@ -79,22 +76,22 @@ def openvino_bytes(network, origin):
 
 
 def _read(ov, xml, weights):
-    """The model of the contents of an .xml and its .bin. Raises RuntimeError."""
+    """Load a model from the contents of an .xml and its .bin. Raise RuntimeError."""
     return ov.Core().read_model(
         xml.decode('utf-8', 'replace'), ov.Tensor(np.frombuffer(weights or bytes(1), np.uint8))
     )
 
 
 class OpenVinoEngine:
-    """An OpenVINO model that `write_openvino` wrote."""
+    """Engine for an OpenVINO model written by `write_openvino`."""
 
     max_batch = MAX_BATCH
 
     def __init__(self, path, num_threads=1, precision=None, model=None):
         """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the
-        fastest here; model: contents of the .xml and the .bin where they are at hand.
+        fastest on this CPU; model: contents of .xml and .bin if already read.
 
-        Raises ValueError that names the path for a file that cannot be read or was not exported by
+        Raise ValueError that names the path for a file that cannot be read or was not exported by
         this package.
         """
         ov = import_openvino()
@@ -117,6 +114,7 @@ class OpenVinoEngine:
         )
         size = self.config.crop_size
         try:
+            # a thread pinned to a core that a camera driver occupies would wait for it
             compiled = core.compile_model(
                 model,
                 'CPU',
@@ -126,36 +124,34 @@ class OpenVinoEngine:
                     'INFERENCE_PRECISION_HINT': precision,
                     'ENABLE_CPU_PINNING': False,
                 },
-            )  # pinned to a core that a camera driver keeps busy, it would wait for that
+            )
             self._tensor, self._request = ov.Tensor, compiled.create_infer_request()
             self._outputs = compiled.outputs
             check_answers(self._pass(np.ones((1, 1, size, size), np.float32)), self.config, path)
-            for batch in range(
-                2, MAX_BATCH + 1
-            ):  # code is generated at the first pass of each size: not in a frame's time
+            # code is generated in the first pass of each size: do it now, not during a frame
+            for batch in range(2, MAX_BATCH + 1):
                 self._pass(np.ones((batch, 1, size, size), np.float32))
         except RuntimeError as error:
             raise ValueError(f'OpenVINO cannot run {path}: {_reason(path, error)}') from error
 
     def predict(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
+        """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self._pass, crops)
 
     def _pass(self, crops):
         self._request.infer(self._tensor(np.ascontiguousarray(crops), shared_memory=True))
-        return [
-            np.array(self._request.get_tensor(output).data) for output in self._outputs
-        ]  # copies: memory is reused
+        # copies: memory is reused
+        return [np.array(self._request.get_tensor(output).data) for output in self._outputs]
 
 
 def _files(path):
-    """The contents of an .xml and of its .bin, which a model without weights need not have."""
+    """Read an .xml and its .bin; a model without weights has none."""
     path = Path(path)
     weights = path.with_suffix('.bin')
     return path.read_bytes(), weights.read_bytes() if weights.is_file() else b''
 
 
 def _reason(path, error):
-    """What went wrong, of a message whose first lines name OpenVINO's sources."""
+    """Extract the cause from a message whose first lines name OpenVINO's sources."""
     return reason_unreadable(path, ValueError((str(error).strip().splitlines() or [''])[-1]))

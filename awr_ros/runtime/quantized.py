@@ -1,8 +1,8 @@
-"""The compact network in 8-bit integers for ONNX Runtime, and how much accuracy that costs.
+"""Static 8-bit quantisation of the compact network for ONNX Runtime.
 
-Static quantisation: weights per channel, activations per tensor, their ranges from rendered crops
-that come with the package. The first convolution and the field's stay in single precision, where 8
-bits cost the most; so do the votes and all that a refiner computes beside its largest layers.
+Weights per channel, activations per tensor, their ranges from rendered crops that come with the
+package. The first and the last convolution of the network stay in single precision, because 8 bits
+cost most accuracy there; so do the votes and all but the largest layers of the refiner.
 """
 
 import tempfile
@@ -13,17 +13,18 @@ import numpy as np
 from awr_ros.weight_files import sealed_onnx
 
 CALIBRATION = Path(__file__).parents[1] / 'weights' / 'calibration.npz'
-STEPS = 255  # that the depth of its crops is kept in
-CALIBRATING = 128  # of its crops; the others tell the error
-MOST_LOST_MM = 0.3  # mean joint error that 8 bits may add on these
-KEPT = '/stem/stem.0'  # of the network, in single precision
+STEPS = 255  # quantisation steps of the stored depth
+CALIBRATING = 128  # crops for the activation ranges; the others measure the error
+MOST_LOST_MM = 0.3  # largest accepted increase of the mean joint error on these
+KEPT = '/stem/stem.0'  # layer of the network in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
-REFINED = ('/tell/', '/gather.', '/spread.')  # layers of a refiner that are bound by memory
+# The refiner's largest layers (runtime.folded_refiner), bound by memory bandwidth.
+REFINED = ('/seen/', '/head/', '/to_hidden.', '/to_joints.')
 
 
 def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return depth (N,1,128,128) float32 uvdn, true joints (N,21,3) float32 uvdn, and whether a
-    hand is there (N,) bool.
+    """Return depth (N,1,128,128) float32 uvdn, true joints (N,21,3) float32 uvdn, and hand presence
+    (N,) bool.
     """
     with np.load(CALIBRATION) as stored:
         depth = (stored['depth'].astype(np.float32) * (2 / STEPS) - 1)[:, None]
@@ -31,8 +32,8 @@ def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def quantizable(network) -> str:
-    """Return why a network cannot be quantised, '' where it can: the crops are of the compact
-    network's kind and of right hands.
+    """Return why a network cannot be quantised, '' if it can: the stored crops fit the compact
+    network for right hands.
     """
     config = network.config
     if not hasattr(network, 'read_out') or config.crop_size != 128 or config.side != 'right':
@@ -45,8 +46,8 @@ def quantizable(network) -> str:
 def quantized(model: bytes, cube_mm: float) -> bytes:
     """Return an exported ONNX model (runtime.onnx_engine) in 8 bits, sealed.
 
-    cube_mm: side of its crops' cube [mm]. Raises ValueError where its graph is not the expected
-    one, or where it loses more accuracy than MOST_LOST_MM.
+    cube_mm: side of its crops' cube [mm]. Raise ValueError when its graph is not the expected one,
+    or when the mean joint error grows by more than MOST_LOST_MM.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -90,8 +91,8 @@ def quantized(model: bytes, cube_mm: float) -> bytes:
 
 
 def _chosen(nodes):
-    """Names of the nodes to quantise: those of the network up to its field, and the largest of the
-    refiner.
+    """Return the names of the nodes to quantise: of the network up to its field, and the largest of
+    the refiner.
     """
     nodes = list(nodes)
     ends = [
@@ -106,18 +107,19 @@ def _chosen(nodes):
         for node in nodes[: ends[0]]
         if node.op_type in DENSE and not node.name.startswith(KEPT)
     ]
-    refined = [
+    of_refiner = [
         node.name
         for node in nodes
-        if node.op_type in ('Conv', 'Gemm')
-        and node.name.startswith('/refiner')
-        and any(part in node.name for part in REFINED)
+        if node.op_type in ('Conv', 'Gemm', 'MatMul') and node.name.startswith('/refiner')
     ]
+    refined = [name for name in of_refiner if any(part in name for part in REFINED)]
+    if of_refiner and not all(any(part in name for name in refined) for part in REFINED):
+        raise ValueError('the layers of its refiner are not those of the compact network')
     return dense + refined
 
 
 def _read(model, depth):
-    """Joints (N,J,3) uvdn that a serialised model reads from crops (N,1,S,S)."""
+    """Return the joints (N,J,3) uvdn that a serialised model predicts from crops (N,1,S,S)."""
     from awr_ros.runtime.onnx_engine import import_onnxruntime
 
     onnxruntime = import_onnxruntime()
@@ -133,11 +135,12 @@ def _read(model, depth):
 
 
 class _Crops:
-    """Crops as the calibration asks for them (onnxruntime.quantization.CalibrationDataReader)."""
+    """Crops for the calibration (interface onnxruntime.quantization.CalibrationDataReader)."""
 
     def __init__(self, depth):
         self._parts = iter(np.array_split(depth, max(1, len(depth) // 8)))
 
     def get_next(self):
+        """Return the next input, None at the end."""
         part = next(self._parts, None)
         return None if part is None else {'depth': part}

@@ -1,9 +1,9 @@
-"""What every engine computes: crops in; joints, their scores and the hand scores out. The read-out
+"""Interface of all engines: crops in; joints, joint scores and hand scores out. The read-out
 belongs to the network, so that one graph holds both and an engine can fuse across them.
 
-An engine is any object with `config` (EngineConfig), `description` (str, for people), `max_batch`
-(int, most crops in one pass) and `read(crops) -> Predictions`; crops: (B,1,S,S) float32
-C-contiguous uvdn, B >= 1. One thread at a time may call it.
+An engine is any object with `config` (EngineConfig), `description` (str), `max_batch` (int, most
+crops in one pass) and `predict(crops) -> Predictions`; crops: (B,1,S,S) float32 C-contiguous uvdn,
+B >= 1. It is called from one thread at a time.
 """
 
 import json
@@ -23,34 +23,30 @@ if TYPE_CHECKING:
 
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'handedness_logits')
 FORMAT = 'awr_ros engine 4'
-MAX_CROP = 4096  # [px] no network has a larger input
-MAX_BATCH = (
-    8  # crops in one pass: as many as a search tries places; longer lists take several passes
-)
+MAX_CROP = 4096  # [px] largest input of a network
+# crops in one pass: the most candidates of a search; longer lists take several passes
+MAX_BATCH = 8
 
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What has to be known of a network to feed it and to use what it says."""
+    """Input and output specification of an exported network."""
 
-    joint_names: tuple[str, ...]  # of the J joints, in order
+    joint_names: tuple[str, ...]  # names of the J joints, in order
     crop_size: int  # S, side of the input [px]
     cube_mm: float  # side of the cropped cube [mm]
-    side: str = 'right'  # of the hands that it knows
-    authors_crop: bool = False  # wants crops as the authors' code cuts them (awr_ros.crop)
-    virtual_crop: bool = False  # wants crops of a camera that looks at them (awr_ros.crop)
-    upright: bool = (
-        False  # wants crops turned so that the hand points up, once it is known where it points
-    )
-    detection_weights: tuple[
-        float, ...
-    ] = ()  # weights of the start score (awr_ros.tracker), where they were fitted
-    origin: str = ''  # where its weights come from, in words
+    side: str = 'right'  # side of the hands in training
+    authors_crop: bool = False  # crops as the authors' code cuts them (awr_ros.crop)
+    virtual_crop: bool = False  # crops of a virtual camera turned to the centre (awr_ros.crop)
+    # crops rotated so that the fingers point up, once their direction is known
+    upright: bool = False
+    detection_weights: tuple[float, ...] = ()  # of the detection score (awr_ros.tracker), if fitted
+    origin: str = ''  # origin of the weights, a text
 
     @classmethod
     def of(cls, config: Any, origin: str = '') -> 'EngineConfig':
-        """Of a network's configuration, which has more fields, and not all of these
-        (awr_ros.networks.checkpoint).
+        """Take the fields from a network's configuration (awr_ros.networks.checkpoint), which may
+        lack some and has others.
         """
         return cls(
             **{
@@ -62,21 +58,20 @@ class EngineConfig:
         )
 
     def to_json(self) -> str:
-        """For the metadata of an exported file."""
+        """Serialise for the metadata of an exported file."""
         return json.dumps({'format': FORMAT, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str, path: str | Path) -> 'EngineConfig':
-        """The inverse of `to_json`. Raises ValueError that names the path when it is not of this
-        package.
+        """Parse the output of `to_json`. Raise ValueError that names the path when it is not of
+        this package.
         """
         try:
             values = json.loads(text)
             if values.pop('format') != FORMAT:
                 raise ValueError(f"expected format '{FORMAT}': export it again with this version")
-            values.setdefault(
-                'virtual_crop', values.get('upright', False)
-            )  # older files: of rendered hands, so aligned
+            # older files have no such field; upright crops are always virtual ones
+            values.setdefault('virtual_crop', values.get('upright', False))
             config = cls(
                 tuple(values.pop('joint_names')),
                 detection_weights=tuple(values.pop('detection_weights')),
@@ -115,16 +110,15 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says of B crops."""
+    """Output of a network for B crops."""
 
     joints_uvdn: np.ndarray  # (B,J,3) float32, each axis of the crop in [-1,1]
-    # (B,J) float32 [0,1], chance that a joint is within 10 mm; the highest closeness claimed for it
+    # (B,J) float32 [0,1] probability that a joint is within 10 mm; for networks without refiner and
+    # calibration the maximum of its closeness
     joint_scores: np.ndarray
-    # from networks that are neither refined nor calibrated
-    hand_scores: (
-        np.ndarray
-    )  # (B,) float32 [0,1] that a hand is centred in the crop; NaN from networks that do not say
-    # (B,) float32 how much each looks like a hand of the network's side
+    # (B,) float32 [0,1] probability that a hand is centred in the crop; NaN for networks without it
+    hand_scores: np.ndarray
+    # (B,) float32 log odds that the hand is of the network's side, up to a constant
     # (awr_ros.networks.handedness); NaN likewise
     handedness_logits: np.ndarray
 
@@ -132,31 +126,31 @@ class Predictions:
         return len(self.joints_uvdn)
 
     def __getitem__(self, chosen: slice) -> 'Predictions':
-        """Return some of them."""
+        """Return a slice of the crops."""
         return Predictions(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 class Engine(Protocol):
-    """Any inference engine, one of awr_ros.runtime or your own."""
+    """Interface of an inference engine; awr_ros.runtime has several."""
 
     @property
     def config(self) -> EngineConfig:
-        """Return what its network reads."""
+        """Input and output specification."""
 
     @property
     def description(self) -> str:
-        """Return device and weights in words."""
+        """Device and weights in words."""
 
     @property
     def max_batch(self) -> int:
-        """Return the most crops in one pass."""
+        """Most crops in one pass."""
 
     def predict(self, crops: np.ndarray) -> Predictions:
         """Predict from crops (B,1,S,S) float32 C-contiguous uvdn, B >= 1."""
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """Join Predictions of several passes, at least one."""
+    """Concatenate the Predictions of one or more passes."""
     if len(parts) == 1:
         return parts[0]
     return Predictions(
@@ -170,7 +164,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 def predict_in_passes(
     predict: Callable[[np.ndarray], Sequence[np.ndarray]], crops: np.ndarray, most: int = MAX_BATCH
 ) -> Predictions:
-    """`read` over at most so many crops at a time; it returns the four arrays. Returns
+    """Call `predict`, which returns the four arrays, for at most `most` crops at a time. Return
     Predictions.
     """
     return joined(
@@ -179,7 +173,7 @@ def predict_in_passes(
 
 
 def check_crops(crops: np.ndarray, config: EngineConfig) -> None:
-    """Misuse of `read` is a ValueError with expected and got."""
+    """Raise ValueError, with what is expected, for an unusable argument of `predict`."""
     size = config.crop_size
     if (
         crops.dtype != np.float32
@@ -194,10 +188,10 @@ def check_crops(crops: np.ndarray, config: EngineConfig) -> None:
 
 
 def check_answers(arrays: Sequence[np.ndarray], config: EngineConfig, path: str | Path) -> None:
-    """Raise ValueError that names the path unless a pass gave what Predictions are: arrays of these
-    shapes, and finite joints.
+    """Raise ValueError that names the path unless the output of a pass has the shapes of
+    Predictions and finite joints.
 
-    arrays: what an engine's pass returned for a crop (1,1,S,S).
+    arrays: output of an engine for one crop (1,1,S,S).
     """
     joints = len(config.joint_names)
     shapes = [(1, joints, 3), (1, joints), (1,), (1,)]
@@ -214,11 +208,10 @@ def check_answers(arrays: Sequence[np.ndarray], config: EngineConfig, path: str 
 
 
 def readout_module(network: Any, trunk: Callable | None = None) -> 'torch.nn.Module':
-    """Return network and read-out as one torch module: depth (B,1,S,S) -> Predictions' arrays as
+    """Return network and read-out as one torch module: depth (B,1,S,S) -> arrays of Predictions, as
     tensors.
 
-    trunk: what to compute instead of the network before its read-out
-    (awr_ros.runtime.fused_network).
+    trunk: replacement of the network before its read-out (awr_ros.runtime.fused_network).
     """
     import torch
 
@@ -236,8 +229,7 @@ def readout_module(network: Any, trunk: Callable | None = None) -> 'torch.nn.Mod
                     part.float()
 
         def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            # The weights may be of half precision; the read-out's softmax and sums are always of
-            # single precision.
+            # The weights may be in half precision; the read-out is always in single precision.
             forward_features = self.trunk or (
                 self.network.forward_features if self.reads_out else self.network
             )
@@ -261,8 +253,8 @@ def readout_module(network: Any, trunk: Callable | None = None) -> 'torch.nn.Mod
 
 
 def trace(network: Any) -> Any:
-    """The read-out as a TorchScript graph of any batch size, for converters. Takes a network in
-    eval mode on the CPU.
+    """Return the read-out as a TorchScript graph for any batch size. network: in eval mode, on the
+    CPU.
     """
     import torch
 

@@ -1,8 +1,7 @@
-"""Which engine runs the network, why, and how it gets there: `load_engine`.
+"""Selection and loading of the engine that runs the network: `load_engine`.
 
-`auto` takes the fastest engine that this machine has and says why; an engine asked for by name is
-that engine or an error that says how to get it. Nothing ever falls back to something slower in
-silence.
+`auto` takes the fastest engine of this machine and gives the reason; an engine requested by name is
+that engine or an error that says how to install it. There is no silent fallback to a slower one.
 """
 
 import ctypes
@@ -31,8 +30,9 @@ Device = Literal['auto', 'cpu', 'cuda']
 INT8 = 'onnxruntime-int8'
 ENGINES = ('auto', 'torch', 'openvino', 'onnxruntime', INT8)
 DEVICES = ('auto', 'cpu', 'cuda')
-MAX_THREADS = 4  # taken by default: more make a network of this size little faster
-SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}  # of exported files, which fix the engine
+MAX_THREADS = 4  # default limit: a network of this size gains little from more
+# suffixes of exported files, each for one engine
+SUFFIXES = {'.xml': 'openvino', '.onnx': 'onnxruntime'}
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,11 @@ class Choice:
     engine: str  # 'torch', 'openvino' or 'onnxruntime'
     device: str  # 'cpu' or 'cuda'
     reason: str  # in words
-    candidates: tuple[
-        str, ...
-    ] = ()  # the engines to measure (runtime.fastest), the most exact first
+    candidates: tuple[str, ...] = ()  # engines to measure (runtime.fastest), the most precise first
 
 
 def default_threads() -> int:
-    """All CPU cores that this process may use but one, which is left to the robot; at most
+    """Return the number of CPU cores of this process minus one, which is left to the robot; at most
     MAX_THREADS.
     """
     cores = (
@@ -58,7 +56,7 @@ def default_threads() -> int:
 
 
 def has_driver() -> bool:
-    """Whether the driver of an NVIDIA GPU is there."""
+    """Whether the driver of an NVIDIA GPU is installed."""
     try:
         ctypes.CDLL('libcuda.so.1')
     except OSError:
@@ -67,7 +65,7 @@ def has_driver() -> bool:
 
 
 def has_cuda() -> bool:
-    """Whether torch can use an NVIDIA GPU. Where there is no driver, torch is not even imported."""
+    """Whether torch can use an NVIDIA GPU. Without a driver torch is not even imported."""
     if not has_driver() or not installed('torch'):
         return False
     import torch
@@ -76,7 +74,7 @@ def has_cuda() -> bool:
 
 
 def installed(package: str) -> bool:
-    """Whether a Python package could be imported."""
+    """Whether a Python package is installed."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -89,11 +87,11 @@ def choose(
     precision: Callable[[], str] = fastest_precision,
     driver: Callable[[], bool] = has_driver,
 ) -> Choice:
-    """The Choice for parameters engine (of ENGINES) and device (of DEVICES).
+    """Choose engine and device for the parameters engine (of ENGINES) and device (of DEVICES).
 
-    weights: path; an exported file (.onnx, .xml) fixes the engine. Raises ValueError that says what
-    is wrong or missing and which pip package would help. cuda, installed, precision, driver: how to
-    find out, replaced in tests.
+    weights: path; an exported file (.onnx, .xml) fixes the engine. Raise ValueError that says what
+    is wrong or missing and which pip package would help. cuda, installed, precision, driver:
+    queries of the machine, replaced in tests.
     """
     if engine not in ENGINES:
         raise ValueError(f'engine must be one of {", ".join(ENGINES)}, got {engine!r}')
@@ -146,7 +144,7 @@ def choose(
     return Choice(
         'torch',
         'cpu',
-        'the only one installed, two to three times slower than: pip install onnxruntime onnx',
+        'ONNX Runtime is two to three times as fast: pip install -r requirements/ros-apt.txt',
     )
 
 
@@ -158,7 +156,7 @@ def _as_asked(
     installed: Callable[[str], bool],
     driver: Callable[[], bool],
 ) -> Choice:
-    """The Choice of an engine that is not to be chosen any more."""
+    """Return the Choice of an engine requested by name or by an exported file."""
     if engine == 'torch':
         if device == 'cuda' and not cuda():
             raise ValueError("device is 'cuda', but torch finds no CUDA device")
@@ -198,13 +196,13 @@ def load_engine(
     device: str = 'auto',
     num_threads: int | None = None,
 ) -> Engine:
-    """Load weights into the fastest engine here, or the one asked for.
+    """Load weights into the fastest engine of this machine, or a given one.
 
-    weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights that come with
-    the package; num_threads: CPU threads, None or 0: `default_threads()`. Raises FileNotFoundError
-    or ValueError that names the path, and ValueError for an engine or a device that is not there.
-    The first start with a checkpoint converts it, which takes some seconds, and with 'auto'
-    measures which engine is the fastest here.
+    weights: a checkpoint, an exported file (.onnx, .xml), or None for the weights of the package;
+    num_threads: CPU threads, None or 0: `default_threads()`. Raise FileNotFoundError or ValueError
+    that names the path, and ValueError for an engine or a device that is not available. The first
+    start with a checkpoint converts it, which takes some seconds, and with 'auto' measures which
+    engine is the fastest.
     """
     choice = choose(engine, device, weights)
     threads = num_threads or default_threads()
@@ -222,7 +220,7 @@ def load_engine(
 
 
 def load_network(path: str | Path) -> tuple[Any, str]:
-    """The network of a checkpoint and the origin of its weights in words. Raises ValueError where
+    """Load the network of a checkpoint and the origin of its weights, a text. Raise ValueError if
     PyTorch is not installed.
     """
     if not installed('torch'):
@@ -245,8 +243,8 @@ def _load_torch(path: Path, choice: Choice, threads: int) -> Engine:
 
 
 def _try_out(network: Any, path: Path) -> None:
-    """Raise ValueError that names the path where a network cannot read a crop, or gives no finite
-    joints.
+    """Run the network once; raise ValueError that names the path if it fails or its joints are not
+    finite.
     """
     import torch
 
@@ -306,7 +304,7 @@ def _load_onnx(path: Path, choice: Choice, threads: int) -> Engine:
     if int8:
         from awr_ros.runtime.quantized import CALIBRATION
 
-        # What it computes depends on these beside the weights.
+        # Its output depends on the crops of the calibration as well.
         name = f'onnx int8 {onnx_engine.import_onnxruntime().__version__} {checksum(CALIBRATION)}'
         loaded = _load_converted(path, name, '.onnx', check, load, int8=True)
         loaded.description = loaded.description.replace('f32', 'int8')
@@ -322,15 +320,15 @@ def _load_converted(
     load: Callable[..., Any],
     int8: bool = False,
 ) -> Any:
-    """load(path) of an exported file, or load(path, files) of what a checkpoint is converted to,
-    cached; check: of `converted`.
+    """Load an exported file with load(path), or a checkpoint, converted and cached, with load(path,
+    files). check: as in `converted`.
     """
     if path.suffix == suffix:
         return load(path)
     check_whole(path)
 
     def convert() -> dict[str, bytes]:
-        if not installed('torch'):  # only here: a start from the cache needs none
+        if not installed('torch'):  # checked only here: a start from the cache does not need it
             load_network(path)
         from awr_ros.runtime.convert import convert_apart
 

@@ -1,8 +1,8 @@
-"""One engine for several cameras of a process: the crops that wait are read together, in one pass.
+"""One engine for several cameras of a process: waiting crops are evaluated together in one pass.
 
-A GPU takes hardly longer for eight crops than for one, and on a CPU a single engine does not fight
-with others over the cores. Nobody waits for company: whoever comes while no pass runs starts one
-with whatever waits by then.
+A GPU takes hardly longer for eight crops than for one, and on a CPU a single engine does not
+compete with others for the cores. Callers do not wait for a batch to fill: the first one that comes
+while no pass runs starts one with all crops that wait.
 """
 
 import os
@@ -18,28 +18,28 @@ from awr_ros.runtime.select import load_engine
 
 
 class BatchedEngine:
-    """An engine whose `read` may be called from several threads, one call at a time from each.
+    """Engine whose `predict` may be called from several threads, one call at a time from each.
 
-    Each pass of the engine below holds crops of all callers that wait, in equal shares: a caller
-    with no more crops than its share waits for no more than the pass that is running. An error of
-    the engine reaches only those callers whose own crops raise it.
+    Each pass holds crops of all waiting callers, in equal shares: a caller with no more crops than
+    its share waits for no more than the pass that is running. An error of the engine reaches only
+    those callers whose own crops raise it.
     """
 
     def __init__(self, engine: Engine) -> None:
-        """engine: of awr_ros.runtime, used by nobody else."""
+        """engine: of awr_ros.runtime, not used by anybody else."""
         self._engine = engine
         self._changed = threading.Condition()
-        self._waiting: list[_Request] = []  # in the order of their arrival, until they are done
-        self._reading = False  # some caller runs a pass
+        self._waiting: list[_Request] = []  # in order of arrival, until they are done
+        self._reading = False  # whether some caller runs a pass
 
     @property
     def config(self) -> EngineConfig:
-        """Of the engine below."""
+        """Configuration of the engine."""
         return self._engine.config
 
     @property
     def description(self) -> str:
-        """Of the engine below, in words."""
+        """Description of the engine in words."""
         return f'{self._engine.description}, shared by the cameras of this process'
 
     @property
@@ -48,11 +48,11 @@ class BatchedEngine:
         return self._engine.max_batch
 
     def predict(self, crops: np.ndarray) -> Predictions:
-        """Read crops (B,1,S,S) float32 uvdn.
+        """Predict from crops (B,1,S,S) float32 uvdn.
 
-        Raise ValueError for other arrays, and what the engine raises for these crops.
+        Raise ValueError for other arrays, and whatever the engine raises for these crops.
         """
-        check_crops(crops, self.config)  # or one caller's mistake would end the pass of all
+        check_crops(crops, self.config)  # before they join a pass with others
         request = _Request(crops)
         with self._changed:
             self._waiting.append(request)
@@ -73,7 +73,7 @@ class BatchedEngine:
                 answers = self._pass(parts)
             finally:
                 with self._changed:
-                    if not answers:  # interrupted: the others are left to the next caller
+                    if not answers:  # interrupted: the next caller takes over the others
                         self._waiting.remove(request)
                     for (other, _), answer in zip(parts, answers):
                         other.take(answer)
@@ -85,7 +85,9 @@ class BatchedEngine:
     def _pass(
         self, parts: 'Sequence[tuple[_Request, np.ndarray]]'
     ) -> list['Predictions | Exception']:
-        """Read the crops of several callers together; where that fails, each caller's alone."""
+        """Predict from the crops of several callers together; if that fails, from each caller's
+        alone.
+        """
         try:
             together = self._engine.predict(np.concatenate([crops for _, crops in parts]))
         except Exception as error:
@@ -97,7 +99,7 @@ class BatchedEngine:
 
 
 class _Request:
-    """Crops of one caller, and what was read of them so far."""
+    """Crops of one caller, and the predictions so far."""
 
     def __init__(self, crops: np.ndarray) -> None:
         self.left = crops
@@ -106,11 +108,12 @@ class _Request:
 
     @property
     def done(self) -> bool:
+        """Whether all crops are predicted, or an error occurred."""
         return self._error is not None or not len(self.left)
 
     def take(self, answer: Predictions | Exception) -> None:
-        """answer: Predictions of the first crops that are left, or the Exception that
-        these raised.
+        """Add an answer: Predictions of the first remaining crops, or the exception that these
+        raised.
         """
         if isinstance(answer, Exception):
             self._error = answer
@@ -119,15 +122,16 @@ class _Request:
             self.left = self.left[len(answer) :]
 
     def result(self) -> Predictions:
+        """Return the predictions of all crops, or raise the error."""
         if self._error is not None:
             raise self._error
         return joined(self._parts)
 
 
 def fair_shares(wanted: Sequence[int], most: int) -> list[int]:
-    """Return how many each gets of `most` in all, in turns of one each, the first ones first.
+    """Distribute `most` items in turns of one each, the first ones first. Return the share of each.
 
-    wanted: how many each wants.
+    wanted: number wanted by each.
     """
     shares = [0] * len(wanted)
     while most > 0 and shares != list(wanted):
@@ -139,9 +143,9 @@ def fair_shares(wanted: Sequence[int], most: int) -> list[int]:
 
 
 class SharedEngines:
-    """The engines of a process that serves several cameras: those that want the same one share it.
+    """Engines of a process with several cameras: equal ones are shared.
 
-    An engine is loaded for the first that wants it and freed with the last that holds it.
+    An engine is loaded for its first user and freed with its last.
     """
 
     def __init__(self, load: Callable = load_engine) -> None:
@@ -157,13 +161,12 @@ class SharedEngines:
         device: str = 'auto',
         num_threads: int | None = None,
     ) -> BatchedEngine:
-        """Return the engine of these weights, loaded where nobody holds it. Arguments and errors as
-        load_engine's.
+        """Return the engine of these weights, loaded if nobody has it. Arguments and errors as
+        load_engine.
         """
         key = _contents(weights), engine, device, num_threads
-        with self._locks.setdefault(
-            key, threading.Lock()
-        ):  # one camera's slow load is not for others to wait for
+        # one lock per engine: other cameras do not wait for a slow load
+        with self._locks.setdefault(key, threading.Lock()):
             shared = self._engines.get(key)
             if shared is None:
                 shared = self._engines[key] = BatchedEngine(
@@ -173,12 +176,12 @@ class SharedEngines:
 
 
 def _contents(weights: str | Path | None) -> str | tuple[str, int, int] | None:
-    """Return what changes when a file is replaced."""
+    """Return a key that changes when the file is replaced."""
     if weights is None:
         return None
     path = Path(weights).resolve()
     try:
         about = os.stat(path)
-    except OSError:  # load_engine says what is wrong
+    except OSError:  # load_engine reports the reason
         return str(path)
     return str(path), about.st_mtime_ns, about.st_size

@@ -1,4 +1,4 @@
-"""torch on the CPU: always there, the reference that the other engines are compared with."""
+"""torch on the CPU: always available, the reference for the other engines."""
 
 import torch
 
@@ -18,8 +18,8 @@ class TorchEngine:
     max_batch = MAX_BATCH
 
     def __init__(self, network, origin='', num_threads=None):
-        """network: of awr_ros.networks.checkpoint; origin: of its weights, in words; num_threads:
-        of torch in the whole process, None leaves it.
+        """network: of awr_ros.networks.checkpoint; origin: of its weights, a text; num_threads: of
+        torch in the whole process, None: unchanged.
         """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
@@ -32,7 +32,7 @@ class TorchEngine:
         self._readout = readout_module(network, trunk)
 
     def predict(self, crops):
-        """crops: (B,1,S,S) float32 uvdn. Returns Predictions."""
+        """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self._pass, crops)
 

@@ -1,1 +1,1 @@
-"""Procedural hands, their poses and rendered depth: what the default weights learn from."""
+"""Procedural hands, their poses and rendered depth: the training data of the default weights."""

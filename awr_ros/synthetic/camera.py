@@ -1,5 +1,5 @@
-"""A depth camera that needs no hardware: moving, posing hands with forearms before a wall, and the
-true joints.
+"""A depth camera without hardware: moving, posing hands with forearms before a wall, and their true
+joints.
 """
 
 import math
@@ -16,9 +16,9 @@ from awr_ros.synthetic.render import splat_image
 
 DEFAULT_INTRINSICS = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 FRAME_ID = 'synthetic_camera_depth_optical_frame'
-POSTURE_S = 1.5  # time from one posture to the next
+POSTURE_S = 1.5  # [s] time from one posture to the next
 WALL_MM = 1400.0
-SKIN_MM = 1.5  # between points of the skin
+SKIN_MM = 1.5  # spacing of the points of the skin
 # Palm to the camera, fingers up: the hand's x is up, its y to the right of the image, its z away
 # from the camera.
 CAMERA_FROM_UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -26,7 +26,7 @@ CAMERA_FROM_UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.
 
 @dataclass(frozen=True)
 class TrueHand:
-    """What the camera knows of a hand it renders."""
+    """Ground truth of a rendered hand."""
 
     side: str  # 'left' or 'right'
     joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
@@ -34,11 +34,10 @@ class TrueHand:
 
 
 class SyntheticCamera:
-    """Renders the frame of any time. The same seed and time always give the same frame.
+    """Render the frame at any time. The same seed and time always give the same frame.
 
-    num_hands: 1 (a right hand) or 2 (a left one too, side by side).
-    postures: names of POSTURES to show in this order, again and again; empty: all, in an order of
-    the seed.
+    num_hands: 1 (a right hand) or 2 (a left one too, side by side). postures: names of POSTURES to
+    show in this order, repeatedly; empty: all, in random order.
     """
 
     def __init__(self, intrinsics=DEFAULT_INTRINSICS, num_hands=1, seed=0, postures=()):
@@ -58,7 +57,7 @@ class SyntheticCamera:
         )
 
     def frame(self, t_s):
-        """Depth (H,W) uint16 [mm], 0 invalid, and the true hands at a time [s]."""
+        """Return depth (H,W) uint16 [mm], 0 invalid, and the true hands at a time [s]."""
         clouds, hands = [], []
         for index in range(self.num_hands):
             points, joints = self._hand(index, t_s)
@@ -74,20 +73,22 @@ class SyntheticCamera:
         return self._sense(depth, t_s), hands
 
     def true_joints(self, t_s, index=0):
-        """True joints (21,3) float32 [mm] of a hand at a time [s], without rendering it."""
+        """Return the true joints (21,3) float32 [mm] of a hand at a time [s], without rendering
+        it.
+        """
         return self._placed(index, t_s)[2]
 
     def _hand(self, index, t_s):
-        """Skin (3,N) tensor and joints (21,3) array [mm] in the camera frame."""
+        """Return skin (3,N) tensor and joints (21,3) array [mm] in the camera frame."""
         frames, transform, joints = self._placed(index, t_s)
         points = self._skin.posed(self._shapes[index], frames, transform)[0]
-        if index:  # the left hand is a right one in a mirror
+        if index:  # the left hand is a mirrored right one
             points[0] = -points[0]
         return points, joints
 
     def _placed(self, index, t_s):
-        """Bone frames (1,22,4,4), camera_from_hand (1,4,4), both not mirrored, and joints (21,3)
-        array [mm] in the camera frame.
+        """Return bone frames (1,22,4,4), camera_from_hand (1,4,4), both not mirrored, and joints
+        (21,3) array [mm] in the camera frame.
         """
         frames, joints = forward_kinematics(self._shapes[index], self._pose(index, t_s))
         p = self._phases[index]
@@ -96,7 +97,7 @@ class SyntheticCamera:
             0.6 * math.sin(0.53 * t_s + p[1]),
             0.7 * math.sin(0.41 * t_s + p[2]),
         )
-        aside, sway = (0, 60) if self.num_hands == 1 else (150, 30)  # two hands do not touch
+        aside, sway = (0, 60) if self.num_hands == 1 else (150, 30)  # keeps two hands apart
         place = np.array(
             [
                 aside + sway * math.sin(0.9 * t_s + p[3]),
@@ -115,7 +116,7 @@ class SyntheticCamera:
     def _pose(self, index, t_s):
         postures = torch.tensor(list(POSTURES.values()), dtype=torch.float32)
         order, at = self._order[index], t_s / POSTURE_S
-        share = np.clip((at % 1) * 1.5 - 0.25, 0, 1)  # hold, pass over smoothly, hold
+        share = np.clip((at % 1) * 1.5 - 0.25, 0, 1)  # hold, blend, hold
         share = share * share * (3 - 2 * share)
         first, second = (postures[order[(math.floor(at) + i) % len(order)]] for i in (0, 1))
         angles = torch.lerp(first, second, float(share))[None]
@@ -127,12 +128,15 @@ class SyntheticCamera:
         )
 
     def _sense(self, depth, t_s):
-        """A structured-light sensor: wall, lost edges and shadow, z^2 noise, whole millimetres."""
+        """Simulate a structured-light sensor: wall, lost edges and shadow, z^2 noise, whole
+        millimetres.
+        """
         shift = np.random.default_rng(int(t_s * 1e4) % (2**32)).integers(0, 64, 2)
         noise = self._noise[
             shift[0] : shift[0] + depth.shape[0], shift[1] : shift[1] + depth.shape[1]
         ]
-        shadow = np.zeros(depth.shape, bool)  # the projector stands left: shadows fall to the right
+        # the projector is on the left: shadows are on the right
+        shadow = np.zeros(depth.shape, bool)
         shadow[:, 6:] = (depth[:, :-6] < WALL_MM) & (depth[:, 6:] >= WALL_MM)
         hand = (depth < WALL_MM).astype(np.uint8)
         outline = cv2.dilate(hand, np.ones((3, 3), np.uint8)) - cv2.erode(
@@ -146,6 +150,6 @@ class SyntheticCamera:
 
 
 def _euler(x, y, z):
-    """Rotation (3,3) about the camera's axes: x, then y, then z [rad]."""
+    """Return the rotation (3,3) about the camera's axes: x, then y, then z [rad]."""
     rx, ry, rz = (cv2.Rodrigues(np.eye(3)[i] * angle)[0] for i, angle in enumerate((x, y, z)))
     return rz @ ry @ rx

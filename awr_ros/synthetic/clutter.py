@@ -1,7 +1,7 @@
-"""What stands around a hand in its crop: planes behind it, boxes, cylinders, heads, the other hand.
+"""Objects around a hand in its crop: planes behind it, boxes, cylinders, heads, another hand.
 
-All in uvdn and along parallel rays: within one crop perspective changes a box by a few millimetres
-only.
+All in uvdn and with parallel rays: within one crop perspective changes a box by only a few
+millimetres.
 """
 
 import functools
@@ -14,11 +14,11 @@ from awr_ros.synthetic.render import chunk_size, fused
 
 
 def random_clutter(depth, generator, hidden=0.25, compiled=False):
-    """Add surroundings to some of the crops.
+    """Add objects to some of the crops.
 
-    depth: (B,1,S,S) float uvdn of a hand alone. Returns (B,1,S,S): the nearer of hand and
-    surroundings per pixel. At most the share `hidden` of a hand's pixels is covered by nearer
-    things; what would cover more is left away.
+    depth: (B,1,S,S) float uvdn of a hand alone. Return (B,1,S,S): the nearer of hand and objects
+    per pixel. Objects that would cover more than the share `hidden` of the hand's pixels are left
+    out.
     """
     batch, _, size, _ = depth.shape
     device = depth.device
@@ -28,7 +28,7 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
 
     result = depth.clone()
     what = uniform(batch)
-    surface = (what < 0.25).nonzero()[:, 0]  # a wall, a table, a torso
+    surface = (what < 0.25).nonzero()[:, 0]  # wall, table, torso
     if len(surface):
         n = len(surface)
         slope = (uniform(n, 2, 1, 1) - 0.5) * torch.where(uniform(n, 1, 1, 1) < 0.7, 0.6, 3.0)
@@ -40,7 +40,7 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
         n = len(solid)
         turn = random_rotations(n, generator, device)
         extent = 0.08 + 0.35 * uniform(n, 3) ** 2
-        extent[:, 0] *= torch.where(uniform(n) < 0.4, 4.0, 1.0)  # bars, bottles, limbs
+        extent[:, 0] *= torch.where(uniform(n) < 0.4, 4.0, 1.0)  # elongated: bars, bottles, limbs
         centre = torch.randn(n, 3, generator=generator, device=device) * torch.tensor(
             [0.5, 0.5, 0.4], device=device
         )
@@ -49,7 +49,8 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
             size, round_, centre, extent * torch.where(round_, 1.3, 1.0)[:, None], turn, compiled
         )
         result[solid] = torch.minimum(result[solid], shape[:, None])
-    other = ((what > 0.5) & (what < 0.62)).nonzero()[:, 0]  # the neighbour's hand, moved aside
+    # another hand: that of the next crop, shifted
+    other = ((what > 0.5) & (what < 0.62)).nonzero()[:, 0]
     if len(other):
         n = len(other)
         angle = uniform(n) * 2 * torch.pi
@@ -74,8 +75,8 @@ def random_clutter(depth, generator, hidden=0.25, compiled=False):
 
 
 def _spare_hands(depth, result, hidden):
-    """Result where it hides no more of the hand in depth than the share `hidden`, else depth. All
-    (B,1,S,S).
+    """Return result where it hides no more of the hand in depth than the share `hidden`, else
+    depth. All (B,1,S,S).
     """
     hand = depth < 0.99
     covered = ((result < depth - 0.01) & hand).sum((1, 2, 3)) > hidden * hand.sum((1, 2, 3))
@@ -83,7 +84,9 @@ def _spare_hands(depth, result, hidden):
 
 
 def random_objects(batch, size, generator, device='cpu', compiled=False):
-    """(B,1,size,size) uvdn: round things, boxes and bars with no hand among them."""
+    """Draw (B,1,size,size) uvdn without a hand: mostly objects assembled of bars and boards
+    (monitors on their arms, stands, chairs), else three round objects, boxes or bars.
+    """
     count = 3 * batch
 
     def uniform(*shape):
@@ -93,10 +96,66 @@ def random_objects(batch, size, generator, device='cpu', compiled=False):
     extent[:, 0] *= torch.where(uniform(count) < 0.4, 4.0, 1.0)
     centre = torch.randn(count, 3, generator=generator, device=device) * 0.4
     turn = random_rotations(count, generator, device)
-    objects = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
+    apart = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
         batch, 3, size, size
     )
-    return objects.amin(1, keepdim=True).clamp_(-1, 1)
+    joined = _assemblies(batch, size, generator, device, compiled)
+    chosen = uniform(batch, 1, 1, 1) < 0.7
+    objects = torch.where(chosen, joined, apart.amin(1, keepdim=True))
+    return objects.clamp_(-1, 1)
+
+
+ASSEMBLY_PARTS = 4  # a long bar, and what is joined to it
+
+
+def _assemblies(batch, size, generator, device, compiled):
+    """Draw (B,1,size,size) uvdn: a bar and one to three bars, boards or knobs that begin on it."""
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, device=device)
+
+    parts = ASSEMBLY_PARTS
+    # Columns are a part's axes: along, across, thickness. Most meet at right angles.
+    frames = random_rotations(batch, generator, device)[:, None].expand(-1, parts, -1, -1)
+    quarter = torch.tensor(
+        [[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 0, -1], [0, 1, 0], [1, 0, 0]]], device=device
+    )
+    chosen = (uniform(batch, parts) < 0.3).long()
+    upright = frames @ quarter[chosen]
+    tilted = random_rotations(batch * parts, generator, device).view(batch, parts, 3, 3)
+    turn = torch.where(uniform(batch, parts, 1, 1) < 0.75, upright, tilted)
+    turn = torch.cat([frames[:, :1], turn[:, 1:]], 1)
+    thick = 0.04 + 0.14 * uniform(batch, parts, 1) ** 1.5
+    half = torch.cat(
+        [0.2 + 0.6 * uniform(batch, parts, 1), thick, thick * uniform(batch, parts, 1)], 2
+    )
+    half[:, 0, 0] += 0.8 * uniform(batch)
+    board = uniform(batch, parts) < 0.35
+    board[:, 0] = False
+    half[..., 1] = torch.where(board, 0.15 + 0.5 * uniform(batch, parts), half[..., 1])
+    half[..., 2].clamp_min_(0.02)
+    half[:, -1] *= torch.where(uniform(batch, 1) < 0.5, 0.35, 1.0)  # a knob, a clamp
+    start = 0.15 * normal(batch, 1, 3)
+    at = torch.where(uniform(batch, parts, 1) < 0.5, uniform(batch, parts, 1) * 2 - 1, 1.0)
+    joint = start + at * half[:, :1, :1] * frames[:, :1, :, 0]
+    side = torch.where(uniform(batch, parts, 1) < 0.5, 1.0, uniform(batch, parts, 1) * 2 - 1)
+    centre = joint + side * half[..., :1] * turn[..., 0]
+    centre[:, 0] = start[:, 0]
+    missing = uniform(batch, parts) < 0.3
+    missing[:, :2] = False
+    centre[..., 2] = torch.where(missing, 9.0, centre[..., 2])
+    drawn = solids(
+        size,
+        (uniform(batch, parts) < 0.3).flatten(),
+        centre.flatten(0, 1),
+        half.flatten(0, 1),
+        turn.flatten(0, 1),
+        compiled,
+    ).unflatten(0, (batch, parts))
+    return drawn.amin(1, keepdim=True)
 
 
 # A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part;
@@ -111,7 +170,7 @@ HEAD = (
 
 
 def random_heads(cube_mm, size, generator, compiled=False):
-    """(B,1,size,size) uvdn: heads on shoulders, which depth alone easily takes for fists on arms.
+    """Draw (B,1,size,size) uvdn: heads on shoulders, which in depth alone resemble fists on arms.
     cube_mm: (B,).
     """
     device, batch = cube_mm.device, len(cube_mm)
@@ -122,15 +181,17 @@ def random_heads(cube_mm, size, generator, compiled=False):
     half = cube_mm[:, None] / 2
     scale = (1 + 0.09 * normal(batch, 3)) / half
     yaw, pitch, roll = 0.7 * normal(batch), 0.25 * normal(batch), 0.35 * normal(batch)
+    # in turned crops
     roll = torch.where(
         torch.rand(batch, generator=generator, device=device) < 0.5, roll, 3 * normal(batch)
-    )  # in turned crops
+    )
     upright = rotation('z', roll)
     turned = upright @ rotation('y', yaw) @ rotation('x', pitch)
     middle = normal(batch, 3) * 45 / half + torch.tensor([0, 0, 0.3], device=device)
+    # (5,3) each
     extent, centre = (
         torch.tensor(values, dtype=torch.float32, device=device) for values in zip(*HEAD)
-    )  # (5,3) each
+    )
     extent, centre = extent * scale[:, None], centre * scale[:, None]  # (B,5,3)
     frames = torch.cat(
         [turned[:, None].expand(-1, 3, -1, -1), upright[:, None].expand(-1, len(HEAD) - 3, -1, -1)],
@@ -145,8 +206,8 @@ def random_heads(cube_mm, size, generator, compiled=False):
     ).unflatten(0, (batch, -1))
     depth = functools.reduce(torch.minimum, parts.unbind(1))
 
-    # Hair, beards and glasses: uneven by some millimetres, and swallowed in patches, often all but
-    # the face.
+    # Hair, beards and glasses: uneven by some millimetres, with patches without depth, often all
+    # but the face.
     def patches(cells):
         spread = _bicubic(cells, size, device)
         return spread @ normal(batch, cells, cells) @ spread.t()
@@ -162,8 +223,8 @@ def random_heads(cube_mm, size, generator, compiled=False):
 
 
 def solids(size, round_, centre, extent, turn, compiled):
-    """Nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere. centre,
-    extent: (n,3); turn: (n,3,3).
+    """Return the nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere.
+    centre, extent: (n,3); turn: (n,3,3).
     """
     depth = centre.new_empty(len(centre), size, size)
     for shape, chosen in ((ellipsoids, round_), (boxes, ~round_)):
@@ -174,7 +235,8 @@ def solids(size, round_, centre, extent, turn, compiled):
 
 
 def ellipsoids(size, centre, extent, rotation, compiled=False):
-    """Nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray misses.
+    """Return the nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray
+    misses.
 
     a dz^2 + 2 b dz + c = 0 along a ray, with b linear and c quadratic in x and y: dz = -b/a -
     sqrt((b/a)^2 - c/a).
@@ -206,13 +268,12 @@ def _ellipsoid_hit(middle, root):
 
 
 def boxes(size, centre, extent, rotation, compiled=False):
-    """Nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method; +inf where a
-    ray misses.
+    """Return the nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method;
+    +inf where a ray misses.
     """
     r = rotation.transpose(1, 2)  # (n,3,3): rows are the box's axes
     slope = torch.where(r[..., 2].abs() < 1e-4, 1e-4, r[..., 2])
-    # Each pair of sides is met at depths linear in x and y, half a slab before and behind its
-    # middle.
+    # A ray enters and leaves each slab at depths that are linear in x and y.
     sx, sy = -r[..., 0] / slope, -r[..., 1] / slope
     x, y, z = centre[:, :, None].unbind(1)
     middle = (
@@ -235,14 +296,14 @@ def _box_hit(middle, half):
 
 
 def _axis(size, device):
-    """(size,) coordinates of pixel centres in [-1,1]."""
+    """Return the coordinates (size,) of pixel centres in [-1,1]."""
     return 2 * (torch.arange(size, device=device) + 0.5) / size - 1
 
 
 @functools.lru_cache(maxsize=8)
 def _monomials(size, device):
-    """(6,size*size): 1, x, y, x^2, y^2, xy at pixel centres, so that polynomials of images are
-    matrix products.
+    """Return (6,size*size): 1, x, y, x^2, y^2, xy at pixel centres, so that polynomials over images
+    are matrix products.
     """
     y, x = (
         values.flatten()
@@ -253,6 +314,6 @@ def _monomials(size, device):
 
 @functools.lru_cache(maxsize=16)
 def _bicubic(cells, size, device):
-    """(size,cells) bicubic interpolation along one axis."""
+    """Return the matrix (size,cells) of bicubic interpolation along one axis."""
     unit = torch.eye(cells, device=device)[None, None]
     return torch.nn.functional.interpolate(unit, size=(size, cells), mode='bicubic')[0, 0]

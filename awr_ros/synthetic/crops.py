@@ -1,6 +1,4 @@
-"""Training samples: random hands, poses, views, surroundings and sensors, as the crops the network
-will see.
-"""
+"""Training samples: crops of random hands, poses, views, objects and sensors."""
 
 import math
 from dataclasses import dataclass
@@ -24,74 +22,68 @@ from awr_ros.synthetic.render import looking_at, splat_crops, uvdn_to_xyz, xyz_t
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
-POSE_POOL_SIZE = 512  # poses drawn at a time
-REUSE_COUNT_LARGE = (
-    160  # draws that a large bank of noise is used for, four of them a draw of crops
-)
-NEAREST_MM = 130.0  # no joint is nearer to the camera: no camera would see it
-BEHIND_ARM = -0.85  # z of the unit vector to the elbow from which on a forearm hides its hand
-# Stereo crops are matched in a window wider than the crop, which is cut out of it turned.
+POSE_POOL_SIZE = 512  # poses in a pool
+# draws from a large noise bank until it is replaced; a draw of crops takes four
+REUSE_COUNT_LARGE = 160
+NEAREST_MM = 130.0  # minimum distance of a joint from the camera, as of real cameras
+BEHIND_ARM = -0.85  # z of the unit vector to the elbow below which a forearm hides its hand
+# Stereo is matched in a window wider than the crop, from which the crop is cut after rotation.
 STEREO_WINDOW = 1.5
-# Side of the cube in the matched image [px], how often, and the hand's distance [mm]: of focal
+# Side of the cube in the matched image [px], its share, and the hand's distance [mm], for focal
 # lengths of 330 to 650 px.
 STEREO_PX = (240, 176, 128, 96, 72)
 STEREO_SHARE = (0.3, 0.25, 0.2, 0.15, 0.1)
 STEREO_MM = ((230.0, 750.0), (450.0, 1020.0), (720.0, 1400.0), (960.0, 1800.0), (1280.0, 2000.0))
-ARM_CLOSING = 0.03  # of the cube's side: an arm's points lie farther apart than a hand's
+ARM_CLOSING = 0.03  # as a share of the cube's side: an arm's points are farther apart than a hand's
 
 
 @dataclass(frozen=True)
 class CropConfig:
-    """How training crops are drawn."""
+    """Distribution of the training crops."""
 
-    size: int = 128  # crop side [px]
-    cube_mm: float = 280.0  # crop side [mm], as in the tracker
+    size: int = 128  # [px] side of the crop
+    cube_mm: float = 280.0  # side of the cube, as in the tracker
     cube_jitter: float = 0.06  # relative standard deviation of the cube
     near_mm: float = 200.0  # distance of the hand from the camera, drawn log-uniformly
     far_mm: float = 1200.0
-    fine_std_mm: float = (
-        8.0  # error of the crop's centre per axis, the standard deviation: as when following
-    )
-    coarse_std_mm: float = 24.0  # and as when a finder starts
-    coarse_share: float = 0.3  # share of the latter
-    negative_share: float = 0.14  # share of crops without a hand in the middle
-    upright: float = (
-        0.8  # share of crops turned so that the hand points up, as in the tracker once it knows
-    )
-    clutter: bool = True  # things beside the hand
-    rotation_error_mm: float = (
-        7.0  # how well it knows: error of the hand's direction, a vector of some 90 mm, per axis
-    )
-    # share of crops from simulated block matching (stereo.py); the others' noise is modelled
+    # standard deviation of the error of the crop's centre per axis, while tracking
+    fine_std_mm: float = 8.0
+    coarse_std_mm: float = 24.0  # the same for a candidate of a finder
+    coarse_share: float = 0.3  # share of crops with the latter
+    negative_share: float = 0.14  # share of crops without a centred hand
+    # share of upright crops, as in the tracker after the first pass
+    upright: float = 0.8
+    clutter: bool = True  # add objects beside the hand
+    # error of the hand's direction in upright crops, per axis of a vector of about 90 mm
+    rotation_error_mm: float = 7.0
+    # share of crops from simulated block matching (stereo.py); the others have modelled noise
     stereo: float = 0.0
     cut: float = 0.0  # share of crops that reach beyond the image's border
-    arms: float = 0.6  # share of the crops without a hand that lie along its arm
-    arm_mm: float = 80.0  # they begin 130 mm from the palm and end so much farther
-    objects: float = 0.25  # share of the crops without a hand that show things instead
-    heads: float = 0.4  # and heads
-    negatives: float = (
-        0.5  # share of the crops without a hand that are given ones, where negatives are given
-    )
-    sensor: str = 'any'  # which noise models: of sensor.KINDS
+    arms: float = 0.6  # share of the negatives centred on the arm of the hand
+    arm_mm: float = 80.0  # length of the part of the arm for these, beginning 130 mm from the palm
+    objects: float = 0.25  # share of the negatives with objects instead
+    heads: float = 0.4  # the same with heads
+    # share of the negatives that are hard negatives, if there are any
+    negatives: float = 0.5
+    sensor: str = 'any'  # noise models, one of sensor.KINDS
     bridges: bool = False  # time of flight fills gaps between fingers
-    stretch: float = (
-        0.0  # standard deviation of the error of focal length and depth scale, relative
-    )
+    # standard deviation of the error of focal length and depth scale, relative
+    stretch: float = 0.0
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """B training samples, right hands all. Joints count only where `hand` is set."""
+    """B training samples, all right hands. Joints are valid only where `hand` is set."""
 
     depth: torch.Tensor  # (B,1,S,S) float uvdn
     joints_uvdn: torch.Tensor  # (B,21,3) float
-    hand: torch.Tensor  # (B,) bool: a hand is centred in the crop
-    centre_xyz: torch.Tensor  # (B,3) float [mm] of the cube, camera optical frame
+    hand: torch.Tensor  # (B,) bool: whether a hand is centred in the crop
+    centre_xyz: torch.Tensor  # (B,3) float [mm] centre of the cube, camera optical frame
     cube_mm: torch.Tensor  # (B,) float
 
     def errors_mm(self, joints_uvdn):
-        """Distances [mm] of predicted joints (B,J,3) uvdn from the true ones, in space. Returns
-        (B,J).
+        """Return the distances [mm] (B,J) of predicted joints (B,J,3) uvdn from the true ones, in
+        space.
         """
         predicted, true = (
             uvdn_to_xyz(uvdn, self.centre_xyz, self.cube_mm)
@@ -100,12 +92,12 @@ class CropBatch:
         return (predicted - true).norm(dim=-1)
 
     def __getitem__(self, chosen):
-        """Some of them. chosen: an index of tensors."""
+        """Return some of them. chosen: an index of tensors."""
         return CropBatch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
     @classmethod
     def join(cls, parts):
-        """Several as one."""
+        """Concatenate several."""
         return cls(
             *(
                 torch.cat([getattr(part, name) for part in parts])
@@ -114,17 +106,17 @@ class CropBatch:
         )
 
     def to(self, device):
+        """Return the batch on a device."""
         return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 class CropSource:
-    """An endless source of random training crops.
+    """An endless source of random training crops; a seed determines them all.
 
-    skins: the hands to draw from (default: the procedural one). negatives: (N,1,S,S) crops of other
-    things, of which a share of the crops without a hand are taken (training/negatives.py). One
-    generator, so a seed fixes everything. compiled: fuse what is done to every pixel with
-    torch.compile, which needs a C++ compiler and pays from some thousand crops on. largest: the
-    most crops that a GPU draws at once, 0: a few hundred.
+    skins: hand skins to draw from (default: the procedural one). negatives: (N,1,S,S) hard
+    negatives (training/negatives.py), which replace a share of the crops without a hand. compiled:
+    fuse operations on pixels with torch.compile, which needs a C++ compiler and pays from some
+    thousand crops on. largest: most crops rendered at once on a GPU, 0: a few hundred.
     """
 
     def __init__(
@@ -154,8 +146,8 @@ class CropSource:
 
     @torch.no_grad()
     def draw(self, batch):
-        """One CropBatch of B samples."""
-        stereo = round(self.config.stereo * batch)  # always as many: compiled code knows few shapes
+        """Return a CropBatch of B samples."""
+        stereo = round(self.config.stereo * batch)  # a fixed number: each shape is compiled once
         if not stereo:
             return self._draw_modelled(batch)
         parts = [self._draw_stereo(stereo)] + (
@@ -165,10 +157,10 @@ class CropSource:
         return CropBatch.join(parts)[order]
 
     def _draw_modelled(self, batch):
-        """B samples whose sensors are noise models."""
+        """Draw B samples with modelled sensors."""
         config, generator, device = self.config, self.generator, self.device
         views = self._views_of_hands(batch, config.near_mm, config.far_mm)
-        # Coarse cameras see the hand on fewer pixels than the crop has.
+        # Cameras of low resolution have fewer pixels on the hand than the crop.
         sizes = (
             config.size,
             config.size,
@@ -197,7 +189,7 @@ class CropSource:
         return self._finished(depth, joints, views)
 
     def _draw_stereo(self, batch):
-        """B samples whose depth is what block matching makes of two images."""
+        """Draw B samples with depth from simulated block matching."""
         config, generator, device = self.config, self.generator, self.device
         rng = np.random.default_rng(
             int(torch.randint(2**31, (1,), generator=generator, device=device))
@@ -206,8 +198,7 @@ class CropSource:
         side = STEREO_PX[kind]
         views = self._views_of_hands(batch, *STEREO_MM[kind])
         wide = views.facing_centre()
-        # The camera's rows lie anywhere in a crop that is turned: turn the hand, match, turn the
-        # crop back.
+        # Matching runs along the rows of the camera: rotate the hand, match, rotate the crop back.
         angle = 2 * torch.pi * self._uniform(batch)
         wide.points[:] = (
             rotation('z', angle) @ (wide.points - wide.centre[:, :, None]) + wide.centre[:, :, None]
@@ -232,7 +223,7 @@ class CropSource:
         return self._finished(crops, joints, views)
 
     def _splat_wide(self, points, centre, cube, size):
-        """splat_crops with an arm without holes, whose points lie farther apart. Returns
+        """Splat crops and, with a wider closing, arms, whose points are farther apart. Return
         (B,1,size,size) on the CPU.
         """
         arm = self._arm
@@ -250,7 +241,7 @@ class CropSource:
         return torch.minimum(depth.cpu(), torch.from_numpy(arms))
 
     def _views_of_hands(self, batch, near_mm, far_mm):
-        """B hands before the camera, and where their crops are centred."""
+        """Draw B hands before the camera, and the centres of their crops."""
         config, generator, device = self.config, self.generator, self.device
         skin = self.skins[
             int(torch.randint(len(self.skins), (1,), generator=generator, device=device))
@@ -280,7 +271,8 @@ class CropSource:
         away = torch.nn.functional.normalize(self._normal(batch, 3), dim=-1) * (
             110 + 90 * self._uniform(batch, 1)
         )
-        elbow = camera_from_hand[:, :3, :3] @ frames[:, FOREARM, :3, :1]  # unit, towards the elbow
+        # unit vector towards the elbow
+        elbow = camera_from_hand[:, :3, :3] @ frames[:, FOREARM, :3, :1]
         along = elbow[..., 0] * (130 + config.arm_mm * self._uniform(batch, 1))
         away = torch.where(self._uniform(batch, 1) < config.arms, along, away)
         centre = palm_centre(joints) + torch.where(hand[:, None], jitter, away)
@@ -294,8 +286,8 @@ class CropSource:
         )
 
     def _surround(self, depth, views, compiled=None):
-        """Add what stands beside the hands, or instead of them: the arm it hangs on, things, heads.
-        depth: (B,1,S,S).
+        """Add the forearm, objects and heads beside the hands or instead of them. depth:
+        (B,1,S,S).
         """
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
         compiled = self.compiled if compiled is None else compiled
@@ -311,8 +303,8 @@ class CropSource:
         return random_clutter(depth, generator, compiled=compiled) if self.config.clutter else depth
 
     def _beyond_border(self, joints_uvdn, hand):
-        """(B,1,S,S) bool: what of the crops lies beyond the image's border. Many crops of arms end
-        before their hands.
+        """Return (B,1,S,S) bool: pixels of the crops beyond the image border. For many crops of
+        arms the border is before their hands.
         """
         batch, (wrist, knuckle) = len(joints_uvdn), (joints_uvdn[:, i, :2] for i in (0, 9))
         outwards = knuckle - wrist
@@ -333,7 +325,9 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """The CropBatch, with negatives in place of some of the crops without a hand."""
+        """Return the CropBatch, with hard negatives in place of some of the crops without a
+        hand.
+        """
         if self.negatives is not None:
             chosen = self._uniform(len(depth)) < self.config.negatives
             given = ((~views.hand) & chosen).nonzero()[:, 0]
@@ -344,7 +338,7 @@ class CropSource:
         return CropBatch(depth, joints_uvdn, views.hand, views.centre, views.cube)
 
     def _poses(self, batch):
-        """B poses of a stock that is drawn anew when it is used up: some hundred poses cost little
+        """Return B poses of a pool that is drawn again when used up: some hundred poses cost little
         more than a few.
         """
         if self._used + batch > len(self._pose_pool.fingers):
@@ -361,9 +355,9 @@ class CropSource:
         )
 
     def _views(self, batch, frames, near_mm, far_mm):
-        """Random camera_from_hand (B,4,4): any direction, but palm or back rather than edge to the
-        camera, as people show their hands, rarely an elbow between camera and hand, and never right
-        before it.
+        """Return random camera_from_hand (B,4,4): any direction, but mostly palm or back rather
+        than edge towards the camera, as people show their hands, rarely with the elbow between
+        camera and hand, and never right before it.
         """
         rotation = random_rotations(2 * batch, self.generator, self.device).view(2, batch, 3, 3)
         towards = (rotation @ frames[:, FOREARM, :3, :1])[..., 2, 0]  # < 0: elbow nearer than hand
@@ -389,17 +383,17 @@ class CropSource:
         return pose
 
     def _align(self, camera_from_hand, joints):
-        """Turn some of the views about the optical axis, which turns their crops alike, until the
-        hand points about up in them.
+        """Rotate some of the views about the optical axis, and so their crops, until the fingers
+        point about up.
 
-        camera_from_hand: (B,4,4); joints: (B,21,3) [mm] hand frame. Returns (B,4,4).
+        camera_from_hand: (B,4,4); joints: (B,21,3) [mm] hand frame. Return (B,4,4).
         """
         batch = len(joints)
         seen = (
             joints @ camera_from_hand[:, :3, :3].transpose(1, 2) + camera_from_hand[:, None, :3, 3]
         )
         turned_from_camera, _ = looking_at(palm_centre(seen))
-        seen = seen @ turned_from_camera.mT  # as the crop's camera sees it
+        seen = seen @ turned_from_camera.mT  # in the frame of the crop's virtual camera
         seen[:, PALM[0], :2] += self.config.rotation_error_mm * self._normal(batch, 2)
         roll = torch.where(self._uniform(batch) < self.config.upright, in_plane_rotation(seen), 0.0)
         turned = camera_from_hand.clone()
@@ -415,19 +409,17 @@ class _Views:
     joints: torch.Tensor  # (B,21,3)
     centre: torch.Tensor  # (B,3)
     cube: torch.Tensor  # (B,)
-    hand: torch.Tensor  # (B,) bool: the crop is centred on the hand
+    hand: torch.Tensor  # (B,) bool: whether the crop is centred on the hand
 
     def facing_centre(self) -> '_Views':
-        """The same before a camera turned so that its optical axis passes through the crops'
-        centres.
-        """
+        """Return the same in the frame of a camera turned to the crops' centres."""
         turn, distance = looking_at(self.centre)
         centre = torch.nn.functional.pad(distance[:, None], (2, 0))
         return _Views(turn @ self.points, self.joints @ turn.mT, centre, self.cube, self.hand)
 
     def stretched(self, factor: torch.Tensor) -> '_Views':
-        """The same by a camera whose focal length is wrong by a factor (B,1): x and y grow, z
-        stays.
+        """Return the same for a camera with a focal length that is wrong by a factor (B,1): x and y
+        grow, z stays.
         """
         scale = torch.cat([factor, factor, torch.ones_like(factor)], -1)
         return _Views(
@@ -442,8 +434,9 @@ class _Views:
 def _stereo_view(
     uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(W,W) float32 [mm] what a stereo camera measures of a window, 0 invalid. uvdn: (W,W) float32
-    true depth around z_mm in units of half_mm, background +1, where a wall or nothing stands.
+    """Return the depth (W,W) float32 [mm], 0 invalid, that a stereo camera measures of a window.
+    uvdn: (W,W) float32 true depth around z_mm in units of half_mm, background +1, replaced by a
+    wall or nothing.
     """
     size = len(uvdn)
     focal = z_mm * size / (2 * half_mm)
@@ -465,8 +458,8 @@ def _stereo_view(
 
 
 def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.ndarray:
-    """(size,size) the middle `side` pixels of a square image, turned back by angle [rad], by
-    nearest pixels.
+    """Return the central `side` pixels of a square image as (size,size), rotated back by angle
+    [rad], nearest neighbour.
     """
     c, s, scale = math.cos(angle), math.sin(angle), side / size
     matrix = scale * np.array([[c, -s, 0], [s, c, 0]])
@@ -476,18 +469,17 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
     )
 
 
-# What networks are trained on; the defaults are what older weights were, and what they are compared
-# on.
+# Configuration of training; the defaults are those of older weights, kept for comparisons.
 TRAINING = CropConfig(
-    stereo=0.375,
+    stereo=0.45,
     cut=0.06,
     arms=0.75,
     arm_mm=150.0,
-    objects=0.12,
-    heads=0.18,
-    negative_share=0.2,
+    objects=0.3,
+    heads=0.15,
+    negative_share=0.25,
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,
-    negatives=0.7,
+    negatives=0.55,
 )

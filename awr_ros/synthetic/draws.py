@@ -1,4 +1,4 @@
-"""Random numbers of one generator, in the forms in which scenes need them."""
+"""Random numbers from one generator, in the forms that scenes need."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 class Draws:
-    """Draws from a torch.Generator on the CPU."""
+    """Random draws from a torch.Generator on the CPU."""
 
     def __init__(self, generator: torch.Generator):
         self.generator = generator
@@ -17,15 +17,15 @@ class Draws:
         return low + (high - low) * float(torch.rand((), generator=self.generator))
 
     def log_uniform(self, low: float, high: float) -> float:
-        """Return a number in [low, high), as likely in each octave."""
+        """Return a number in [low, high), uniform in the logarithm."""
         return low * (high / low) ** self.uniform()
 
     def chance(self, share: float) -> bool:
-        """Return True in this share of the calls."""
+        """Return True with this probability."""
         return self.uniform() < share
 
     def choice(self, options: Sequence) -> Any:
-        """Return one of the options, each as likely."""
+        """Return one of the options, uniformly."""
         return options[int(self.uniform(0, len(options)))]
 
     def normal(self, *shape: int) -> torch.Tensor:
@@ -33,5 +33,5 @@ class Draws:
         return torch.randn(*shape, generator=self.generator)
 
     def direction(self) -> torch.Tensor:
-        """Return a unit vector (3,), any direction as likely."""
+        """Return a unit vector (3,), uniform on the sphere."""
         return torch.nn.functional.normalize(self.normal(3), dim=0)

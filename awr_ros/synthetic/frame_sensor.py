@@ -1,6 +1,6 @@
-"""One depth camera before a scene: what it makes of perfect depth images, frame by frame.
+"""Sensor model of one depth camera for whole frames: from perfect depth images to measured ones.
 
-What a camera loses in blobs and its slow noise stay from frame to frame, all other noise is new.
+Blobs of missing depth and slow noise stay from frame to frame, all other noise is new.
 """
 
 import cv2
@@ -12,13 +12,13 @@ from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera
 
 STEREO, STRUCTURED_LIGHT, TIME_OF_FLIGHT = 'stereo', 'structured light', 'time of flight'
 KIND_SHARES = {STEREO: 0.45, STRUCTURED_LIGHT: 0.25, TIME_OF_FLIGHT: 0.3}
-# [px] stereo images are matched at most so wide, and then enlarged, as drivers align depth to
-# colour
+# [px] largest width for stereo matching; larger images are enlarged afterwards, like depth aligned
+# to colour
 MATCHED_WIDTH = 640
 
 
 class FrameSensor:
-    """A camera of one kind, drawn at random."""
+    """A randomly drawn camera of one kind."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class FrameSensor:
     ) -> None:
         """Draw a camera.
 
-        shape: (H,W) of its images; focal_px: of these; far_mm: nothing beyond is measured;
-        generator: what stays, and the first frame's noise; later: the noise of later frames; kind:
-        of KIND_SHARES, None: any.
+        shape: (H,W) of its images; focal_px: of these; far_mm: range; generator: for constant
+        properties and the noise of the first frame; later: for the noise of later frames; kind: of
+        KIND_SHARES, None: any.
         """
         kinds = list(KIND_SHARES)
         drawn = int(
@@ -51,8 +51,8 @@ class FrameSensor:
             }
 
     def measure(self, depth_mm: torch.Tensor) -> np.ndarray:
-        """Return what is measured, (H,W) uint16 [mm], 0 invalid. depth_mm: (H,W) perfect depth, inf
-        where nothing is.
+        """Return the measured depth (H,W) uint16 [mm], 0 invalid. depth_mm: (H,W) perfect depth,
+        inf where nothing is.
         """
         measured = self._match(depth_mm.numpy()) if self.kind == STEREO else self._model(depth_mm)
         self._frames += 1
@@ -102,7 +102,7 @@ class FrameSensor:
 
 
 def noise_image(kind: str, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
-    """(1,1,H,W) float, about standard normal: what NoiseBank is to crops, for one frame of any
+    """Return (1,1,H,W) float, about standard normal: like NoiseBank for crops, for one frame of any
     size.
     """
     cells = {'fine': 2, 'coarse': 8}.get(kind, 1)

@@ -1,8 +1,8 @@
-"""A skinned hand from a GLB file with WebXR's 25 joint names as an extra source of shapes for
+"""A skinned hand from a GLB file with WebXR's 25 joint names, as an additional hand shape for
 training.
 
-For example `generic-hand/right.glb` of the npm package @webxr-input-profiles/assets (MIT). Nothing
-of it is shipped.
+For example `generic-hand/right.glb` of the npm package @webxr-input-profiles/assets (MIT). The
+package contains no such file.
 """
 
 import json
@@ -24,11 +24,13 @@ from awr_ros.synthetic.hand import (
 FINGERS = ('thumb', 'index-finger', 'middle-finger', 'ring-finger', 'pinky-finger')
 DTYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 WIDTHS = {'SCALAR': 1, 'VEC2': 2, 'VEC3': 3, 'VEC4': 4, 'MAT4': 16}
-TIP_INSIDE_MM = 6.0  # our fingertip joint lies this far inside the finger's end; WebXR's about 12
+TIP_INSIDE_MM = 6.0  # depth of our fingertip joint inside the finger's end; WebXR's is about 12
 
 
 def read_glb_skin(path, spacing_mm):
-    """A right hand from a GLB file as a HandSkin in our bones, sampled about every spacing_mm."""
+    """Load a right hand from a GLB file as a HandSkin on our bones, sampled about every
+    spacing_mm.
+    """
     data = open(path, 'rb').read()
     if data[:4] != b'glTF':
         raise ValueError(f'{path} is no GLB file')
@@ -112,7 +114,7 @@ def read_glb_skin(path, spacing_mm):
             vertex_weights, (np.arange(len(vertices)), [bone_of[names[i]] for i in column]), share
         )
     points, weights = _sample(vertices, vertex_weights, faces, spacing_mm)
-    keep = points[:, 0] > -8  # our own forearm begins there
+    keep = points[:, 0] > -8  # the procedural forearm begins there
     arm = forearm_points(spacing_mm * 1.5, 150.0)
     points = np.concatenate([points[keep], arm])
     weights = np.concatenate([weights[keep], forearm_weights(arm)])
@@ -125,7 +127,7 @@ def read_glb_skin(path, spacing_mm):
 
 
 def _sample(vertices, weights, faces, spacing_mm):
-    """Points evenly over the triangles: many random ones, thinned to one a voxel."""
+    """Sample points evenly on the triangles: many random ones, thinned to one per voxel."""
     rng = np.random.default_rng(0)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2

@@ -1,13 +1,14 @@
-"""A procedural right hand: kinematics with exact joints, and a skin of points that follows them.
+"""A procedural right hand: kinematics with exact joints, and a skin of points attached to the
+bones.
 
 Hand frame [mm]: origin at the wrist, x towards the fingers, y towards the thumb, z out of the back
 of the hand (the wrist frame of `skeleton.wrist_rotation`). Flexion is a positive rotation about a
 bone's y axis.
 
 22 bones: 0 the carpus (the hand frame itself), 1..20 the bone that ends in that joint, 21 the
-forearm. A bone's frame sits at its first joint, x along the bone. Proportions follow Buchholz et
-al. (J. Biomechanics 1992), rescaled to a hand of 190 mm; thicknesses follow sphere-mesh fits of
-real hands.
+forearm. A bone's frame is at its first joint, x along the bone. Proportions follow Buchholz et al.
+(J. Biomechanics 1992), rescaled to a hand of 190 mm; thicknesses follow sphere-mesh fits of real
+hands.
 """
 
 import functools
@@ -20,7 +21,7 @@ from awr_ros.skeleton import NUM_JOINTS, TIPS
 
 NUM_BONES = 22
 FOREARM = 21
-# Joint positions that the metacarpals carry: thumb CMC, index, middle, ring and pinky MCP.
+# Joints at the ends of the carpus and the metacarpals: thumb CMC, index, middle, ring, pinky MCP.
 KNUCKLES = (1, 5, 9, 13, 17)
 KNUCKLE_XYZ = (
     (27.0, 25.0, -12.0),
@@ -49,7 +50,7 @@ RADII = (
     (10.4, 8.7, 7.4, 6.0),
     (9.2, 7.6, 6.6, 5.4),
 )
-ARM_SPACING = 1.5  # of the forearm's points, in those of the hand's
+ARM_SPACING = 1.5  # spacing of the forearm's points relative to the hand's
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,16 @@ class HandShape:
 class HandPose:
     """A batch of B poses [rad]."""
 
-    fingers: (
-        torch.Tensor
-    )  # (B,5,4): MCP flexion, MCP abduction (+ towards the thumb), PIP, DIP flexion;
+    # (B,5,4): MCP flexion, MCP abduction (+ towards the thumb), PIP, DIP flexion;
+    fingers: torch.Tensor
     # row 0, the thumb: azimuth towards the thumb side, palmar elevation, MCP, IP flexion
     thumb_roll: torch.Tensor  # (B,) roll of the thumb about its metacarpal
-    wrist: (
-        torch.Tensor
-    )  # (B,2): flexion, deviation towards the thumb, of the hand against the forearm
+    # (B,2): flexion, deviation towards the thumb, of the hand against the forearm
+    wrist: torch.Tensor
 
 
 def mean_shapes(batch, device='cpu'):
-    """The template's own proportions, B times."""
+    """Return the proportions of the template, B times."""
     return HandShape(
         torch.tensor([KNUCKLE_XYZ], device=device).expand(batch, 5, 3),
         torch.tensor([SEGMENTS], device=device).expand(batch, 5, 3),
@@ -117,16 +116,15 @@ def random_shapes(batch, generator, device='cpu'):
 
 
 def forward_kinematics(shape, pose):
-    """Bone frames hand_from_bone (B,22,4,4) float [mm] and joints (B,21,3) float [mm], both in the
-    hand frame.
+    """Return bone frames hand_from_bone (B,22,4,4) float [mm] and joints (B,21,3) float [mm], both
+    in the hand frame.
     """
     chain, joints = finger_chains(shape, pose)
     frames = torch.eye(4, device=joints.device).repeat(len(joints), NUM_BONES, 1, 1)
     roll = torch.deg2rad(torch.tensor(ROLL, device=joints.device))
     along = torch.cat([_along(shape.knuckles, roll)[:, :, None], chain], 2)  # (B,5,4,3,3)
     frames[:, 1:FOREARM, :3, :3] = along.flatten(1, 2)
-    # Metacarpals begin at the wrist, the origin; every other bone of a finger where the bone before
-    # it ends.
+    # Metacarpals begin at the wrist, the origin; every other bone at the end of the one before it.
     frames[:, 1:FOREARM, :3, 3].unflatten(1, (5, 4))[:, :, 1:] = joints[:, 1:].unflatten(1, (5, 4))[
         :, :, :3
     ]
@@ -137,7 +135,7 @@ def forward_kinematics(shape, pose):
 
 
 def finger_chains(shape, pose):
-    """Rotations hand_from_bone (B,5,3,3,3) of the three segments of every finger, and joints
+    """Return rotations hand_from_bone (B,5,3,3,3) of the three segments of every finger, and joints
     (B,21,3) float [mm].
     """
     first, second, middle, distal = pose.fingers.unbind(-1)  # (B,5) each
@@ -152,16 +150,17 @@ def finger_chains(shape, pose):
     )
     proximal = torch.cat([thumb[:, None], fingers], 1)  # (B,5,3,3)
     intermediate = proximal @ rotation('y', middle)
-    chain = torch.stack(
-        [proximal, intermediate, intermediate @ rotation('y', distal)], 2
-    )  # (B,5,3,3,3)
+    # (B,5,3,3,3)
+    chain = torch.stack([proximal, intermediate, intermediate @ rotation('y', distal)], 2)
     steps = torch.cat([shape.knuckles[:, :, None], chain[..., 0] * shape.segments[..., None]], 2)
-    joints = steps.cumsum(2).flatten(1, 2)  # (B,20,3), wrist left out
+    joints = steps.cumsum(2).flatten(1, 2)  # (B,20,3), without the wrist
     return chain, torch.cat([torch.zeros_like(joints[:, :1]), joints], 1)
 
 
 def bone_lengths(shape):
-    """(B,22) [mm]; the forearm's is nominal, since its skin is not stretched along it."""
+    """Return the lengths (B,22) [mm]; the forearm's is nominal, since its skin is not stretched
+    along it.
+    """
     lengths = torch.full((shape.knuckles.shape[0], NUM_BONES), 90.0, device=shape.knuckles.device)
     metacarpals = shape.knuckles.norm(dim=-1, keepdim=True)  # (B,5,1)
     lengths[:, 0] = metacarpals[:, 2, 0]
@@ -171,7 +170,7 @@ def bone_lengths(shape):
 
 @dataclass(frozen=True)
 class HandSkin:
-    """Points on a hand at rest and how they follow the bones (linear blend skinning)."""
+    """Points on a hand at rest and their weights to the bones (linear blend skinning)."""
 
     points: torch.Tensor  # (N,3) [mm] hand frame at rest
     weights: torch.Tensor  # (N,22) non-negative, rows sum to 1
@@ -180,7 +179,7 @@ class HandSkin:
 
     @functools.cached_property
     def features(self):
-        """(88,N) weights x homogeneous points: skinning is one matrix product with the bones'
+        """Weights x homogeneous points (88,N): skinning is one matrix product with the bones'
         transforms.
         """
         homogeneous = torch.cat([self.points, torch.ones_like(self.points[:, :1])], -1)
@@ -188,16 +187,18 @@ class HandSkin:
 
     @functools.cached_property
     def bones_from_rest(self):
-        """(22,4,4) inverse of rest_frames."""
+        """Inverse of rest_frames (22,4,4)."""
         return torch.linalg.inv(self.rest_frames)
 
     def to(self, device):
+        """Return the skin on a device."""
         return HandSkin(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def posed(self, shape, frames, camera_from_hand):
-        """Skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4); camera_from_hand:
-        (B,4,4).
+        """Return the skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4);
+        camera_from_hand: (B,4,4).
         """
+        # (B,22,4)
         scale = torch.stack(
             [
                 bone_lengths(shape) / self.rest_lengths,
@@ -206,14 +207,16 @@ class HandSkin:
                 torch.ones_like(shape.thickness),
             ],
             -1,
-        )  # (B,22,4)
+        )
         moves = camera_from_hand[:, None] @ frames @ (scale[..., None] * self.bones_from_rest)
         table = moves[:, :, :3].permute(0, 2, 1, 3).flatten(0, 1).flatten(1)  # (3B,88)
         return (table @ self.features).unflatten(0, (-1, 3))
 
 
 def rest_pose():
-    """The relaxed open hand the skin is baked in: fingers apart so that they do not fuse."""
+    """Return the relaxed open hand in which the skin is baked: fingers apart so that they do not
+    fuse.
+    """
     fingers = torch.zeros(1, 5, 4)
     fingers[0, :, 1] = torch.deg2rad(torch.tensor([28.0, 6.0, 1.0, -3.0, -8.0]))
     fingers[0, 0, 0] = torch.deg2rad(torch.tensor(38.0))
@@ -222,7 +225,7 @@ def rest_pose():
 
 @functools.lru_cache(maxsize=4)
 def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
-    """Bake the hand: the zero surface of a smooth union of tapered capsules, sampled about every
+    """Bake the skin: the zero surface of a smooth union of tapered capsules, sampled about every
     `spacing_mm`; and a forearm.
     """
     shape = mean_shapes(1)
@@ -231,9 +234,10 @@ def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
     points = _surface_points(capsules, spacing_mm)
     bones = np.array([c[4] for c in capsules])
     distances = np.stack([_capsule_distance(points, *c[:4]) for c in capsules], 1)  # (N,C)
-    votes = np.exp(-(distances - distances.min(1, keepdims=True)) / 3.0)  # skin blends over ~3 mm
+    # weights blend over about 3 mm
+    votes = np.exp(-(distances - distances.min(1, keepdims=True)) / 3.0)
     weights = np.stack([votes[:, bones == bone].sum(1) for bone in range(NUM_BONES)], 1)
-    # Where the skin collapses in a bent joint, a ball around the joint keeps the knuckle's volume.
+    # Linear blending collapses in bent joints: a ball around each joint keeps the knuckle's volume.
     bent = [j for j in range(2, NUM_JOINTS) if j not in TIPS]
     balls = [
         _ball(joints[0, j].numpy(), RADII[(j - 1) // 4][(j - 1) % 4] * 0.95, spacing_mm)
@@ -257,7 +261,7 @@ def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
 
 
 def forearm_points(spacing_mm, length_mm):
-    """Surface points (N,3) [mm] of a forearm that leaves the wrist along -x, elliptic, thicker
+    """Return surface points (N,3) [mm] of a forearm from the wrist along -x, elliptic, thicker
     towards the elbow.
     """
     rng = np.random.default_rng(0)
@@ -278,7 +282,9 @@ def forearm_points(spacing_mm, length_mm):
 
 
 def forearm_weights(points):
-    """(N,22): the forearm's skin passes over to the carpus within 20 mm of the wrist."""
+    """Return the weights (N,22) of the forearm's skin, which blends to the carpus within 20 mm of
+    the wrist.
+    """
     weights = np.zeros((len(points), NUM_BONES))
     weights[:, FOREARM] = np.clip((10 - points[:, 0]) / 20, 0, 1)
     weights[:, 0] = 1 - weights[:, FOREARM]
@@ -286,8 +292,10 @@ def forearm_weights(points):
 
 
 def _capsules(joints, frames):
-    """Tapered capsules (a, b, radius_a, radius_b, bone) whose smooth union is the hand."""
-    shrink = 1.3  # the smooth union swells overlaps by about this much
+    """Return the tapered capsules (a, b, radius_a, radius_b, bone) whose smooth union is the
+    hand.
+    """
+    shrink = 1.3  # [mm] the smooth union swells overlaps by about this much
     capsules = []
     for finger, knuckle in enumerate(KNUCKLES):
         for segment in range(3):
@@ -302,12 +310,8 @@ def _capsules(joints, frames):
                 )
             )
     wrist = joints[0]
-    for knuckle, base_y in (
-        (5, 9.0),
-        (9, 3.0),
-        (13, -4.0),
-        (17, -11.0),
-    ):  # metacarpals, from a carpus of some breadth
+    # metacarpals, from a carpus of some breadth
+    for knuckle, base_y in ((5, 9.0), (9, 3.0), (13, -4.0), (17, -11.0)):
         capsules.append(
             (wrist + [12, base_y, -3], joints[knuckle] + [0, 0, -2], 14.5, 11.0, knuckle)
         )
@@ -338,7 +342,9 @@ def _capsules(joints, frames):
 
 
 def _capsule_distance(points, a, b, radius_a, radius_b):
-    """Distance [mm] to a capsule whose radius changes linearly along its axis; negative inside."""
+    """Return the distance [mm] to a capsule with a radius that changes linearly along its axis;
+    negative inside.
+    """
     axis = b - a
     t = np.clip((points - a) @ axis / max(axis @ axis, 1e-9), 0, 1)
     return np.linalg.norm(points - a - t[:, None] * axis, axis=1) - (
@@ -358,9 +364,8 @@ def _surface_points(capsules, spacing_mm):
     axes = [np.arange(low, high, coarse) for low, high in zip(lows, highs)]
     points = np.stack(np.meshgrid(*axes, indexing='ij'), -1).reshape(-1, 3)
     points = points[np.abs(field(points)) < 2.0 * coarse]
-    cell = (
-        np.arange(-1, 2) * spacing_mm
-    )  # refine only near the surface: 3x3x3 points for each coarse one
+    # refine only near the surface: 3x3x3 points for each coarse one
+    cell = np.arange(-1, 2) * spacing_mm
     points = (
         points[:, None] + np.stack(np.meshgrid(cell, cell, cell, indexing='ij'), -1).reshape(-1, 3)
     ).reshape(-1, 3)
@@ -376,7 +381,7 @@ def _surface_points(capsules, spacing_mm):
 
 
 def _ball(centre, radius, spacing_mm):
-    """Fibonacci points on a sphere."""
+    """Return Fibonacci points on a sphere."""
     n = max(16, int(4 * np.pi * radius**2 / spacing_mm**2))
     k = np.arange(n) + 0.5
     polar, turn = np.arccos(1 - 2 * k / n), np.pi * (1 + 5**0.5) * k
@@ -386,8 +391,8 @@ def _ball(centre, radius, spacing_mm):
 
 
 def _along(direction, roll):
-    """(...,3,3) frames with x along direction (...,3) and z as near the back of the hand as can be,
-    then rolled.
+    """Return frames (...,3,3) with x along direction (...,3) and z as near as possible to the back
+    of the hand, then rolled.
     """
     x = torch.nn.functional.normalize(direction, dim=-1)
     up = torch.tensor([0.0, 0.0, 1.0], device=x.device).expand_as(x)
@@ -396,7 +401,7 @@ def _along(direction, roll):
 
 
 def rotation(axis, angle):
-    """(...,3,3) rotation matrices about a coordinate axis; angle: (...) [rad]."""
+    """Return rotation matrices (...,3,3) about a coordinate axis; angle: (...) [rad]."""
     c, s, o, i = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = {
         'x': (i, o, o, o, c, -s, o, s, c),

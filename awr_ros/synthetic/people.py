@@ -1,6 +1,4 @@
-"""People of rendered scenes, apart from their hands: heads, bodies, legs, and bare or
-sleeved arms.
-"""
+"""People of rendered scenes, without their hands: heads, bodies, legs, and bare or sleeved arms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,28 +9,29 @@ from awr_ros.synthetic.clutter import HEAD
 from awr_ros.synthetic.draws import Draws
 from awr_ros.synthetic.solids import Cone, Ellipsoid, Rays
 
-# [mm] upright and facing the camera, from the middle of the head.
+# [mm] upright and facing the camera, relative to the centre of the head.
 TORSO = ((185, 300, 115), (0, 560, 55))  # semi-axes and centre, added to clutter.HEAD
-SHOULDER = (180.0, 250.0, 45.0)  # of the person's left arm, at the image's right
+SHOULDER = (180.0, 250.0, 45.0)  # of the person's left arm, on the right in the image
 HIP, KNEE, ANKLE = (92.0, 800.0, 60.0), (100.0, 1230.0, 40.0), (100.0, 1640.0, 70.0)
 UPPER_ARM_MM, FOREARM_MM = 290.0, 260.0  # shoulder to elbow, elbow to wrist
 HAND_MM = 190.0  # wrist to fingertips
 SHOULDER_RADIUS, UPPER_RADIUS, ELBOW_RADIUS = 64.0, 56.0, 42.0
-WRIST_RADIUS, WRIST_FLAT = 27.0, 0.72  # a wrist is flatter than broad
+WRIST_RADIUS, WRIST_FLAT = 27.0, 0.72  # radius [mm] and ratio of thickness to breadth of a wrist
 
 
 @dataclass(frozen=True)
 class Sleeve:
-    """What covers an arm from the shoulder on."""
+    """Cloth on an arm from the shoulder on."""
 
-    reach: float  # 0: nothing; 1: to the elbow; 2: to the wrist
-    ease_mm: float  # between arm and cloth
+    reach: float  # 0: none; 1: to the elbow; 2: to the wrist
+    ease_mm: float  # gap between arm and cloth
     fold_mm: float  # height of its folds
-    cuff_mm: float  # by how much its last part stands off farther
+    cuff_mm: float  # additional gap at its end
     slant: float  # see Cone.fold_slant
 
     @classmethod
     def random(cls, draws: Draws) -> 'Sleeve':
+        """Draw a sleeve, or none."""
         kind = draws.uniform()
         reach = (
             0.0
@@ -52,16 +51,16 @@ class Sleeve:
 
 @dataclass(frozen=True)
 class Arm:
-    """The axis of an arm and what covers it."""
+    """Axis of an arm and its sleeve."""
 
     shoulder: torch.Tensor  # (3,) [mm]
     elbow: torch.Tensor  # (3,) [mm]
     wrist: torch.Tensor  # (3,) [mm]
     sleeve: Sleeve
-    thickness: float = 1.0  # times the template's
+    thickness: float = 1.0  # scale relative to the template
 
     def solids(self, draws: Draws, forearm: bool = True) -> list:
-        """Return what it is made of. forearm: with the bare one, which belongs to the skin where
+        """Return its solids. forearm: with the bare forearm, which is part of the hand skin if
         there is a hand.
         """
         scale, sleeve = self.thickness, self.sleeve
@@ -104,7 +103,7 @@ class Arm:
 
 
 def _covered(bare: Cone, share: float, sleeve: Sleeve, ends: bool) -> list:
-    """Cloth around the first share of a limb; ends: with its cuff."""
+    """Return the cloth around the first share of a limb; ends: with its cuff."""
     end = torch.lerp(bare.start, bare.end, share)
     first, last = bare.radii
     last = first + share * (last - first)
@@ -126,21 +125,20 @@ def _covered(bare: Cone, share: float, sleeve: Sleeve, ends: bool) -> list:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who faces the camera, about."""
+    """A person who roughly faces the camera."""
 
-    head: torch.Tensor  # (3,) [mm] the middle of the head
-    upright: (
-        torch.Tensor
-    )  # (3,3): to the image's right, down and away from the camera as this person stands
-    size: float  # 1: the template's
+    head: torch.Tensor  # (3,) [mm] centre of the head
+    # (3,3) columns: right in the image, down and away from the camera, for this person
+    upright: torch.Tensor
+    size: float  # scale, 1: the template's
     sleeve: Sleeve
-    parts: tuple  # of Ellipsoid; the head is the first
+    parts: tuple  # Ellipsoids, the first one is the head
 
     @classmethod
     def random(
         cls, head: torch.Tensor, upright: torch.Tensor, draws: Draws, size: float = 0
     ) -> 'Person':
-        """Draw one around a head's place. size: 0 for a random one."""
+        """Draw a person around a position of the head. size: 0 for a random one."""
         size = size or 1 + 0.06 * float(draws.normal(1))
         parts = tuple(
             Ellipsoid(
@@ -153,24 +151,24 @@ class Person:
         return cls(head, upright, size, Sleeve.random(draws), parts)
 
     def at(self, place: Sequence[float], mirrored: bool = False) -> torch.Tensor:
-        """Return where (3,) [mm] a place of the upright template is; mirrored: on the person's
-        right.
+        """Return the position (3,) [mm] of a point of the upright template; mirrored: on the
+        person's right.
         """
         x, y, z = place
         return self.head + self.upright @ (self.size * torch.tensor([-x if mirrored else x, y, z]))
 
     def shoulder(self, side: str) -> torch.Tensor:
-        """Return the middle (3,) [mm] of a shoulder. side: 'left' or 'right', the person's own."""
+        """Return the centre (3,) [mm] of a shoulder. side: 'left' or 'right', the person's own."""
         return self.at(SHOULDER, side == 'right')
 
     def arm(self, side: str, wrist: torch.Tensor, draws: Draws) -> Arm:
-        """Return the arm whose wrist is there, or as near as it reaches."""
+        """Return the arm with its wrist at the given point, or as near as it reaches."""
         shoulder = self.shoulder(side)
         elbow = reach_elbow(shoulder, wrist, self.upright[:, 1] + 0.4 * draws.normal(3))
         return Arm(shoulder, elbow, wrist, self.sleeve, self.size)
 
     def clothes(self, draws: Draws) -> list:
-        """Return legs, and a collar, a hood or a scarf, or not."""
+        """Return legs, and possibly a collar, a hood or a scarf."""
         parts = []
         if draws.chance(0.6):
             loose, step = draws.uniform(0, 25), draws.uniform(-1, 1)
@@ -212,7 +210,9 @@ class Person:
 
 
 def reach_elbow(shoulder: torch.Tensor, wrist: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
-    """Return an elbow (3,) that both reach, as far `down` (3,) as can be. All [mm]."""
+    """Return the elbow (3,) that both segments reach, as far as possible in the direction `down`
+    (3,). All [mm].
+    """
     line = wrist - shoulder
     distance = line.norm()
     line = line / distance
@@ -224,22 +224,22 @@ def reach_elbow(shoulder: torch.Tensor, wrist: torch.Tensor, down: torch.Tensor)
 
 @dataclass(frozen=True)
 class LostHead:
-    """Hair, eyes, beards and shaded necks give many sensors nothing back: of some heads a face is
-    left, or shreds of one.
+    """Missing depth on heads: hair, eyes, beards and shaded necks give many sensors no return, so
+    that a face or shreds are left.
 
-    Drawn after the head and what is behind it, before all else.
+    Applied after the head and everything behind it, before all else.
     """
 
     head: Ellipsoid
-    parting: (
-        torch.Tensor
-    )  # (3,) unit, of the head: what lies farther this way than the hairline is lost
+    # (3,) unit, head frame: depth beyond the hairline in this direction is lost
+    parting: torch.Tensor
     hairline: float  # in semi-axes of the head
-    noise: torch.Tensor  # (1,2,12,12): of the hairline, of the shreds
-    shreds: float  # where the noise is higher all is lost; inf: no shreds
+    noise: torch.Tensor  # (1,2,12,12): of hairline and shreds
+    shreds: float  # noise above this loses all depth; inf: no shreds
 
     @classmethod
     def random(cls, head: Ellipsoid, draws: Draws) -> 'LostHead':
+        """Draw the loss of depth on a head."""
         parting = torch.nn.functional.normalize(
             torch.tensor([0.0, -1.0, 0.5]) + 0.3 * draws.normal(3), dim=0
         )
@@ -252,15 +252,14 @@ class LostHead:
         )
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
-        """Take what is lost out of depth (H,W) [mm]."""
+        """Remove the lost depth from depth (H,W) [mm]."""
         window = rays.window(self.head.centre, self.head.extent * 1.8)
         z = depth[window]
-        if not z.numel():  # out of the image
+        if not z.numel():  # outside the image
             return
         seen = torch.stack([rays.x[window[1]] * z, rays.y[window[0]] * z, z], -1)
-        place = (
-            (seen - self.head.centre) @ self.head.rotation / self.head.extent
-        )  # (h,w,3), the head's surface at a norm of 1
+        # (h,w,3), norm 1 on the surface of the head
+        place = (seen - self.head.centre) @ self.head.rotation / self.head.extent
         hairline, shreds = torch.nn.functional.grid_sample(
             self.noise,
             place[None, ..., :2] / 1.8,

@@ -1,5 +1,5 @@
-"""Hand poses as people make them: named postures, blends of them, curls and free random angles, all
-within limits.
+"""Random hand poses: named postures, blends of them, curls and free random angles, all within joint
+limits.
 """
 
 import functools
@@ -53,7 +53,7 @@ def _wide(finger, degrees):
     return finger[0], degrees, finger[2], finger[3]
 
 
-# Straight fingers side by side: without it they fan out as at rest.
+# Adduction for straight fingers side by side, which otherwise fan out as at rest.
 CLOSED = _wide(STRAIGHT, -4), STRAIGHT, _wide(STRAIGHT, 6), _wide(STRAIGHT, 11)
 
 POSTURES = {
@@ -134,9 +134,7 @@ POSTURES = {
 
 
 def random_poses(batch, generator, device='cpu', candidates=3):
-    """Draw B poses; where fingers cut into one another, up to a few candidates, of which the least
-    bad one is kept.
-    """
+    """Draw B poses; if fingers intersect, draw a few candidates and keep the best one."""
     kept = _draw(batch, generator, device)
     depth = _penetration(kept)
     for _ in range(candidates - 1):
@@ -154,7 +152,7 @@ def random_poses(batch, generator, device='cpu', candidates=3):
 
 
 def random_rotations(batch, generator, device):
-    """(B,3,3) uniform on SO(3), from normalised Gaussian quaternions."""
+    """Draw (B,3,3) uniform on SO(3), from normalised Gaussian quaternions."""
     w, x, y, z = torch.nn.functional.normalize(
         torch.randn(batch, 4, generator=generator, device=device), dim=-1
     ).unbind(-1)
@@ -193,7 +191,7 @@ def _draw(total, generator, device):
     named = torch.lerp(posture(), posture(), share) + normal(total, 5, 4) * torch.tensor(
         [7.0, 4.0, 8.0, 6.0], device=device
     )
-    # Curls: one number bends a finger, neighbours bend alike.
+    # Curls: one number per finger, similar for neighbours.
     curl = (uniform(total, 1) * 1.3 - 0.15 + 0.25 * normal(total, 5)).clamp(0, 1)
     spread = normal(total, 1) * torch.tensor(
         [[0.0, 7.0, 1.0, -5.0, -11.0]], device=device
@@ -213,7 +211,8 @@ def _draw(total, generator, device):
     free[:, 1:, 3] = 0.66 * free[:, 1:, 2] + 8 * normal(total, 4)
     kind = uniform(total, 1, 1)
     angles = torch.where(kind < 0.55, named, torch.where(kind < 0.8, curled, free))
-    angles[:, 1:, 1] *= 1 - 0.7 * (angles[:, 1:, 0] / 90).clamp(0, 1)  # bent fingers cannot spread
+    # bent fingers cannot be spread
+    angles[:, 1:, 1] *= 1 - 0.7 * (angles[:, 1:, 0] / 90).clamp(0, 1)
     angles = torch.maximum(torch.minimum(angles, upper), lower)
     roll = thumb_roll(angles[:, 0, 1]) + 9 * normal(total)
     wrist = normal(total, 2) * torch.tensor([24.0, 10.0], device=device)
@@ -224,14 +223,16 @@ def _draw(total, generator, device):
 
 
 def thumb_roll(elevation):
-    """Roll of the thumb [deg]: the pad turns towards the fingers as the thumb rises in front of the
+    """Return the roll of the thumb [deg]: its pad faces the fingers as it rises in front of the
     palm.
     """
     return -52 - 0.55 * elevation
 
 
 def _penetration(pose):
-    """(B,) how far fingers of the mean hand cut into one another and into the palm, summed [mm]."""
+    """Return the depth (B,) [mm] by which fingers of the mean hand intersect one another and the
+    palm, summed.
+    """
     apart, reach = (constant.to(pose.fingers.device) for constant in _sphere_pairs())
     _, joints = finger_chains(mean_shapes(len(pose.fingers), pose.fingers.device), pose)
     between = apart @ joints.permute(1, 2, 0).flatten(1)  # (Q,3B) [mm] from sphere to sphere
@@ -241,14 +242,14 @@ def _penetration(pose):
 
 @functools.lru_cache(maxsize=1)
 def _sphere_pairs():
-    """Spheres along the bones that must not meet, by pairs: (Q,21) weights of the joints that give
-    the vector from one to the other, and (Q,1) the distance [mm] at which they touch, less what
-    flesh gives way.
+    """Return pairs of spheres along the bones that must not intersect: (Q,21) weights of the joints
+    that give the vector from one to the other, and (Q,1) the distance [mm] at which they touch,
+    less a tolerance for soft tissue.
     """
     spheres, radii, finger = [], [], []
     unit = torch.eye(NUM_JOINTS)
     for j in range(2, NUM_JOINTS):
-        if PARENTS[j] == 0:  # palm: thinner than the fingers' chain
+        if PARENTS[j] == 0:  # the palm is thinner than the fingers' chain
             for t in (0.35, 0.7, 1.0):
                 spheres.append(t * unit[j]), radii.append(10.0), finger.append(5)
             continue
@@ -263,7 +264,7 @@ def _sphere_pairs():
             )
     spheres, radii, finger = torch.stack(spheres), torch.tensor(radii), torch.tensor(finger)
     apart = finger[:, None] != finger
-    # A finger's first segment grows out of the palm, and the thumb's out of its ball.
+    # First segments overlap the palm, and that of the thumb its ball.
     rooted = torch.zeros(len(radii), dtype=torch.bool)
     for f in range(5):
         rooted[(finger == f).nonzero()[: 3 if f else 4, 0]] = True

@@ -7,36 +7,37 @@ import cv2
 import numpy as np
 import torch
 
-UNEVEN = 2.0  # how much farther apart than said some neighbours are, across cells
-MAX_REACH = 7  # [px] of a closing: what nearly touches the camera may have holes
-# crops worked on at a time on a CPU: what passes from one step to the next then stays in the cache
+UNEVEN = 2.0  # largest ratio of the distance of neighbours to the nominal spacing
+MAX_REACH = 7  # [px] largest closing; surfaces very near to the camera may have holes
+# crops processed at a time on a CPU: intermediate results stay in the cache
 CHUNK = 16
 
 
 def chunk_size(crops: torch.Tensor) -> int:
-    """How many of these crops (B,...) to work on at a time: CHUNK on a CPU; elsewhere all, for
-    launches cost more than work.
+    """Return how many of these crops (B,...) to process at a time: CHUNK on a CPU; all elsewhere,
+    because launches cost more than work.
     """
     return CHUNK if crops.device.type == 'cpu' else max(1, len(crops))
 
 
 @functools.cache
 def fused(function, compiled, dynamic=False):
-    """The function itself, or where `compiled` is set fused by torch.compile, once for all who ask.
+    """Return the function, or if `compiled` its version compiled by torch.compile, shared by all
+    callers.
 
-    dynamic: for arguments of any size, where sizes change from call to call.
+    dynamic: for arguments whose sizes change from call to call.
     """
     return torch.compile(function, dynamic=dynamic) if compiled else function
 
 
 def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
-    """Depth crops as `crop.crop_hand` would cut them from an ideal camera.
+    """Render depth crops as `crop.crop_hand` would cut them from an ideal camera.
 
     points: (B,3,N) float [mm] camera optical frame; centre_xyz: (B,3) [mm]; cube_mm: (B,) side of
-    the crop. Returns (B,1,size,size) float uvdn: background +1, nearest -1; points in front of the
-    cube clamp to -1.
+    the crop. Return (B,1,size,size) float uvdn: background +1, nearest -1; points in front of the
+    cube are clamped to -1.
     """
-    window = points.new_tensor(size)  # as a tensor it is no constant of compiled code
+    window = points.new_tensor(size)  # a tensor, so that it is not a constant in compiled code
     crops = []
     rotation, distance = looking_at(centre_xyz)
     for chunk in zip(
@@ -49,9 +50,9 @@ def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
 
 
 def looking_at(centre_xyz):
-    """What `camera.looking_at` returns, of B centres at once, and their distances.
+    """Return the rotations of `camera.looking_at` for B centres, and their distances.
 
-    centre_xyz: (B,3) [mm]. Returns turned_from_camera (B,3,3) and (B,) [mm].
+    centre_xyz: (B,3) [mm]. Return turned_from_camera (B,3,3) and (B,) [mm].
     """
     distance = centre_xyz.norm(dim=-1)
     x, y, z = (centre_xyz / distance[:, None]).unbind(-1)
@@ -61,10 +62,10 @@ def looking_at(centre_xyz):
 
 
 def _cells(points, rotation, distance, cube_mm, size):
-    """Where points fall: index (B,N) int64 into crops with two pixels around them, and d (B,N).
-    size: () float [px].
+    """Return the pixel of each point: index (B,N) int64 into crops with two pixels around them, and
+    d (B,N). size: () float [px].
 
-    Seen from the camera that looks at the crop's centre, the crop's window is the cube's section at
+    In the virtual camera turned to the crop's centre, the crop's window is the cube's section at
     the centre's distance D: u = f x/z, and half a window is (cube/2) f / D pixels, so the focal
     length cancels.
     """
@@ -82,8 +83,8 @@ def _cells(points, rotation, distance, cube_mm, size):
 
 
 def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
-    """Crop coordinates of joints. xyz: (B,J,3) [mm]; centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns
-    (B,J,3) uvdn.
+    """Return crop coordinates (B,J,3) uvdn of joints. xyz: (B,J,3) [mm]; centre_xyz: (B,3) [mm];
+    cube_mm: (B,).
     """
     rotation, distance = looking_at(centre_xyz)
     half, distance = (cube_mm / 2)[:, None, None], distance[:, None, None]
@@ -92,8 +93,8 @@ def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
 
 
 def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
-    """The inverse. uvdn: (B,J,3); centre_xyz: (B,3) [mm]; cube_mm: (B,). Returns (B,J,3) [mm]
-    camera optical frame.
+    """Return joints (B,J,3) [mm] camera optical frame, the inverse of `xyz_to_uvdn`. uvdn: (B,J,3);
+    centre_xyz: (B,3) [mm]; cube_mm: (B,).
     """
     rotation, distance = looking_at(centre_xyz)
     distance, (offset, z) = (
@@ -105,8 +106,8 @@ def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
 
 
 def _close_padded(padded):
-    """close_pinholes of a batch (B,1,H+4,W+4) with two pixels of background around the images.
-    Returns (B,1,H,W).
+    """Apply close_pinholes to a batch (B,1,H+4,W+4) with two pixels of background around the
+    images. Return (B,1,H,W).
     """
     near = window3(padded, torch.minimum)
     near[..., (0, -1), :] = near[..., (0, -1)] = -torch.inf  # windows are cut at the border
@@ -118,7 +119,7 @@ def close_pinholes(depth, window=3):
     surface. depth: (H,W) on the CPU, changed in place.
     """
     image = depth.numpy()
-    # Opening the depth closes what is near. With the border repeated, windows are as if cut by it.
+    # Opening the depth closes near surfaces. The repeated border acts as if windows were cut there.
     cv2.morphologyEx(
         image,
         cv2.MORPH_OPEN,
@@ -130,18 +131,18 @@ def close_pinholes(depth, window=3):
 
 
 def window3(image, combine):
-    """Minimum, maximum or sum (combine) of each 3x3 window by shifted views, as poolings are slow
+    """Return minimum, maximum or sum (combine) of each 3x3 window by shifted views; pooling is slow
     here.
 
-    image: (...,H+2,W+2). Returns (...,H,W).
+    image: (...,H+2,W+2). Return (...,H,W).
     """
     rows = combine(combine(image[..., :-2, :], image[..., 1:-1, :]), image[..., 2:, :])
     return combine(combine(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
 def pad_by_one(image):
-    """(B,1,H,W) to (B,1,H+2,W+2), the border repeated, so that windows at the border
-    are as if cut.
+    """Pad (B,1,H,W) to (B,1,H+2,W+2) with the border repeated, which acts as if windows were cut
+    there.
     """
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1))
     padded[..., (0, -1), 1:-1] = image[..., (0, -1), :]
@@ -150,8 +151,9 @@ def pad_by_one(image):
 
 
 def splat_image(points, intrinsics, spacing_mm):
-    """Depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical frame;
-    spacing_mm: between neighbours, about. Returns (H,W) float [mm], +inf where nothing.
+    """Render a depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical
+    frame; spacing_mm: approximate distance of neighbours. Return (H,W) float [mm], +inf where
+    nothing is.
     """
     width, height = intrinsics.width, intrinsics.height
     x, y, z = points
@@ -166,8 +168,7 @@ def splat_image(points, intrinsics, spacing_mm):
         return depth.view(height, width)
     for step in (0, 1, width, width + 1):  # each point covers 2x2 pixels
         depth.scatter_reduce_(0, index + step, z, 'amin')
-    hole = (
-        UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2
-    )  # [px]; many near a sharp camera
+    # [px]; large for near surfaces and long focal lengths
+    hole = UNEVEN * spacing_mm * intrinsics.fx / float(z.min()) - 2
     reach = min(max(1, math.ceil(hole / 2)), MAX_REACH)
     return close_pinholes(depth.view(height, width), 2 * reach + 1)

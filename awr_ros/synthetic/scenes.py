@@ -1,9 +1,9 @@
-"""Whole depth frames of people before a camera, still or moving: any camera, bodies, arms, hands,
-things, walls.
+"""Rendered depth frames of whole scenes, still or moving: any camera, bodies, arms, hands, objects,
+walls.
 
-Apart from the hand's skin and postures nothing here is shared with the training crops: frames are
-rendered in perspective at the camera's resolution and noisy there, arms lead from elbows to bodies
-or out of the image, many of them without a hand in view, and the tracker cuts its own crops.
+Apart from the hand's skin and postures nothing is shared with the training crops: frames are
+rendered in perspective at the camera's resolution with noise in the frame, arms lead from elbows to
+bodies or out of the image, many of them without a visible hand, and the tracker cuts its own crops.
 """
 
 import math
@@ -41,34 +41,31 @@ from awr_ros.synthetic.render import splat_image
 from awr_ros.synthetic.solids import Box, Ellipsoid, Plane, Rays
 
 RESOLUTIONS = ((320, 240), (424, 240), (512, 424), (640, 360), (640, 480), (848, 480), (1280, 720))
-SKIN_MM = 1.5  # between points of the skin
-NEAREST_MM, FARTHEST_MM = 200.0, 1800.0  # of palms
-SMALLEST_PX, SMALLEST_COARSE_PX = (
-    16,
-    7,
-)  # a hand's length in the image, and where that is 160x128, at least
+SKIN_MM = 1.5  # spacing of the points of the skin
+NEAREST_MM, FARTHEST_MM = 200.0, 1800.0  # distance of palms
+# least length of a hand in the image, and in the image at 160x128
+SMALLEST_PX, SMALLEST_COARSE_PX = (16, 7)
 COARSE = (160, 128)  # [px]
-FAR_MM = 2450.0  # nothing beyond is measured
-APART_MM = 170.0  # two palms are farther apart than this
-OVER_MM = 30.0  # a palm is farther above tables than this, and before walls
-CLEAR_MM = 110.0  # what is added later does not hide a palm within this distance
-RATE_HZ = 30.0  # of sequences
+FAR_MM = 2450.0  # range of the camera
+APART_MM = 170.0  # least distance of two palms
+OVER_MM = 30.0  # least distance of a palm from tables and walls
+CLEAR_MM = 110.0  # objects added later keep this distance from the line of sight to a palm
+RATE_HZ = 30.0  # frame rate of sequences
 ANY_KIND = 'any'  # of camera
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a camera sees that stands still before a still scene, and what is true in it."""
+    """A rendered static scene with ground truth."""
 
-    frames: tuple  # of (H,W) uint16 [mm], 0 invalid: one sensor's, nothing moves
+    frames: tuple  # (H,W) uint16 [mm], 0 invalid: frames of one sensor, which differ in noise only
     intrinsics: Intrinsics
-    hands: tuple  # of TrueHand, with their palms in the image; in sequences also those that left it
-    # for each of them the share of its surface towards the camera, up to the wrist, that nothing
-    # hides
+    hands: tuple  # TrueHand with palms in the image; in sequences also those that have left it
+    # for each of them the visible share of its surface towards the camera, up to the wrist
     visible: tuple
-    objects: bool  # things stand about or are held
+    objects: bool  # whether there are objects, held or not
     kind: str = ANY_KIND  # of camera
-    # of (n,3) float32 [mm]: points on the axes of arms and legs, seen or not, hands left out
+    # (n,3) float32 [mm] each: points on the axes of arms and legs, visible or not, without hands
     limbs: tuple = ()
 
     @property
@@ -99,13 +96,13 @@ class _PosedHand:
 
 @dataclass
 class _Group:
-    """What moves together: solids, limbs, at most one hand."""
+    """A rigidly moving group: solids, limbs, at most one hand."""
 
-    solids: list = field(default_factory=list)  # drawn one after the other
+    solids: list = field(default_factory=list)  # rendered in this order
     limbs: list = field(default_factory=list)  # of (n,3) tensors [mm]
     hand: _PosedHand | None = None
-    pivot: torch.Tensor | None = None  # (3,) [mm] it turns about this; None: it stands still
-    stump: torch.Tensor | None = None  # (3,) [mm] a wrist without a hand, which nobody must see
+    pivot: torch.Tensor | None = None  # (3,) [mm] centre of its rotation; None: it does not move
+    stump: torch.Tensor | None = None  # (3,) [mm] a wrist without a hand, which must not be visible
 
     def add_arm(self, arm, draws, forearm=True):
         self.solids += arm.solids(draws, forearm)
@@ -123,7 +120,9 @@ class _Group:
 
 @dataclass
 class _Layout:
-    """A scene before it is rendered: groups drawn one after the other; the first stands still."""
+    """A scene before it is rendered: groups in the order of rendering; the first one does not
+    move.
+    """
 
     intrinsics: Intrinsics
     upright: torch.Tensor  # (3,3) axes of the room in the camera's frame, y down
@@ -135,14 +134,14 @@ class _Layout:
         return [group.hand.palm for group in self.groups if group.hand]
 
     def project(self, points):
-        """Pixels (n,2) of points (n,3) [mm], inf where they are not before the camera."""
+        """Return the pixels (n,2) of points (n,3) [mm], inf if not in front of the camera."""
         k, z = self.intrinsics, points[:, 2]
         uv = torch.stack([points[:, 0] / z * k.fx + k.cx, points[:, 1] / z * k.fy + k.cy], 1)
         return torch.where((z > 50)[:, None], uv, torch.inf)
 
     def sees(self, points, margin=0.0):
-        """(n,) bool: in the image, or no farther from it than `margin` of its sides. points: (n,3)
-        [mm].
+        """Return (n,) bool: points in the image, or no farther from it than `margin` of its sides.
+        points: (n,3) [mm].
         """
         uv, size = (
             self.project(points),
@@ -151,7 +150,7 @@ class _Layout:
         return ((uv >= -margin * size) & (uv < (1 + margin) * size)).all(1)
 
     def at(self, u, v, z):
-        """The place (3,) [mm] seen at shares of the image's width and height, at a depth [mm]."""
+        """Return the point (3,) [mm] at shares of the image's width and height, at a depth [mm]."""
         k = self.intrinsics
         return torch.tensor([(u * k.width - k.cx) / k.fx * z, (v * k.height - k.cy) / k.fy * z, z])
 
@@ -168,24 +167,22 @@ class _Layout:
 
 
 class SceneSource:
-    """An endless source of random scenes; a seed fixes all of them."""
+    """An endless source of random scenes; a seed determines them all."""
 
     def __init__(self, seed, resolutions=RESOLUTIONS):
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
         self.draws = Draws(self.generator)
         self.skin = procedural_skin(SKIN_MM, FOREARM_MM)
         self._of_arm = self.skin.weights[:, FOREARM] > 0.5
-        self._later = torch.Generator().manual_seed(
-            seed + 1
-        )  # of all frames but the first: they change no scene
+        # for all frames but the first, so that their number does not change the scene
+        self._later = torch.Generator().manual_seed(seed + 1)
 
     @torch.no_grad()
     def draw(self, num_hands: int | None = None, frames: int = 1, arms: int | None = None) -> Scene:
         """Return one scene.
 
-        num_hands: 0, 1 or 2; frames: how often the camera looks; arms: how many without a hand in
-        view, beside a body's.
-        None: any.
+        num_hands: 0, 1 or 2; frames: number of frames; arms: number without a visible hand, beside
+        those of bodies. None: random.
         """
         layout = self._layout(num_hands, arms)
         depth, hands, visible = self._render(layout, layout.groups)
@@ -196,11 +193,11 @@ class SceneSource:
     def sequence(
         self, num_hands: int | None = None, frames: int = 15, arms: int | None = None
     ) -> tuple[Scene, ...]:
-        """Return one scene as a sequence at 30 Hz, a Scene of one frame each: the camera or the
-        arms move, the noise is new.
+        """Return one scene as a sequence at 30 Hz, a list of Scene with one frame each: the camera
+        or the arms move, the noise is new.
 
-        Arguments as `draw`. Hands keep their postures. All are among every frame's, but none of one
-        whose palm has left the image is visible.
+        Arguments as `draw`. Hands keep their postures. All are listed in every frame; one whose
+        palm has left the image is not visible.
         """
         layout = self._layout(num_hands, arms)
         for most in (1.0, 0.5, 0.25, 0.1):
@@ -220,7 +217,7 @@ class SceneSource:
         )
 
     def _moments(self, layout, frames, most):
-        """The groups of every frame, moved by `most` of what cameras and arms move."""
+        """Return the groups of every frame, moved by `most` of the motion of cameras and arms."""
         draws = self.draws
         camera = _Motion.random(draws, most * 40, most * 0.10) if draws.chance(0.6) else None
         own = [
@@ -241,8 +238,8 @@ class SceneSource:
         return moments
 
     def _render(self, layout, groups):
-        """Perfect depth (H,W) [mm], inf where nothing is, hands, and what of them is visible, 0
-        without the palm.
+        """Return perfect depth (H,W) [mm], inf where nothing is, the hands, and their visible
+        shares, 0 without the palm.
         """
         k = layout.intrinsics
         rays = Rays(k)
@@ -266,7 +263,7 @@ class SceneSource:
         )
         return depth, tuple(hands), visible
 
-    # What a scene is made of
+    # ---- parts of a scene
 
     def _layout(self, num_hands, arms):
         draws = self.draws
@@ -289,10 +286,10 @@ class SceneSource:
             arms = int(draws.uniform(1, 3)) if draws.chance(0.3 if layout.palms else 0.55) else 0
         for _ in range(arms):
             self._add_arm_without_hand(layout)
-        if draws.chance(0.5):
-            for _ in range(int(draws.uniform(1, 3))):
+        if draws.chance(0.65):
+            for _ in range(int(draws.uniform(1, 4))):
                 self._add_if_clear(
-                    layout, random_piece(self._anywhere(layout, 450, 2300), layout.upright, draws)
+                    layout, random_piece(self._anywhere(layout, 450, 1900), layout.upright, draws)
                 )
         layout.objects = draws.chance(0.5)
         for _ in range(int(draws.uniform(1, 4)) if layout.objects else 0):
@@ -303,8 +300,7 @@ class SceneSource:
         draws = self.draws
         width, height = draws.choice(self.resolutions)
         kind = draws.uniform()
-        # Depth aligned to the colour image; as stereo and most others measure it; wide time of
-        # flight.
+        # Depth aligned to a colour image; stereo and most others; wide time of flight.
         degrees = (
             draws.uniform(50, 58)
             if kind < 0.3
@@ -323,8 +319,8 @@ class SceneSource:
         )
 
     def _upright(self):
-        """Axes (3,3) of the room: most cameras stand about level, some look down or up, some are
-        mounted on their side.
+        """Draw the axes (3,3) of the room: most cameras are about level, some look down or up, some
+        are mounted sideways.
         """
         draws = self.draws
         turn = 0.15 * draws.normal(3)
@@ -351,7 +347,7 @@ class SceneSource:
         return Person.random(head, layout.upright @ turn, draws)
 
     def _planes(self, layout, person):
-        """Walls, tables and what a camera looks down on."""
+        """Add walls, tables and floors."""
         draws, upright = self.draws, layout.upright
 
         def facing(lean):
@@ -360,7 +356,7 @@ class SceneSource:
             )
 
         planes = []
-        if person is None and draws.chance(0.4):  # a desk seen from above, a wall behind a gesture
+        if person is None and draws.chance(0.4):  # a desk from above, a wall behind a gesture
             planes.append(Plane(facing(1.0), draws.uniform(350, 1500)))
         elif draws.chance(0.8 if person else 0.6):  # a wall, upright
             normal = upright @ torch.nn.functional.normalize(
@@ -381,7 +377,7 @@ class SceneSource:
             )
         return planes
 
-    # Hands and their arms
+    # ---- hands and their arms
 
     def _add_hands(self, layout, count, person, planes):
         draws = self.draws
@@ -421,7 +417,7 @@ class SceneSource:
                     self._add_free_arm(layout, person, side)
 
     def _palm(self, side, layout, person, planes):
-        """A free place (3,) [mm] in view for the middle of a palm, or None."""
+        """Draw a free point (3,) [mm] in view for the centre of a palm, or None."""
         draws, k = self.draws, layout.intrinsics
         coarse = max(k.width / COARSE[0], k.height / COARSE[1])
         far = min(
@@ -459,8 +455,8 @@ class SceneSource:
         return None
 
     def _posed(self, side, palm, towards):
-        """A random hand (_PosedHand) around a palm (3,) with the elbow `towards` there, and its
-        forearm's thickness.
+        """Draw a hand (_PosedHand) around a palm (3,) with the elbow in the direction `towards`,
+        and its forearm's thickness.
         """
         draws = self.draws
         shape = random_shapes(1, self.generator)
@@ -478,12 +474,12 @@ class SceneSource:
         )
 
     def _turned(self, axis, towards):
-        """Rotation (3,3) that takes one unit vector to another, with any spin, rather palm or back
-        to the camera than edge.
+        """Draw a rotation (3,3) from one unit vector to another, with palm or back rather than edge
+        towards the camera.
         """
         best = None
         for rotation in random_rotations(4, self.generator, 'cpu'):
-            # Gram-Schmidt: two frames that share their first axis with the vectors.
+            # Two frames with these vectors as first axes, by Gram-Schmidt.
             a = torch.stack(_frame(axis, torch.tensor([0.0, 0.0, 1.0])), 1)
             b = torch.stack(_frame(towards, rotation[:, 0]), 1)
             candidate = b @ a.t()
@@ -494,8 +490,8 @@ class SceneSource:
         return best
 
     def _shoulder(self, layout, side, elbow, wrist, palm=None):
-        """A shoulder (3,) [mm] for an elbow: out of the image, or in it and then with a person,
-        whom it adds.
+        """Draw a shoulder (3,) [mm] for an elbow: out of the image, or in it, and then add its
+        person.
         """
         draws = self.draws
         for _ in range(8):
@@ -507,7 +503,7 @@ class SceneSource:
                 dim=0,
             )
             shoulder = elbow + UPPER_ARM_MM * towards
-            if towards @ (wrist - elbow) > 0.75 * FOREARM_MM:  # no arm bends farther
+            if towards @ (wrist - elbow) > 0.75 * FOREARM_MM:  # limit of the elbow
                 continue
             if not layout.sees(shoulder[None], 0.08)[0]:
                 return shoulder
@@ -527,8 +523,8 @@ class SceneSource:
         return elbow + 2.5 * UPPER_ARM_MM * outwards
 
     def _add_free_arm(self, layout, person, side):
-        """An arm of a person whose hand is out of the image, in a pocket, behind the back or tucked
-        in.
+        """Add an arm of a person with the hand out of the image, in a pocket, behind the back or
+        tucked in.
         """
         draws = self.draws
         shoulder = person.shoulder(side)
@@ -545,15 +541,15 @@ class SceneSource:
                 if draws.chance(0.75)
                 else person.at((170.0, 420.0, 20.0), side == 'left')
             )
-            arm, stump = person.arm(side, wrist, draws), None  # which stays where it is tucked in
+            arm, stump = person.arm(side, wrist, draws), None  # a tucked-in arm does not move
         if not layout.hides_palms(arm.axis(), 50):
             group = _Group(stump=stump)
             group.add_arm(arm, draws)
             layout.groups.append(group)
 
     def _add_arm_without_hand(self, layout):
-        """An arm whose hand is out of the image, or hidden: cut by a border at forearm, elbow or
-        upper arm.
+        """Add an arm with the hand out of the image, or hidden: cut by a border at forearm, elbow
+        or upper arm.
         """
         draws = self.draws
         for _ in range(12):
@@ -595,7 +591,7 @@ class SceneSource:
                 return
 
     def _add_cut_person(self, layout):
-        """Somebody near a border of the image: a strip of torso, a shoulder, legs."""
+        """Add a person near a border of the image: a strip of torso, a shoulder, legs."""
         draws = self.draws
         along, beyond = draws.uniform(-0.2, 1.2), draws.uniform(-0.1, 0.25)
         u, v = draws.choice(
@@ -642,7 +638,7 @@ class SceneSource:
         for side in ('left', 'right'):
             self._add_free_arm(layout, person, side)
 
-    # Things
+    # ---- objects
 
     def _add_if_clear(self, layout, solids):
         centres = [
@@ -654,17 +650,16 @@ class SceneSource:
 
     def _add_thing(self, layout):
         draws, palms = self.draws, layout.palms
-        if palms and draws.chance(0.4):  # in or at the hand
+        if palms and draws.chance(0.4):  # held, or beside the hand
             group = next(group for group in layout.groups if group.hand)
             group.solids += random_thing(palms[0] + 45 * draws.normal(3), draws, smaller=True)
         else:
             layout.groups[0].solids += random_thing(self._anywhere(layout, 450, 1500), draws)
 
-    # The sensor
+    # ---- the sensor
 
     def _sense(self, depths: Sequence[torch.Tensor], focal_px: float) -> tuple[list, str]:
-        """Return what one camera makes of perfect depths, a list of (H,W) uint16 [mm], and its
-        kind.
+        """Return measured depths, a list of (H,W) uint16 [mm], and the kind of the camera.
 
         depths: (H,W) [mm] each, inf where nothing is; focal_px: of the camera.
         """
@@ -679,11 +674,11 @@ def _scene(layout, groups, frames, hands, visible, kind):
 
 @dataclass(frozen=True)
 class _Motion:
-    """A rigid motion that swings: where it is at any frame of a sequence."""
+    """A rigid swinging motion, with a pose for each frame of a sequence."""
 
-    turn: torch.Tensor  # (3,) [rad] rotation vector at most
-    shift: torch.Tensor  # (3,) [mm] at most
-    rate: float  # [rad] of its phase a frame
+    turn: torch.Tensor  # (3,) [rad] rotation vector at its amplitude
+    shift: torch.Tensor  # (3,) [mm] amplitude
+    rate: float  # [rad] phase per frame
     phase: float  # [rad]
 
     @classmethod
@@ -696,7 +691,7 @@ class _Motion:
         )
 
     def of(self, group, frame, pivot):
-        """A group at a frame: as it was laid out at the first one, turned about a pivot (3,) and
+        """Return a group at a frame: its layout at the first one, rotated about a pivot (3,) and
         shifted.
         """
         amount = math.sin(self.phase + self.rate * frame) - math.sin(self.phase)
@@ -711,6 +706,8 @@ def _small_rotation(turn):
 
 
 def _frame(first, other):
-    """Orthonormal (3,) vectors: `first`, `other` made square to it, and their cross product."""
+    """Return orthonormal vectors (3,): `first`, `other` made orthogonal to it, and their cross
+    product.
+    """
     second = torch.nn.functional.normalize(other - (other @ first) * first, dim=0)
     return first, second, torch.linalg.cross(first, second)

@@ -1,9 +1,8 @@
-"""What depth sensors do to a perfect depth map: structured light, stereo and time of flight, on
-crops.
+"""Sensor models for crops: structured light, stereo and time of flight.
 
-Every crop draws its own sensor: lateral jitter of the outline, lost edges, flying pixels, fattened
-outlines, lost thin fingers, blobs of missing depth, axial noise that grows with z^2 (about 1 mm at
-0.5 m), quantisation.
+Every crop has its own random sensor: lateral jitter of the outline, lost edges, flying pixels,
+fattened outlines, lost thin fingers, blobs of missing depth, axial noise that grows with z^2 (about
+1 mm at 0.5 m), quantisation.
 """
 
 import torch
@@ -11,15 +10,15 @@ import torch.nn.functional as nn_f
 
 from awr_ros.synthetic.render import chunk_size, fused, pad_by_one, window3
 
-DRAWS = 20  # uniform numbers that describe one sensor
-KIND_DRAW = 2  # which of them says what kind it is, and between which values
+DRAWS = 20  # random numbers per sensor
+KIND_DRAW = 2  # index of the number that selects the kind, and the limits between kinds
 KINDS = {'any': (0.0, 1.0), 'structured light': (0.25, 0.75), 'time of flight': (0.75, 1.0)}
-EDGE_MM = 12.0  # a larger jump around a pixel makes it one of an edge
+EDGE_MM = 12.0  # a larger jump around a pixel makes it an edge pixel
 
 
 class NoiseBank:
-    """Noise images by the thousand, drawn again now and then: drawing and smoothing anew would cost
-    as much as rendering.
+    """Bank of noise images, renewed now and then: drawing and smoothing new ones each time would
+    cost as much as rendering.
 
     white: independent pixels; fine: blocks of 2x2; coarse: smooth over 8 pixels; all about standard
     normal.
@@ -36,7 +35,7 @@ class NoiseBank:
         self.used = reuse_count
 
     def draw(self, kind, batch):
-        """(B,1,S,S) float16: B neighbouring images of the bank."""
+        """Return (B,1,S,S) float16: B consecutive images of the bank."""
         if batch > self.images:
             raise ValueError(f'batch must be at most {self.images}, got {batch}')
         if self.used >= self.reuse_count:
@@ -61,9 +60,8 @@ class NoiseBank:
             'fine': nn_f.interpolate(normal(self.size // 2), size=self.size, mode='nearest'),
             'coarse': nn_f.interpolate(normal(self.size // 8), size=self.size, mode='bilinear'),
         }
-        self.bank = {
-            kind: images.half() for kind, images in self.bank.items()
-        }  # half as much to read from memory
+        # float16: half the memory traffic
+        self.bank = {kind: images.half() for kind, images in self.bank.items()}
         self.used = 0
 
 
@@ -92,8 +90,8 @@ def random_sensor(
 
 
 def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
-    """Make sensors be of one kind. draws: (DRAWS,...) uniform in [0,1), changed in place and
-    returned; kind: of KINDS.
+    """Set the kind of sensors. draws: (DRAWS,...) uniform in [0,1), changed in place and returned;
+    kind: of KINDS.
     """
     low, high = KINDS[kind]
     draws[KIND_DRAW] = low + (high - low) * draws[KIND_DRAW]
@@ -103,23 +101,24 @@ def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
 def apply_sensor(
     depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False
 ):
-    """Spoil a batch of crops, each by a sensor of its own.
+    """Apply random sensor artefacts to a batch of crops.
 
     depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or
-    (B,1,S,S) of every pixel; cube_mm: (B,); draws: (DRAWS,B,1,1,1) uniform in [0,1), which decide
-    what each sensor does; the rest: noise images (B,1,S,S), see NoiseBank. compiled: fuse what is
-    done to all crops with torch.compile; bridges: time of flight fills the gaps between
-    neighbouring fingers. Returns (B,1,S,S) uvdn.
+    (B,1,S,S) of every pixel; cube_mm: (B,); draws: (DRAWS,B,1,1,1) uniform in [0,1), which
+    determine the sensors; the rest: noise images (B,1,S,S), see NoiseBank. compiled: compile
+    operations on all crops with torch.compile; bridges: time of flight fills the gaps between
+    neighbouring fingers. Return (B,1,S,S) uvdn.
     """
     draw = iter(draws.unbind(0))
     half = (cube_mm / 2).view(-1, 1, 1, 1)
     metres = depth_mm / 1000 if depth_mm.dim() == 4 else (depth_mm / 1000).view(-1, 1, 1, 1)
 
     def chance(p):
+        """Draw a bool for each crop, True with probability p."""
         return next(draw) < p
 
     def below(threshold, p):
-        """The threshold where chance has it, one that nothing exceeds elsewhere."""
+        """Return `threshold` with probability p, else infinity."""
         return torch.where(chance(p), threshold, torch.inf)
 
     reach = torch.where(chance(0.7), next(draw) * 0.9, 0.0)
@@ -135,7 +134,7 @@ def apply_sensor(
     left, shadow = chance(0.5), (kind > 0.25) & (kind < 0.75) & chance(0.7)
     filled = next(draw)  # > 0.4: gaps are filled, the more the higher
 
-    # What only some sensors do is done to their crops alone.
+    # Artefacts of some sensors are computed for their crops only.
     depth = fused(_jitter, compiled)(depth, white, aside, reach)
     padded = pad_by_one(depth)
     lacking, stereo, flight, shaded = (
@@ -169,7 +168,7 @@ def apply_sensor(
 
 
 def _chosen(some):
-    """Indices (n,) of the crops for which some (B,1,1,1) bool is set."""
+    """Return the indices (n,) of the crops for which some (B,1,1,1) bool is set."""
     return some.flatten().nonzero()[:, 0]
 
 
@@ -186,34 +185,36 @@ def _jitter(depth, white, aside, reach):
 
 
 def _foreground_around(depth):
-    """(B,1,H,W) uint8: how much foreground is around each pixel, the 3x3 sum of 3x3 sums, 81 where
-    all is.
+    """Return (B,1,H,W) uint8: amount of foreground around each pixel, the 3x3 sum of 3x3 sums, at
+    most 81.
     """
     near = window3(nn_f.pad((depth < 0.99).to(torch.uint8), (1, 1, 1, 1)), torch.add)
     return window3(nn_f.pad(near, (1, 1, 1, 1)), torch.add)
 
 
 def _grow(depth, padded, half, swells):
-    """Stereo's outlines grow, where `swells` is set. Returns (depth, edges), both (B,1,H,W)."""
+    """Grow outlines as stereo does, where `swells` is set. Return (depth, edges), both
+    (B,1,H,W).
+    """
     nearest = window3(padded, torch.minimum)
     edge = (window3(padded, torch.maximum) - nearest) * half > EDGE_MM
     return torch.where(swells, nearest, depth), edge
 
 
 def _blur(depth, padded, edge):
-    """Stereo's corners blur. padded: (B,1,H+2,W+2) the same with zeros around."""
+    """Blur corners as stereo does. padded: (B,1,H+2,W+2) the same with zeros around."""
     return torch.where((depth < 0.99) & ~edge, window3(padded, torch.add) / 9, depth)
 
 
 def _flight(depth, padded, half, aside, fine, flying):
-    """Pixels fly between near and far at edges, those where `fine` exceeds `flying`."""
+    """Add flying pixels between near and far at edges, where `fine` exceeds `flying`."""
     nearest, farthest = window3(padded, torch.minimum), window3(padded, torch.maximum)
     mixed = torch.lerp(nearest, farthest.clamp(max=0.98), (0.5 + 0.35 * aside.float()).clamp(0, 1))
     return torch.where(((farthest - nearest) * half > EDGE_MM) & (fine > flying), mixed, depth)
 
 
 def _bridge(depth, half, coarse, filled):
-    """Gaps of up to five pixels between near surfaces fill with a mixture of near and far, where
+    """Fill gaps of up to five pixels between near surfaces with a mixture of near and far, where
     `filled` > 0.4.
     """
     near = depth
@@ -221,9 +222,8 @@ def _bridge(depth, half, coarse, filled):
         near = window3(pad_by_one(near), torch.minimum)
     for _ in range(2):
         near = window3(pad_by_one(near), torch.maximum)
-    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(
-        0, 0.95
-    )  # of the near surface in the mixture
+    # share of the near surface in the mixture
+    share = ((filled - 0.4) / 0.6 + 0.35 * coarse.float()).clamp(0, 0.95)
     gap = ((depth - near) * half > EDGE_MM) & (near < 0.9) & (filled > 0.4) & (share > 0.15)
     return torch.where(
         gap, torch.lerp(depth.clamp(max=0.98).minimum(near + 60 / half), near, share), depth
@@ -233,8 +233,8 @@ def _bridge(depth, half, coarse, filled):
 def _measure(
     depth, padded, half, metres, axial, grain, ragged, blobs, specks, white, aside, fine, coarse
 ):
-    """Axial noise, quantisation, lost depth. Returns (depth before pixels were lost, depth), both
-    (B,1,H,W).
+    """Add axial noise, quantise, and lose depth. Return (depth before pixels were lost, depth),
+    both (B,1,H,W).
     """
     step = (
         window3(padded, torch.maximum) - window3(padded, torch.minimum)
@@ -249,6 +249,8 @@ def _measure(
 
 
 def _shade(noisy, depth, half, left):
-    """Structured light casts a shadow: near outlines lose the farther pixels on one side."""
+    """Add the shadow of structured light: at near outlines the farther pixels on one side are
+    lost.
+    """
     before, after = nn_f.pad(depth, (3, 0))[..., :-3], nn_f.pad(depth, (0, 3))[..., 3:]
     return torch.where(depth - torch.where(left, before, after) > 25 / half, 1.0, noisy)

@@ -1,8 +1,8 @@
-"""Depth of planes, ellipsoids, boxes and cones in perspective, each computed only where in the
-image it can be.
+"""Depth of planes, ellipsoids, boxes and cones in perspective, each computed only within its window
+of the image.
 
-A scene's depth image (H,W) float32 [mm], inf where nothing is, is lowered by one solid after the
-other, in place.
+The depth image of a scene (H,W) float32 [mm], inf where nothing is, is lowered by one solid after
+the other, in place.
 """
 
 import math
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-NEAR_MM = 50.0  # nothing nearer is drawn
+NEAR_MM = 50.0  # near plane
 
 
 class Rays:
-    """The rays of a camera: x/z of its columns, y/z of its rows."""
+    """Rays of a camera: x/z of its columns, y/z of its rows."""
 
     def __init__(self, intrinsics):
         self.x = (
@@ -29,14 +29,14 @@ class Rays:
         )
 
     def empty(self):
-        """A depth image with nothing in it."""
+        """Return a depth image with nothing in it."""
         return torch.full((len(self.y), len(self.x)), torch.inf)
 
     def window(self, centre, reach):
-        """(rows, columns) slices that hold all within `reach` (3,) [mm] of `centre` (3,) [mm] along
-        each camera axis.
+        """Return (rows, columns) slices that hold everything within `reach` (3,) [mm] of `centre`
+        (3,) [mm] along each camera axis.
         """
-        *middle, z = centre.tolist()  # plain numbers: there are dozens of solids in a scene
+        *middle, z = centre.tolist()  # plain numbers are faster: a scene has dozens of solids
         *aside, deep = reach.tolist()
         if z + deep <= NEAR_MM:
             return slice(0), slice(0)
@@ -68,10 +68,10 @@ def add_plane(depth, rays, normal, distance):
 
 
 def add_ellipsoid(depth, rays, centre, extent, rotation):
-    """Lower depth to an ellipsoid with semi-axes extent (3,) [mm], which are the columns of
-    rotation (3,3).
+    """Lower depth to an ellipsoid with semi-axes extent (3,) [mm] along the columns of rotation
+    (3,3).
     """
-    unit = rotation / extent  # makes the ellipsoid a unit sphere
+    unit = rotation / extent  # maps the ellipsoid to the unit sphere
     window = rays.window(centre, (rotation * extent).norm(dim=1))
     x, y = rays.x[window[1]], rays.y[window[0]]
     if not len(x) or not len(y):
@@ -81,8 +81,10 @@ def add_ellipsoid(depth, rays, centre, extent, rotation):
 
 
 def _nearest_root(x, y, form, line, c):
-    """(H,W) t of the first point t (x,y,1) on a quadric, NaN where there is none: a t^2 - 2 b t + c
-    = 0 with a quadratic (form (3,3)) and b linear (line (3,)) in x (W,) and y (H,1).
+    """Return (H,W) t of the first point t (x,y,1) on a quadric, NaN where there is none.
+
+    a t^2 - 2 b t + c = 0 with a quadratic (form (3,3)) and b linear (line (3,)) in x (W,) and y
+    (H,1).
     """
     a = (
         (x * (form[0, 0] * x + 2 * form[0, 2]) + form[2, 2])
@@ -112,7 +114,7 @@ def add_box(depth, rays, centre, extent, rotation):
 
 
 def add_cone(depth: torch.Tensor, rays: Rays, cone: 'Cone') -> None:
-    """Lower depth to the side of a cut cone, and to its ends where it is capped."""
+    """Lower depth to the side of a truncated cone, and to its ends if it is capped."""
     axis = cone.end - cone.start
     length = float(axis.norm())
     axis = axis / length
@@ -160,29 +162,30 @@ def add_cone(depth: torch.Tensor, rays: Rays, cone: 'Cone') -> None:
 
 
 def _lower(depth, hit):
-    """Depth to hit where that is nearer and in front of the camera; hit may be NaN."""
+    """Set depth to hit where that is nearer and in front of the camera; hit may be NaN."""
     depth.copy_(torch.where((hit > NEAR_MM) & (hit < depth), hit, depth))
 
 
 @dataclass(frozen=True)
 class Plane:
-    """All at a distance [mm] along a normal (3,)."""
+    """Plane at a distance [mm] along a normal (3,)."""
 
     normal: torch.Tensor
     distance: float
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_plane(depth, rays, self.normal, self.distance)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Plane':
-        """Return it turned by rotation (3,3), then shifted (3,) [mm]."""
+        """Return it rotated by rotation (3,3), then shifted (3,) [mm]."""
         normal = rotation @ self.normal
         return Plane(normal, self.distance + float(normal @ shift))
 
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Semi-axes extent (3,) [mm] along the columns of rotation (3,3)."""
+    """Ellipsoid with semi-axes extent (3,) [mm] along the columns of rotation (3,3)."""
 
     centre: torch.Tensor
     extent: torch.Tensor
@@ -190,13 +193,15 @@ class Ellipsoid:
 
     @classmethod
     def ball(cls, centre: torch.Tensor, radius: float) -> 'Ellipsoid':
+        """Return a sphere."""
         return cls(centre, torch.full((3,), float(radius)), torch.eye(3))
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_ellipsoid(depth, rays, self.centre, self.extent, self.rotation)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Ellipsoid':
-        """Return it turned by rotation (3,3), then shifted (3,) [mm]."""
+        """Return it rotated by rotation (3,3), then shifted (3,) [mm]."""
         return replace(
             self, centre=rotation @ self.centre + shift, rotation=rotation @ self.rotation
         )
@@ -204,31 +209,33 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Box(Ellipsoid):
-    """Half sides extent (3,) [mm] along the columns of rotation (3,3)."""
+    """Box with half sides extent (3,) [mm] along the columns of rotation (3,3)."""
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_box(depth, rays, self.centre, self.extent, self.rotation)
 
 
 @dataclass(frozen=True)
 class Cone:
-    """A cone cut square to its axis at both ends: limbs, sleeves, poles, cups."""
+    """Truncated cone, cut perpendicular to its axis: limbs, sleeves, poles, cups."""
 
     start: torch.Tensor  # (3,) [mm]
     end: torch.Tensor  # (3,) [mm]
     radii: tuple[float, float]  # [mm] at start and end
-    across: torch.Tensor  # (3,) about square to the axis: where the radius is as given
-    flat: float = 1.0  # of the radius on the third axis
-    capped: bool = False  # its ends are closed
+    across: torch.Tensor  # (3,) about perpendicular to the axis: direction of the given radius
+    flat: float = 1.0  # radius along the third axis, as a share
+    capped: bool = False  # whether its ends are closed
     fold_mm: float = 0.0  # height of folds
-    fold_lengths: tuple[float, float] = (45.0, 21.0)  # [mm] from one to the next
-    fold_slant: float = 0.0  # turns of the folds from side to side
+    fold_lengths: tuple[float, float] = (45.0, 21.0)  # [mm] wavelengths of the folds
+    fold_slant: float = 0.0  # slant of the folds, turns from side to side
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_cone(depth, rays, self)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Cone':
-        """Return it turned by rotation (3,3), then shifted (3,) [mm]."""
+        """Return it rotated by rotation (3,3), then shifted (3,) [mm]."""
         return replace(
             self,
             start=rotation @ self.start + shift,

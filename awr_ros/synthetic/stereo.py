@@ -1,10 +1,10 @@
-"""An active stereo camera, from its cause: a dot pattern on the scene, two noisy images, block
+"""Simulation of an active stereo camera: a dot pattern on the scene, two noisy images, block
 matching.
 
-What is wrong with the depth of such cameras comes from matching blocks of pixels: fingers that are
-fat and webbed, waves on smooth skin, holes where the pattern is too dim or too bright, islands of
-wrong matches, shadows on one side, torn tips. Static noise models miss it; simulated matching does
-not (ActiveZero, SimSense, arXiv 2201.11924).
+The errors of such cameras come from matching blocks of pixels: fingers that are fat and webbed,
+waves on smooth skin, holes where the pattern is too dim or too bright, islands of wrong matches,
+shadows on one side, torn tips. Static noise models lack them; simulated matching has them
+(ActiveZero, SimSense, arXiv 2201.11924).
 """
 
 import math
@@ -14,33 +14,37 @@ import cv2
 import numpy as np
 import torch
 
-PATTERN_PX = 1024  # side of the dot pattern, repeated beyond
-HARSH_SHARE = 0.3  # of random cameras
-MAX_DISPARITIES = 128  # what is nearer than these allow is not measured, as before real cameras
+PATTERN_PX = 1024  # side of the dot pattern, which is tiled
+HARSH_SHARE = 0.3  # share of difficult conditions
+OVEREXPOSED_SHARE = 0.3  # share of cameras that overexpose what is near
+MAX_DISPARITIES = 128  # limits the nearest measured depth, as in real cameras
 
 
 @dataclass(frozen=True)
 class StereoCamera:
-    """One active stereo camera and how well it sees a scene."""
+    """Parameters of one active stereo camera and of its conditions."""
 
     focal_px: float  # of the matched images
     baseline_mm: float  # from the left camera to the right one
-    projector: float  # where the projector stands between them, 0 left to 1 right
+    projector: float  # position of the projector between them, 0 left to 1 right
     dot_px: float  # blur of the pattern's dots
-    contrast: float  # of the pattern on bright skin at 0.5 m, of full scale
-    noise: float  # of a pixel, standard deviation, of full scale
-    patchiness: float  # how unevenly surfaces reflect the pattern
-    overexposed: float  # share of near surfaces that saturate
+    contrast: float  # of the pattern on bright skin at 0.5 m, share of full scale
+    noise: float  # standard deviation of a pixel, share of full scale
+    patchiness: float  # variation of the reflectance of surfaces
+    overexposed: float  # share of the surfaces nearer than bright_mm that saturate
+    bright_mm: float
+    # weight of the angle: surfaces that face the camera saturate first, and outlines are left
+    gloss: float
     block_px: int  # side of the matched blocks, odd
-    smoothness: float  # penalty of disparity steps, relative to OpenCV's advice
+    smoothness: float  # penalty of disparity steps, relative to OpenCV's recommendation
     uniqueness: int  # [%] by which the best match must beat the second
     speckle_px: int  # regions smaller than this are dropped; 0: none
-    steps: int  # disparity steps of a pixel that reach the depth image, up to 16
-    dropout: float  # share of single pixels without depth where they are most, in drifting patches
+    steps: int  # subpixel steps of the disparity in the depth image, up to 16
+    dropout: float  # largest share of single pixels without depth, in drifting patches
 
 
 def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCamera:
-    """Draw a camera like those that robots carry. focal_px: of the matched images."""
+    """Draw a camera like those on robots. focal_px: of the matched images."""
     harsh = rng.random() < HARSH_SHARE  # dim, noisy, badly tuned
     contrast, noise, smoothness = (
         float(np.exp(rng.uniform(*np.log(limits))))
@@ -58,7 +62,9 @@ def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCam
         contrast=contrast,
         noise=noise,
         patchiness=float(rng.uniform(0.1, 0.8 if harsh else 0.5)),
-        overexposed=float(rng.uniform(0, 0.25) * (rng.random() < 0.3)),
+        overexposed=float(rng.uniform(0, 0.5) * (rng.random() < OVEREXPOSED_SHARE)),
+        bright_mm=float(rng.uniform(500, 1400)),
+        gloss=float(rng.uniform(0, 6)),
         block_px=int(
             rng.choice([3, 5, 7, 9], p=[0.15, 0.4, 0.3, 0.15] if harsh else [0, 0.3, 0.35, 0.35])
         ),
@@ -78,9 +84,9 @@ def stereo_depth(
 ) -> np.ndarray:
     """Measure a scene by block matching.
 
-    depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is; surface: draws
-    how surfaces reflect, which stays from frame to frame; noise: draws what does not. Returns (H,W)
-    float32 [mm], 0 where nothing was matched.
+    depth_mm: (H,W) float32 [mm] true depth in the left camera, inf where nothing is; surface:
+    generator of reflectance, which stays from frame to frame; noise: generator of everything else.
+    Return (H,W) float32 [mm], 0 where nothing was matched.
     """
     scale = camera.focal_px * camera.baseline_mm
     disparity = np.where(
@@ -91,9 +97,9 @@ def stereo_depth(
         return np.zeros_like(depth_mm)
     lowest = max(0, math.floor(float(matched.min())) - 2)
     count = min(MAX_DISPARITIES, 16 * math.ceil((float(matched.max()) - lowest + 4) / 16))
-    pad = lowest + count  # what the matcher cannot say of the left columns is not of the scene
+    pad = lowest + count  # the matcher has no result for the left columns: they are padding
     disparity = cv2.copyMakeBorder(disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE)
-    left, right = _images(disparity, camera, surface, noise)
+    left, right, saturated = _images(disparity, camera, surface, noise)
     block = camera.block_px
     smooth = camera.smoothness * block**2
     matcher = cv2.StereoSGBM_create(
@@ -111,7 +117,9 @@ def stereo_depth(
     )
     found = matcher.compute(left, right)[:, pad:].astype(np.float32) / 16
     known = found > max(lowest, 0.5)
-    # Cameras drop most of what they match where nothing reflects; what is left are islands.
+    # Blocks without texture are dropped; semi-global matching would bridge them.
+    known &= cv2.erode(saturated.astype(np.uint8), np.ones((block // 2 + 1,) * 2))[:, pad:] == 0
+    # Cameras drop most matches where nothing reflects; islands are left.
     nothing = disparity[:, pad:] <= 0
     if nothing.any():
         known &= ~nothing | (_smooth_noise(noise, depth_mm.shape, 12) > 1.8)
@@ -124,7 +132,7 @@ def stereo_depth(
 
 
 def colour_aligned_cracks(depth_mm: np.ndarray, shift_mm_px: float) -> np.ndarray:
-    """(H,W) bool: pixels that drivers lose when they move a depth image to the colour camera, lines
+    """Return (H,W) bool: pixels that drivers lose when they align depth to the colour camera, lines
     along steps of depth.
 
     depth_mm: (H,W) float32 [mm], 0 invalid; shift_mm_px: focal length times distance of the cameras
@@ -141,15 +149,15 @@ def _images(
     camera: StereoCamera,
     surface: np.random.Generator,
     noise: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The two cameras' images (H,W) uint8. disparity: (H,W) float32 [px] in the left one, 0 where
-    nothing is.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Render the two cameras' images (H,W) uint8, and (H,W) bool where the left one is overexposed.
+    disparity: (H,W) float32 [px] in the left one, 0 where nothing is.
     """
     height, width = disparity.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     seen_right = _in_right_view(disparity)
-    # The pattern is sharp everywhere; its light falls off with distance, and no surface reflects it
-    # evenly.
+    # The pattern is sharp at all distances; its light falls off with distance, and reflectance
+    # varies.
     pattern = _pattern(camera.dot_px)
     shift = surface.integers(0, PATTERN_PX, 2).astype(np.float32)
     patches = (
@@ -158,9 +166,8 @@ def _images(
     )
     reflect = np.exp(camera.patchiness * patches)
     reference = camera.focal_px * camera.baseline_mm / 500  # [px] disparity at 0.5 m
-    if camera.overexposed:
-        limit = np.quantile(patches[::4, ::4], 1 - camera.overexposed)
-        reflect[(patches > limit) & (disparity > 0.6 * reference)] = 0
+    saturated = _saturated(disparity, patches, camera)
+    reflect[saturated] = 0
     views = []
     for d, across in ((disparity, 0.0), (seen_right, 1.0)):
         source = x + (across - camera.projector) * d
@@ -171,7 +178,7 @@ def _images(
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_WRAP,
         )
-        # Reflectance stays on the surface: looked up where the left camera sees it.
+        # Reflectance belongs to the surface: sampled at the pixel of the left camera.
         on_left = (
             cv2.remap(reflect, x + d * across, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             if across
@@ -181,11 +188,37 @@ def _images(
         image = 0.35 + light * dots + 0.08 * on_left * (d > 0)
         image += camera.noise * noise.standard_normal((height, width), dtype=np.float32)
         views.append(np.clip(255 * image, 0, 255).astype(np.uint8))
-    return views[0], views[1]
+    return views[0], views[1], saturated
+
+
+def _saturated(disparity: np.ndarray, patches: np.ndarray, camera: StereoCamera) -> np.ndarray:
+    """(H,W) bool where a near surface reflects more than the camera can tell apart. patches: (H,W)
+    how brightly it reflects, about standard normal.
+    """
+    near = disparity > camera.focal_px * camera.baseline_mm / camera.bright_mm
+    if not camera.overexposed or not near.any():
+        return np.zeros(disparity.shape, bool)
+    bright = patches + camera.gloss * _facing(disparity, camera)
+    return near & (bright > np.quantile(bright[near][::8], 1 - camera.overexposed))
+
+
+def _facing(disparity: np.ndarray, camera: StereoCamera) -> np.ndarray:
+    """(H,W) float32 cosine between surfaces' normals and the optical axis, smoothed over the
+    matched block. disparity: (H,W) float32 [px], 0 where nothing is.
+    """
+    depth = camera.focal_px * camera.baseline_mm / np.maximum(disparity, 0.5)
+    depth = cv2.blur(depth, (5, 5))
+    slopes = [
+        cv2.Sobel(depth, cv2.CV_32F, *axes, scale=1 / 8) * (camera.focal_px / depth)
+        for axes in ((1, 0), (0, 1))
+    ]
+    return 1 / np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
 
 
 def _in_right_view(disparity: np.ndarray) -> np.ndarray:
-    """Disparity (H,W) [px] as the right camera sees it: nearer surfaces hide farther ones."""
+    """Return the disparity (H,W) [px] in the view of the right camera: nearer surfaces hide farther
+    ones.
+    """
     height, width = disparity.shape
     column = np.arange(width, dtype=np.float32) - disparity
     column = np.rint(column).astype(np.int64)
@@ -200,16 +233,15 @@ def _in_right_view(disparity: np.ndarray) -> np.ndarray:
         .view(height, width)
         .numpy()
     )
-    return np.where(
-        right > 0, right, cv2.dilate(right, np.ones((1, 3), np.uint8))
-    )  # stretched surfaces have cracks
+    # stretched surfaces have cracks
+    return np.where(right > 0, right, cv2.dilate(right, np.ones((1, 3), np.uint8)))
 
 
 _PATTERNS: dict[float, np.ndarray] = {}
 
 
 def _pattern(dot_px: float) -> np.ndarray:
-    """(PATTERN_PX,PATTERN_PX) float32 in about [0,1]: random dots, blurred by dot_px, which is
+    """Return (PATTERN_PX,PATTERN_PX) float32 in about [0,1]: random dots, blurred by dot_px,
     rounded to tenths.
     """
     key = round(dot_px, 1)
@@ -221,7 +253,7 @@ def _pattern(dot_px: float) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
-    """(H,W) float32, about standard normal, smooth over `cell` pixels."""
+    """Return (H,W) float32, about standard normal, smooth over `cell` pixels."""
     small = rng.standard_normal((shape[0] // cell + 3, shape[1] // cell + 3), dtype=np.float32)
     return (
         1.3

@@ -1,1 +1,1 @@
-"""Training and evaluation. Needs the extras of `pip install .[train]`."""
+"""Training. Needs the extras of `pip install .[train]`."""

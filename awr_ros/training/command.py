@@ -1,4 +1,6 @@
-"""The verbs that train: train, train-refiner, train-handedness, train-finder, make-weights."""
+"""Command-line verbs of training: train, train-refiner, train-handedness, train-finder,
+make-weights.
+"""
 
 import argparse
 from dataclasses import asdict, fields
@@ -207,5 +209,5 @@ def _train_finder(arguments):
     from awr_ros.training.config import FinderTrainConfig
     from awr_ros.training.palm_detector import train_finder
 
-    arguments.extra = 'engines'  # onnx writes the finder's file
+    arguments.extra = 'engines'  # writing the palm detector's file needs onnx
     train_finder(arguments.folder, config_of(FinderTrainConfig, arguments))

@@ -1,45 +1,41 @@
-"""Settings of a training run. Apart from the trainer, so that the command line can show them
-without PyTorch.
-"""
+"""Settings of training runs, importable without PyTorch for the command line."""
 
 from dataclasses import dataclass
 
 SIZES = ('s', 'm')
-SCENES_A_FILE = 1500  # of the finder's
+SCENES_A_FILE = 1500  # frames per rendered file of the palm detector
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """Settings of a training run of the pose network."""
 
     size: str = 's'
-    samples: int = 1_000_000  # crops to see in all
+    samples: int = 1_000_000  # training crops in total
     batch: int = 64
     learning_rate: float = 2e-3  # peak; a short warm-up, then a cosine to zero
     weight_decay: float = 1e-2
-    ema: float = 0.999  # of the weights, per step
-    workers: int = 1  # rendering processes; 0 renders between steps
+    ema: float = 0.999  # decay of the moving average of the weights, per step
+    workers: int = 1  # rendering processes; 0: render between steps
     validate_every: int = 50_000  # samples
     validation: int = 2048  # crops, in whole batches of 128
     seed: int = 0
     device: str = 'auto'
-    # crops of what the finder offers beside hands, rendered at the start of a run; 0: none
+    # hard negatives, false positives of the finders, rendered at the start of a run; 0: none
     negatives: int = 4096
-    hard_negatives: float = (
-        0.0  # share of the negatives that the weights of init take for hands (hard_negatives.py)
-    )
-    init: str = ''  # weights to start from, a checkpoint of the same size; empty: random ones
-    # fuse rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as
+    # share of the negatives that are false positives of the weights of init (hard_negatives.py)
+    hard_negatives: float = 0.0
+    init: str = ''  # checkpoint to start from, of the same size; empty: random weights
+    # compile rendering, network and loss with torch.compile: needs a C++ compiler, renders twice as
     # fast
     compiled: bool = False
-    # compute in it on the CPU: faster where there are instructions for it, measure; taken with AMX
+    # bfloat16 on the CPU: faster on CPUs with instructions for it; always used with AMX
     bfloat16: bool = False
-    finder_weights: str = (
-        ''  # of the finder that offers the negatives, ONNX; empty: the one of the package
-    )
-    skin: str = (
-        ''  # a skinned hand of your own, GLB (see training/glb_skin.py), drawn from half the time
-    )
+    # ONNX file of the palm detector for the negatives; empty: the package's
+    finder_weights: str = ''
+    # GLB file of a skinned hand (see synthetic/glb_skin.py), used for half of the crops; empty:
+    # none
+    skin: str = ''
 
     def __post_init__(self):
         if self.size not in SIZES:
@@ -66,15 +62,15 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class FinderTrainConfig:
-    """One training run of the learned finder."""
+    """Settings of a training run of the palm detector."""
 
-    scenes: int = 36_000  # to render once; kept in the run's folder, 40 kB each
-    samples: int = 250_000  # frames to see in all
+    scenes: int = 36_000  # scenes, rendered once and kept in the run's folder, 40 kB each
+    samples: int = 250_000  # training frames in total
     batch: int = 32
     learning_rate: float = 2e-3  # peak; a short warm-up, then a cosine to zero
     weight_decay: float = 1e-2
-    ema: float = 0.998  # of the weights, per step
-    validate_every: int = 12_000  # frames
+    ema: float = 0.998  # decay of the moving average of the weights, per step
+    validate_every: int = 12_000  # frames between validations
     seed: int = 0
     device: str = 'auto'
 
@@ -93,14 +89,14 @@ class FinderTrainConfig:
 
 @dataclass(frozen=True)
 class RefinerTrainConfig:
-    """One training run of the joint refiner."""
+    """Settings of a training run of the joint refiner."""
 
     crops: int = 500_000  # rendered crops; kept in memory, 21 kB each
-    skin: str = ''  # GLB file of a skinned hand, drawn half the time
+    skin: str = ''  # GLB file of a skinned hand, used for half of the crops; empty: none
     workers: int = 2  # rendering processes
     compiled: bool = False
     bfloat16: bool = False
-    init: str = ''  # checkpoint whose refiner is the one to start from; empty: random weights
+    init: str = ''  # checkpoint with the refiner to start from; empty: random weights
     device: str = 'auto'
 
     def __post_init__(self) -> None:
@@ -112,10 +108,10 @@ class RefinerTrainConfig:
 
 @dataclass(frozen=True)
 class HandednessTrainConfig:
-    """One training run of the handedness head and fit of the detection score."""
+    """Settings of a training run of the handedness head and of the fit of the detection score."""
 
     crops: int = 100_000  # rendered crops, in both orientations
-    scenes: int = 1200  # rendered scenes that the detection score is fitted to; 0: it is not
+    scenes: int = 1200  # rendered scenes to fit the detection score to; 0: no fit
     finder_weights: str = ''  # ONNX file of the palm detector; empty: the default one
     device: str = 'auto'
 

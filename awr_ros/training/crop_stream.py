@@ -1,6 +1,4 @@
-"""Endless training batches: rendered by worker processes on CPU cores, or on the GPU that learns
-from them.
-"""
+"""Endless training batches: rendered by worker processes on CPU cores, or on the training GPU."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,22 +10,21 @@ from awr_ros.synthetic.crops import TRAINING, CropBatch, CropConfig, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.run import keep_memory
 
-FOREARM_MM = (
-    240.0  # longer than a crop shows of a hand's own arm: arms without a hand are shown too
-)
-PART = 64  # crops that a CPU core renders at once: the fastest there
-AHEAD = 4  # batches that each worker process prepares ahead
-DEVICE_ID = 63  # in the seed of what a GPU renders, where workers have their number
+# longer than the part of the hand's own arm in a crop: crops show arms without hands too
+FOREARM_MM = 240.0
+PART = 64  # crops rendered at once on a CPU core, the fastest number there
+AHEAD = 4  # batches prepared ahead by each worker process
+DEVICE_ID = 63  # stands for the worker's number in the seed of crops rendered on a GPU
 
 
 @dataclass(frozen=True)
 class PoolSizes:
-    """How many crops a GPU draws at once and keeps to choose batches from."""
+    """Numbers of crops that a GPU renders at once and keeps to draw batches from."""
 
-    draw: int = 8192  # modelled crops: kernels need about as long for a few of them
-    draws: int = 6  # kept; one draw has one skin and one camera size
+    draw: int = 8192  # crops with modelled sensors per rendering; fewer would take about as long
+    draws: int = 6  # renderings kept; each has one skin and one camera size
     stereo: int = 4096  # crops of simulated stereo kept, a multiple of PART
-    shown: int = 4  # how often each of these is shown, on average
+    shown: int = 4  # uses of each of these, on average
 
     def __post_init__(self):
         if self.stereo % PART:
@@ -35,7 +32,7 @@ class PoolSizes:
 
 
 def load_skins(path):
-    """The hands to draw from: the procedural one, and a GLB file's where one is given."""
+    """Return the hand skins to draw from: the procedural one and, if given, that of a GLB file."""
     from awr_ros.synthetic.hand import procedural_skin
 
     if not path:
@@ -46,9 +43,7 @@ def load_skins(path):
 
 
 class RenderedCrops(IterableDataset):
-    """Endless batches on the CPU; every worker, every process and every start of a run draws other
-    ones.
-    """
+    """Endless batches on the CPU; every worker, process and start of a run draws different ones."""
 
     def __init__(
         self,
@@ -59,8 +54,8 @@ class RenderedCrops(IterableDataset):
         crops: CropConfig = TRAINING,
         batch: int = 0,
     ):
-        """config: seed, skin, compiled; start: crops that the run has seen; negatives: as
-        CropSource's; rank: of the process; batch: crops of a batch, 0: config.batch.
+        """config: for seed, skin, compiled; start: crops that the run has used; negatives: as for
+        CropSource; rank: of the process; batch: crops per batch, 0: config.batch.
         """
         self.config, self.start, self.negatives, self.rank = config, start, negatives, rank
         self.crops, self.batch = crops, batch or config.batch
@@ -77,7 +72,7 @@ class RenderedCrops(IterableDataset):
             negatives=self.negatives,
             compiled=self.config.compiled,
         )
-        while True:  # rendering is fastest in batches of 64, learning not
+        while True:  # rendering is fastest in batches of 64, training is not
             drawn = source.draw(-(-PART // self.batch) * self.batch)
             yield from zip(
                 *(getattr(drawn, name).split(self.batch) for name in CropBatch.__dataclass_fields__)
@@ -85,11 +80,11 @@ class RenderedCrops(IterableDataset):
 
 
 class DeviceCrops:
-    """Endless batches that are on a GPU from the start.
+    """Endless batches on a GPU.
 
     Crops with modelled sensors are rendered there, thousands at a time. Simulated stereo is block
-    matching by OpenCV, which needs CPU cores: worker processes render it ahead. Where they are
-    slower than the GPU the batches wait for them.
+    matching by OpenCV, which needs CPU cores: worker processes render it ahead. If they are slower
+    than the GPU, batches wait for them.
     """
 
     def __init__(
@@ -102,7 +97,7 @@ class DeviceCrops:
         crops: CropConfig = TRAINING,
         sizes: PoolSizes = PoolSizes(),
     ):
-        """Arguments as RenderedCrops'. device: where all tensors of a batch are."""
+        """Arguments as RenderedCrops. device: of all tensors of a batch."""
         self._stereo_count = round(crops.stereo * config.batch)
         modelled = _modelled(config, start, negatives, rank, device, crops, sizes)
         generator = torch.Generator(device).manual_seed(_seed(config, start, rank, DEVICE_ID))
@@ -140,8 +135,8 @@ def fresh_crops(
 ) -> Iterator[CropBatch]:
     """Yield batches on a GPU, each crop once, those of simulated stereo last in each batch.
 
-    Of sizes.draw crops, or somewhat more or fewer, because stereo comes in parts of PART. Arguments
-    as DeviceCrops'.
+    A batch has about sizes.draw crops, because stereo comes in parts of PART. Arguments as
+    DeviceCrops.
     """
     parts = round(crops.stereo * sizes.draw / PART)
     modelled = _modelled(config, start, negatives, 0, device, crops, sizes)
@@ -153,7 +148,7 @@ def fresh_crops(
 
 
 def _modelled(config, start, negatives, rank, device, crops, sizes) -> CropSource:
-    """Make the source of crops with modelled sensors. Arguments as DeviceCrops'."""
+    """Make the source of crops with modelled sensors. Arguments as DeviceCrops."""
     return CropSource(
         _seed(config, start, rank, DEVICE_ID),
         replace(crops, stereo=0.0),
@@ -167,7 +162,7 @@ def _modelled(config, start, negatives, rank, device, crops, sizes) -> CropSourc
 
 def _stereo(config, start, negatives, rank, device, crops) -> Iterator[CropBatch]:
     """Yield PART crops of simulated stereo at a time, from worker processes. Arguments as
-    DeviceCrops'.
+    DeviceCrops.
     """
     rendered = RenderedCrops(config, start, negatives, rank, replace(crops, stereo=1.0), PART)
     loader = DataLoader(
@@ -182,14 +177,14 @@ def _stereo(config, start, negatives, rank, device, crops) -> Iterator[CropBatch
 
 
 class Pool:
-    """The last crops of a source, out of which some are taken at random: each `shown` times on
+    """Pool of the last crops of a source, from which random ones are taken, each `shown` times on
     average.
     """
 
     def __init__(
         self, fresh: Callable[[], CropBatch], parts: int, shown: int, generator: torch.Generator
     ):
-        """fresh: draws new crops, always as many; parts: how many of its draws are kept; generator:
+        """fresh: renders new crops, always the same number; parts: renderings to keep; generator:
         on the crops' device.
         """
         self._fresh, self._shown, self._generator = fresh, shown, generator
@@ -198,7 +193,7 @@ class Pool:
         self._left = shown * self._part  # crops to take until the oldest part is replaced
 
     def take(self, count: int) -> CropBatch:
-        """Return `count` crops, after as many new ones came as that demands."""
+        """Return `count` random crops, after adding as many new ones as `shown` requires."""
         while self._left < count:
             part, at = self._fresh(), slice(self._oldest, self._oldest + self._part)
             for name in CropBatch.__dataclass_fields__:
@@ -215,7 +210,7 @@ class Pool:
 def crop_stream(
     config: TrainConfig, start: int, negatives: torch.Tensor | None, rank: int, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Endless batches of the tensors of a CropBatch, on the device. Arguments as DeviceCrops'."""
+    """Yield the tensors of a CropBatch on the device, endlessly. Arguments as DeviceCrops."""
     if device.type != 'cpu':
         return DeviceCrops(config, start, negatives, rank, device)
     return iter(

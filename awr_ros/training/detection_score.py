@@ -1,5 +1,5 @@
-"""Fit the start score (tracker.detection_score): how likely what the finder offers and the network
-reads is a hand.
+"""Fit the detection score (tracker.detection_score), a logistic regression over finder, hand and
+joint scores.
 """
 
 import numpy as np
@@ -12,20 +12,21 @@ from awr_ros.tracker import HandTracker, detection_score, logit
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.logistic import fit_logistic
 
-DETECTION_SEED = 3_500_000_011  # of scenes that neither networks nor evaluation use
-MIN_FITTED_SCORE = 0.02  # [0,1] least finder's score of candidates to fit to
+DETECTION_SEED = 3_500_000_011  # seed of scenes, not used by networks and evaluation
+MIN_FITTED_SCORE = 0.02  # [0,1] minimum finder score of the candidates in the fit
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
 def detection_examples(
     estimator, scenes, seed=DETECTION_SEED, config=TrackerConfig(), progress=iter
 ):
-    """What became of the candidates of `scenes` scenes. config: of the tracker.
+    """Run finder and pose network on rendered scenes and label their candidates. config: of the
+    tracker.
 
-    Returns told (N,3), finder's score, hand score and mean joint score; hand (N,) int, which of the
-    scenes' hands it is,
-    -1 none, -2 one that shows too little to count; frame (N,) int; whether each frame has hands
-    (scenes,) bool; and the frame of each hand there was to find (M,) int.
+    Return the features (N,3), finder score, hand score and mean joint score; hand (N,) int, the
+    index of the hand in its scene, -1 none, -2 a hand that is too hidden to count; frame (N,) int;
+    whether each frame has hands (scenes,) bool; and the frame (M,) int of each hand that should be
+    found.
     """
     source, finder = SceneSource(seed), PalmDetector(config.finder_weights)
     features, hand, frame, peopled, targets = [], [], [], [], []
@@ -65,8 +66,9 @@ def detection_examples(
 
 
 def fit_detection_weights(features, hand):
-    """Logistic regression. told, hand: as of `detection_examples`. Returns the four weights of
-    tracker.detection_score. Raises ValueError where no candidate is a hand.
+    """Return the four weights of tracker.detection_score, by logistic regression.
+
+    Arguments as returned by `detection_examples`. Raise ValueError when no candidate is a hand.
     """
     kept = hand != -2
     if not (hand >= 0).any():
@@ -80,9 +82,11 @@ def fit_detection_weights(features, hand):
 
 
 def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=iter):
-    """The four weights of tracker.detection_score for an estimator, fitted to rendered scenes.
-    Prints what those fitted to one half of the scenes do in the other. config: of the tracker;
-    progress: wraps the range of scenes.
+    """Return the four weights of tracker.detection_score for an estimator, fitted to rendered
+    scenes.
+
+    Print the result of weights fitted to one half of the scenes on the other half. config: of the
+    tracker; progress: wraps the range of scenes.
     """
     features, hand, frame, peopled, targets = detection_examples(
         estimator, scenes, config=config, progress=progress

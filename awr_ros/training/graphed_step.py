@@ -8,26 +8,27 @@ from typing import Protocol
 
 import torch
 
-WARM_UPS = 4  # steps before the capture: libraries choose their kernels, the allocator its blocks
+# steps before the capture, in which libraries choose kernels and the allocator its blocks
+WARM_UPS = 4
 
 Terms = dict[str, torch.Tensor]
 
 
 class Capture(Protocol):
-    """How steps are captured: `CudaCapture`, replaced in tests."""
+    """Interface to capture steps: `CudaCapture`, replaced in tests."""
 
     def warm_up(self, step: Callable[[], Terms]) -> Terms:
-        """Run a step as it will be captured."""
+        """Run a step in the way it will be captured."""
 
     def capture(self, step: Callable[[], Terms]) -> tuple[Callable[[], None], Terms]:
-        """Record a step without running it. Return what runs it, and the tensors that each run
-        fills.
+        """Record a step without running it. Return a function that runs it, and the tensors that
+        each run overwrites.
         """
 
 
 class CudaCapture:
-    """Captures on a stream of its own, as the gradients' nodes remember the stream that they were
-    made on.
+    """Capture on a separate stream, because autograd nodes keep the stream on which they were
+    made.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class CudaCapture:
         return terms
 
     def capture(self, step: Callable[[], Terms]) -> tuple[Callable[[], None], Terms]:
-        """Record a step. Raises RuntimeError for a step that waits for the GPU."""
+        """Record a step. Raise RuntimeError for a step that synchronises with the GPU."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             terms = step()
@@ -51,15 +52,15 @@ class CudaCapture:
 
 
 class GraphedStep:
-    """A step of training, captured after some steps, or where that fails run as it is, which is
-    said once.
+    """A training step, captured after some steps; if that fails it runs uncaptured, after one
+    warning.
     """
 
     def __init__(
         self, step: Callable[..., Terms], make_capture: Callable[[], Capture] = CudaCapture
     ):
-        """step: takes tensors of one size and type at every call, updates weights in place and
-        returns tensors, all without waiting for the GPU; make_capture: how it is captured.
+        """step: takes tensors of the same size and type at every call, updates weights in place and
+        returns tensors, all without synchronising with the GPU; make_capture: makes the Capture.
         """
         self._step, self._capture, self._given, self._replay, self._terms, self._warm_ups = (
             step,
@@ -72,9 +73,7 @@ class GraphedStep:
         self._try(lambda: setattr(self, '_capture', make_capture()))
 
     def __call__(self, *inputs: torch.Tensor) -> Terms:
-        """Run the step on the inputs. The tensors that it returns are overwritten by
-        the next one.
-        """
+        """Run the step on the inputs. The next call overwrites the returned tensors."""
         if self._capture is None:
             return self._step(*inputs)
         if self._given is None:
@@ -103,7 +102,7 @@ class GraphedStep:
         except (
             RuntimeError,
             AssertionError,
-        ) as error:  # torch raises both where CUDA lacks something
+        ) as error:  # torch raises both when CUDA lacks a feature
             self._capture = None
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             print(

@@ -1,6 +1,5 @@
-"""What a finished network learns about itself: to judge sides, which of two readings of a crop, as
-it is and mirrored, is of the hand's own side; how likely a joint of a given closeness is right; and
-what of the finder's candidates is a hand.
+"""Train the handedness head, calibrate joint scores and fit the detection score of a trained
+network.
 """
 
 from dataclasses import replace
@@ -26,8 +25,8 @@ from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 128
-HANDEDNESS_SEED = 3_000_000_019  # of crops that no network was trained on
-HELD_OUT = 0.1  # share of the crops that only the figures are of
+HANDEDNESS_SEED = 3_000_000_019  # seed of crops, not used to train networks
+HELD_OUT = 0.1  # share of the crops held out for the figures
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
@@ -41,13 +40,13 @@ def train_handedness(
     workers=0,
     device='auto',
 ):
-    """Add a judge, a calibration of joint scores and, where there are scenes, the weights of the
-    start score to a checkpoint of the compact network.
+    """Add to a checkpoint of the compact network a handedness head, a calibration of joint scores
+    and, with scenes, the weights of the detection score.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes: to
-    render and read; finder_weights: as TrackerConfig's; workers: processes that render simulated
-    stereo for a GPU; device: auto, cpu or cuda. Returns (share of crops judged right, mean log
-    loss), held out. Raises ValueError for other networks.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops, scenes:
+    numbers to render; finder_weights: as in TrackerConfig; workers: processes that render simulated
+    stereo for a GPU; device: auto, cpu or cuda. Return (accuracy, mean log loss) of handedness on
+    held-out crops. Raise ValueError for other networks.
     """
     network, about = load_compact(weights, 'handedness')
     device = chosen_device(device)
@@ -55,7 +54,7 @@ def train_handedness(
         network.to(device), crops, seed, workers
     )
     calibration = ()
-    if not network.refiner:  # which says itself how likely its joints are right
+    if not network.refiner:  # a refiner predicts joint scores itself
         (slope,), constant = fit_logistic(
             as_is[1].cpu().reshape(-1, 1), errors_mm.cpu().flatten() <= RIGHT_MM
         )
@@ -71,7 +70,7 @@ def train_handedness(
     right, loss = fit_handedness(trained.to(device).handedness, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), trained, about['step'], metrics, about.get('made_by'))
-    if scenes:  # what follows may find nothing to learn from: the judge is kept
+    if scenes:  # saved before: the fit of the detection score may fail for lack of hands
         add_detection_weights(output, output, scenes, finder_weights)
     return right, loss
 
@@ -79,11 +78,11 @@ def train_handedness(
 def add_detection_weights(
     weights: Path, output: Path, scenes: int, finder_weights: str = ''
 ) -> None:
-    """Add the weights of the start score to a checkpoint of the compact network.
+    """Add the weights of the detection score to a checkpoint of the compact network.
 
-    weights, output: paths, which may be one; scenes: to render and to fit to; finder_weights: as
-    TrackerConfig's. Raises ValueError where no candidate of the finder is a hand that the network
-    finds.
+    weights, output: paths, may be the same; scenes: number to render and fit to; finder_weights: as
+    in TrackerConfig. Raise ValueError when no candidate of the finder is a hand found by the
+    network.
     """
     network, about = load_checkpoint(weights)
     estimator = HandPoseEstimator(TorchEngine(network))
@@ -99,8 +98,10 @@ def add_detection_weights(
 
 @torch.no_grad()
 def _predict_both_orientations(network, count, seed, workers=0):
-    """What a judge is shown of `count` crops of right hands as they are, and mirrored: a tuple of
-    tensors each; and how far off the joints of the former are (count,J) [mm].
+    """Predict from `count` crops of right hands as they are, and mirrored.
+
+    Return the inputs of the handedness head for both, a tuple of tensors each, and the joint errors
+    of the former (count,J) [mm].
     """
     keep_memory()
     config = network.config
@@ -141,7 +142,7 @@ def _predict_both_orientations(network, count, seed, workers=0):
 
 
 def _batches(wanted, seed, device, workers):
-    """Yield CropBatches without end, on a device. wanted: CropConfig."""
+    """Yield CropBatches endlessly, on a device. wanted: CropConfig."""
     if device.type == 'cpu':
         source = CropSource(seed, wanted)
         while True:
@@ -152,9 +153,10 @@ def _batches(wanted, seed, device, workers):
 
 
 def fit_handedness(handedness: HandednessHead, as_is, mirrored):
-    """Teach a judge from pairs of readings, as_is of the hands' own side. Each: a tuple of
-    joints_uvdn (N,J,3), joint_scores (N,J), hand_logit (N,) and summary (N,C). Returns (share
-    judged right, mean log loss) of those held out.
+    """Train a handedness head on pairs of hypotheses, as_is for the true side.
+
+    Each is a tuple of joints_uvdn (N,J,3), joint_scores (N,J), hand_logit (N,) and crop_features
+    (N,C). Return (accuracy, mean log loss) on held-out pairs.
     """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
@@ -168,8 +170,7 @@ def fit_handedness(handedness: HandednessHead, as_is, mirrored):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
 
     def logits(chosen):
-        # Together, or the norm of the summaries would take each half's own mean away, which is what
-        # tells them apart.
+        # In one batch: batch norm of each half alone would remove the difference of their means.
         own, other = handedness(
             *(torch.cat([a[chosen], b[chosen]]) for a, b in zip(as_is, mirrored))
         ).chunk(2)

@@ -1,9 +1,9 @@
-"""Hard negatives: crops of other things that trained weights take for hands, from rendered scenes.
+"""Hard negatives: rendered crops without a hand that trained weights take for hands.
 
-The tracker centres and turns a crop three times before it asks whether this is a hand. Arms and
-boxes are then framed as a hand would be: of candidates that are no hands, one in five gets a hand
-score above 0.5 there. Negatives cut where the passes end (hard negative mining, e.g. Felzenszwalb
-et al., PAMI 2010) show a network exactly these.
+The tracker centres and rotates a crop in three passes before it evaluates the hand score. Arms and
+boxes are then framed as a hand would be: of the candidates without a hand, one in five gets a hand
+score above 0.5 there. These negatives are cut after the last pass, so training sees exactly such
+crops (hard negative mining, e.g. Felzenszwalb et al., PAMI 2010).
 """
 
 from collections.abc import Callable, Iterator
@@ -27,10 +27,10 @@ from awr_ros.training.negatives import (
 )
 
 HARD_NEGATIVES_SEED = 2_200_000_013
-MIN_HAND_SCORE = 0.2  # of a crop that is worth learning from
-CANDIDATES_A_SCENE = 10  # at most, of the palm detector
-LIMB_SCORE = 0.1  # palm detector's score of candidates on limbs
-FRUITLESS_SCENES = 200  # in a row, after which the weights take nothing for a hand
+MIN_HAND_SCORE = 0.2  # minimum hand score of a hard negative
+CANDIDATES_A_SCENE = 10  # most candidates of the palm detector per scene
+LIMB_SCORE = 0.1  # detector score assigned to candidates on limbs
+FRUITLESS_SCENES = 200  # consecutive scenes without a hard negative after which to stop
 
 
 def render_hard_negatives(
@@ -40,11 +40,11 @@ def render_hard_negatives(
     progress: Callable = iter,
     finder_weights: str = '',
 ) -> torch.Tensor:
-    """Return at most `count` crops (n,1,S,S) float16 uvdn in which the estimator sees a hand that
-    is none.
+    """Return at most `count` crops (n,1,S,S) float16 uvdn in which the estimator finds a hand that
+    does not exist.
 
-    Fewer where FRUITLESS_SCENES scenes in a row give none. progress: wraps the range of crops, as
-    tqdm does; finder_weights: as TrackerConfig's.
+    Fewer after FRUITLESS_SCENES consecutive scenes without one. progress: wraps the range of crops,
+    as tqdm does; finder_weights: as in TrackerConfig.
     """
     config = TrackerConfig(finder_weights=finder_weights, max_depth_mm=FARTHEST_MM)
     finder = PalmDetector(finder_weights)
@@ -62,11 +62,10 @@ def mixed_negatives(
     progress: Callable = iter,
     finder_weights: str = '',
 ) -> torch.Tensor:
-    """Return `count` negatives (count,1,S,S) float16 uvdn, a share `hard` of them mistakes of the
-    estimator, if it makes as many.
+    """Return `count` negatives (count,1,S,S) float16 uvdn, a share `hard` of them false positives
+    of the estimator, if there are enough.
 
-    seed: added to those of both kinds; progress, finder_weights: as `render_hard_negatives` takes
-    them.
+    seed: added to those of both kinds; progress, finder_weights: as for `render_hard_negatives`.
     """
     config = estimator.config
     mistaken = render_hard_negatives(
@@ -88,7 +87,7 @@ def mixed_negatives(
 def _mistaken_crops(
     tracker: HandTracker, finder: PalmDetector, scenes: SceneSource, seed: int
 ) -> Iterator[np.ndarray]:
-    """Yield crops (S,S) in which the tracker's estimator sees a hand that is none."""
+    """Yield crops (S,S) in which the tracker's estimator finds a hand that does not exist."""
     rng, fruitless = np.random.default_rng(seed), 0
     while fruitless < FRUITLESS_SCENES:
         scene = scenes.draw(arms=1 if rng.uniform() < 0.3 else None)
@@ -101,7 +100,7 @@ def _mistaken_crops(
 def _candidates(
     tracker: HandTracker, finder: PalmDetector, scene: Scene, rng: np.random.Generator
 ) -> list[Candidate]:
-    """Return what the finder offers, and centres on limbs, which it would seldom offer."""
+    """Return the candidates of the finder, and points on limbs, which it seldom proposes."""
     config = tracker.config
     found = finder.find(
         scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm, LIMB_SCORE
@@ -111,7 +110,9 @@ def _candidates(
 
 
 def _mistaken(tracker: HandTracker, candidates: list[Candidate], scene: Scene) -> list[HandPose]:
-    """Return the poses at which the passes end away from every hand, with the score of a hand."""
+    """Return the poses after the last pass that are away from every hand but have the score of a
+    hand.
+    """
     palms = [palm_centre(hand.joints_xyz) for hand in scene.hands]
     verified = tracker.verify(scene.depth_mm, scene.intrinsics, candidates)
     return [
@@ -123,7 +124,7 @@ def _mistaken(tracker: HandTracker, candidates: list[Candidate], scene: Scene) -
 
 
 def _crop(estimator: HandPoseEstimator, scene: Scene, pose: HandPose) -> np.ndarray:
-    """Return the crop (S,S) around a pose, of the network's side."""
+    """Cut the crop (S,S) around a pose, mirrored if needed."""
     config, request = estimator.config, pose.request()
     depth = crop_hand(
         scene.depth_mm,

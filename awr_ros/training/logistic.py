@@ -1,16 +1,16 @@
-"""Logistic regression, by PyTorch: what turns scores into chances."""
+"""Logistic regression with PyTorch, from scores to probabilities."""
 
 import torch
 
-DECAY = 1e-5  # keeps weights finite where the examples are told apart without error
+DECAY = 1e-5  # weight decay; keeps weights finite when the classes are separable
 
 
 def fit_logistic(inputs, target):
-    """The weights (K floats) and the constant of the log odds of `target`. inputs: (N,K) array;
+    """Return the weights (K floats) and the constant of the logit of `target`. inputs: (N,K) array;
     target: (N,) bool.
     """
     inputs, target = torch.as_tensor(inputs, dtype=torch.float64), torch.as_tensor(target).double()
-    # Of unit size and about zero, or the optimiser would creep.
+    # Normalised inputs, for fast convergence.
     middle, size = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
     layer = torch.nn.Linear(inputs.shape[1], 1, dtype=torch.float64)
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn='strong_wolfe')

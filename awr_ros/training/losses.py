@@ -1,5 +1,5 @@
-"""What the network is trained to do: the dense field, the joints read out of it, and whether there
-is a hand.
+"""Training losses of the compact network: the dense field, the read-out joints and the hand
+score.
 """
 
 from dataclasses import dataclass
@@ -14,18 +14,17 @@ from awr_ros.offset_field import decode, encode, field_points
 class LossConfig:
     """Weights of the terms. Joint and dense terms are mean absolute errors in uvdn units."""
 
-    joint: float = 10.0  # read-out joints against the truth
-    dense: float = (
-        2.0  # field against the encoded truth, on foreground pixels only: the others do not vote
-    )
-    hand: float = 0.1  # is there a hand (cross entropy)
+    joint: float = 10.0  # read-out joints
+    # field, on foreground pixels only: the others have no votes
+    dense: float = 2.0
+    hand: float = 0.1  # hand score (cross entropy)
 
 
 def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
-    """Total loss and its terms.
+    """Return the total loss and its terms.
 
-    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Returns (scalar tensor, {name: scalar
-    tensor}). A crop without a hand teaches the logit only.
+    field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Return (scalar tensor, {name: scalar
+    tensor}). A crop without a hand trains the hand logit only.
     """
     posed = batch.hand.float()  # (B,)
     field = field.float()
@@ -35,9 +34,8 @@ def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
     ).sum() / posed.sum().clamp_min(1)
     with torch.no_grad():
         field_gt = encode(batch.joints_uvdn, batch.depth, kernel_size, field.shape[-1])
-        votes = (
-            field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]
-        )  # (B,1,F,F)
+        # (B,1,F,F)
+        votes = field_points(batch.depth, field.shape[-1])[1] * posed[:, None, None, None]
         field_gt *= votes
     dense = _smooth_l1(field * votes, field_gt, 'sum') / (votes.sum() * field.shape[1]).clamp_min(1)
     hand = nn_f.binary_cross_entropy_with_logits(hand_logit.float(), posed)
@@ -49,14 +47,14 @@ def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
 
 
 def _smooth_l1(pred, target, reduction):
-    """The paper's smooth L1, |e| with a parabola below 0.01, in uvdn units (the authors' code has
-    0.01 times this).
+    """Return the paper's smooth L1, |e| with a parabola below 0.01, in uvdn units (the authors'
+    code has 0.01 times this).
     """
     return nn_f.smooth_l1_loss(pred, target, beta=0.01, reduction=reduction)
 
 
 def validation_figures(field, hand_logit, batch, kernel_size):
-    """Errors on labelled crops: {name: float}, joints in mm in space.
+    """Return the errors on labelled crops: {name: float}, joints in mm in space.
 
     field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch.
     """

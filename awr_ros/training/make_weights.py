@@ -1,4 +1,4 @@
-"""From random weights to a checkpoint with its evaluation and its model card, in stages that go on
+"""From random weights to a checkpoint with its evaluation and its model card, in stages that resume
 after any stop.
 """
 
@@ -26,17 +26,18 @@ from awr_ros.training.train import train
 from awr_ros.training.weights_config import WeightsConfig, differences
 from awr_ros.weight_files import checksum
 
-NETWORK_TIME = 0.6  # share of the time that the network takes, about; the rest is what follows it
-MEASURED_STEPS = 40  # of which the second half is timed, to turn minutes into samples
+# approximate share of the time for the pose network; the rest is for the stages after it
+NETWORK_TIME = 0.6
+MEASURED_STEPS = 40  # steps, the second half of them timed, to convert minutes to samples
 
 
 class Progress:
-    """What is done of a run, in progress.json: its configuration, and the seconds of each finished
+    """Progress of a run, in progress.json: its configuration, and the seconds of each finished
     stage.
     """
 
     def __init__(self, folder: Path, config: WeightsConfig):
-        """Raises ValueError where the folder holds a run of another configuration."""
+        """Raise ValueError when the folder holds a run of another configuration."""
         self._path, self.seconds = folder / 'progress.json', {}
         kept = self.kept_config(folder)
         if kept is not None:
@@ -52,12 +53,12 @@ class Progress:
 
     @staticmethod
     def kept_config(folder: Path) -> WeightsConfig | None:
-        """Return the configuration that a folder's run was begun with, None for a new one."""
+        """Return the configuration of the run in a folder, None for a new one."""
         path = folder / 'progress.json'
         return WeightsConfig(**json.loads(path.read_text())['config']) if path.exists() else None
 
     def finish(self, stage: str, seconds: float) -> None:
-        """Note that a stage is done, and how long its last start took."""
+        """Mark a stage as done, with the duration of its last start."""
         self.seconds[stage] = seconds
         self._write()
 
@@ -70,11 +71,11 @@ class Progress:
 
 
 def make_weights(folder: Path | str, config: WeightsConfig) -> None:
-    """Make weights, going on with what the folder holds of them.
+    """Make weights, resuming the run in the folder if there is one.
 
-    Writes weights.pt, evaluation.txt and model-card.md; the stages' own files lie beside. Under
-    torchrun the network learns on all processes; the first one does the rest. Raises ValueError
-    where the folder holds a run of another configuration.
+    Writes weights.pt, evaluation.txt and model-card.md, beside the files of the stages. Under
+    torchrun the pose network is trained by all processes, the rest by the first one. Raise
+    ValueError when the folder holds a run of another configuration.
     """
     folder, rank = Path(folder), int(os.environ.get('RANK', 0))
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def make_weights(folder: Path | str, config: WeightsConfig) -> None:
 
 
 def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
-    """Take part in the network's training, once the finder is there."""
+    """Take part in the training of the pose network, once the palm detector is finished."""
 
     def done() -> dict:
         path = folder / 'progress.json'
@@ -106,7 +107,7 @@ def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
 
 
 def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]]:
-    """The stages in their order: what each does."""
+    """Return the stages in their order, each with its function."""
     finder = (
         str(folder / 'finder' / 'finder.onnx') if config.finder_samples else config.finder_weights
     )
@@ -157,7 +158,7 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
     def learn_detection() -> None:
         try:
             add_detection_weights(headed, weights, config.scenes, finder)
-        except ValueError as error:  # of a network that finds no hand
+        except ValueError as error:  # the network finds no hand
             print(
                 f'make-weights: no detection score was fitted, its default stays: {error}',
                 file=sys.stderr,
@@ -196,11 +197,11 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
 
 
 def for_minutes(folder: Path, config: WeightsConfig, minutes: float) -> WeightsConfig:
-    """The configuration with as many samples as fit into about so many minutes here, evaluation not
-    counted.
+    """Return the configuration with the number of samples that fit into about so many minutes,
+    without evaluation.
 
-    A run that was begun keeps what it was begun with. Otherwise some steps are timed in
-    folder/measured. Raises ValueError under torchrun, whose processes would have to agree.
+    A run that was begun keeps its number. Otherwise some steps are timed in folder/measured. Raise
+    ValueError under torchrun, whose processes would have to agree.
     """
     kept = Progress.kept_config(folder)
     if kept is not None:
@@ -231,8 +232,8 @@ def for_minutes(folder: Path, config: WeightsConfig, minutes: float) -> WeightsC
 
 
 def model_card(folder: Path, config: WeightsConfig, seconds: dict[str, float]) -> str:
-    """The table of a model card, in Markdown: how the weights in the folder were made, and their
-    evaluation.
+    """Return the table of a model card, in Markdown: how the weights in the folder were made, and
+    their evaluation.
     """
     _, about = load_checkpoint(folder / 'weights.pt')
     defaults = WeightsConfig()

@@ -1,7 +1,6 @@
-"""Crops of what is taken for hands beside them: what the finders offer and arms and legs, from
-rendered scenes.
+"""Hard negatives: crops of the finders' false positives and of arms and legs, from rendered scenes.
 
-Drawing scenes costs a hundred times what a crop does, so a run renders some thousand such crops
+Rendering scenes costs a hundred times as much as crops, so a run renders some thousand such crops
 once and draws from them.
 """
 
@@ -21,18 +20,14 @@ from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import save_whole
 
 NEGATIVES_SEED = 2_000_000_011
-COARSE = (
-    (320, 240),
-    (424, 240),
-    (512, 424),
-    (640, 480),
-)  # [px] finer cameras look no other in a crop
-CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0  # a negative's centre is farther from every palm
+# [px] finer cameras give the same crops
+COARSE = ((320, 240), (424, 240), (512, 424), (640, 480))
+CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0  # minimum distance of a negative's centre from every palm
 JITTER_MM = 20.0
 FARTHEST_MM = 2000.0
-LIMBS = 0.5  # share of the crops that are centred on arms and legs
-LIMBS_A_SCENE = 4  # at most
-THICKEST_MM = 130.0  # the axis of a limb lies no farther behind its surface
+LIMBS = 0.5  # share of the crops centred on arms and legs
+LIMBS_A_SCENE = 4  # most crops on limbs per scene
+THICKEST_MM = 130.0  # largest depth of a limb's axis behind its surface
 
 
 def render_negatives(
@@ -45,7 +40,7 @@ def render_negatives(
     finder_weights: str = '',
 ) -> torch.Tensor:
     """Return (count,1,S,S) float16 uvdn. progress: wraps the range of crops, as tqdm does; limbs:
-    share of these [0,1]; finder_weights: as TrackerConfig's.
+    share on limbs [0,1]; finder_weights: as in TrackerConfig.
     """
     rng = np.random.default_rng(seed)
     crops = _crops(
@@ -62,9 +57,9 @@ def _crops(
     limbs: float,
     finder: PalmDetector,
 ) -> Iterator[np.ndarray]:
-    """Yield crops (S,S) without end, a share `limbs` of them of limbs."""
+    """Yield crops (S,S) endlessly, a share `limbs` of them on limbs."""
     config = TrackerConfig(max_depth_mm=FARTHEST_MM)
-    taken = [0, 0]  # of what the finders offer, of limbs
+    taken = [0, 0]  # numbers of crops from the finders and on limbs
     while True:
         scene = scenes.draw(arms=None if rng.uniform() < 0.5 else 1)
         of_limbs = taken[1] < limbs * (sum(taken) + 1)
@@ -78,12 +73,13 @@ def _crops(
 
 
 def _crop(scene, centre, rng, crop_size, cube_mm):
-    roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)  # as often as hands are turned
+    # with the share of upright crops of hands
+    roll = rng.uniform(-np.pi, np.pi) * (rng.uniform() < 0.65)
     return crop_hand(scene.depth_mm, scene.intrinsics, centre, cube_mm, crop_size, roll)
 
 
 def _offered(scene, finder, config, rng):
-    """Places (3,) [mm] away from hands that the finders offer, or near these."""
+    """Return candidates (3,) [mm] of the finders away from hands, or points near these."""
     within = scene.depth_mm, scene.intrinsics, config.min_depth_mm, config.max_depth_mm
     nearest = find_candidates(*within)
     centres_xyz = [candidate.centre_xyz for candidate in finder.find(*within)]
@@ -106,11 +102,11 @@ def limb_centres(
     max_count: int = LIMBS_A_SCENE,
     jitter_mm: float = JITTER_MM,
 ) -> np.ndarray:
-    """Return places (n,3) [mm] on arms and legs in view, in random order, n <= most, where a finder
+    """Return points (n,3) [mm] on visible arms and legs, in random order, n <= most, where a finder
     would centre a crop.
 
-    Forearms, elbows, upper arms, sleeves, and often where the border cuts a limb; none nearer than
-    LIMB_CLEAR_MM to a palm.
+    Forearms, elbows, upper arms, sleeves, and often the image border that cuts a limb; none nearer
+    than LIMB_CLEAR_MM to a palm.
     """
     k, centres = scene.intrinsics, []
     size = np.array([k.width, k.height])
@@ -147,7 +143,7 @@ def limb_centres(
 
 
 def _beside_border(inside):
-    """(n,) bool: points in the image whose neighbour along the limb is not."""
+    """Return (n,) bool: points in the image with a neighbour along the limb outside of it."""
     out = ~inside
     beside = np.zeros_like(inside)
     beside[1:] |= out[:-1]
@@ -158,8 +154,8 @@ def _beside_border(inside):
 def cached_negatives(
     path: str | Path, shape: tuple[int, ...], render: Callable[[], torch.Tensor]
 ) -> torch.Tensor:
-    """Return the negatives of a file; where it holds none of this shape, those that `render`
-    returns, which are kept there.
+    """Return the negatives of a file; if it has none of this shape, call `render` and store them
+    there.
     """
     path = Path(path)
     if path.exists():

@@ -1,4 +1,4 @@
-"""What both trainers step with: Muon for convolutions, AdamW for everything else."""
+"""Optimisers of training: Muon for convolutions, AdamW for everything else."""
 
 import math
 
@@ -8,18 +8,18 @@ import torch
 def make_optimizer(
     network: torch.nn.Module, learning_rate: float, weight_decay: float
 ) -> 'MuonAdamW':
-    """The optimiser of a network, for the device that it is on. Arguments as MuonAdamW's."""
+    """Make the optimiser of a network, for the device that it is on. Arguments as MuonAdamW."""
     on_cpu = next(network.parameters()).device.type == 'cpu'
     return (MuonAdamW if on_cpu else CapturableMuonAdamW)(network, learning_rate, weight_decay)
 
 
 class MuonAdamW:
-    """Muon (Jordan et al. 2024) for the weights of convolutions, each as a matrix of one row per
-    output channel; AdamW for the rest: biases, norms and first layers with one input channel, which
-    are no matrices worth the name.
+    """Muon (Jordan et al. 2024) for the weights of convolutions, each as a matrix with one row per
+    output channel; AdamW for the rest: biases, norms and first layers with one input channel, whose
+    matrices have a single column per pixel.
 
     Muon's steps are scaled to the size of AdamW's (`match_rms_adamw`), so that one learning rate
-    serves both. Has what is used of torch.optim.Optimizer.
+    serves both. It has the methods of torch.optim.Optimizer that training uses.
     """
 
     def __init__(self, network, learning_rate, weight_decay):
@@ -50,40 +50,40 @@ class MuonAdamW:
 
     @property
     def param_groups(self):
-        """Of both."""
+        """Parameter groups of both optimisers."""
         return self._muon.param_groups + self._adamw.param_groups
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set it for both."""
+        """Set the learning rate of both."""
         for group in self.param_groups:
             group['lr'] = rate
 
     def zero_grad(self):
-        """Forget all gradients."""
+        """Delete all gradients."""
         for weight in self._weights:
             weight.grad = None
         self._adamw.zero_grad(set_to_none=True)
 
     def step(self):
-        """One step of both."""
+        """Do one step of both."""
         for matrix, weight in zip(self._matrices, self._weights):
             matrix.grad = None if weight.grad is None else _matrix(weight.grad)
         self._muon.step()
         self._adamw.step()
 
     def state_dict(self):
-        """Of both."""
+        """Return the states of both."""
         return {'muon': self._muon.state_dict(), 'adamw': self._adamw.state_dict()}
 
     def load_state_dict(self, state):
-        """What `state_dict` gave. Raises ValueError for the state of another optimiser."""
+        """Load the output of `state_dict`. Raise ValueError for the state of another optimiser."""
         if set(state) != {'muon', 'adamw'}:
             raise ValueError(
                 f'expected the state of muon and adamw, got {sorted(state)}: begin a new run from '
                 f'its weights'
             )
         for optimizer, saved in ((self._muon, state['muon']), (self._adamw, state['adamw'])):
-            # Settings stay this optimiser's own: those of a GPU are none for a CPU.
+            # Settings are not loaded: those for a GPU do not fit a CPU.
             groups = [
                 {
                     **{key: value for key, value in own.items() if key != 'params'},
@@ -95,8 +95,8 @@ class MuonAdamW:
 
 
 class CapturableMuonAdamW(MuonAdamW):
-    """The same steps for a GPU: few kernels, matrices of one shape together, nothing that waits, so
-    that a CUDA graph can hold them. States go over from the one to the other.
+    """The same steps for a GPU: few kernels, matrices of one shape together, no synchronisation, so
+    that a CUDA graph can capture them. States of both classes are interchangeable.
     """
 
     def __init__(self, network: torch.nn.Module, learning_rate: float, weight_decay: float):
@@ -118,7 +118,7 @@ class CapturableMuonAdamW(MuonAdamW):
         self._keep_momenta()
 
     def _keep_momenta(self) -> None:
-        """Take over the momenta of the state, and make them views of the stacks."""
+        """Move the momenta of the state into the stacks, and make them views."""
         for indices, momenta in self._stacks:
             for i, momentum in zip(indices, momenta):
                 state = self._muon.state[self._matrices[i]]
@@ -127,14 +127,14 @@ class CapturableMuonAdamW(MuonAdamW):
                 state['momentum_buffer'] = momentum
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set it for both, in the tensor that a captured step reads."""
+        """Set the learning rate of both, in the tensor that a captured step reads."""
         self._rate.fill_(rate)
         for group in self._muon.param_groups:
             group['lr'] = rate
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step of both. Every weight must have a gradient."""
+        """Do one step of both. Every weight must have a gradient."""
         settings = self._muon.param_groups[0]
         for indices, momenta in self._stacks:
             gradients = torch.stack([_matrix(self._weights[i].grad) for i in indices])
@@ -147,13 +147,13 @@ class CapturableMuonAdamW(MuonAdamW):
         self._adamw.step()
 
     def load_state_dict(self, state):
-        """What `state_dict` gave, here or on another device."""
+        """Load the output of `state_dict`, from any device."""
         super().load_state_dict(state)
         self._keep_momenta()
 
 
 def _orthogonal(stack: torch.Tensor, settings: dict) -> torch.Tensor:
-    """torch.optim.Muon's Newton-Schulz iteration on every matrix of (n,R,C). Returns (n,R,C)
+    """Apply torch.optim.Muon's Newton-Schulz iteration to every matrix of (n,R,C). Return (n,R,C)
     bfloat16.
     """
     a, b, c = settings['ns_coefficients']
@@ -169,5 +169,5 @@ def _orthogonal(stack: torch.Tensor, settings: dict) -> torch.Tensor:
 
 
 def _matrix(weight):
-    """(O,I,h,w) -> (O,h*w*I), of channels_last memory a view."""
+    """Reshape (O,I,h,w) to (O,h*w*I), a view for channels_last memory."""
     return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)

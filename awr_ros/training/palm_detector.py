@@ -1,4 +1,4 @@
-"""Train the learned finder on rendered scenes: resumable, and light enough for a laptop."""
+"""Train the palm detector on rendered scenes: resumable, and light enough for a laptop."""
 
 import time
 from copy import deepcopy
@@ -23,22 +23,21 @@ from awr_ros.training.palm_detector_scenes import (
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 from awr_ros.training.train import chosen_device
 
-PALM_MM = 28.0  # standard deviation of the target around a palm's middle
-FOUND_MM = 60.0  # a candidate nearer than this to a palm is that hand,
-# and by no more than this share of its depth nearer or farther: the frame says it more precisely
+PALM_MM = 28.0  # standard deviation of the target around a palm's centre
+# A candidate is a hit within this distance of a palm across the ray, and within this share of its
+# depth along it, which is measured in the frame afterwards.
+FOUND_MM = 60.0
 FOUND_SHARE = 0.1
-FAR_PALM_MM = 1000.0  # palms beyond this have a figure of their own
+FAR_PALM_MM = 1000.0  # palms beyond this distance are also evaluated apart
 
 
 def train_finder(folder, config: FinderTrainConfig):
-    """Train until `config.samples` frames were seen, going on from `folder`/last.pt where there is
-    one.
+    """Train for `config.samples` frames, resuming from `folder`/last.pt if it exists.
 
-    Writes scenes_*.pt (rendered once), last.pt, finder.onnx (of the averaged weights, as the
-    package loads it) and log.csv. Raises ModuleNotFoundError where the package onnx is not
-    installed.
+    Writes scenes_*.pt (rendered once), last.pt, finder.onnx (the averaged weights, as the package
+    loads them) and log.csv. Raise ModuleNotFoundError when the package onnx is not installed.
     """
-    import_module('onnx')  # fails now, not after an hour of rendering
+    import_module('onnx')  # fail now, not after an hour of rendering
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     keep_memory()
@@ -46,9 +45,8 @@ def train_finder(folder, config: FinderTrainConfig):
     device = chosen_device(config.device)
     network = FinderNetwork().to(device, memory_format=torch.channels_last)
     run = Run(folder, network, config)
-    files = [
-        _rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)
-    ]  # the first is for validation
+    # the first is for validation
+    files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]
     validation, scenes = files[0], FinderScenes.join(files[1:])
     if device.type != 'cpu':
         scenes = scenes.to(device)
@@ -64,7 +62,8 @@ def train_finder(folder, config: FinderTrainConfig):
             )
             due = run.step(loss, config.batch)
             bar.update(config.batch)
-            total, count = total + loss.detach(), count + 1  # a tensor: no step waits for a GPU
+            # a tensor: no synchronisation with the GPU
+            total, count = total + loss.detach(), count + 1
             if due:
                 average = run.average.module
                 if device.type != 'cpu':
@@ -84,7 +83,7 @@ def train_finder(folder, config: FinderTrainConfig):
 
 
 def _rendered(folder, number):
-    """One file of scenes, rendered where it is not there yet."""
+    """Load one file of scenes, or render it first."""
     path = folder / f'scenes_{number}.pt'
     if not path.exists():
         with progress_bar(total=SCENES_A_FILE, desc=f'scenes {number}', unit='scene') as bar:
@@ -99,19 +98,18 @@ def _rendered(folder, number):
 
 
 def targets(batch):
-    """What the network should say of a FinderBatch.
+    """Make the training targets of a FinderBatch.
 
-    Returns closeness (B,1,32,40): 1 in the cell of a palm's middle, falling around it; asked
-    (B,1,32,40): 0 around hidden hands; values (B,3,32,40): u and v offset [cells], depth [m] of the
-    nearest palm; nearness (B,1,32,40): how much these count.
+    Return closeness (B,1,32,40): 1 in the cell of a palm's centre, falling around it; mask
+    (B,1,32,40): 0 around ignored hands; values (B,3,32,40): u and v offset [cells], depth [m] of
+    the nearest palm; nearness (B,1,32,40): weights of these.
     """
     rows, columns = torch.meshgrid(
         *(torch.arange(side // CELL, device=batch.palms.device) for side in (ROWS, COLUMNS)),
         indexing='ij',
     )
-    u, v = (
-        (batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1)
-    )  # (B,2,1,1) [cells]
+    # (B,2,1,1) [cells]
+    u, v = ((batch.palms[..., i, None, None] - (CELL - 1) / 2) / CELL for i in (0, 1))
     du, dv = u - columns, v - rows  # (B,2,32,40)
     spread = (PALM_MM * batch.focal[:, None] / batch.palms[..., 2].clamp_min(100) / CELL).clamp(
         0.7, 4
@@ -122,16 +120,15 @@ def targets(batch):
     hands = near * (kind == TARGET)  # (B,2,32,40)
     closeness, which = hands.max(1, keepdim=True)
     target = 1 - ((near * (kind == IGNORED)).amax(1, keepdim=True) > 0.1).float()
-    values = torch.stack(
-        [du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2
-    )  # (B,2,3,32,40)
+    # (B,2,3,32,40)
+    values = torch.stack([du, dv, (batch.palms[..., 2, None, None] / 1000).expand_as(du)], 2)
     values = values.gather(1, which[:, :, None].expand(-1, -1, 3, -1, -1))[:, 0]  # (B,3,32,40)
     return closeness, target, values, closeness * (closeness > 0.3)
 
 
 def finder_loss(said, closeness, target, values, nearness):
-    """Scalar. said: (B,4,32,40) of the network; the rest: of `targets`. The palms' term is
-    CenterNet's (Zhou et al. 2019, equation 1).
+    """Return the scalar loss. said: (B,4,32,40) output; the rest: of `targets`. The term of the
+    palms is that of CenterNet (Zhou et al. 2019, equation 1).
     """
     score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
@@ -151,9 +148,9 @@ def finder_loss(said, closeness, target, values, nearness):
 
 @torch.no_grad()
 def validate_finder(network, scenes):
-    """{name: float}: shares of clear hands found where the same threshold gives false candidates in
-    2 % and in 20 % of the frames, the former also of hands beyond 1 m alone, and the median
-    distance of the found from their palms [mm].
+    """Return {name: float}: recall of unobstructed hands at the thresholds with false candidates in
+    2 % and in 20 % of the frames, the former also for hands beyond 1 m alone, and the median
+    distance of the hits from their palms [mm].
     """
     network.eval()
     scores, depths, distances, false = [], [], [], []

@@ -1,6 +1,4 @@
-"""Scenes for the learned finder: rendered once, kept in files, shown turned, shifted, scaled and
-noisy anew.
-"""
+"""Rendered training scenes of the palm detector, stored in files, and their random augmentation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +13,14 @@ from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.training.run import save_whole
 
-SCENES_SEED = 2_500_000_003  # evaluation draws scenes from another
-RESOLUTIONS = (
-    (320, 240),
-    (320, 180),
-    (424, 240),
-    (512, 424),
-)  # finer cameras look no other at 160x128
-CLEAR = 0.6  # hands that show less of their surface are neither asked for nor wrong
-HANDS = 2  # at most, in a scene
-FARTHEST_MM = 2000.0  # of palms to be found; those that are moved farther count as hidden
-NONE, IGNORED, TARGET = (
-    0,
-    1,
-    2,
-)  # kinds of hands: a free place, neither asked for nor wrong, to be found
+SCENES_SEED = 2_500_000_003  # seed of scenes, another one than that of the evaluation
+# finer cameras give the same image at 160x128
+RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))
+CLEAR = 0.6  # minimum visible share of a hand; hands below it are ignored
+HANDS = 2  # most hands in a scene
+FARTHEST_MM = 2000.0  # farthest target palm; after augmentation, palms beyond it are ignored
+# kinds of hands: empty slot, ignored, to be found
+NONE, IGNORED, TARGET = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -39,19 +30,19 @@ class FinderScenes:
     depth: torch.Tensor  # (N,128,160) uint16 [mm], 0 invalid
     focal: torch.Tensor  # (N,) float [px] of the coarse frame
     palms: torch.Tensor  # (N,2,3) float [px, px, mm] of the coarse frame, pixel centres at integers
-    kind: torch.Tensor  # (N,2) uint8: NONE, HIDDEN or TARGET
+    kind: torch.Tensor  # (N,2) uint8: NONE, IGNORED or TARGET
 
     def __len__(self):
         return len(self.depth)
 
     def save(self, path):
-        """To one file."""
+        """Write to one file."""
         save_whole(vars(self), Path(path))
 
     @classmethod
     def load(cls, path):
-        """From a file. Raises ValueError that names it where it is damaged: removed, it is rendered
-        anew.
+        """Read from a file. Raise ValueError that names it if it is damaged; without the file it is
+        rendered again.
         """
         try:
             return cls(**load_tensors(path))
@@ -59,21 +50,22 @@ class FinderScenes:
             raise ValueError(f'{path} holds no scenes: {error}') from error
 
     def to(self, device) -> 'FinderScenes':
-        """Copy them to a GPU, depth as int16: hardly anything is defined there for uint16."""
-        depth = self.depth.int().clamp(max=2**15 - 1).short()  # beyond FAR_MM it is invalid anyway
+        """Copy to a GPU, depth as int16: few operations there support uint16."""
+        # depth beyond FAR_MM is invalid anyway
+        depth = self.depth.int().clamp(max=2**15 - 1).short()
         tensors = {**vars(self), 'depth': depth}
         return FinderScenes(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
     @classmethod
     def join(cls, parts):
-        """Several as one."""
+        """Concatenate several."""
         return cls(
             *(torch.cat([vars(part)[name] for part in parts]) for name in cls.__dataclass_fields__)
         )
 
 
 def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
-    """FinderScenes of `count` scenes. progress: wraps their range, as tqdm does."""
+    """Render `count` scenes. progress: wraps their range, as tqdm does."""
     source = SceneSource(seed, RESOLUTIONS)
     scenes = FinderScenes(
         torch.zeros(count, ROWS, COLUMNS, dtype=torch.uint16),
@@ -95,7 +87,7 @@ def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
 
 @dataclass(frozen=True)
 class FinderBatch:
-    """B frames as the network sees them, and their hands."""
+    """B frames as input of the network, and their hands."""
 
     frame: torch.Tensor  # (B,3,128,160) float32, see palm_detector.coarse_frame
     focal: torch.Tensor  # (B,) float [px]
@@ -104,7 +96,7 @@ class FinderBatch:
 
     @classmethod
     def of(cls, depth, focal, palms, kind):
-        """Of depth (B,128,160) float [mm], 0 invalid, and the hands in it."""
+        """Make the input from depth (B,128,160) float [mm], 0 invalid, and its hands."""
         depth = torch.where(depth <= FAR_MM, depth, 0)
         frame = torch.stack(
             [depth / 1000, (depth > 0).float(), depth / focal[:, None, None] / 10], 1
@@ -113,7 +105,7 @@ class FinderBatch:
 
 
 def as_rendered(scenes, chosen):
-    """FinderBatch of some scenes. chosen: (B,) long."""
+    """Return a FinderBatch of some scenes without augmentation. chosen: (B,) long."""
     return FinderBatch.of(
         scenes.depth[chosen].float(),
         scenes.focal[chosen],
@@ -123,9 +115,11 @@ def as_rendered(scenes, chosen):
 
 
 def varied(scenes, chosen, generator):
-    """FinderBatch of some scenes, each mirrored, turned upside down, shifted, zoomed, made smaller
-    or larger, moved nearer or farther and with more of it lost, or not. What is moved fills as many
-    pixels as before: of a camera with as much longer a focal length. chosen: (B,) long.
+    """Return a FinderBatch of some scenes with random augmentation. chosen: (B,) long.
+
+    Mirrored, upside down, shifted, zoomed, resized, moved in depth, with additional loss of pixels.
+    Scenes moved in depth keep their size in pixels: they correspond to a camera with a
+    proportionally longer focal length.
     """
     batch = len(chosen)
 
@@ -169,7 +163,9 @@ def varied(scenes, chosen, generator):
 
 
 def _sources(middle, shift, slope, side):
-    """(B,side) long source of every pixel of an axis, and whether it is in the image."""
+    """Return (B,side) long source pixel of every pixel of an axis, and whether it is in the
+    image.
+    """
     pixels = torch.arange(side, device=shift.device)
     source = (middle + (pixels - middle - shift[:, None]) * slope[:, None]).round().long()
     return source.clamp(0, side - 1), (source >= 0) & (source < side)

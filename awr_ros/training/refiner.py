@@ -1,5 +1,5 @@
-"""What a finished network's refiner learns from crops that the network reads: to correct the joints
-that the votes give, and to know how likely they are right.
+"""Train the joint refiner of a trained network on the predictions of that network for rendered
+crops.
 """
 
 import json
@@ -27,17 +27,17 @@ from awr_ros.training.run import keep_memory, progress_bar, save_whole
 from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 256
-REFINER_SEED = 4_000_000_007  # of crops that no network was trained on
-HELD_OUT = 0.02  # share of the crops that only the figures are of
-PREDICT_BATCH = 64  # crops rendered and read at once on a CPU
-BATCH_ON_DEVICE = 512  # crops read at once on a GPU
-FILLED = 0.7  # share of the free memory of a GPU that readings may take
+REFINER_SEED = 4_000_000_007  # seed of crops, not used to train networks
+HELD_OUT = 0.02  # share of the crops held out for the figures
+PREDICT_BATCH = 64  # crops rendered and predicted at once on a CPU
+BATCH_ON_DEVICE = 512  # crops predicted at once on a GPU
+FILLED = 0.7  # share of the free memory of a GPU for the samples
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 6, 256, 1e-3, 0.05
-SCORE = 0.04  # weight of the cross entropy of the scores beside the joints' errors, uvdn units
-DEPTH_STEP = 2 / 255  # uvdn units, 1.1 mm: what depth is kept in
-HARD_NEGATIVES = 0.7  # share of these that the network takes for hands
-NEGATIVES = 4096  # crops of what the finder offers beside hands
-PROGRESS_EVERY = 16  # batches between notes of how far the reading is
+SCORE = 0.04  # weight of the cross entropy of the scores relative to the joint errors, uvdn units
+DEPTH_STEP = 2 / 255  # step of the stored depth, uvdn units, 1.1 mm
+HARD_NEGATIVES = 0.7  # share of these that are false positives of the network
+NEGATIVES = 4096  # hard negatives
+PROGRESS_EVERY = 16  # batches between saved states of the prediction
 SAVE_EVERY = 500  # steps between saved states of the fitting
 
 
@@ -56,13 +56,12 @@ def train_refiner(
 ):
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
-    weights: path, None: the package's; output: path of the checkpoint to write; crops: to render
-    and to read, 21 kB each; skin, compiled, bfloat16: as TrainConfig's; workers: processes that
-    render and read, one core each; init: path of a checkpoint whose refiner is the one to start
-    from; folder: where a run keeps what it needs to go on after a stop, emptied at its end, None:
-    nowhere; device: auto, cpu or cuda. What `train_handedness` adds has to be learnt anew
-    afterwards. Returns the mean error [mm] of crops held out, before and after. Raises ValueError
-    for other networks.
+    weights: path, None: the package's; output: path of the checkpoint to write; crops: number to
+    render, 21 kB each; skin, compiled, bfloat16: as in TrainConfig; workers: processes that render
+    and predict, one core each; init: checkpoint with the refiner to start from; folder: for the
+    state that a run resumes from after a stop, emptied at its end, None: not resumable; device:
+    auto, cpu or cuda. The handedness head has to be trained again afterwards. Return the mean error
+    [mm] on held-out crops, before and after. Raise ValueError for other networks.
     """
     device = chosen_device(device)
     network, about = load_compact(weights, 'refiner')
@@ -120,12 +119,14 @@ def predict_crops(
     negatives=None,
     folder=None,
 ):
-    """What the refiner is told of `count` rendered crops and the truth: a list of tensors, voted
-    (N,J,3), closeness (N,J), claimed (N,J,4J), summary (N,C), depth (N,1,S,S), joints_uvdn (N,J,3),
-    cube_mm (N,) and hand (N,) bool. The large ones are of half precision, and depth of whole steps
-    of DEPTH_STEP. network: rendering and reading are done on its device, on a CPU by the workers;
-    negatives: as CropSource's; folder: where they are kept in files, and taken up from where
-    reading stopped, None: in memory.
+    """Predict from `count` rendered crops; return the inputs of the refiner and the truth, a list
+    of tensors.
+
+    They are voted (N,J,3), closeness (N,J), pooled_votes (N,J,4J), crop_features (N,C), depth
+    (N,1,S,S), joints_uvdn (N,J,3), cube_mm (N,) and hand (N,) bool; the large ones in half
+    precision, depth in steps of DEPTH_STEP. network: its device renders and predicts, on a CPU the
+    workers do; negatives: as for CropSource; folder: of files for the tensors, from which a stopped
+    run resumes, None: in memory.
     """
     done = _load_progress(folder, count, seed)
     device = next(network.parameters()).device
@@ -140,7 +141,7 @@ def predict_crops(
     kept = None
     with progress_bar(total=count, initial=done['predicted'], unit='crop') as bar:
         for number, part in enumerate(samples, 1):
-            if not kept:  # at once: there is not memory for two of them
+            if not kept:  # at once: memory does not suffice for two of them
                 done['tensors'] = [
                     (list(tensor.shape[1:]), str(tensor.dtype).removeprefix('torch.'))
                     for tensor in part
@@ -161,8 +162,8 @@ def predict_crops(
 
 
 def _load_progress(folder: Path | None, count: int, seed: int) -> dict:
-    """How far the reading of `count` crops is: a dict of read, count, seed and tensors, each one's
-    shape and type.
+    """Return the state of the prediction of `count` crops: a dict of read, count, seed and tensors,
+    with shape and type of each.
     """
     path = folder and folder / 'readings.json'
     if path and path.exists():
@@ -179,8 +180,8 @@ def _save_progress(folder: Path, done: dict) -> None:
 
 
 def _allocate(folder: Path | None, done: dict) -> list[torch.Tensor]:
-    """The tensors of all readings: in memory, or files of the folder, which other programs' memory
-    can push out of it.
+    """Allocate the tensors of all samples: in memory, or in files of the folder, which the system
+    can page out.
     """
     shapes = [((done['count'], *shape), getattr(torch, dtype)) for shape, dtype in done['tensors']]
     if folder is None:
@@ -194,13 +195,13 @@ def _allocate(folder: Path | None, done: dict) -> list[torch.Tensor]:
 
 
 def _finished_samples(folder: Path | None, count: int, seed: int) -> list[torch.Tensor] | None:
-    """The readings of a folder where they are complete."""
+    """Return the samples of a folder if they are complete."""
     done = _load_progress(folder, count, seed)
     return _allocate(folder, done) if folder and done['predicted'] == count else None
 
 
 class _SampleStream(IterableDataset):
-    """Endless readings of PREDICT_BATCH crops."""
+    """Endless samples of PREDICT_BATCH crops each."""
 
     def __init__(self, network, seed, skin, compiled, bfloat16, negatives, start=0):
         self.network, self.seed, self.skin, self.negatives, self.start = (
@@ -245,9 +246,9 @@ class _SampleStream(IterableDataset):
 
 @torch.no_grad()
 def _device_readings(network, config, start, negatives):
-    """Yield readings of BATCH_ON_DEVICE crops, rendered and read on the network's device.
+    """Yield samples of BATCH_ON_DEVICE crops, rendered and predicted on the network's device.
 
-    config: TrainConfig; start: crops that were read before; negatives: as CropSource's.
+    config: TrainConfig; start: number of crops before; negatives: as for CropSource.
     """
     wanted = replace(TRAINING, size=network.config.crop_size, cube_mm=network.config.cube_mm)
     wanted = wanted if network.config.upright else replace(wanted, upright=0.0)
@@ -257,13 +258,13 @@ def _device_readings(network, config, start, negatives):
         for chosen in torch.arange(len(drawn.hand), device=device).split(BATCH_ON_DEVICE):
             batch = drawn[chosen]
             depth = batch.depth.contiguous(memory_format=torch.channels_last)
-            predict = read_depth(network, depth, torch.float16)  # as the CUDA engine
+            predict = read_depth(network, depth, torch.float16)  # like the CUDA engine
             yield *predict, batch.joints_uvdn, batch.cube_mm, batch.hand
 
 
 def read_depth(network, depth, half=None):
-    """Return what the refiner is told of crops: see predict_crops. half: type that the network
-    computes in.
+    """Return a function from crops to the inputs of the refiner, see predict_crops. half: data type
+    of the network.
     """
     with torch.autocast(depth.device.type, half, enabled=half is not None):
         field, _, crop_features = network.forward_features(depth)
@@ -279,14 +280,14 @@ def read_depth(network, depth, half=None):
 
 
 def as_bytes(depth):
-    """Depth [-1,1] in whole steps of DEPTH_STEP, uint8."""
+    """Quantise depth [-1,1] in steps of DEPTH_STEP to uint8."""
     return ((depth + 1) / DEPTH_STEP).round().clamp(0, 255).to(torch.uint8)
 
 
 def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
-    """Teach a refiner from `predict_crops`, on the device that it is on. state: file that is
-    written now and then and gone on from where it is there, None: none. Returns the mean error [mm]
-    of those held out, before and after.
+    """Train a refiner on the output of `predict_crops`, on its device. state: file of the training
+    state, written now and then and resumed from, None: none. Return the mean error [mm] on held-out
+    crops, before and after.
     """
     device = next(refiner.parameters()).device
     count = len(samples[0])
@@ -365,7 +366,7 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
 
 
 def _beside_the_weights(samples, device):
-    """Return the readings on the device of what learns, where they fit: then no step waits for a
+    """Move the samples to the device of the weights if they fit, so that no step waits for a
     copy.
     """
     if device.type == 'cpu':

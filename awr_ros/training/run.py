@@ -1,6 +1,4 @@
-"""A training run: a network and its average as they learn, and all that is needed to go on after
-any stop.
-"""
+"""A training run: network, moving average and everything needed to resume after any stop."""
 
 import csv
 import ctypes
@@ -16,11 +14,11 @@ from awr_ros.training.optimizer import make_optimizer
 
 
 class Run:
-    """What is learnt, from folder/last.pt on where there is one."""
+    """State of a training run, resumed from folder/last.pt if it exists."""
 
     def __init__(self, folder, network, config):
-        """folder: Path, there already; network: on its device; config: of config.py. Raises
-        ValueError where last.pt is of another network.
+        """folder: existing Path; network: on its device; config: of config.py. Raise ValueError
+        when last.pt is of another network.
         """
         self.folder, self.network, self.config, self.seen = folder, network, config, 0
         self.average = torch.optim.swa_utils.AveragedModel(network, use_buffers=True)
@@ -32,18 +30,18 @@ class Run:
                 self.average.load_state_dict(state['average'])
                 self.optimizer.load_state_dict(state['optimizer'])
                 self.seen = checked_count(state['seen'])
-        self._averaged = int(
-            self.average.n_averaged
-        )  # steps, known here so that no step waits for the GPU
+        # step counts on the host, so that no step synchronises with the GPU
+        self._averaged = int(self.average.n_averaged)
         trim_log(folder / 'log.csv', self.seen)
 
     @property
     def finished(self):
+        """Whether all samples are done."""
         return self.seen >= self.config.samples
 
     def step(self, loss, samples):
-        """One step of the optimiser and of the average. loss: scalar tensor; samples: how many it
-        is of. Returns whether it is time to validate and to save.
+        """Do one step of optimiser and average. loss: scalar tensor; samples: number in the batch.
+        Return whether to validate and save now.
         """
         self.set_learning_rate()
         self.learn(loss)
@@ -56,8 +54,8 @@ class Run:
         )
 
     def learn(self, loss: torch.Tensor) -> None:
-        """Change the weights by the gradient of a loss (a scalar tensor). On a GPU this waits for
-        nothing.
+        """Update the weights by the gradient of a loss (a scalar tensor), without synchronising
+        with a GPU.
         """
         self.optimizer.zero_grad()
         loss.backward()
@@ -65,8 +63,8 @@ class Run:
         self.optimizer.step()
 
     def advance(self, samples: int) -> bool:
-        """Update the average and count the samples of a step. Return whether it is time to validate
-        and to save.
+        """Update the average and count the samples of a step. Return whether to validate and save
+        now.
         """
         self._update_average()
         before, self.seen = self.seen, self.seen + samples
@@ -77,8 +75,8 @@ class Run:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        """Exponential moving average whose memory grows with the steps taken, so that it forgets
-        the random start.
+        """Update the exponential moving average; its time constant grows with the steps, so that
+        the random start is forgotten.
         """
         keep = (
             min(self.config.ema, (1 + self._averaged) / (10 + self._averaged))
@@ -115,23 +113,21 @@ class Run:
 
 
 def schedule(seen, total):
-    """Learning rate as a share of its peak: linear warm-up over 20k samples, then a
+    """Return the learning rate as a share of its peak: linear warm-up over 20k samples, then a
     cosine to zero.
     """
     return min(1, (seen + 1) / 20_000) * 0.5 * (1 + math.cos(math.pi * min(1, seen / total)))
 
 
 def save_whole(state, path):
-    """torch.save that leaves the old file where it is stopped."""
+    """Save as torch.save does, atomically: after an interruption the old file is still there."""
     with completed(path) as part:
         save_tensors(state, part)
 
 
 @contextmanager
 def state_of(last, device):
-    """What a last.pt holds, a dict. Raises ValueError that names it where it cannot be read or what
-    is done with it fails.
-    """
+    """Load a last.pt, a dict. Raise ValueError that names it if it cannot be read or used."""
     try:
         state = load_tensors(last, 'file', device)
         if not isinstance(state, dict):
@@ -153,7 +149,7 @@ def state_of(last, device):
 
 
 def load_network_of(last, network, state):
-    """Load state['network'] of a last.pt into a network. Raises ValueError where it is of another
+    """Load state['network'] of a last.pt into a network. Raise ValueError when it is of another
     one.
     """
     try:
@@ -163,17 +159,17 @@ def load_network_of(last, network, state):
 
 
 def checked_count(value):
-    """A number of samples, steps, ... of a state. Raises ValueError where it is none."""
+    """Return a number of samples, steps, ... of a state. Raise ValueError when it is none."""
     if type(value) is not int or value < 0:
         raise ValueError(f'expected a number of samples, got {value!r:.60}')
     return value
 
 
 def log(path, row):
-    """Append a row to a CSV file, with a header if it is new. A file with other columns is kept
-    under another name.
+    """Append a row to a CSV file, with a header if it is new. A file with other columns is renamed
+    first.
 
-    row: {column: value}, with 'seen', the samples seen so far.
+    row: {column: value}, with 'seen', the number of samples so far.
     """
     if path.exists() and path.read_text(encoding='utf-8').partition('\n')[0] != ','.join(row):
         path.rename(path.with_name(f'{path.stem}-until-{row["seen"]}{path.suffix}'))
@@ -187,12 +183,10 @@ def log(path, row):
 
 
 def trim_log(path, seen):
-    """Leave out the rows of a log that a run will write again: it goes on from `seen` samples, and
-    was killed later.
-    """
+    """Remove the rows of a log after `seen` samples, which a resumed run will write again."""
     if not path.exists():
         return
-    if not seen:  # of a run whose last.pt is gone
+    if not seen:  # a run without last.pt
         path.rename(path.with_name(f'{path.stem}-before-{path.stat().st_mtime_ns}{path.suffix}'))
         return
     header, *rows = path.read_text(encoding='utf-8', errors='replace').splitlines(
@@ -206,7 +200,7 @@ def trim_log(path, seen):
 
 
 def _seen_in(row, columns):
-    """The samples seen that a row tells; infinity for a row that was cut short or is none."""
+    """Return the number of samples in a row; infinity for a truncated row or another line."""
     values = row.strip().split(',')
     try:
         whole = row.endswith('\n') and len(values) == len(columns)
@@ -216,14 +210,15 @@ def _seen_in(row, columns):
 
 
 def progress_bar(iterable=None, **options):
-    from tqdm import tqdm  # of the training extras; evaluation does without
+    """Return a tqdm progress bar."""
+    from tqdm import tqdm  # from the training extras, not needed for evaluation
 
     return tqdm(iterable, mininterval=5, **options)
 
 
 def keep_memory():
-    """Tell glibc to keep freed memory: rendering allocates megabytes by the hundred, and fresh
-    pages cost a third of it.
+    """Tell glibc to keep freed memory: rendering allocates hundreds of megabytes, and fresh pages
+    would add a third to its time.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):

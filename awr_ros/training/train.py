@@ -34,20 +34,17 @@ from awr_ros.training.losses import losses, validation_figures
 from awr_ros.training.negatives import cached_negatives, render_negatives
 from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
-NETWORKS = {
-    's': replace(COMPACT_S, upright=True),
-    'm': replace(COMPACT_M, upright=True),
-}  # as CropSource turns hands
+# share of upright crops, the same as in CropSource
+NETWORKS = {'s': replace(COMPACT_S, upright=True), 'm': replace(COMPACT_M, upright=True)}
 VALIDATION_SEED = 1_000_000_007
 
 
 def train(folder, config: TrainConfig):
-    """Train until `config.samples` crops were seen, going on from `folder`/last.pt where there is
-    one.
+    """Train for `config.samples` crops, resuming from `folder`/last.pt if it exists.
 
-    Writes last.pt (all that is needed to go on), weights.pt (the averaged weights, as the package
-    loads them), log.csv and sheet.png, what the weights say of some crops. Under torchrun every
-    process draws crops of its own, and the first writes.
+    Writes last.pt (the state to resume from), weights.pt (the averaged weights, as the package
+    loads them), log.csv and sheet.png, predictions for some crops. Under torchrun every process
+    renders its own crops, and the first one writes.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +60,8 @@ def train(folder, config: TrainConfig):
         validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
         validation = [validation.draw(128) for _ in range(config.validation // 128)]
     crops = crop_stream(config, run.seen, negatives, rank, device)
-    # Half precision pays where there are matrix units for it; without them it is slower than
-    # float32 on many a CPU.
+    # bfloat16 is faster with matrix units for it; without them it is slower than float32 on many
+    # CPUs.
     half = device.type == 'cuda' or config.bfloat16 or torch.cpu._is_amx_tile_supported()
     network = (
         run.network if processes == 1 else torch.nn.parallel.DistributedDataParallel(run.network)
@@ -86,7 +83,7 @@ def train(folder, config: TrainConfig):
         run.learn(total)
         return {name: value.detach() for name, value in terms.items()}
 
-    # Gradients of several processes are exchanged by their CPUs' word, which no graph holds.
+    # The exchange of gradients between processes is launched by the CPU and cannot be captured.
     graphed = GraphedStep(learn) if device.type == 'cuda' and processes == 1 else None
     sums, count, began = {}, 0, time.time()
     with progress_bar(
@@ -104,9 +101,8 @@ def train(folder, config: TrainConfig):
                 due = run.step(total, config.batch * processes)
             bar.update(config.batch * processes)
             for name, value in terms.items():
-                sums[name] = (
-                    sums.get(name, 0) + value.detach()
-                )  # a tensor: no step waits for the GPU
+                # a tensor: no synchronisation with the GPU
+                sums[name] = sums.get(name, 0) + value.detach()
             count += 1
             if due and rank == 0:
                 figures = validate(run.average.module, validation, device)
@@ -132,21 +128,21 @@ def train(folder, config: TrainConfig):
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return the device of a name, which is auto, cpu or cuda; auto: a GPU where there is one."""
+    """Return the torch device for a name: auto (a GPU if available), cpu or cuda."""
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     return torch.device(name)
 
 
 def start_network(config):
-    """(network of a run, with the weights that it starts from, samples that these have seen).
-    Raises ValueError where they are of another network.
+    """Return the network of a run with its initial weights, and the samples these were trained on.
+    Raise ValueError when they are of another network.
     """
     network, seen = CompactNetwork(NETWORKS[config.size]), 0
     if config.init:
         start, about = load_checkpoint(config.init)
         seen = about['step']
-        try:  # what is learnt afterwards has to be learnt anew
+        try:  # heads trained afterwards have to be trained again
             network.load_state_dict(
                 {
                     k: v
@@ -162,8 +158,10 @@ def start_network(config):
 
 
 def load_compact(path, wanted):
-    """(network, about) of a checkpoint of the compact network; path: None: the package's. Raises
-    ValueError for others, which can have no `wanted`: a word for the message.
+    """Return (network, description) of a checkpoint of the compact network; path: None: the
+    package's.
+
+    Raise ValueError for others, which can have no `wanted`: a word for the message.
     """
     network, about = load_checkpoint(path)
     if not isinstance(network, CompactNetwork) or network.config.joint_names != JOINT_NAMES:
@@ -176,7 +174,7 @@ def load_compact(path, wanted):
 
 
 def join_processes(device):
-    """Return (number of this process, number of processes): torchrun's, or 0 and 1."""
+    """Return (rank, number of processes): from torchrun, or 0 and 1."""
     if 'RANK' not in os.environ:
         return 0, 1
     if device.type == 'cuda':
@@ -186,8 +184,8 @@ def join_processes(device):
 
 
 def hard_negatives(folder, config, model, rank):
-    """The run's negatives (see negatives.py), rendered by its first process; None where none are
-    wanted.
+    """Return the run's negatives (see negatives.py), rendered by its first process; None without
+    any.
     """
     if not config.negatives:
         return None
@@ -211,8 +209,8 @@ def hard_negatives(folder, config, model, rank):
 
 
 def _render_negatives(config: TrainConfig, model: ModelConfig, progress: Callable) -> torch.Tensor:
-    """Return the run's negatives, (N,1,S,S): what the finders offer, limbs, and mistakes of the
-    weights of init.
+    """Render the run's negatives (N,1,S,S): false positives of the finders, limbs, and false
+    positives of the weights of init.
     """
     if not config.hard_negatives:
         return render_negatives(
@@ -234,7 +232,7 @@ def _render_negatives(config: TrainConfig, model: ModelConfig, progress: Callabl
 
 @torch.no_grad()
 def predicted_sheet(path, network, batch, device):
-    """A picture of what a network says of the first crops with hands of a CropBatch."""
+    """Draw the predictions for the first crops with hands of a CropBatch."""
     batch = batch[batch.hand.nonzero()[:48, 0]]
     field, _ = network.eval()(batch.depth.to(device))
     joints, _ = decode(field.float().cpu(), batch.depth, network.config.kernel_size)
@@ -243,7 +241,9 @@ def predicted_sheet(path, network, batch, device):
 
 @torch.no_grad()
 def validate(network, batches, device):
-    """Figures of one network on labelled crops. batches: list of CropBatch on the CPU."""
+    """Return the figures of one network on labelled crops. batches: list of CropBatch on the
+    CPU.
+    """
     network.eval()
     sums = {}
     for batch in batches:

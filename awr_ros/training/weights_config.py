@@ -1,4 +1,4 @@
-"""How the weights of the package are made: the one configuration of `make-weights`. Needs no
+"""Settings of `make-weights`, with which the package's weights are made. Importable without
 PyTorch.
 """
 
@@ -12,24 +12,24 @@ class WeightsConfig:
     """One run from random weights to a checkpoint with its evaluation. Shares are of `samples`."""
 
     size: str = 's'
-    samples: int = 4_000_000  # crops that the network learns from
-    batch: int = 256  # crops a step, of all processes together
+    samples: int = 4_000_000  # training crops of the pose network
+    batch: int = 256  # crops per step, of all processes together
     learning_rate: float = 3e-3  # peak
-    validate_every: int = 100_000  # crops between checkpoints of the network
+    validate_every: int = 100_000  # crops between checkpoints of the pose network
     validation: int = 2048  # crops, in whole batches of 128
-    negatives: int = 8192  # crops of what the finder offers beside hands
-    refiner_share: float = 0.15  # crops that the refiner learns from
-    handedness_share: float = 0.025  # crops that the handedness head learns from
-    scenes: int = 1200  # that the detection score is fitted to
-    finder_samples: int = 0  # frames that a new finder learns from; 0: `finder_weights` is used
-    finder_scenes: int = 36_000  # that these frames are of
-    finder_weights: str = ''  # of a finder, ONNX; empty: the one of the package
+    negatives: int = 8192  # hard negatives
+    refiner_share: float = 0.15  # training crops of the joint refiner
+    handedness_share: float = 0.025  # training crops of the handedness head
+    scenes: int = 1200  # scenes to fit the detection score to
+    finder_samples: int = 0  # training frames of a new palm detector; 0: use `finder_weights`
+    finder_scenes: int = 36_000  # scenes of these frames
+    finder_weights: str = ''  # ONNX file of a palm detector; empty: the package's
     evaluated_crops: int = 4096
     evaluated_scenes: int = 1000
     evaluated_sequences: int = 80
-    evaluated_seconds: float = 20.0  # of the synthetic camera
+    evaluated_seconds: float = 20.0  # duration evaluated with the synthetic camera
     init: str = ''  # checkpoint to start from; empty: random weights
-    skin: str = ''  # GLB file of a skinned hand, drawn half the time
+    skin: str = ''  # GLB file of a skinned hand, used for half of the crops; empty: none
     seed: int = 0
     workers: int = 2  # rendering processes
     device: str = 'auto'
@@ -47,11 +47,13 @@ class WeightsConfig:
                 raise ValueError(f'{name} must be in (0,1], got {getattr(self, name)}')
 
     def crops(self, share: float) -> int:
-        """Crops of a share of the samples: at least 256, or nothing could be learnt from them."""
+        """Return the number of crops of a share of the samples, at least 256 so that there is
+        something to train on.
+        """
         return max(256, round(share * self.samples))
 
 
-# May be changed when a run goes on: they say how fast it is, not what it makes.
+# May change when a run resumes: they affect its speed, not its result.
 HARMLESS = ('workers', 'device', 'compiled', 'bfloat16', 'validate_every')
 
 

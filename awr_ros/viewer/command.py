@@ -1,7 +1,7 @@
-"""The verb `view`: the tracker at work, in the browser.
+"""Command-line verb `view`: the tracker at work, in the browser.
 
-viser (extra "view") serves the page. The tracker runs here, so that its settings can be tried out
-while it plays; with `--node` it is that of a running ROS node.
+viser (extra "view") serves the page. The tracker runs in this process, so that its settings can be
+changed while it plays; with `--node` it is that of a running ROS node.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.viewer.sources import NO_JOINT, Source, recording_player, synthetic_player
 
 DEFAULT_PORT = 8080
-IDLE_S = 0.005  # [s] between looks for something new
+IDLE_S = 0.005  # [s] polling interval
 
 
 def run(source: Source, page: Any, images: int | None = None) -> None:
-    """Play until interrupted, or for so many images. page: awr_ros.viewer.page.Page."""
+    """Play until interrupted, or for a number of images. page: awr_ros.viewer.page.Page."""
     stepping: list[bool] = []
     page.next.on_click(lambda _: stepping.append(True))
     config, count, due_s = source.config, 0, time.perf_counter()
@@ -27,9 +27,9 @@ def run(source: Source, page: Any, images: int | None = None) -> None:
         if page.config() != config:
             config = page.config()
             source.configure(config)
-        shown = None
-        if page.index is not None and page.index.value != max(source.index, 0):
-            shown = source.show(int(page.index.value))
+        shown, at = None, page.index.value if page.index is not None else None
+        if at is not None and at != max(source.index, 0):
+            shown = source.show(int(at))
         elif page.play.value or stepping:
             if time.perf_counter() >= due_s or stepping:
                 shown = source.step()
@@ -37,16 +37,19 @@ def run(source: Source, page: Any, images: int | None = None) -> None:
         if shown is None:
             time.sleep(IDLE_S)
             continue
-        # By the clock, not by the last image: one that is late does not slow all others down.
+        # By the clock, not by the last image: a late image does not delay all others.
         due_s = max(due_s + 1 / source.rate_hz, time.perf_counter() - 1 / source.rate_hz)
         page.draw(shown)
         count += 1
-        if page.index is not None:
+        # A timeline that was moved meanwhile is not set: the next image is the chosen one.
+        if at is not None and page.index.value == at != source.index:
             page.index.value = source.index
 
 
 def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
-    """Add the verb to argparse's subparsers. open_node(name, depth topic): the Source of a node."""
+    """Add the verb to argparse's subparsers. open_node(name, depth topic): makes the Source of a
+    node.
+    """
     parser = verbs.add_parser(
         'view',
         help='the tracker at work, in the browser: synthetic camera, recording or running node',
@@ -128,7 +131,7 @@ def view(arguments: argparse.Namespace, open_node: Callable[[str, str], Source])
 
 
 def _source(arguments: argparse.Namespace, open_node: Callable[[str, str], Source]) -> Source:
-    """What the arguments ask for."""
+    """Make the Source that the arguments describe."""
     if arguments.node is not None:
         return open_node(arguments.node, arguments.topic or '')
     from awr_ros.tracker import HandTracker

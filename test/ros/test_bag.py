@@ -84,17 +84,15 @@ def replayed(bench, path):
             count = len(hands)
             publishers[connection.topic].publish(message)
             if connection.topic == '/depth/camera_info':
-                bench.until(
-                    lambda: node._info is not None, 'the camera info'
-                )  # all of a bag say the same
+                # all of a bag say the same
+                bench.until(lambda: node._info is not None, 'the camera info')
             else:
                 bench.until(lambda: len(hands) > count, 'the hands of the image', seconds=100)
                 assert hands[-1].header == message.header
     bench.until(lambda: len(stats) == FRAMES, 'the statistics of all images')
     assert {s.frames_dropped for s in stats} == {0} and stats[-1].frames_processed == FRAMES
-    assert all(
-        abs(s.input_age_ms) < 1e-3 for s in stats
-    )  # sim time: images arrive when they were taken
+    # sim time: images arrive when they were taken
+    assert all(abs(s.input_age_ms) < 1e-3 for s in stats)
     return hands
 
 

@@ -317,9 +317,8 @@ def test_servo_node(bench):
         def step():
             if time.monotonic() < state['next_s']:
                 return condition()
-            state['next_s'] = (
-                time.monotonic() + 0.03
-            )  # as a camera does; a flood would starve the node's timer
+            # as a camera does; a flood would starve the node's timer
+            state['next_s'] = time.monotonic() + 0.03
             switch.publish(Bool(data=state['pressed']))
             hands.publish(message(joints_xyz=state['joints']))
             return condition()

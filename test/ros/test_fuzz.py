@@ -40,9 +40,8 @@ EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', 500))
 ROUND = 500  # examples that hypothesis keeps in memory at a time
 MAX_GROWTH_MB = 20  # of resident memory over the later half of many rounds
 RATE_HZ = 30
-pytestmark = pytest.mark.timeout(
-    600 + EXAMPLES // 5
-)  # it takes seconds, but on a machine that trains networks minutes
+# it takes seconds, but on a machine that trains networks minutes
+pytestmark = pytest.mark.timeout(600 + EXAMPLES // 5)
 ASIDE = (
     11.5,
     0.5,
@@ -372,9 +371,8 @@ def victim(request, bench, monkeypatch):
         **{level: lambda *_, **__: None for level in ('debug', 'info', 'warning', 'error')}
     )
     node.autostart()
-    monkeypatch.setattr(
-        node, 'get_logger', lambda: quiet
-    )  # it is throttled, but what is logged is not looked at here
+    # it is throttled, but what is logged is not looked at here
+    monkeypatch.setattr(node, 'get_logger', lambda: quiet)
     good_image, good_info = image(), info()
     if real:
         depth, _ = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=1, seed=0).frame(0.0)
@@ -487,9 +485,8 @@ def test_hands_of_the_real_tracker_are_in_front_of_the_camera(victim):
 
     def check(burst):
         for message in burst:
-            if (
-                isinstance(message, tuple) and len(message) == 4
-            ):  # a camera, a place, the scene nearer or farther than it was
+            # a camera, a place, the scene nearer or farther than it was
+            if isinstance(message, tuple) and len(message) == 4:
                 camera, place, scale, finder = message
                 victim.send(camera or victim.good_info_message)
                 near = (depth * scale).clip(0, 65535).astype('<u2')

@@ -84,9 +84,8 @@ def test_an_info_that_changes_in_flight_serves_from_the_next_image_on(
 ):
     for fx in (31.0, 32.0, 33.0):
         before = node._info
-        camera.info(
-            k=[fx, 0.0, 15.5, 0.0, 30.0, 11.5, 0.0, 0.0, 1.0], header=header(stamp_s=5.0)
-        )  # and an old stamp
+        # and an old stamp
+        camera.info(k=[fx, 0.0, 15.5, 0.0, 30.0, 11.5, 0.0, 0.0, 1.0], header=header(stamp_s=5.0))
         bench.until(lambda before=before: node._info is not before, 'camera_info')
         count = len(hands)
         camera.image()

@@ -191,9 +191,8 @@ def test_distortion_is_undone_ignored_or_refused_as_the_parameter_says(
     bench, node, camera, tracker, diagnostics
 ):
     before = node._info
-    camera.info(
-        distortion_model='rational_polynomial', d=[0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0]
-    )  # pulls to the middle
+    # pulls to the middle
+    camera.info(distortion_model='rational_polynomial', d=[0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0])
     bench.until(lambda: node._info is not before, 'camera_info')
     ramp = np.tile(np.arange(WIDTH, dtype='<u2') + 500, (HEIGHT, 1))
     message = image(data=array('B', ramp.tobytes()))
@@ -263,9 +262,8 @@ def test_points_of_others_reach_the_tracker_and_foreign_frames_are_named(
         )
 
     def both_hands():
-        publish(
-            (FRAME_ID, 0.1), (FRAME_ID, -0.1)
-        )  # each replaces what was said of the same hand before
+        # each replaces what was said of the same hand before
+        publish((FRAME_ID, 0.1), (FRAME_ID, -0.1))
         return tracker.places and tracker.places[-1].tolist() == [[-100, 0, 500], [100, 0, 500]]
 
     bench.until(both_hands, 'both places')
