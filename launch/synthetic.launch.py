@@ -1,5 +1,6 @@
-"""The tracker on rendered hands, no camera needed: ros2 launch awr_ros synthetic.launch.py
-num_hands:=2
+"""The tracker on rendered hands, no camera needed.
+
+    ros2 launch awr_ros synthetic.launch.py num_hands:=2
 
 The same as tracker.launch.py camera:=synthetic; all its arguments and those of the synthetic camera
 can be given.

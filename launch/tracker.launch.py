@@ -1,8 +1,8 @@
-"""The hand tracker, with a camera if asked for: ros2 launch awr_ros tracker.launch.py
-camera:=realsense rviz:=true
+"""The hand tracker, with a camera if asked for.
 
-Arguments that are not this file's own go to the camera's driver: ... camera:=realsense
-serial_no:=_123456 works.
+    ros2 launch awr_ros tracker.launch.py camera:=realsense rviz:=true
+
+Arguments that are not this file's own, such as serial_no:=_123456, go to the camera's driver.
 """
 
 import os

@@ -351,9 +351,9 @@ def choose(
         (dict(installed=('openvino',)), ('openvino', 'cpu'), 'onnxruntime and onnx are not'),
         (dict(installed=('openvino', 'onnxruntime')), ('openvino', 'cpu'), 'onnx are not'),
         (dict(installed=()), ('torch', 'cpu'), 'pip install -r requirements/ros-apt.txt'),
-        (dict(engine='torch'), ('torch', 'cpu'), 'asked for'),
-        (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'asked for'),
-        (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'asked for'),
+        (dict(engine='torch'), ('torch', 'cpu'), 'requested'),
+        (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'requested'),
+        (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'requested'),
         (dict(weights='net.xml', cuda=True), ('openvino', 'cpu'), 'net.xml is a file for it'),
         (
             dict(weights='net.onnx', device='cpu'),
@@ -526,7 +526,7 @@ def test_only_the_first_start_converts(tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         first.predict(depth).joints_uvdn, again.predict(depth).joints_uvdn
     )
-    assert again.description == first.description and 'asked for' in again.description
+    assert again.description == first.description and 'requested' in again.description
 
 
 def test_no_graph_is_traced_in_a_process_that_goes_on(tmp_path, monkeypatch):

@@ -257,15 +257,15 @@ def add_conformance(verbs: Any, listen: Callable[[str, float], list[Frame]]) -> 
     running node.
     """
     parser = verbs.add_parser(
-        'conformance', help='self-test of the OpenXR output, on scripted gestures or a running node'
+        'conformance', help='test the OpenXR output, with scripted gestures or a running node'
     )
     parser.add_argument(
-        '--seconds', type=float, default=12.0, help='of images (default: %(default)s)'
+        '--seconds', type=float, default=12.0, help='duration (default: %(default)s)'
     )
     parser.add_argument(
         '--topic', help='check this OpenXRHandArray of a running node, for example tracker/openxr'
     )
-    parser.add_argument('--output', type=Path, help='write the report here too, as Markdown')
+    parser.add_argument('--output', type=Path, help='Markdown file for the report')
     parser.set_defaults(run=lambda arguments: conformance(arguments, listen))
 
 

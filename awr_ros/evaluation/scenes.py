@@ -146,7 +146,7 @@ def print_sequences(figures: SequenceFigures) -> None:
     """Print the table of `sequence_figures`, by kind of camera and by distance."""
     print(
         f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
-        f'{figures.sequences - figures.empty_sequences} with hands, asked for to '
+        f'{figures.sequences - figures.empty_sequences} with hands, evaluated to '
         f'{figures.max_depth_mm / 1000:g} m; shares of frames'
     )
     spans = [f'found {low / 1000:g}-{high / 1000:g} m' for low, high in DISTANCES_MM]

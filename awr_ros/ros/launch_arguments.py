@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from awr_ros.ros.spin import CONFIGURATION_REFUSED
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 
 # The same texts as for launch conditions.
 BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
@@ -67,9 +67,12 @@ def unknown_arguments(
 
 
 def end_if_refused(event, _context):
-    """End the whole launch when the node cannot use its parameters (an on_exit of launch)."""
+    """End the whole launch when a node can never start (an on_exit of launch).
+
+    Its parameters are refused, or the libraries that it needs are missing or too old.
+    """
     from launch.actions import Shutdown
 
     if event.returncode == CONFIGURATION_REFUSED:
-        return [Shutdown(reason=f'{event.process_name} refused its parameters')]
+        return [Shutdown(reason=f'{event.process_name} cannot start')]
     return []

@@ -16,6 +16,7 @@ from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 from awr_ros.ros.parameter_files import nodes_of_file, parameter_files, unused_files
 
 try:
@@ -23,7 +24,6 @@ try:
 except ImportError:  # rclpy before 7.1.4
     EventsExecutor = None
 
-CONFIGURATION_REFUSED = 78  # exit status EX_CONFIG of sysexits.h: starting again would not help
 # What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of
 # qos_overrides are RuntimeErrors.
 REFUSALS = (

@@ -31,11 +31,15 @@ def export(weights, output, file_format):
 
 def add_commands(verbs):
     """Add the verb `export` to argparse's subparsers."""
-    parser = verbs.add_parser('export', help='network and read-out as one ONNX or OpenVINO file')
+    parser = verbs.add_parser(
+        'export', help='export network and read-out as one ONNX or OpenVINO file'
+    )
     parser.add_argument(
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'
     )
-    parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
+    parser.add_argument(
+        '--format', choices=FORMATS, default='onnx', help='format (default: %(default)s)'
+    )
     parser.add_argument(
         '--output',
         type=Path,

@@ -104,7 +104,7 @@ def choose(
         return _as_asked(
             file_engine or engine,
             device,
-            f'{weights} is a file for it' if file_engine else 'asked for',
+            f'{weights} is a file for it' if file_engine else 'requested',
             cuda,
             installed,
             driver,
