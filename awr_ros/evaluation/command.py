@@ -70,7 +70,7 @@ def _add_evaluate(verbs: Any) -> None:
 def _add_render(verbs: Any) -> None:
     render = verbs.add_parser(
         'render',
-        help='render training crops as a picture, or the synthetic camera as a bag, with true joints',
+        help='write a picture of training crops, or a bag of the synthetic camera, with the truth',
     )
     render.add_argument('output', type=Path, help='picture to write; with --bag the folder')
     render.add_argument(

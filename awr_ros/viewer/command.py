@@ -74,8 +74,8 @@ def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
     )
     parser.add_argument(
         '--topic',
-        help='topic of depth images, in a bag (default: the only one) or of a node (default: depth/image '
-        'in its namespace)',
+        help='topic of the images, in a bag (default: the only one) or of a node (default: '
+        'depth/image in its namespace)',
     )
     parser.add_argument(
         '--images',
