@@ -4,6 +4,7 @@ import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -12,7 +13,7 @@ from awr_ros.files import ascii_path, completed, printable
 
 
 @contextmanager
-def overlays(path, count, rate_hz):
+def overlays(path: str | Path, count: int, rate_hz: float) -> Any:
     """Yield a function that draws a Tracked; refused frames are left out.
 
     path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a
