@@ -77,8 +77,9 @@ class Player:
 
     def step(self) -> Shown:
         """Return the next image; after a recording's last one the first, tracked afresh."""
-        following = self.index + 1
-        return self.show(0 if self.length is not None and following >= self.length else following)
+        if self.length is not None and self.index + 1 >= self.length:
+            self.index = -1
+        return self.show(self.index + 1)
 
     def show(self, index: int) -> Shown:
         """Return an image; hands that were tracked in it before are shown again."""
