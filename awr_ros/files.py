@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what a file is that was taken for another."""
+"""Atomic writing of files, and recognition of files of another kind than expected."""
 
 import errno
 import hashlib
@@ -15,7 +15,7 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-# How files begin that are often taken for others, and what they are.
+# First bytes of files that are often confused, and their kinds.
 BEGINNINGS = (
     (
         b'version https://git-lfs.github.com/',
@@ -40,13 +40,13 @@ BEGINNINGS = (
     (b'glTF', 'a GLB model'),
     (b'Rar!', 'a RAR archive: unpack it first'),
 )
-# What writing fails with where there is no room.
+# Errors of writing without space.
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 
 
 def describe_file(path: str | Path) -> str:
-    """Say what a file seems to be by its first bytes; '' for a kind that is not known, or a file
-    that cannot be read.
+    """Return the kind of a file by its first bytes; '' for an unknown kind or an unreadable
+    file.
     """
     try:
         with open(path, 'rb') as file:
@@ -70,18 +70,18 @@ def describe_file(path: str | Path) -> str:
 
 
 def printable(text: str | Path) -> str:
-    r"""Return a name as text that any encoding of Unicode can write: bytes that are no UTF-8 become
-    \udcNN.
+    r"""Return a name as text that any encoding of Unicode can write: bytes that are not UTF-8
+    become \udcNN.
     """
     return str(text).encode('utf-8', 'backslashreplace').decode()
 
 
 @contextmanager
 def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make an empty folder in `parent`, removed at the end. Folders of this prefix that killed
-    processes left are removed.
+    """Make an empty folder in `parent`, removed at the end. Folders of this prefix left by killed
+    processes are removed.
 
-    A process holds a lock on its own folder, which the system releases however the process ends.
+    A process holds a lock on its folder, which the system releases however the process ends.
     """
     parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(parent, prefix)
@@ -91,7 +91,7 @@ def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
             lock = _locked(folder)
         except OSError:  # a file system without locks
             lock = -1
-        # else another process took it for a left-over one, before it was locked
+        # otherwise another process removed it before it was locked
         if lock is not None:
             break
     try:
@@ -114,10 +114,10 @@ def _remove_left_over(parent: Path, prefix: str) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """A descriptor that holds the lock of a folder; None where another process has it, or removed
-    the folder.
+    """Return a descriptor that holds the lock of a folder; None if another process has it, or
+    removed the folder.
 
-    Raises OSError where there are no locks.
+    Raise OSError if the file system has no locks.
     """
     if fcntl is None:
         raise OSError('no locks on this system')
@@ -140,12 +140,12 @@ def _locked(folder: Path) -> int | None:
 
 @contextmanager
 def completed(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; it becomes `path` if all goes well and is
+    """Yield a path to write a file or a folder to; it is renamed to `path` if all goes well and
     removed otherwise.
 
-    A file of that name is replaced; ValueError where it is anything else. The name of the path to
-    write to is that of `path`, or where this is no plain ASCII one with the same ending: not every
-    library takes any byte.
+    An existing file is replaced; ValueError for anything else. The name of the path to write to is
+    that of `path` or, if this is not plain ASCII, one with the same suffix: not every library
+    accepts any byte.
     """
     path = Path(path)
     if path.is_dir():
@@ -161,18 +161,18 @@ def completed(path: str | Path) -> Iterator[Path]:
         try:
             yield part
             for written in (part, *part.rglob('*')):
-                sync(written)  # a full disk may be noticed only here
+                sync(written)  # a full disk may only be reported here
             part.replace(path)
-        except OSError as error:  # of the name that was wanted
+        except OSError as error:  # an error with the requested name
             if str(folder) in str(error.filename) or error.filename is None and error.errno in FULL:
                 error.filename = printable(path)
-                del error.filename2  # None would be shown
+                del error.filename2  # None would be printed
             raise
         sync(path.parent)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file that is there whole, or as it was before."""
+    """Write a file atomically."""
     with completed(path) as part:
         part.write_bytes(data)
 
@@ -183,12 +183,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's contents, or a folder's list of them, on the disk."""
+    """Flush a file's contents, or the list of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError:
-        if not path.is_dir():  # not every file system does it for folders
+        if not path.is_dir():  # not every file system supports it for folders
             raise
     finally:
         os.close(descriptor)
@@ -196,8 +196,8 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def ascii_path(path: Path) -> Iterator[str]:
-    """Yield a path to the same file, of a plain name, for libraries that take no other folders than
-    plain ASCII ones.
+    """Yield a path to the same file with a plain ASCII name, for libraries that accept no
+    others.
     """
     if re.fullmatch(r'[\w./+ -]+', str(path), re.A):
         yield str(path)

@@ -27,9 +27,7 @@ CAMERAS = ('first', 'second')
 
 
 class View(SyntheticCamera):
-    """The synthetic camera seen from another direction: the world's frame is that of the usual
-    one.
-    """
+    """The synthetic camera from another direction; the world's frame is that of the usual one."""
 
     def __init__(self, seed: int, degrees: float, bar_phase: float | None):
         super().__init__(seed=seed)
@@ -56,7 +54,7 @@ class View(SyntheticCamera):
 
 
 def disturbed(transform: np.ndarray, rng: np.random.Generator, mm: float, deg: float) -> np.ndarray:
-    """A rigid transform (4,4) [mm] as a calibration with such errors would give it."""
+    """Return a rigid transform (4,4) [mm] with errors of a calibration."""
     error = np.eye(4)
     error[:3, :3] = cv2.Rodrigues(np.deg2rad(deg) * rng.standard_normal(3) / math.sqrt(3))[0]
     shift = mm * rng.standard_normal(3) / math.sqrt(3)
@@ -67,7 +65,7 @@ def disturbed(transform: np.ndarray, rng: np.random.Generator, mm: float, deg: f
 def run(
     seed: int, seconds: float, degrees: float, occlusion: bool, mm: float, deg: float
 ) -> dict[str, np.ndarray]:
-    """Errors (frames,21) [mm] of each camera and of the fusion, NaN where there is no hand."""
+    """Return the errors (frames,21) [mm] of each camera and of the fusion, NaN without a hand."""
     views = [
         View(seed, side * degrees / 2, phase if occlusion else None)
         for side, phase in ((-1, 0.0), (1, 1.0))

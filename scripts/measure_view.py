@@ -35,12 +35,13 @@ CLOSE_NOTES = (
 
 
 class TimedPage(Page):
-    """A page that remembers when each image was there, and how long drawing took."""
+    """A page that records the time of each image, and the duration of drawing."""
 
     taken_s: dict[int, float]
     draw_ms: list[float]
 
     def draw(self, shown: Shown) -> None:
+        """Draw and record the times."""
         self.taken_s[shown.index] = shown.taken_s
         start_s = time.perf_counter()
         super().draw(shown)

@@ -81,8 +81,7 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(
-            f'{path} does not fit the network that its keys tell: '
-            f'{" ".join(str(error).split())[:500]}'
+            f'{path} does not fit the network of its keys: {" ".join(str(error).split())[:500]}'
         ) from error
     made_by = {'imported_from': f'imported from {Path(path).name}', 'dataset': name}
     metrics = {

@@ -1,6 +1,4 @@
-"""Contact sheets: crops as the network sees them and whole scenes, with true and
-predicted joints.
-"""
+"""Contact sheets of crops and of whole scenes, with true and predicted joints."""
 
 import cv2
 import numpy as np
@@ -44,12 +42,12 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
 
 
 def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
-    """Write a picture of rendered scenes with hands: in colour what the tracker says after some
-    frames, in white the truth.
+    """Write a picture of rendered scenes with hands: tracked hands after some frames in colour, the
+    truth in white.
 
-    tracker: awr_ros.tracker.HandTracker, forgotten before every scene.
+    tracker: awr_ros.tracker.HandTracker, reset before every scene.
     """
-    from awr_ros.synthetic.scenes import SceneSource  # here: crops need none of it
+    from awr_ros.synthetic.scenes import SceneSource  # imported here: not needed for crops
 
     source, tiles = SceneSource(seed), []
     while len(tiles) < count:

@@ -1,4 +1,4 @@
-"""Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that
+"""Errors of a checkpoint on rendered crops and scenes, always the same ones, with seeds that
 training never uses.
 """
 
@@ -39,10 +39,10 @@ def evaluate(
 ):
     """Print the tables of a checkpoint.
 
-    weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds:
+    weights: path or None for the package's; crops, scenes, sequences: numbers to render; seconds:
     of the synthetic camera; sheet: PNG of the worst crops; plots: folder for the curves of the
-    scenes and the reliability of the scores; tracker: the TrackerConfig that scenes and camera are
-    looked at with. All hands are the procedural one.
+    scenes and the reliability of the scores; tracker: TrackerConfig for scenes and camera. All
+    hands have the procedural skin.
     """
     keep_memory()
     network, about = _load(weights)
@@ -66,7 +66,7 @@ def evaluate(
 
 def evaluate_off_axis(weights, hands):
     """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`;
-    hands: how many.
+    hands: number.
     """
     network, _ = _load(weights)
     errors = off_axis_errors(
@@ -76,8 +76,8 @@ def evaluate_off_axis(weights, hands):
 
 
 def _load(weights):
-    """Network and description of a checkpoint; ValueError for one with other joints than rendered
-    hands have.
+    """Return network and description of a checkpoint; ValueError for other joints than those of
+    rendered hands.
     """
     network, about = load_checkpoint(weights)
     if network.config.joint_names != JOINT_NAMES:
@@ -90,9 +90,9 @@ def _load(weights):
 
 @torch.inference_mode()
 def evaluate_crops(network, crops, sheet=None):
-    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and
-    view; turned ones off centre as when following, the others also as when a search starts. Returns
-    {label: (hand scores, is a hand)}.
+    """Print the errors on crops of the difficulty of training, by kind: any sensor, clutter,
+    occlusion and view; upright ones off centre as while tracking, the others also as for a new
+    candidate. Return {label: (hand scores, is a hand)}.
     """
     hand_scores = {}
     turned = CropConfig(upright=1.0, coarse_share=0.0)
@@ -131,8 +131,8 @@ def evaluate_crops(network, crops, sheet=None):
 
 
 def crop_figures(network, source, batches):
-    """Errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint
-    score, is_hand (N,), hand score (N,) and the worst 48 of N crops, of which n are of hands.
+    """Return errors (n,21) [mm], leads (n,) of the right over the left hypothesis, sure (N,) mean
+    joint score, is_hand (N,), hand score (N,) and the worst 48 of N crops, n of them of hands.
     """
     errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
     predict = readout_module(network)
@@ -155,7 +155,7 @@ def crop_figures(network, source, batches):
 
 
 def print_crops(kind, error, lead, sure, is_hand, found, detection_weights):
-    """The table of `crop_figures`. detection_weights: of tracker.detection_score."""
+    """Print the table of `crop_figures`. detection_weights: of tracker.detection_score."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(

@@ -1,5 +1,5 @@
-"""The two plots of hand pose papers, share of frames within a maximum error and mean error of each
-joint; and reliability.
+"""Plots of hand pose papers, share of frames within a maximum error and mean error of each joint;
+and reliability.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ BINS = 10
 
 
 def draw_curves(folder, name, methods, joint_names):
-    """Write both plots as PNG. methods: {label: (N,J) errors [mm]}. Returns their paths."""
-    # of the training extras; without pyplot, so no window and no global state
+    """Write both plots as PNG. methods: {label: (N,J) errors [mm]}. Return their paths."""
+    # from the training extras; without pyplot there is no window and no global state
     from matplotlib.figure import (
         Figure,
     )
@@ -59,7 +59,8 @@ def draw_curves(folder, name, methods, joint_names):
 
 
 def draw_reliability(path, scores):
-    """Write a plot of how often what has a score is true; on the diagonal a score is a chance.
+    """Write a reliability diagram: frequency of true cases by score, on the diagonal for calibrated
+    scores.
 
     path: PNG; scores: {label: (scores (N,) [0,1], true (N,) bool)}. Bins of less than 20 are left
     out.

@@ -34,8 +34,8 @@ class ModelConfig:
     # slope and centre of the logistic from closeness to joint score, the probability that the joint
     # is within 10 mm; empty: the score is the closeness
     calibration: tuple[float, ...] = ()
-    # the four weights of tracker.detection_score, fitted to these scores (train-judge --scenes);
-    # empty: the defaults for closeness, too strict for calibrated scores
+    # the four weights of tracker.detection_score, fitted to these scores (train-handedness
+    # --scenes); empty: the defaults for closeness, too strict for calibrated scores
     detection_weights: tuple[float, ...] = ()
 
     def __post_init__(self):

@@ -123,7 +123,7 @@ class TrackerNode(LifecycleNode):
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         # on the steady clock: simulated time may stand still, which is reported too
-        self.create_timer(1.0, self._report, clock=STEADY)
+        self._report_timer = self.create_timer(1.0, self._report, clock=STEADY)
         parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
@@ -194,6 +194,9 @@ class TrackerNode(LifecycleNode):
             return False
         self._failure, self._engine, self._values_taken = '', self._tracker.description, None
         spare_garbage_collector()
+        # Loading takes longer than the timer's period, and the EventsExecutor calls an overdue
+        # timer once for every timer that is added: several reports at once, then none for seconds.
+        self._report_timer.reset()
         return True
 
     def _free(self, state):

@@ -1,4 +1,4 @@
-"""The node's parameters: one table of settings, their ROS descriptors and checked values.
+"""Parameters of the node: one table of settings, their ROS descriptors and checked values.
 
 SI units here, millimetres from tracker_config() on.
 """
@@ -66,7 +66,7 @@ BY_NAME = {parameter.name: parameter for parameter in TABLE}
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values of TABLE, checked."""
+    """Checked values of TABLE."""
 
     autostart: bool
     weights: str
@@ -146,16 +146,16 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
 
 
 def given(node) -> dict[str, object]:
-    """Return the parameters that the command line and parameter files give to a node, {name:
-    value}, declared or not.
+    """Return the parameters that command line and parameter files give to a node, {name: value},
+    declared or not.
     """
     # rclpy shows them nowhere else
     return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
 
 
 def declare(node, table=TABLE) -> None:
-    """Declare a table on a node. Values of the wrong type or range raise ValueError, which says
-    what to write.
+    """Declare a table on a node. Values of the wrong type or range raise ValueError with a correct
+    example.
     """
     values = given(node)
     for parameter in table:
@@ -167,7 +167,7 @@ def declare(node, table=TABLE) -> None:
 def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
     """Log a warning for each parameter that is given to a node but declared nowhere.
 
-    To be called when all are declared. others: names without a warning.
+    Call it after all declarations. others: names without a warning.
     """
     known = [name for name in node.get_parameters_by_prefix('') if name] + list(others)
     for line in unknown_parameters(sorted(given(node)), sorted(known)):
@@ -181,7 +181,7 @@ def _usage(setting: Setting) -> str:
 
 
 def usage(program: str, does: str, table=TABLE) -> str:
-    """Return what --help prints."""
+    """Return the text of --help."""
     return '\n'.join(
         [
             f'usage: ros2 run awr_ros {program} [--ros-args -p NAME:=VALUE ... --params-file FILE '
@@ -196,7 +196,9 @@ def usage(program: str, does: str, table=TABLE) -> str:
 
 
 def read(node, changes=()):
-    """Parameters of a node on which TABLE is declared, with `changes` (rclpy Parameters) on top."""
+    """Return the Parameters of a node on which TABLE is declared, with `changes` (rclpy Parameters)
+    applied.
+    """
     values = {name: node.get_parameter(name).value for name in BY_NAME}
     values.update({change.name: change.value for change in changes if change.name in BY_NAME})
     return Parameters(**values)

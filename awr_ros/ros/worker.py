@@ -1,14 +1,14 @@
-"""A thread with room for one waiting item: the newest wins, older ones are dropped and counted,
-nothing queues.
+"""A worker thread with one slot: the newest item wins, older ones are dropped and counted, nothing
+queues.
 """
 
 import threading
 
 
 class NewestWorker:
-    """Calls handle(item, dropped) in its own thread for the newest item that was put.
+    """Call handle(item, dropped) in a thread for the newest item.
 
-    `dropped` is the number of items given up for a newer one so far. `handle` must not raise.
+    `dropped` is the number of items replaced by newer ones so far. `handle` must not raise.
     """
 
     def __init__(self, handle, name):
@@ -28,7 +28,7 @@ class NewestWorker:
             self._changed.notify()
 
     def stop(self):
-        """Finish the item in work, forget the waiting one, end the thread."""
+        """Finish the current item, discard the waiting one, end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

@@ -1,5 +1,5 @@
 """Convert checkpoints to the files of an engine in a separate process, so that a node that only
-tracks does not keep PyTorch in memory.
+tracks keeps neither PyTorch nor the graphs that it traces in memory.
 
 The process writes the files to its standard output, so no disk is needed.
 """
@@ -48,10 +48,13 @@ def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
 
 
 def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
-    """Convert as `convert` does, in another process unless PyTorch is already loaded in this
-    one.
+    """Convert as `convert` does, in another process.
+
+    ONNX is converted in this one where PyTorch is loaded already. OpenVINO never is:
+    `torch.jit.trace` registers the classes of a traced module with a compilation unit that lives
+    as long as the process, weights and graph included.
     """
-    if 'torch' in sys.modules or not sys.executable:
+    if not sys.executable or 'torch' in sys.modules and suffix == '.onnx':
         return convert(path, suffix, int8)
     program = PROGRAM.format(
         path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix, int8)

@@ -61,8 +61,8 @@ def measured(path: Path, choice, threads: int, measure=None):
         times = json.loads(files['.json'])
     except OSError as error:
         return replace(choice, reason=f'{choice.reason}, not measured: {error}')
-    said = ', '.join(f'{name} {times[name]:.1f} ms' for name in engines if name in times)
-    return replace(choice, engine=preferred(engines, times), reason=f'the fastest here: {said}')
+    shown = ', '.join(f'{name} {times[name]:.1f} ms' for name in engines if name in times)
+    return replace(choice, engine=preferred(engines, times), reason=f'the fastest here: {shown}')
 
 
 def preferred(engines: Sequence[str], times: dict[str, float]) -> str:

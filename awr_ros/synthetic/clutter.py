@@ -84,7 +84,9 @@ def _spare_hands(depth, result, hidden):
 
 
 def random_objects(batch, size, generator, device='cpu', compiled=False):
-    """Draw (B,1,size,size) uvdn: round objects, boxes and bars, without a hand."""
+    """Draw (B,1,size,size) uvdn without a hand: mostly objects assembled of bars and boards
+    (monitors on their arms, stands, chairs), else three round objects, boxes or bars.
+    """
     count = 3 * batch
 
     def uniform(*shape):
@@ -94,10 +96,66 @@ def random_objects(batch, size, generator, device='cpu', compiled=False):
     extent[:, 0] *= torch.where(uniform(count) < 0.4, 4.0, 1.0)
     centre = torch.randn(count, 3, generator=generator, device=device) * 0.4
     turn = random_rotations(count, generator, device)
-    objects = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
+    apart = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
         batch, 3, size, size
     )
-    return objects.amin(1, keepdim=True).clamp_(-1, 1)
+    joined = _assemblies(batch, size, generator, device, compiled)
+    chosen = uniform(batch, 1, 1, 1) < 0.7
+    objects = torch.where(chosen, joined, apart.amin(1, keepdim=True))
+    return objects.clamp_(-1, 1)
+
+
+ASSEMBLY_PARTS = 4  # a long bar, and what is joined to it
+
+
+def _assemblies(batch, size, generator, device, compiled):
+    """Draw (B,1,size,size) uvdn: a bar and one to three bars, boards or knobs that begin on it."""
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, device=device)
+
+    parts = ASSEMBLY_PARTS
+    # Columns are a part's axes: along, across, thickness. Most meet at right angles.
+    frames = random_rotations(batch, generator, device)[:, None].expand(-1, parts, -1, -1)
+    quarter = torch.tensor(
+        [[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 0, -1], [0, 1, 0], [1, 0, 0]]], device=device
+    )
+    chosen = (uniform(batch, parts) < 0.3).long()
+    upright = frames @ quarter[chosen]
+    tilted = random_rotations(batch * parts, generator, device).view(batch, parts, 3, 3)
+    turn = torch.where(uniform(batch, parts, 1, 1) < 0.75, upright, tilted)
+    turn = torch.cat([frames[:, :1], turn[:, 1:]], 1)
+    thick = 0.04 + 0.14 * uniform(batch, parts, 1) ** 1.5
+    half = torch.cat(
+        [0.2 + 0.6 * uniform(batch, parts, 1), thick, thick * uniform(batch, parts, 1)], 2
+    )
+    half[:, 0, 0] += 0.8 * uniform(batch)
+    board = uniform(batch, parts) < 0.35
+    board[:, 0] = False
+    half[..., 1] = torch.where(board, 0.15 + 0.5 * uniform(batch, parts), half[..., 1])
+    half[..., 2].clamp_min_(0.02)
+    half[:, -1] *= torch.where(uniform(batch, 1) < 0.5, 0.35, 1.0)  # a knob, a clamp
+    start = 0.15 * normal(batch, 1, 3)
+    at = torch.where(uniform(batch, parts, 1) < 0.5, uniform(batch, parts, 1) * 2 - 1, 1.0)
+    joint = start + at * half[:, :1, :1] * frames[:, :1, :, 0]
+    side = torch.where(uniform(batch, parts, 1) < 0.5, 1.0, uniform(batch, parts, 1) * 2 - 1)
+    centre = joint + side * half[..., :1] * turn[..., 0]
+    centre[:, 0] = start[:, 0]
+    missing = uniform(batch, parts) < 0.3
+    missing[:, :2] = False
+    centre[..., 2] = torch.where(missing, 9.0, centre[..., 2])
+    drawn = solids(
+        size,
+        (uniform(batch, parts) < 0.3).flatten(),
+        centre.flatten(0, 1),
+        half.flatten(0, 1),
+        turn.flatten(0, 1),
+        compiled,
+    ).unflatten(0, (batch, parts))
+    return drawn.amin(1, keepdim=True)
 
 
 # A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part;

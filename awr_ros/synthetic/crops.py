@@ -106,6 +106,7 @@ class CropBatch:
         )
 
     def to(self, device):
+        """Return the batch on a device."""
         return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
@@ -470,15 +471,15 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
 
 # Configuration of training; the defaults are those of older weights, kept for comparisons.
 TRAINING = CropConfig(
-    stereo=0.375,
+    stereo=0.45,
     cut=0.06,
     arms=0.75,
     arm_mm=150.0,
-    objects=0.12,
-    heads=0.18,
-    negative_share=0.2,
+    objects=0.3,
+    heads=0.15,
+    negative_share=0.25,
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,
-    negatives=0.7,
+    negatives=0.55,
 )

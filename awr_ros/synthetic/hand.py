@@ -191,6 +191,7 @@ class HandSkin:
         return torch.linalg.inv(self.rest_frames)
 
     def to(self, device):
+        """Return the skin on a device."""
         return HandSkin(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def posed(self, shape, frames, camera_from_hand):

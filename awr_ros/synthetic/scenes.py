@@ -286,10 +286,10 @@ class SceneSource:
             arms = int(draws.uniform(1, 3)) if draws.chance(0.3 if layout.palms else 0.55) else 0
         for _ in range(arms):
             self._add_arm_without_hand(layout)
-        if draws.chance(0.5):
-            for _ in range(int(draws.uniform(1, 3))):
+        if draws.chance(0.65):
+            for _ in range(int(draws.uniform(1, 4))):
                 self._add_if_clear(
-                    layout, random_piece(self._anywhere(layout, 450, 2300), layout.upright, draws)
+                    layout, random_piece(self._anywhere(layout, 450, 1900), layout.upright, draws)
                 )
         layout.objects = draws.chance(0.5)
         for _ in range(int(draws.uniform(1, 4)) if layout.objects else 0):

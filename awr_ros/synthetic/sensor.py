@@ -114,10 +114,11 @@ def apply_sensor(
     metres = depth_mm / 1000 if depth_mm.dim() == 4 else (depth_mm / 1000).view(-1, 1, 1, 1)
 
     def chance(p):
+        """Draw a bool for each crop, True with probability p."""
         return next(draw) < p
 
     def below(threshold, p):
-        """The threshold where chance has it, one that nothing exceeds elsewhere."""
+        """Return `threshold` with probability p, else infinity."""
         return torch.where(chance(p), threshold, torch.inf)
 
     reach = torch.where(chance(0.7), next(draw) * 0.9, 0.0)

@@ -174,6 +174,7 @@ class Plane:
     distance: float
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_plane(depth, rays, self.normal, self.distance)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Plane':
@@ -192,9 +193,11 @@ class Ellipsoid:
 
     @classmethod
     def ball(cls, centre: torch.Tensor, radius: float) -> 'Ellipsoid':
+        """Return a sphere."""
         return cls(centre, torch.full((3,), float(radius)), torch.eye(3))
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_ellipsoid(depth, rays, self.centre, self.extent, self.rotation)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Ellipsoid':
@@ -209,6 +212,7 @@ class Box(Ellipsoid):
     """Box with half sides extent (3,) [mm] along the columns of rotation (3,3)."""
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_box(depth, rays, self.centre, self.extent, self.rotation)
 
 
@@ -227,6 +231,7 @@ class Cone:
     fold_slant: float = 0.0  # slant of the folds, turns from side to side
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_cone(depth, rays, self)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Cone':

@@ -100,7 +100,7 @@ def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=
     if not (hand[~second] >= 0).any():
         return fit  # too few scenes for a table
     score = detection_score(fit_detection_weights(features[~second], hand[~second]), *features.T)
-    print('start score   hands   false, no hands there   false, beside hands')
+    print('      score   hands   false, no hands there   false, beside hands')
     for threshold in THRESHOLDS:
         over = second & (score >= threshold)
         found = len(np.unique(hand[over & (hand >= 0)])) / max(1, (targets >= scenes / 2).sum())

@@ -374,7 +374,7 @@ def _beside_the_weights(samples, device):
     wanted = sum(tensor.numel() * tensor.element_size() for tensor in samples)
     if torch.cuda.is_available() and wanted > FILLED * torch.cuda.mem_get_info()[0]:
         print(
-            f'The readings take {wanted / 1e9:.1f} GB, more than this GPU has free: every step '
+            f'The samples take {wanted / 1e9:.1f} GB, more than this GPU has free: every step '
             'copies its own, which is slower.',
             file=sys.stderr,
             flush=True,

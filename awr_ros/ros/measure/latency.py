@@ -1,5 +1,5 @@
-"""From message to message: camera and tracker as two processes, at several rates, with one and two
-hands.
+"""Latency from message to message: camera and tracker as two processes, at several rates, with one
+and two hands.
 """
 
 import numpy as np
@@ -7,13 +7,13 @@ import numpy as np
 from awr_ros.ros.measure.session import STAGES, Session, exit_on_endings
 
 RATES_HZ, HANDS = (15, 30, 60, 90), (1, 2)
-REPEAT_S = 2.0  # [s] rendered before, so that rendering takes no CPU while the tracker is measured
-SHOWN = 30  # [Hz] the rate whose stages are shown
+REPEAT_S = 2.0  # [s] rendered beforehand, so that rendering takes no CPU during the measurement
+SHOWN = 30  # [Hz] rate for the table of stages
 
 
 def bench_messages(report, seconds, rates=RATES_HZ, hands=HANDS):
-    """Two tables: latency at each rate and number of hands; what the tracker's node says of its
-    stages.
+    """Measure two tables: latency at each rate and number of hands; the stages reported by the
+    node.
     """
     exit_on_endings()
     report.section(

@@ -1,5 +1,5 @@
-"""Synthetic camera and tracker as two processes over DDS, listened to by this one: what the demo
-and the bench measure.
+"""Session of synthetic camera and tracker as two processes over DDS with a monitor in this one, for
+demo and benchmark.
 """
 
 import math
@@ -25,7 +25,7 @@ STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_m
 
 @dataclass
 class Recording:
-    """What the monitor hears, by stamp [ns]."""
+    """Messages received by the monitor, by stamp [ns]."""
 
     truth: dict = field(default_factory=dict)  # HandArray
     hands: dict = field(default_factory=dict)  # (HandArray, time of arrival [ns])
@@ -35,41 +35,42 @@ class Recording:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of the images of some seconds."""
+    """Result of tracking the images of some seconds."""
 
     published: int
     received: int
     processed: int
     dropped: int
     seconds: float
-    latencies_ms: np.ndarray  # (N,) image stamp to the arrival of the hands
-    found: float  # share of true hands with a tracked hand of the same side, [0,1]
+    latencies_ms: np.ndarray  # (N,) from image stamp to the arrival of the hands
+    found: float  # [0,1] share of true hands with a tracked hand of the same side
     errors_mm: np.ndarray  # (M,) mean joint error of each tracked hand
-    id_changes: int  # how often a true hand's tracked one got another id
-    stages_ms: dict  # median of each of STAGES, of TrackerStats
+    id_changes: int  # number of id switches
+    stages_ms: dict  # median of each of STAGES in TrackerStats
 
     @property
     def lost(self):
+        """Number of images without a result."""
         return self.published - self.received
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What the tracker's process took."""
+    """Resources of the tracker's process."""
 
-    cpu: float  # share of one core, 1: all of it
-    memory_mb: float  # resident at the end
-    # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
+    cpu: float  # CPU time, share of one core
+    memory_mb: float  # resident memory at the end
+    # CPU steal time of a virtual machine, share of all cores [0,1]
     stolen: float = math.nan
 
 
 def nanoseconds(header):
-    """The stamp of a std_msgs/Header [ns]."""
+    """Return the stamp of a std_msgs/Header [ns]."""
     return header.stamp.sec * 10**9 + header.stamp.nanosec
 
 
 def evaluate(recording: Recording, first_ns, last_ns):
-    """The Result of the images after stamp first_ns up to last_ns; both must be stamps of
+    """Return the Result of the images after stamp first_ns up to last_ns; both must be stamps of
     TrackerStats.
     """
     from awr_ros.ros.conversions import joints_from_hand
@@ -79,7 +80,7 @@ def evaluate(recording: Recording, first_ns, last_ns):
     latencies, errors, ids, true_hands = [], [], {}, 0
     for stamp in stamps:
         if stamp not in recording.hands:
-            continue  # lost or dropped: counted as such, says nothing about the tracking
+            continue  # lost or dropped: counted elsewhere
         message, arrival = recording.hands[stamp]
         latencies.append((arrival - stamp) * 1e-6)
         tracked = {hand.side: hand for hand in message.hands}
@@ -112,7 +113,7 @@ def evaluate(recording: Recording, first_ns, last_ns):
 
 
 class Monitor:
-    """The third participant: records truth, hands and stats."""
+    """Third participant: records truth, hands and stats."""
 
     def __init__(self):
         import rclpy
@@ -141,8 +142,8 @@ class Monitor:
         self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
 
     def read_truths(self):
-        """Make messages of the truth heard so far. Not as it comes: that takes 0.5 ms a hand, just
-        while the tracker works.
+        """Deserialise the received truth. Not on arrival: that takes 0.5 ms per hand, while the
+        tracker works.
         """
         from rclpy.serialization import deserialize_message
 
@@ -153,8 +154,8 @@ class Monitor:
             self.recording.truth[nanoseconds(message.header)] = message
 
     def spin_until(self, done, seconds, processes, progress=lambda left_s: None):
-        """Spin until done() or the time is over; returns done(). A process that ended
-        is an error.
+        """Spin until done() or the end of the time; return done(). The end of a process is an
+        error.
         """
         end = time.monotonic() + seconds
         while not done() and (left := end - time.monotonic()) > 0:
@@ -166,6 +167,7 @@ class Monitor:
         return done()
 
     def close(self):
+        """Destroy node and context."""
         import rclpy
 
         self.node.destroy_node()
@@ -173,10 +175,10 @@ class Monitor:
 
 
 class Session:
-    """Camera, tracker and monitor, in a DDS domain of their own; a context manager that leaves no
+    """Camera, tracker and monitor, in a separate DDS domain; a context manager that leaves no
     process behind.
 
-    camera, tracker: parameters of the two nodes, 'name:=value'. Raises SystemExit when one of them
+    camera, tracker: parameters of the two nodes, 'name:=value'. Raise SystemExit when one of them
     does not start.
     """
 
@@ -188,8 +190,7 @@ class Session:
         self.processes, self.monitor, self.cold_start_s = {}, None, float('nan')
 
     def __enter__(self):
-        # A domain of its own: nothing of this reaches a robot in the same network, nothing of that
-        # one is measured.
+        # A separate domain, isolated from robots in the same network.
         os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
         os.environ.update(missing_profile(profile_path()))
         try:
@@ -202,7 +203,7 @@ class Session:
     def _start(self):
         self.monitor = Monitor()
         record = self.monitor.recording
-        # One after the other: both at once would fight for the cores while they load.
+        # One after the other: both at once would compete for the cores while loading.
         for name, heard in (('camera', self.monitor.truths), ('tracker', record.stats)):
             print(f'starting the {name} (domain {os.environ["ROS_DOMAIN_ID"]}) ...', flush=True)
             started = time.monotonic()
@@ -212,12 +213,12 @@ class Session:
         if self.monitor.spin_until(
             lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes
         ):
-            # of the tracker's process, to the first hand
+            # [s] from the start of the tracker's process to the first hand
             self.cold_start_s = time.monotonic() - started
 
     def measure(self, seconds, progress=lambda text, seconds: lambda left_s: None):
-        """(Result, Usage) of the next seconds [s], after a warm-up. progress(text, seconds)(left_s)
-        is told how it goes.
+        """Return (Result, Usage) of the next seconds [s], after a warm-up. progress(text,
+        seconds)(left_s) is called meanwhile.
         """
         record, spin = self.monitor.recording, self.monitor.spin_until
         spin(lambda: False, WARM_UP_S, self.processes, progress('warming up', WARM_UP_S))
@@ -235,7 +236,7 @@ class Session:
             memory_mb(pid),
             (stolen_seconds() - stolen_s) / passed_s / os.cpu_count(),
         )
-        # what belongs to these images may still be on its way
+        # results of these images may still arrive
         spin(lambda: False, SETTLE_S, self.processes)
         self.monitor.read_truths()
         return evaluate(record, first_ns, last_ns), usage
@@ -247,7 +248,7 @@ class Session:
 
 
 def cpu_seconds(pid):
-    """CPU time [s] of a process so far; NaN where there is no /proc."""
+    """Return the CPU time [s] of a process so far; NaN without /proc."""
     try:
         values = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
@@ -257,9 +258,7 @@ def cpu_seconds(pid):
 
 
 def stolen_seconds():
-    """CPU time [s] that this machine wanted and its host gave to others so far, over all cores; NaN
-    where there is no /proc.
-    """
+    """Return the CPU steal time [s] of this machine so far, over all cores; NaN without /proc."""
     try:
         # steal: proc(5)
         return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf('SC_CLK_TCK')
@@ -268,7 +267,7 @@ def stolen_seconds():
 
 
 def memory_mb(pid):
-    """Resident memory [MB] of a process; NaN where there is no /proc."""
+    """Return the resident memory [MB] of a process; NaN without /proc."""
     try:
         pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
     except OSError:
@@ -277,7 +276,9 @@ def memory_mb(pid):
 
 
 def start(module, *parameters):
-    """A node in a process group of its own, so that all of it can be ended, whatever it starts."""
+    """Start a node in its own process group, so that everything that it starts can be ended with
+    it.
+    """
     arguments = [argument for parameter in parameters for argument in ('-p', parameter)]
     # Safe path: started inside the source folder, the children must not import it instead of the
     # installed package.
@@ -290,13 +291,13 @@ def start(module, *parameters):
 
 def end(processes):
     """End the process groups: politely, then not."""
-    # an impatient second Ctrl-C
+    # a second Ctrl-C
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
     # must not leave one behind
     for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
         for process in processes:
             if process.poll() is None:
-                os.killpg(process.pid, number)  # not reaped yet, so the group is still there
+                os.killpg(process.pid, number)  # not reaped yet, so the group still exists
         deadline = time.monotonic() + patience_s
         for process in processes:
             try:
@@ -308,7 +309,7 @@ def end(processes):
 
 
 def exit_on_endings():
-    """SIGINT, SIGTERM and SIGHUP become SystemExit, so that a Session ends its processes."""
+    """Turn SIGINT, SIGTERM and SIGHUP into SystemExit, so that a Session ends its processes."""
 
     def interrupted(number, _):
         raise SystemExit(128 + number)
