@@ -3,17 +3,10 @@
 Without arguments two synthetic cameras: /left/tracker/hands and /right/tracker/hands. With drivers
 that already run in the namespaces left and right, for example RealSense:
 
-<<<<<<< HEAD
-    ros2 launch realsense2_camera rs_launch.py camera_namespace:=left camera_name:=left_camera \\
-        serial_no:=_<serial number>
-    ros2 launch realsense2_camera rs_launch.py camera_namespace:=right camera_name:=right_camera \\
-        serial_no:=_<serial number>
-=======
     ros2 launch realsense2_camera rs_launch.py camera_namespace:=left \\
         camera_name:=left_camera serial_no:=_<serial number>
     ros2 launch realsense2_camera rs_launch.py camera_namespace:=right \\
         camera_name:=right_camera serial_no:=_<serial number>
->>>>>>> main
     ros2 launch awr_ros multi_camera.launch.py camera:=none \\
         left_depth_topic:=left_camera/depth/image_rect_raw \\
         right_depth_topic:=right_camera/depth/image_rect_raw
