@@ -3,6 +3,7 @@
 import errno
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -12,7 +13,7 @@ from awr_ros.opencv_log import silent_opencv
 
 
 @contextmanager
-def overlays(path, count, rate_hz):
+def overlays(path: str | Path, count: int, rate_hz: float) -> Any:
     """Yield a function that draws a Tracked; refused frames are left out.
 
     path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a

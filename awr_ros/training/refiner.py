@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
@@ -50,18 +52,18 @@ SAVE_EVERY = 500  # steps between saved states of the fitting
 
 
 def train_refiner(
-    weights,
-    output,
-    crops=500_000,
-    skin='',
-    workers=2,
-    compiled=False,
-    bfloat16=False,
-    init='',
-    seed=REFINER_SEED,
+    weights: str | Path | None,
+    output: str | Path,
+    crops: int = 500_000,
+    skin: str = '',
+    workers: int = 2,
+    compiled: bool = False,
+    bfloat16: bool = False,
+    init: str = '',
+    seed: int = REFINER_SEED,
     folder: Path | None = None,
     device: str = 'auto',
-):
+) -> tuple[float, float]:
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: number to
@@ -117,16 +119,16 @@ def train_refiner(
 
 
 def predict_crops(
-    network,
-    count,
-    seed,
-    skin='',
-    workers=2,
-    compiled=False,
-    bfloat16=False,
-    negatives=None,
-    folder=None,
-):
+    network: Any,
+    count: int,
+    seed: int,
+    skin: str = '',
+    workers: int = 2,
+    compiled: bool = False,
+    bfloat16: bool = False,
+    negatives: torch.Tensor | None = None,
+    folder: Path | None = None,
+) -> list[torch.Tensor]:
     """Predict from `count` rendered crops; return the inputs of the refiner and the truth, a list
     of tensors.
 
@@ -287,7 +289,7 @@ def _device_readings(network, config, start, negatives):
             yield *predict, batch.joints_uvdn, batch.cube_mm, batch.hand
 
 
-def read_depth(network, depth, half=None):
+def read_depth(network: Any, depth: torch.Tensor, half: torch.dtype | None = None) -> Any:
     """Return a function from crops to the inputs of the refiner, see predict_crops. half: data type
     of the network.
     """
@@ -304,12 +306,14 @@ def read_depth(network, depth, half=None):
     )
 
 
-def as_bytes(depth):
+def as_bytes(depth: torch.Tensor) -> torch.Tensor:
     """Quantise depth [-1,1] in steps of DEPTH_STEP to uint8."""
     return ((depth + 1) / DEPTH_STEP).round().clamp(0, 255).to(torch.uint8)
 
 
-def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
+def fit_refiner(
+    refiner: Any, samples: Sequence[torch.Tensor], epochs: int = EPOCHS, state: Path | None = None
+) -> list[float]:
     """Train a refiner on the output of `predict_crops`, on its device. state: file of the training
     state, written now and then and resumed from, None: none. Return the mean error [mm] on held-out
     crops, before and after.
