@@ -9,7 +9,9 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 PROGRAM = (
     'import sys; sys.path[:] = {path!r}; '
@@ -17,7 +19,7 @@ PROGRAM = (
 )
 
 
-def load_network(path):
+def load_network(path: str | Path) -> tuple[Any, str]:
     """Load the network of a checkpoint and the origin of its weights, a text. Raise ValueError that
     names the path.
     """
@@ -29,7 +31,7 @@ def load_network(path):
     )
 
 
-def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+def convert(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     """Convert a checkpoint for an engine; return {suffix: contents}. suffix: '.onnx' (int8:
     quantised) or '.xml'.
     """
@@ -47,7 +49,7 @@ def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
         raise ValueError(f'weights {path} cannot be converted: {reason}') from error
 
 
-def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+def convert_apart(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     """Convert as `convert` does, in another process.
 
     ONNX is converted in this one where PyTorch is loaded already. OpenVINO never is:
@@ -78,11 +80,12 @@ def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     return result
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the conversion process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends this process
     output = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)  # libraries may print to standard output
+    result: object
     try:
         result = convert(*arguments)
     except ModuleNotFoundError as error:

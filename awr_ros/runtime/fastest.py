@@ -14,9 +14,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ PROGRAM = (
 )
 
 
-def measured(path: Path, choice, threads: int, measure=None):
+def measured(path: Path, choice: Any, threads: int, measure: Callable | None = None) -> Any:
     """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the
     times as its reason.
 
@@ -100,7 +101,7 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
     return times
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the measuring process: the last line of its output is JSON."""
     path, names, threads = arguments
     print(json.dumps(measure_here(Path(path), names, threads)), flush=True)
