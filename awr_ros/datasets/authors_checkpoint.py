@@ -3,6 +3,7 @@ with the same names.
 """
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,9 @@ def read_authors_checkpoint(path: str | Path) -> tuple[dict[str, torch.Tensor], 
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of files that are none of theirs
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as first:  # torch raises many types for a file that is no checkpoint
         content = _read_with_numpy(path, first)
     state = content.get('model', content) if isinstance(content, dict) else None

@@ -20,7 +20,8 @@ from lz4.frame import LZ4FrameDecompressor
 from rosbags.rosbag2 import storage_mcap
 from rosbags.rosbag2.errors import ReaderError
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.messages.depth_image import BadInputError, stamp_seconds
 

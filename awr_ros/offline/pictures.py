@@ -1,7 +1,6 @@
 """Overlay pictures of tracked frames: a video, a folder of PNGs, or one PNG."""
 
 import errno
-import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import cv2
 
 from awr_ros.draw import overlay
 from awr_ros.files import ascii_path, completed, printable
+from awr_ros.opencv_log import silent_opencv
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _video(path, rate_hz):
         writer.write(image)
         frames += 1
 
-    with ascii_path(path) as name, _silent_opencv():
+    with ascii_path(path) as name, silent_opencv():
         try:
             yield add
         finally:
@@ -94,22 +94,6 @@ def _frames_in(name):
     finally:
         video.release()
     return count
-
-
-@contextmanager
-def _silent_opencv():
-    """Suppress the lines that OpenCV and its libraries print for each frame on a full disk."""
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    logging = getattr(cv2.utils, 'logging', None)
-    if logging is None:  # OpenCV built without it
-        yield
-        return
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
 
 
 @contextmanager

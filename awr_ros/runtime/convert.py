@@ -6,17 +6,12 @@ The process writes the files to its standard output, so no disk is needed.
 
 import os
 import pickle
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PROGRAM = (
-    'import sys; sys.path[:] = {path!r}; '
-    'from awr_ros.runtime.convert import main; main({arguments!r})'
-)
+from awr_ros.runtime.child import run_apart
 
 
 def load_network(path: str | Path) -> tuple[Any, str]:
@@ -56,17 +51,12 @@ def convert_apart(path: str | Path, suffix: str, int8: bool = False) -> dict[str
     `torch.jit.trace` registers the classes of a traced module with a compilation unit that lives
     as long as the process, weights and graph included.
     """
-    if not sys.executable or 'torch' in sys.modules and suffix == '.onnx':
+    if 'torch' in sys.modules and suffix == '.onnx':
         return convert(path, suffix, int8)
-    program = PROGRAM.format(
-        path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix, int8)
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', program],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = run_apart(__name__, (os.fspath(Path(path).resolve()), suffix, int8))
+    except OSError:  # no other process can be started
+        return convert(path, suffix, int8)
     try:
         result = pickle.loads(done.stdout)  # output of our own process
     except Exception:
@@ -82,7 +72,6 @@ def convert_apart(path: str | Path, suffix: str, int8: bool = False) -> dict[str
 
 def main(arguments: Sequence[Any]) -> None:
     """Run the conversion process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends this process
     output = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)  # libraries may print to standard output
     result: object
