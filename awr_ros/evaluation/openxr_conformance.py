@@ -25,6 +25,7 @@ from awr_ros.derived.openxr import (
     POSITION_VALID,
     openxr_joints,
 )
+from awr_ros.files import check_output, write_text
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
 
@@ -257,20 +258,21 @@ def add_conformance(verbs: Any, listen: Callable[[str, float], list[Frame]]) -> 
     running node.
     """
     parser = verbs.add_parser(
-        'conformance', help='self-test of the OpenXR output, on scripted gestures or a running node'
+        'conformance', help='test the OpenXR output, with scripted gestures or a running node'
     )
     parser.add_argument(
-        '--seconds', type=float, default=12.0, help='of images (default: %(default)s)'
+        '--seconds', type=float, default=12.0, help='duration (default: %(default)s)'
     )
     parser.add_argument(
         '--topic', help='check this OpenXRHandArray of a running node, for example tracker/openxr'
     )
-    parser.add_argument('--output', type=Path, help='write the report here too, as Markdown')
+    parser.add_argument('--output', type=Path, help='Markdown file for the report')
     parser.set_defaults(run=lambda arguments: conformance(arguments, listen))
 
 
 def conformance(arguments: argparse.Namespace, listen: Callable[[str, float], list[Frame]]) -> int:
     """Run the verb; return the exit status, 1 when a check failed."""
+    check_output(arguments.output)
     if arguments.topic:
         frames, source = (
             listen(arguments.topic, arguments.seconds),
@@ -299,5 +301,5 @@ def conformance(arguments: argparse.Namespace, listen: Callable[[str, float], li
     ]
     print('\n'.join(lines))
     if arguments.output:
-        arguments.output.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        write_text(arguments.output, '\n'.join(lines) + '\n')
     return 0 if all(check.passed for check in checks) else 1

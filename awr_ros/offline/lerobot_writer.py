@@ -4,6 +4,7 @@ A LeRobotDataset has a fixed rate. Rows are the ticks of a clock that starts at 
 each has the hands of the image nearest in time, and the nearest message of every other topic.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from awr_ros.offline.outputs import Tracked
 from awr_ros.offline.topics import Samples, read_samples
 from awr_ros.skeleton import JOINT_NAMES, SIDES, wrist_rotation
 
-STAMP = 'observation.image_stamp_ns'
+STAMP = 'observation.hands.stamp_ns'
 # One side of a row: joints, their scores, wrist orientation, score of the hand.
 PARTS = ('joints', 'joint_scores', 'wrist_orientation', 'score')
 WIDTHS = (63, 21, 4, 1)
@@ -53,6 +54,7 @@ class LeRobotOptions:
 
 def check_installed() -> None:
     """Raise ModuleNotFoundError if the library is missing."""
+    os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')  # of a library that it imports
     import_module('lerobot.datasets.lerobot_dataset')
 
 
@@ -83,6 +85,8 @@ def _topic(text: str, recording: Path) -> tuple[str, Samples]:
         raise ValueError(
             f"--feature is '{text}', expected NAME=/topic or /topic, with no / in NAME"
         )
+    if 'image' in name:  # lerobot then expects statistics of pictures, and cannot merge data sets
+        raise ValueError(f"--feature is '{text}': lerobot takes '{name}' for pictures, rename it")
     from awr_ros.offline.bag_files import is_bag
 
     if not is_bag(recording):

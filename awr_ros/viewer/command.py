@@ -52,7 +52,7 @@ def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
     """
     parser = verbs.add_parser(
         'view',
-        help='the tracker at work, in the browser: synthetic camera, recording or running node',
+        help='show the tracker in the browser: synthetic camera, recording or running node',
     )
     parser.add_argument(
         'input',
@@ -65,7 +65,7 @@ def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
         nargs='?',
         const='/tracker',
         metavar='NAME',
-        help='instead show a running ROS node of this name (default: %(const)s)',
+        help='show a running ROS node of this name instead (default: %(const)s)',
     )
     parser.add_argument(
         '--intrinsics',
@@ -74,32 +74,38 @@ def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
     )
     parser.add_argument(
         '--topic',
-        help='depth images in a bag (default: the only ones), or of a node (default: depth/image '
-        'in its namespace)',
+        help='topic of the images, in a bag (default: the only one) or of a node (default: '
+        'depth/image in its namespace)',
     )
     parser.add_argument(
         '--images',
         type=int,
         default=900,
         metavar='N',
-        help='of a recording, the first ones are kept in memory (default: %(default)s)',
+        help='most images of a recording, kept in memory (default: %(default)s)',
     )
     parser.add_argument(
-        '--hands', type=int, default=2, choices=(1, 2), help='of the synthetic camera (default: 2)'
+        '--hands',
+        type=int,
+        default=2,
+        choices=(1, 2),
+        help='hands of the synthetic camera (default: 2)',
     )
     parser.add_argument(
         '--joint',
         default=NO_JOINT,
         choices=(NO_JOINT, *JOINT_NAMES),
         metavar='NAME',
-        help='whose field is shown first, e.g. index_tip (default: %(default)s)',
+        help='joint with the field to show, e.g. index_tip (default: %(default)s)',
     )
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='0.0.0.0 lets other machines see it (default: %(default)s)',
+        help='address to serve; 0.0.0.0 for other machines too (default: %(default)s)',
     )
-    parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='default: %(default)s')
+    parser.add_argument(
+        '--port', type=int, default=DEFAULT_PORT, help='port (default: %(default)s)'
+    )
     parser.set_defaults(run=lambda arguments: view(arguments, open_node), extra='view')
 
 
@@ -124,8 +130,6 @@ def view(arguments: argparse.Namespace, open_node: Callable[[str, str], Source])
             run(source, page)
         finally:
             server.stop()
-    except KeyboardInterrupt:
-        pass
     finally:
         source.close()
 

@@ -79,8 +79,9 @@ class Player:
         """Return the next image; after the last one of a recording the first, with the tracker
         reset.
         """
-        following = self.index + 1
-        return self.show(0 if self.length is not None and following >= self.length else following)
+        if self.length is not None and self.index + 1 >= self.length:
+            self.index = -1
+        return self.show(self.index + 1)
 
     def show(self, index: int) -> Shown:
         """Return an image; with its stored hands if it was tracked before."""
