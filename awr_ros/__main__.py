@@ -27,7 +27,7 @@ def command_line() -> None:
     end(main())
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status, after a signal 128 + its number. A verb imports the
     modules that it needs.
     """

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and recognition of files of another kind than expected."""
+"""Atomic writing of files."""
 
 import errno
 import hashlib
@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -15,58 +15,8 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-# First bytes of files that are often confused, and their kinds.
-BEGINNINGS = (
-    (
-        b'version https://git-lfs.github.com/',
-        'a Git LFS pointer, not the file itself: git lfs pull',
-    ),
-    (b'<!doctype html', 'a web page, not the file itself: download it again'),
-    (b'<html', 'a web page, not the file itself: download it again'),
-    (b'#ROSBAG', 'a bag of ROS 1'),
-    (b'\x89MCAP0', 'a bag (mcap)'),
-    (b'SQLite format 3', 'a database or bag (SQLite)'),
-    (b'\x89PNG', 'a PNG image'),
-    (b'\xff\xd8\xff', 'a JPEG image'),
-    (b'II*\0', 'a TIFF image'),
-    (b'MM\0*', 'a TIFF image'),
-    (b'\x76\x2f\x31\x01', 'an OpenEXR image'),
-    (b'%PDF', 'a PDF'),
-    (b'\x1f\x8b', 'a gzip archive: unpack it first'),
-    (b'\x28\xb5\x2f\xfd', 'compressed by zstd: unzstd'),
-    (b'\xfd7zXZ', 'an xz archive: unpack it first'),
-    (b'7z\xbc\xaf', 'a 7z archive: unpack it first'),
-    (b'\x89HDF', 'an HDF5 file'),
-    (b'glTF', 'a GLB model'),
-    (b'Rar!', 'a RAR archive: unpack it first'),
-)
 # Errors of writing without space.
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
-
-
-def describe_file(path: str | Path) -> str:
-    """Return the kind of a file by its first bytes; '' for an unknown kind or an unreadable
-    file.
-    """
-    try:
-        with open(path, 'rb') as file:
-            head = file.read(512)
-    except OSError:
-        return ''
-    if not head:
-        return 'empty'
-    if not head.strip(b'\0'):
-        return 'all zeros, as a file is after a power cut'
-    start = head.removeprefix(b'\xef\xbb\xbf').lstrip().lower()
-    for beginning, kind in BEGINNINGS:
-        if head.startswith(beginning) or start.startswith(beginning.lower()):
-            return kind
-    text = head.decode('ascii', 'replace')
-    return (
-        f'text that begins {text[:40]!r}'
-        if all(c.isprintable() or c.isspace() for c in text)
-        else ''
-    )
 
 
 def printable(text: str | Path) -> str:
@@ -154,21 +104,29 @@ def completed(path: str | Path) -> Iterator[Path]:
         raise ValueError(f'{printable(path)} is no regular file')
     plain = re.fullmatch(r'[\w.+ -]{1,200}', path.name, re.A)
     name = path.name if plain else hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    with work_folder(path.parent, f'.{name}.part-') as folder:
-        part = folder / (
-            name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A)
-        )
-        try:
+    prefix = f'.{name}.part-'
+    try:
+        with work_folder(path.parent, prefix) as folder:
+            part = folder / (
+                name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A)
+            )
             yield part
             for written in (part, *part.rglob('*')):
                 sync(written)  # a full disk may only be reported here
             part.replace(path)
-        except OSError as error:  # an error with the requested name
-            if str(folder) in str(error.filename) or error.filename is None and error.errno in FULL:
-                error.filename = printable(path)
-                del error.filename2  # None would be printed
-            raise
-        sync(path.parent)
+    except OSError as error:  # an error with the requested name
+        if prefix in str(error.filename) or error.filename is None and error.errno in FULL:
+            error.filename = printable(path)
+            del error.filename2  # None would be printed
+        raise
+    sync(path.parent)
+
+
+def check_output(path: str | Path | None) -> None:
+    """Raise at once what `completed` would raise at the end of long work; None is no output."""
+    if path is not None:
+        with suppress(FileNotFoundError), completed(path):
+            raise FileNotFoundError  # nothing was written, and nothing is replaced
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -17,6 +17,8 @@ SIGNALS = tuple(
 # [s] for which further signals are ignored, while the program cleans up
 PATIENCE_S = 10.0
 
+REPEAT_S = 0.05  # until a signal that fell into code without a caller is sent again
+
 
 class Stopped(KeyboardInterrupt):
     """A signal that ends the program, raised in the main thread."""
@@ -47,13 +49,25 @@ def stoppable() -> Iterator[None]:
             raised_s = time.monotonic()
             raise Stopped(number)
 
+    def repeat(ignored: 'sys.UnraisableHookArgs') -> None:
+        """Send a signal again whose exception Python dropped, as in a `__del__`."""
+        nonlocal raised_s
+        if not isinstance(ignored.exc_value, Stopped):
+            return report(ignored)
+        raised_s = -PATIENCE_S
+        again = threading.Timer(REPEAT_S, os.kill, (process, ignored.exc_value.number))
+        again.daemon = True
+        again.start()
+
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
             signal.signal(number, stop)
+    report, sys.unraisablehook = sys.unraisablehook, repeat
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from awr_ros.files import completed, describe_file, write_text
+from awr_ros.file_kinds import CHECKPOINT, ONNX, OPENVINO, describe_file
+from awr_ros.files import completed, write_text
 
 DEFAULT_WEIGHTS = Path(__file__).parent / 'weights' / 'compact_s.pt'
 ONNX_KEY = b'awr_ros_sha256'  # key of the checksum in the metadata of an ONNX model
@@ -32,11 +33,14 @@ def check_whole(path: str | Path) -> None:
     beside = path.with_suffix('.sha256')
     if not beside.is_file():
         return
-    listed = [
-        line.split()[0]
-        for line in beside.read_text(encoding='utf-8', errors='replace').splitlines()
-        if line.strip()
-    ]
+    content = beside.read_bytes().replace(b'\0', b'').decode('ascii', 'replace')  # also of UTF-16
+    listed = re.findall(r'\b[0-9a-f]{64}\b', content.lower())  # of sha256sum, BSD or PowerShell
+    if not listed:
+        kind = describe_file(beside)
+        raise DamagedFile(
+            f'weights {path} cannot be checked: {beside.name} lists no SHA-256'
+            + (f', it is {kind}' if kind else '')
+        )
     if checksum(path) not in listed:
         raise DamagedFile(
             f'weights {path} are damaged: their SHA-256 is not the one in {beside.name}'
@@ -44,7 +48,7 @@ def check_whole(path: str | Path) -> None:
         )
 
 
-def save_with_checksum(path: str | Path, write: Callable[[Path], None]) -> None:
+def save_with_checksum(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write a file by write(path), and its SHA-256 beside it, so that at any moment they match.
 
     While the new file replaces the old one, the .sha256 lists both.
@@ -104,20 +108,22 @@ def reason_unreadable(path: str | Path, error: Exception) -> str:
     """Return in one line why a file could not be read: its actual kind, or the error of a library
     without advice to trust it.
     """
-    kind = describe_file(path)
-    if kind:
-        return f'it is {kind}'
     text = ' '.join(str(error).split())
+    if found := re.search(r'GLOBAL ([\w.]+)', text):
+        return f'it holds more than tensors and plain values: {found[1]}'
+    kind = describe_file(path)
+    if kind and kind != _expected(path):
+        return f'it is {kind}'
     if 'weights_only' in text:  # torch's advice to run the code in the file follows
-        found = re.search(r'GLOBAL ([\w.]+)', text)
-        return (
-            f'it holds more than tensors and plain values: {found[1]}'
-            if found
-            else 'it is no checkpoint'
-        )
+        return 'it is no checkpoint'
     return text[:200] or type(error).__name__
 
 
 def _seems(path: str | Path) -> str:
     kind = describe_file(path)
-    return f'; it is {kind}' if kind else ''
+    return f'; it is {kind}' if kind not in ('', _expected(path)) else ''
+
+
+def _expected(path: str | Path) -> str:
+    """Return the kind of file that the suffix of a path stands for."""
+    return {'.onnx': ONNX, '.xml': OPENVINO}.get(Path(path).suffix, CHECKPOINT)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -666,6 +667,19 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch):
         lambda: (_ for _ in ()).throw(RuntimeError('Could not determine home directory.')),
     )
     assert cache.cache_folder().name == f'awr_ros-{os.getuid()}'
+
+
+@pytest.mark.parametrize(
+    'variables',
+    [{'HOME': ''}, {'HOME': 'relative'}, {'HOME': '', 'XDG_CACHE_HOME': 'relative'}],
+)
+def test_the_cache_is_never_in_the_working_folder_nor_in_the_root(variables, monkeypatch):
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache.cache_folder() == Path(tempfile.gettempdir()) / f'awr_ros-{os.getuid()}'
+    monkeypatch.setenv('HOME', '/home/me')
+    assert cache.cache_folder() == Path('/home/me/.cache/awr_ros')
 
 
 def test_a_full_disk_means_converting_each_time(tmp_path, monkeypatch):

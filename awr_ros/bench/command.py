@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from awr_ros.bench.report import Report
+from awr_ros.files import check_output
 
 PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
 
@@ -58,6 +59,8 @@ def bench(arguments, messages):
     from awr_ros.runtime.select import load_engine
     from awr_ros.weight_files import DEFAULT_WEIGHTS, checksum
 
+    check_output(arguments.output)
+    check_output(arguments.readme)
     report = Report('awr_ros on this machine')
     row = report.table(('machine', ''))
     for what, value in machine.describe():

@@ -10,7 +10,7 @@ from awr_ros.datasets.specs import DATASETS
 from awr_ros.settings import add_options, config_of
 
 
-def add_commands(verbs):
+def add_commands(verbs: Any) -> None:
     """Add the verb `import` (`awr import CKPT --dataset nyu`) to argparse's subparsers."""
     verb = verbs.add_parser(
         'import', help="convert a checkpoint of AWR's authors to one of this package"
@@ -65,7 +65,7 @@ def _import(arguments):
     )
 
 
-def extend_evaluate(verb):
+def extend_evaluate(verb: argparse.ArgumentParser) -> None:
     """Add the options of `awr evaluate --dataset` to the verb."""
     group = verb.add_argument_group(
         'public data sets', "the papers' metrics, for files of predictions or for weights"
@@ -114,7 +114,7 @@ def _add_source(group):
     )
 
 
-def evaluate_dataset(arguments):
+def evaluate_dataset(arguments: argparse.Namespace) -> None:
     """Run `awr evaluate --dataset NAME`, either with files of predictions or with --root and
     --weights.
     """

@@ -38,7 +38,7 @@ class PaperTrainConfig:
     seed: int = 0
     device: str = 'auto'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         conventions = dataset_spec(self.dataset)
         if self.network not in NETWORKS:
             raise ValueError(f'network must be one of {", ".join(NETWORKS)}, got {self.network!r}')
@@ -75,18 +75,18 @@ class PaperTrainConfig:
             raise ValueError(f'oracle_cube is for nyu only, got {self.dataset!r}')
 
     @property
-    def stage_epochs(self):
+    def stage_epochs(self) -> tuple[int, ...]:
         """Epochs of each stage: both losses from the start need one stage only."""
         epochs = self.epochs or dataset_spec(self.dataset).epochs
         return (epochs,) if self.schedule == 'joint' else (epochs, epochs)
 
     @property
-    def step_after(self):
+    def step_after(self) -> int:
         """[epochs] of a stage between falls of the learning rate."""
         return self.step_epochs or dataset_spec(self.dataset).step_epochs
 
     @property
-    def kernel(self):
+    def kernel(self) -> float:
         """Radius of closeness, uvdn units: 0.4 for hourglasses and 1 for ResNets in the authors'
         configuration, 0.8 in the later joint schedule.
         """

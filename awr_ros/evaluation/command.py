@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from awr_ros.files import check_output
 from awr_ros.settings import add_settings, config_from
 from awr_ros.tracker_config import TRACKER_SETTINGS, TrackerConfig
 
@@ -124,6 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     if arguments.off_axis is not None:
         return evaluate_off_axis(arguments.weights, arguments.off_axis)
+    check_output(arguments.sheet)
     options = {name: getattr(arguments, name) for name in TRACKER_OPTIONS}
     config = config_from(TrackerConfig, options)
     evaluate(
@@ -139,6 +141,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _render(arguments: argparse.Namespace) -> None:
+    check_output(arguments.output)
     if arguments.bag is not None:
         arguments.extra = 'offline'
         from tqdm import tqdm

@@ -2,6 +2,7 @@
 and reliability.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ LIMITS_MM = np.arange(0, 80.5, 0.5)
 BINS = 10
 
 
-def draw_curves(folder, name, methods, joint_names):
+def draw_curves(
+    folder: str | Path, name: str, methods: Mapping[str, np.ndarray], joint_names: Sequence[str]
+) -> list[Path]:
     """Write both plots as PNG. methods: {label: (N,J) errors [mm]}. Return their paths."""
     # from the training extras; without pyplot there is no window and no global state
     from matplotlib.figure import (
@@ -58,7 +61,7 @@ def draw_curves(folder, name, methods, joint_names):
     return paths
 
 
-def draw_reliability(path, scores):
+def draw_reliability(path: str | Path, scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """Write a reliability diagram: frequency of true cases by score, on the diagonal for calibrated
     scores.
 

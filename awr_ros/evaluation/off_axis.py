@@ -1,5 +1,8 @@
 """Joint errors by the angle between hand and optical axis: the same hands, the camera panned."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -20,7 +23,13 @@ CENTRE_ERROR_MM = 8.0  # standard deviation per axis of given centres
 TOWARDS_CAMERA = -0.35  # z of the unit vector to the elbow; nearer arms hide their hand
 
 
-def off_axis_errors(estimator, count, degrees=DEGREES, seed=OFF_AXIS_SEED, progress=iter):
+def off_axis_errors(
+    estimator: Any,
+    count: int,
+    degrees: Sequence[float] = DEGREES,
+    seed: int = OFF_AXIS_SEED,
+    progress: Callable = iter,
+) -> np.ndarray:
     """Return the errors of joints for given centres, (count, len(degrees), 21) float64 [mm], NaN
     where nothing was found.
 
@@ -41,7 +50,9 @@ def off_axis_errors(estimator, count, degrees=DEGREES, seed=OFF_AXIS_SEED, progr
     return errors
 
 
-def panned_view(points, palm, degrees, way):
+def panned_view(
+    points: torch.Tensor, palm: np.ndarray, degrees: float, way: float
+) -> tuple[Intrinsics, np.ndarray, np.ndarray]:
     """Render points with the camera panned until a palm is `degrees` off its axis.
 
     points: (3,N) tensor [mm]; palm: (3,) [mm], both in the frame of the camera before; way: [rad]
@@ -64,7 +75,7 @@ def panned_view(points, palm, degrees, way):
     return camera, depth, panned_from_before
 
 
-def random_hand(generator):
+def random_hand(generator: torch.Generator) -> tuple[torch.Tensor, np.ndarray]:
     """Return skin (3,N) tensor and joints (21,3) float64 [mm] of a random right hand on the optical
     axis.
     """
@@ -83,7 +94,7 @@ def random_hand(generator):
     return points, (joints[0] @ rotation.T + camera_from_hand[0, :3, 3]).double().numpy()
 
 
-def print_off_axis(errors, degrees=DEGREES):
+def print_off_axis(errors: np.ndarray, degrees: Sequence[float] = DEGREES) -> None:
     """Print the table of `off_axis_errors`."""
     print(f'{len(errors)} hands, {NEAR_MM:.0f} to {FAR_MM:.0f} mm away, no noise, centre given')
     print('off the optical axis  mean error  fingertips    against 0 degrees')

@@ -25,6 +25,7 @@ from awr_ros.derived.openxr import (
     POSITION_VALID,
     openxr_joints,
 )
+from awr_ros.files import check_output, write_text
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
 
@@ -271,6 +272,7 @@ def add_conformance(verbs: Any, listen: Callable[[str, float], list[Frame]]) -> 
 
 def conformance(arguments: argparse.Namespace, listen: Callable[[str, float], list[Frame]]) -> int:
     """Run the verb; return the exit status, 1 when a check failed."""
+    check_output(arguments.output)
     if arguments.topic:
         frames, source = (
             listen(arguments.topic, arguments.seconds),
@@ -299,5 +301,5 @@ def conformance(arguments: argparse.Namespace, listen: Callable[[str, float], li
     ]
     print('\n'.join(lines))
     if arguments.output:
-        arguments.output.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        write_text(arguments.output, '\n'.join(lines) + '\n')
     return 0 if all(check.passed for check in checks) else 1

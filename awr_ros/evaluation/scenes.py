@@ -2,8 +2,9 @@
 over time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,13 @@ class SceneFigures:
     scores: list = field(default_factory=list)
 
 
-def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), progress=iter):
+def scene_figures(
+    estimator: Any,
+    count: int,
+    seed: int = SCENES_SEED,
+    config: TrackerConfig = TrackerConfig(),
+    progress: Callable = iter,
+) -> SceneFigures:
     """Run the tracker on `count` scenes; return SceneFigures. config: of the tracker; progress:
     wraps their range, as tqdm does.
     """
@@ -188,7 +195,7 @@ def is_target(
     )
 
 
-def match(hands, truths):
+def match(hands: Sequence, truths: Sequence) -> list:
     """Return for each TrueHand the matching TrackedHand, or None; none matches two."""
     left, matched = list(hands), []
     for truth in truths:
@@ -201,7 +208,7 @@ def match(hands, truths):
     return matched
 
 
-def in_image(uvd, intrinsics):
+def in_image(uvd: np.ndarray, intrinsics: Intrinsics) -> bool:
     """Whether all points (n,3) [px, px, mm] are in the image."""
     return bool(
         (uvd[:, :2] >= 0).all()
@@ -210,7 +217,7 @@ def in_image(uvd, intrinsics):
     )
 
 
-def print_scenes(figures):
+def print_scenes(figures: SceneFigures) -> None:
     """Print the table of `scene_figures`."""
     errors, objects = np.array(figures.errors), np.array(figures.objects, bool)
     print(
@@ -258,7 +265,7 @@ def print_scenes(figures):
         )
 
 
-def reliability(figures):
+def reliability(figures: SceneFigures) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return {label: (scores (N,) [0,1], true (N,) bool)} of the joints of found hands."""
     if not figures.scores:
         return {}
@@ -274,18 +281,20 @@ def _joints(figures):
 _SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def print_sequence(estimator, seconds, config=TrackerConfig()):
+def print_sequence(estimator: Any, seconds: float, config: TrackerConfig = TrackerConfig()) -> None:
     """Track the synthetic camera's moving hand and print errors, jitter and losses."""
     camera, tracker = SyntheticCamera(), HandTracker(estimator, config)
-    errors, seen, ids = [], 0, set()
+    each_error: list[np.ndarray] = []
+    ids: set[str] = set()
+    seen = 0
     for i in range(round(seconds * RATE)):
         depth, (truth,) = camera.frame(i / RATE)
         hands = tracker.update(depth, camera.intrinsics, i / RATE)
         (hand,) = match(hands, (truth,))
-        errors.append(hand.joints_xyz - truth.joints_xyz if hand else np.full((21, 3), np.nan))
+        each_error.append(hand.joints_xyz - truth.joints_xyz if hand else np.full((21, 3), np.nan))
         seen += hand is not None
         ids.update(hand.id for hand in hands)
-    errors = np.array(errors)
+    errors = np.array(each_error)
     # Second differences of independent errors have six times their variance; slow drift cancels
     # out.
     jitter = np.sqrt(np.nanmean(np.sum(np.diff(errors, 2, axis=0) ** 2, -1)) / 6)

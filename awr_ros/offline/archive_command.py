@@ -73,7 +73,7 @@ def track_archive(
     from tqdm import tqdm
 
     from awr_ros.offline.archive import done_before, find_recordings, make_jobs
-    from awr_ros.offline.workers import cores, on_processes, on_ray
+    from awr_ros.offline.workers import cores, import_ray, on_processes, on_ray
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f'--jobs must be at least 1, got {arguments.jobs}')
@@ -81,7 +81,7 @@ def track_archive(
         raise ValueError('--ray and --jobs exclude each other: Ray decides how many run at a time')
     if arguments.ray:
         arguments.extra = 'cluster'  # extra to install if it is missing
-        import ray  # noqa: F401
+        import_ray()
     recording = replace(recording, timestamps=_absolute(recording.timestamps))
     if recording.intrinsics and Path(recording.intrinsics).is_file():
         recording = replace(recording, intrinsics=str(Path(recording.intrinsics).resolve()))

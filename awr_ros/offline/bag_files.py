@@ -20,7 +20,8 @@ from lz4.frame import LZ4FrameDecompressor
 from rosbags.rosbag2 import storage_mcap
 from rosbags.rosbag2.errors import ReaderError
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -96,7 +97,7 @@ class BagFiles:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __enter__(self):
+    def __enter__(self) -> 'BagFiles':
         with ExitStack() as stack:
             stack.enter_context(_lenient_rosbags())
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -115,7 +116,7 @@ class BagFiles:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:

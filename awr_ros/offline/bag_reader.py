@@ -1,5 +1,8 @@
 """ROS 2 bags as an input, mcap or db3, without ROS."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 
 from awr_ros.files import printable
@@ -33,12 +36,18 @@ class BagImages:
     """
 
     def __init__(
-        self, path, topic=None, info_topic=None, camera_info=None, distortion='undistort', scale=1.0
-    ):
+        self,
+        path: Path,
+        topic: str | None = None,
+        info_topic: str | None = None,
+        camera_info: Callable | None = None,
+        distortion: str = 'undistort',
+        scale: float = 1.0,
+    ) -> None:
         self._path, self._wanted, self._wanted_info = path, topic, info_topic
         self._camera_info, self._distortion, self._scale = camera_info, distortion, scale
 
-    def __enter__(self):
+    def __enter__(self) -> 'BagImages':
         self._files = BagFiles(self._path)
         try:
             self._files.__enter__()
@@ -58,14 +67,14 @@ class BagImages:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._files.__exit__()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(channel.count for channel in self._images)
 
     @property
-    def rate_hz(self):
+    def rate_hz(self) -> float:
         """Images per second, for a video of them."""
         # the end is behind the last message
         duration_ns = self._files.end_ns - self._files.start_ns - 1
@@ -73,7 +82,7 @@ class BagImages:
             (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         info, infos = None, []
         if self._camera_info is None:
             infos = self._infos

@@ -3,6 +3,7 @@
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
@@ -34,7 +35,7 @@ TYPES = (
 
 
 @cache
-def typestore():
+def typestore() -> Any:
     """Return the types of ROS 2 and of this package."""
     store = get_typestore(Stores.LATEST)
     for name in OURS:
@@ -43,7 +44,7 @@ def typestore():
 
 
 @cache
-def bag_types():
+def bag_types() -> Any:
     """Return TYPES as attributes, for awr_ros.messages: they take fields by name, like the classes
     of rclpy.
     """
@@ -53,11 +54,11 @@ def bag_types():
 class BagType:
     """A message class of a typestore with defaults for its fields; its constants are attributes."""
 
-    def __init__(self, store, name):
+    def __init__(self, store: Any, name: str) -> None:
         self.name, self._class = name, store.types[name]
         self._defaults = {field: _default(store, node) for field, node in store.fielddefs[name][1]}
 
-    def __call__(self, **fields):
+    def __call__(self, **fields: Any) -> Any:
         """Make a message; lists become the arrays that rosbags expects. An unknown field raises
         TypeError.
         """
@@ -68,7 +69,7 @@ class BagType:
             values[field] = value
         return self._class(**values)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._class, name)
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,7 @@ MARKER_LIFETIME_S = 0.5  # default of the node
 
 
 @contextmanager
-def bag(path, storage='mcap'):
+def bag(path: str | Path, storage: str = 'mcap') -> Iterator[Callable]:
     """Yield a function write(topic, message type, time [ns], message) for a new bag: a folder that
     must not exist yet.
 
@@ -71,7 +72,7 @@ def _messages_in(path):
 
 
 @contextmanager
-def hands_bag(path):
+def hands_bag(path: str | Path) -> Iterator[Callable]:
     """Yield a function that writes a Tracked to a bag as the node publishes it: /tracker/hands,
     /tracker/markers, /tracker/poses.
 
@@ -96,8 +97,14 @@ def hands_bag(path):
 
 
 def record_synthetic(
-    path, frames, rate_hz=30.0, num_hands=1, seed=0, storage='mcap', progress=iter
-):
+    path: str | Path,
+    frames: int,
+    rate_hz: float = 30.0,
+    num_hands: int = 1,
+    seed: int = 0,
+    storage: str = 'mcap',
+    progress: Callable = iter,
+) -> None:
     """Record the synthetic camera with the topics of its node: /depth/image, /depth/camera_info and
     /synthetic_camera/truth.
 

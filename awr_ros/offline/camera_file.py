@@ -1,6 +1,7 @@
 """Camera info given by the user: four numbers, or a file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import yaml
 WANTED = 'expected fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info'
 
 
-def given_camera_info(text):
+def given_camera_info(text: str) -> Callable:
     """Return a function (width, height) -> fields of sensor_msgs/CameraInfo, from 'fx,fy,cx,cy'
     [px] or the path of a file.
 

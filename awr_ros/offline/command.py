@@ -1,8 +1,10 @@
 """Command-line verb `track`."""
 
+import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DISTORTION
@@ -11,7 +13,7 @@ from awr_ros.settings import add_settings, config_from
 from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
 
-def add_commands(verbs):
+def add_commands(verbs: Any) -> None:
     """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the
     node.
     """
@@ -79,7 +81,7 @@ def add_commands(verbs):
     track.set_defaults(run=run_track, extra='offline')
 
 
-def run_track(arguments):
+def run_track(arguments: argparse.Namespace) -> int:
     """Track as the arguments describe and report on standard error; return the exit status."""
     from awr_ros.offline.archive import NAME, TrackerSettings
     from awr_ros.offline.track import LEROBOT, Outputs, Recording

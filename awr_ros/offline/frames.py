@@ -5,7 +5,7 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.messages.depth_image import BadInputError, stamp_seconds
 
@@ -39,7 +40,7 @@ class Frame:
     load: Callable = field(repr=False)
 
     @property
-    def time_s(self):
+    def time_s(self) -> float:
         """Time for the tracker [s]: as in the node the stamp or, without one, the time of
         recording.
         """
@@ -54,7 +55,14 @@ class DepthImages:
     distortion: see DepthCamera; scale: millimetres per unit of the pixels.
     """
 
-    def __init__(self, paths, camera_info, stamps_ns, distortion='undistort', scale=1.0):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        camera_info: Callable,
+        stamps_ns: Sequence[int],
+        distortion: str = 'undistort',
+        scale: float = 1.0,
+    ) -> None:
         if len(paths) != len(stamps_ns):
             raise ValueError(f'{len(paths)} images, but {len(stamps_ns)} timestamps')
         check_scale(scale)
@@ -62,15 +70,15 @@ class DepthImages:
         self._camera_info, self._distortion = camera_info, distortion
 
     @property
-    def rate_hz(self):
+    def rate_hz(self) -> float:
         """Images per second, for a video of them."""
         span_ns = self._stamps_ns[-1] - self._stamps_ns[0]
         return (len(self) - 1) * NS_PER_S / span_ns if span_ns > 0 else 30.0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._paths)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         for path, stamp_ns in zip(self._paths, self._stamps_ns, strict=True):
             yield Frame(
                 printable(path.name), stamp_ns, stamp_ns, '', lambda path=path: self._load(path)
@@ -152,7 +160,7 @@ def _chunks_are_whole(data):
     return False
 
 
-def image_paths(path):
+def image_paths(path: Path) -> list[Path]:
     """Return the PNGs of a folder in natural order (2 before 10), or the single image `path`."""
     if path.is_file():
         return [path]
@@ -171,7 +179,7 @@ def check_scale(scale: float) -> None:
         raise ValueError(f'the depth scale must be positive, got {scale:g}')
 
 
-def even_stamps(count, rate_hz):
+def even_stamps(count: int, rate_hz: float) -> list[int]:
     """Return stamps [ns] of `count` images at this rate, the first at 1 s, because 0 means no
     stamp.
     """
@@ -185,7 +193,7 @@ def even_stamps(count, rate_hz):
     return [NS_PER_S + round(index * NS_PER_S / rate_hz) for index in range(count)]
 
 
-def read_stamps(path):
+def read_stamps(path: str | Path) -> list[int]:
     """Read stamps [ns] from a text file: seconds at the start of each line, the rest is ignored, as
     are lines with #.
 

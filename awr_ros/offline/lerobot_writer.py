@@ -4,6 +4,7 @@ A LeRobotDataset has a fixed rate. Rows are the ticks of a clock that starts at 
 each has the hands of the image nearest in time, and the nearest message of every other topic.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class LeRobotOptions:
 
 def check_installed() -> None:
     """Raise ModuleNotFoundError if the library is missing."""
+    os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')  # of a library that it imports
     import_module('lerobot.datasets.lerobot_dataset')
 
 

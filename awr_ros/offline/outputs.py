@@ -9,8 +9,11 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +54,7 @@ class Tracked:
 
 
 @contextmanager
-def json_lines(path):
+def json_lines(path: str | Path) -> Iterator[Callable]:
     """Yield a function that writes one line of JSON for a Tracked; '-' is the standard output."""
     if path == '-':
         if sys.stdout is None:
@@ -64,7 +67,7 @@ def json_lines(path):
 
 
 @contextmanager
-def csv_rows(path):
+def csv_rows(path: str | Path) -> Iterator[Callable]:
     """Yield a function that writes one row for each hand of a Tracked."""
     with completed(path) as part, part.open('w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file)
@@ -72,7 +75,7 @@ def csv_rows(path):
         yield lambda tracked: writer.writerows(_csv_row(tracked, hand) for hand in tracked.hands)
 
 
-def hand_record(hand, intrinsics):
+def hand_record(hand: Any, intrinsics: Intrinsics) -> dict[str, Any]:
     """Convert a TrackedHand to a JSON dictionary in SI units: NaN is None."""
     rotation = wrist_rotation(hand.joints_xyz, hand.side)
     return {

@@ -1,18 +1,19 @@
 """Overlay pictures of tracked frames: a video, a folder of PNGs, or one PNG."""
 
 import errno
-import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from awr_ros.draw import overlay
 from awr_ros.files import ascii_path, completed, printable
+from awr_ros.opencv_log import silent_opencv
 
 
 @contextmanager
-def overlays(path, count, rate_hz):
+def overlays(path: str | Path, count: int, rate_hz: float) -> Any:
     """Yield a function that draws a Tracked; refused frames are left out.
 
     path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a
@@ -71,7 +72,7 @@ def _video(path, rate_hz):
         writer.write(image)
         frames += 1
 
-    with ascii_path(path) as name, _silent_opencv():
+    with ascii_path(path) as name, silent_opencv():
         try:
             yield add
         finally:
@@ -93,22 +94,6 @@ def _frames_in(name):
     finally:
         video.release()
     return count
-
-
-@contextmanager
-def _silent_opencv():
-    """Suppress the lines that OpenCV and its libraries print for each frame on a full disk."""
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    logging = getattr(cv2.utils, 'logging', None)
-    if logging is None:  # OpenCV built without it
-        yield
-        return
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
 
 
 @contextmanager

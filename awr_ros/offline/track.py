@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
@@ -59,7 +61,7 @@ class Summary:
 
 
 @contextmanager
-def opened(recording):
+def opened(recording: Recording) -> Any:
     """Open the input of a Recording: it has a length, frames and a rate. Raise ValueError or
     OSError with the reason if there is none.
     """
@@ -118,7 +120,7 @@ def opened(recording):
     yield DepthImages(paths, camera_info, stamps_ns, recording.distortion, recording.depth_scale)
 
 
-def track(images, tracker, outputs, progress=iter):
+def track(images: Any, tracker: Any, outputs: Outputs, progress: Callable = iter) -> Summary:
     """Track an input and write the outputs; return a Summary.
 
     tracker: HandTracker; progress: wraps an iterable with a len, as tqdm does. As in the node, an

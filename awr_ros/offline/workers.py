@@ -151,6 +151,14 @@ def _do_stoppable(job: Job) -> Result:
 # ---- a Ray cluster -----------------------------------------------------------------------------
 
 
+def import_ray() -> Any:
+    """Import ray without its usage statistics, which it sends to its makers unless this is set."""
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    import ray
+
+    return ray
+
+
 def on_ray(jobs: Sequence[Job], address: str) -> Iterator[Result]:
     """Do the jobs as tasks of a Ray cluster; yield results as they are ready.
 
@@ -158,8 +166,7 @@ def on_ray(jobs: Sequence[Job], address: str) -> Iterator[Result]:
     Ray repeats the tasks of workers and nodes that die. Recordings and outputs must have the same
     paths on all nodes, and this package must be installed there.
     """
-    import ray
-
+    ray = import_ray()
     options: dict[str, Any] = {'logging_level': 'warning', 'log_to_driver': False}
     if address == 'local':
         options.update(include_dashboard=False, object_store_memory=OBJECT_STORE)

@@ -4,7 +4,10 @@ try:
     from message_filters import SimpleFilter
 except ImportError:  # ROS from wheels
     from awr_ros.ros.compat import SimpleFilter
+from collections.abc import Callable
+
 from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from awr_ros.ros.endpoints import describe_publishers, type_name
@@ -21,7 +24,15 @@ class AdaptiveSubscription(SimpleFilter):
     requests the maximum then, and keeps it.
     """
 
-    def __init__(self, node, message_type, topic, depth=1, raw=False, on_renewal=lambda: None):
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        depth: int = 1,
+        raw: bool = False,
+        on_renewal: Callable = lambda: None,
+    ) -> None:
         """depth: of the queue; a deeper one adds latency if the callback is slow. raw: pass
         messages on as bytes, for rclpy.serialization.deserialize_message. on_renewal: called when
         the subscription was renewed; messages of that moment are missing.

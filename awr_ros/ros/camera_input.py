@@ -1,5 +1,9 @@
 """The two topics of a depth camera, and the camera model of the last CameraInfo."""
 
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -29,7 +33,15 @@ class CameraInput:
     image.
     """
 
-    def __init__(self, node, image_transport, on_image, on_info, on_renewal, on_bad_info):
+    def __init__(
+        self,
+        node: Node,
+        image_transport: str,
+        on_image: Callable,
+        on_info: Callable,
+        on_renewal: Callable,
+        on_bad_info: Callable,
+    ) -> None:
         """on_renewal: called when the subscription to the images was renewed, see
         AdaptiveSubscription; on_bad_info: called with the reason when a CameraInfo cannot be
         decoded.
@@ -58,9 +70,10 @@ class CameraInput:
         self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
         self.topic = self._images.topic  # topic of the images, after remapping
-        self.camera = self.image_frame = None  # camera and frame of the last image
-        self.notes = ()  # unusual but acceptable properties of the camera
-        self._read_with = None
+        self.camera: DepthCamera | None = None  # of the last image
+        self.image_frame: str | None = None
+        self.notes: tuple[str, ...] = ()  # unusual but acceptable properties of the camera
+        self._read_with: tuple | None = None
 
     def _on_info(self, data):
         """Decode an info only if it differs from the last one but for its stamp: decoding takes 0.3
@@ -85,16 +98,18 @@ class CameraInput:
             self._info_bytes = data[AFTER_STAMP:]
         self._tell_info(self._info)
 
-    def destroy(self):
+    def destroy(self) -> None:
         """End the subscriptions."""
         self._images.destroy()
         self._infos.destroy()
 
-    def sources(self):
+    def sources(self) -> tuple[tuple[str, str], ...]:
         """Return ((topic, description of its publishers) of the images, the same of the infos)."""
         return tuple((s.topic, s.describe_publishers()) for s in (self._images, self._infos))
 
-    def camera_for(self, image, info, distortion, depth_scale=1.0):
+    def camera_for(
+        self, image: Any, info: Any, distortion: str, depth_scale: float = 1.0
+    ) -> DepthCamera:
         """Return the DepthCamera of an image, from the last CameraInfo. Raise NoCameraInfo without
         one, and BadInputError for an unusable one.
         """
@@ -106,6 +121,7 @@ class CameraInput:
             camera = DepthCamera(info, distortion, depth_scale)
             self.notes = tuple(self._odd(camera, info, frame, distortion))
             self.camera, self._read_with = camera, (info, frame, distortion, depth_scale)
+        assert self.camera is not None
         return self.camera
 
     def _odd(self, camera, info, image_frame, distortion):

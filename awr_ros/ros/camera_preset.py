@@ -8,6 +8,7 @@ import os
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class CameraPreset:
     ] = ()  # arguments of tracker.launch.py that the camera's launch file wants too
     sim_time: bool = False  # whether images are stamped with /clock
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ('depth_topic', 'info_topic', 'package', 'install'):
             if not getattr(self, name):
                 raise ValueError(f'{name} of a CameraPreset is empty')
@@ -46,19 +47,19 @@ class CameraPreset:
         return f'{remedy}, or build {self.build}' if self.build and not distro else remedy
 
 
-def preset_names(folder: Path):
+def preset_names(folder: Path) -> list[str]:
     """Return the names of the cameras with a file in `folder`, sorted."""
     return sorted(
         path.name.removesuffix('_camera.launch.py') for path in folder.glob('*_camera.launch.py')
     )
 
 
-def preset_file(folder: Path, name):
+def preset_file(folder: Path, name: str) -> Path:
     """Return the launch file of a camera."""
     return folder / f'{name}_camera.launch.py'
 
 
-def load_preset(path: Path):
+def load_preset(path: Path) -> CameraPreset:
     """Return PRESET of a camera's launch file. The file is run, but starts nothing."""
     return runpy.run_path(str(path))['PRESET']
 
@@ -73,7 +74,7 @@ def declared_arguments(path: Path) -> set[str]:
     }
 
 
-def require_package(package, purpose, install):
+def require_package(package: str, purpose: str, install: str) -> Path:
     """Return the share folder of an installed ROS package.
 
     A missing one raises RuntimeError with one line on its use and installation: `ros2 launch`
@@ -90,7 +91,7 @@ def require_package(package, purpose, install):
         ) from None
 
 
-def driver_launch_file(preset: CameraPreset):
+def driver_launch_file(preset: CameraPreset) -> Path:
     """Return the path of the driver's launch file; RuntimeError when the driver is missing or its
     version has none.
     """
@@ -110,7 +111,7 @@ def driver_launch_file(preset: CameraPreset):
     )
 
 
-def driver_description(preset: CameraPreset):
+def driver_description(preset: CameraPreset) -> Any:
     """Return a LaunchDescription that starts the driver; arguments of the driver's launch file can
     be given as well.
     """

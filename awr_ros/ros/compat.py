@@ -5,6 +5,8 @@ With ROS from apt the real ones are imported instead; names and behaviour are th
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image
@@ -19,13 +21,13 @@ class SimpleFilter:
     def __init__(self):
         self.callbacks = {}
 
-    def registerCallback(self, callback, *args):
+    def registerCallback(self, callback: Callable, *args: Any) -> int:
         """Register a callback."""
         connection = len(self.callbacks)
         self.callbacks[connection] = callback, args
         return connection
 
-    def signalMessage(self, *messages):
+    def signalMessage(self, *messages: Any) -> None:
         """Call all callbacks."""
         for callback, args in self.callbacks.values():
             callback(*messages, *args)
@@ -34,7 +36,9 @@ class SimpleFilter:
 class CvBridge:
     """Replacement for cv_bridge.CvBridge, from arrays to messages."""
 
-    def cv2_to_imgmsg(self, cvim, encoding='passthrough', header=None):
+    def cv2_to_imgmsg(
+        self, cvim: np.ndarray, encoding: str = 'passthrough', header: Any = None
+    ) -> Image:
         """Convert an array to a sensor_msgs/Image."""
         if not isinstance(cvim, np.ndarray):
             raise TypeError('Your input type is not a numpy array')

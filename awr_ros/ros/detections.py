@@ -1,5 +1,8 @@
 """Hands as detections of vision_msgs, if that is installed."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Vector3
 
@@ -13,7 +16,7 @@ from awr_ros.msg import Hand, HandArray
 CLASSES = {Hand.SIDE_LEFT: 'left_hand', Hand.SIDE_RIGHT: 'right_hand', Hand.SIDE_UNKNOWN: 'hand'}
 
 
-def detections_2d(hands: HandArray, types=vision_msgs):
+def detections_2d(hands: HandArray, types: Any = vision_msgs) -> Any:
     """Return a vision_msgs/Detection2DArray of the visible hands, with their crops as boxes [px].
 
     types: object with the message classes as attributes.
@@ -35,7 +38,7 @@ def detections_2d(hands: HandArray, types=vision_msgs):
     return types.Detection2DArray(header=hands.header, detections=detections)
 
 
-def detections_3d(hands: HandArray, types=vision_msgs):
+def detections_3d(hands: HandArray, types: Any = vision_msgs) -> Any:
     """Return a vision_msgs/Detection3DArray of the visible hands.
 
     The box of a hand is that around its joints [m], along the axes of the optical frame. Joints
@@ -79,7 +82,7 @@ class DetectionPublishers:
     Without vision_msgs there are no topics.
     """
 
-    def __init__(self, publisher):
+    def __init__(self, publisher: Callable) -> None:
         """publisher(message type, topic): makes a publisher."""
         self._publishers = []
         if vision_msgs is not None:

@@ -8,7 +8,9 @@ without waiting.
 import math
 import sys
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -133,7 +135,7 @@ class Counts:
     jumps: int = 0  # jumps of the stamps back in time
 
     @property
-    def tracked(self):
+    def tracked(self) -> int:
         """Number of tracked images."""
         return self.processed - self.late
 
@@ -160,7 +162,7 @@ class Situation:
 class Health:
     """Collects events of images and reports them in two DiagnosticStatus: input and tracking."""
 
-    def __init__(self, now):
+    def __init__(self, now: float) -> None:
         self.counts = Counts()
         self._gaps = StampGaps()
         self._started = self._last_image = self._last_info = self._last_processed = (
@@ -168,19 +170,19 @@ class Health:
         ) = now
         self._first_image, self._infos = math.nan, 0
         # number of camera infos at the arrival of each image
-        self._infos_by_image = deque(maxlen=GAPS + 1)
+        self._infos_by_image: deque[int] = deque(maxlen=GAPS + 1)
         self.waiting = ''  # what the start-up waits for, at the last report
         self._refusal, self._refused_at = '', -math.inf
         self._info_refusal, self._info_refused_at = '', -math.inf
         # of the last image out of order
         self._behind_s, self._late_at, self._jumped_at = (0.0, -math.inf, -math.inf)
-        self._notes = {}  # kind: (text, time of the last note)
+        self._notes: dict[str, tuple[str, float]] = {}  # kind: (text, time of the last note)
         self._hands = 0
         self._worked_s = 0.0  # [s] time spent on images since the last report
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
 
-    def image_received(self, stamp_s, now, age_s=math.nan):
+    def image_received(self, stamp_s: float, now: float, age_s: float = math.nan) -> None:
         """Record an image. age_s: ROS clock minus stamp [s]; NaN without a stamp."""
         self.counts.received += 1
         if self.counts.received == 1:
@@ -189,26 +191,26 @@ class Health:
         self._gaps.add(stamp_s)
         self._infos_by_image.append(self._infos)
 
-    def input_started_anew(self):
+    def input_started_anew(self) -> None:
         """Record that the subscription was renewed: images missing meanwhile were not lost."""
         self._gaps.clear()
         self._infos_by_image.clear()
 
-    def info_received(self, now):
+    def info_received(self, now: float) -> None:
         """Record a camera_info."""
         self._infos += 1
         self._last_info = now
 
-    def refused(self, reason, now):
+    def refused(self, reason: str, now: float) -> None:
         """Record an unusable image."""
         self.counts.refused += 1
         self._refusal, self._refused_at = reason, now
 
-    def info_refused(self, reason, now):
+    def info_refused(self, reason: str, now: float) -> None:
         """Record an unusable camera_info; the one before is still used."""
         self._info_refusal, self._info_refused_at = reason, now
 
-    def late(self, behind_s, now):
+    def late(self, behind_s: float, now: float) -> None:
         """Record an image that is older than the newest one by behind_s [s], and was not
         tracked.
         """
@@ -216,20 +218,22 @@ class Health:
         self.counts.late += 1
         self._behind_s, self._late_at = behind_s, now
 
-    def jumped_back(self, behind_s, now):
+    def jumped_back(self, behind_s: float, now: float) -> None:
         """Record that stamps jumped back by behind_s [s]; the image was tracked."""
         self.counts.jumps += 1
         self._behind_s, self._jumped_at = behind_s, now
 
-    def noted(self, reason, now, kind=''):
+    def noted(self, reason: str, now: float, kind: str = '') -> None:
         """Record a defect of a tracked image. Of each kind only the last reason is kept."""
         self._notes[kind or reason] = reason, now
 
-    def without_hand_s(self, now):
+    def without_hand_s(self, now: float) -> float:
         """Return the time without a tracked hand [s]."""
         return now - self._last_hand
 
-    def processed(self, hands, dropped, processing_ms, latency_ms, now):
+    def processed(
+        self, hands: int, dropped: int, processing_ms: float, latency_ms: float, now: float
+    ) -> None:
         """Record a tracked image."""
         self.counts.processed += 1
         self._last_processed = now
@@ -239,7 +243,7 @@ class Health:
         if hands:
             self._last_hand = now
 
-    def report(self, name, situation, now):
+    def report(self, name: str, situation: Situation, now: float) -> list[DiagnosticStatus]:
         """Return the status [input, tracking] since the last report."""
         since, seconds = self._reported, max(now - self._reported_at, 1e-3)
         self._reported = Counts(**vars(self.counts))
@@ -435,7 +439,7 @@ class Health:
         )
 
 
-def gpu_memory():
+def gpu_memory() -> dict[str, Any]:
     """Return the GPU memory used by torch, and the free one, as key values; empty if it uses
     none.
     """
@@ -449,7 +453,7 @@ def gpu_memory():
     }
 
 
-def status(name, found, values):
+def status(name: str, found: list[tuple[int, str]], values: Mapping[str, Any]) -> DiagnosticStatus:
     """Return a DiagnosticStatus of findings [(level, text)], the worst first, and key values."""
     found = sorted(found, key=lambda finding: finding[0], reverse=True)
     return DiagnosticStatus(

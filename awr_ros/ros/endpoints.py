@@ -4,6 +4,9 @@ try:
     from rclpy.event_handler import PublisherEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks
+from typing import Any
+
+from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
@@ -20,7 +23,7 @@ __all__ = [
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # placeholder of rmw
 
 
-def describe_publishers(node, topic, message_type):
+def describe_publishers(node: Node, topic: str, message_type: type) -> str:
     """Describe the publishers of `topic` and their QoS, and the QoS with which `node` subscribes to
     it.
     """
@@ -53,7 +56,7 @@ def describe_publishers(node, topic, message_type):
     return ', '.join(texts) + (f', subscribed here {own[0]}' if own else '')
 
 
-def unserved_subscribers(node, publisher):
+def unserved_subscribers(node: Node, publisher: Any) -> list[str]:
     """Describe the subscribers to one of `node`'s publishers that get nothing because they request
     more QoS than it offers.
     """
@@ -73,7 +76,7 @@ def unserved_subscribers(node, publisher):
     ]
 
 
-def endpoint_name(endpoint: TopicEndpointInfo):
+def endpoint_name(endpoint: TopicEndpointInfo) -> str:
     """Return its node's name with the namespace; the middleware may discover a node a moment later
     than its endpoint.
     """
@@ -82,12 +85,12 @@ def endpoint_name(endpoint: TopicEndpointInfo):
     return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 
 
-def type_name(message_type):
+def type_name(message_type: type) -> str:
     """Return the message type, for example sensor_msgs/msg/Image."""
     package, folder = message_type.__module__.split('.')[:2]
     return f'{package}/{folder}/{message_type.__name__}'
 
 
-def qos_words(profile):
+def qos_words(profile: Any) -> str:
     """Return the QoS that must be compatible, for example (best_effort, volatile)."""
     return f'({profile.reliability.name.lower()}, {profile.durability.name.lower()})'

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
+from rclpy.node import Node
+
+from awr_ros.camera import Intrinsics
 
 try:
     from vision_msgs.msg import Detection2DArray
@@ -48,7 +51,7 @@ class ExternalCandidates:
     different threads.
     """
 
-    def __init__(self, node):
+    def __init__(self, node: Node) -> None:
         self._started_s = self._last_s = time.monotonic()
         self._points, self._boxes = (), ()
         # one point per hand
@@ -58,7 +61,7 @@ class ExternalCandidates:
             self._inputs.append(AdaptiveSubscription(node, Detection2DArray, '~/boxes'))
             self._inputs[1].registerCallback(self._on_boxes)
 
-    def destroy(self):
+    def destroy(self) -> None:
         """End the subscriptions."""
         for subscription in self._inputs:
             subscription.destroy()
@@ -95,7 +98,7 @@ class ExternalCandidates:
             for d in msg.detections[:MAX_CANDIDATES]
         )
 
-    def note(self, frame_id, now):
+    def note(self, frame_id: str, now: float) -> str:
         """Return what is wrong with the candidates for images of frame_id, or ''."""
         fresh = self._fresh(now)
         foreign = sorted({candidate.frame_id for candidate in fresh} - {frame_id})
@@ -124,13 +127,15 @@ class ExternalCandidates:
             )
         return ''
 
-    def centres(self, frame_id, depth_mm, intrinsics, now):
+    def centres(
+        self, frame_id: str, depth_mm: np.ndarray, intrinsics: Intrinsics, now: float
+    ) -> np.ndarray:
         """Return the recent candidates in frame_id: (n,3) float64 [mm] camera optical frame.
 
         depth_mm: (H,W) [mm], 0 invalid: for the depth of boxes.
         """
         candidates = [candidate for candidate in self._fresh(now) if candidate.frame_id == frame_id]
-        found = [
+        found: list = [
             candidate.point_mm
             if candidate.point_mm
             else centre_of_box(candidate.box_px, depth_mm, intrinsics)
@@ -152,7 +157,9 @@ def in_sight(point_mm: Sequence[float]) -> bool:
     return bool(np.all(np.abs(point_mm) <= FARTHEST_MM)) and point_mm[2] >= MIN_CENTRE_MM
 
 
-def centre_of_box(box_px, depth_mm, intrinsics):
+def centre_of_box(
+    box_px: Sequence[float], depth_mm: np.ndarray, intrinsics: Intrinsics
+) -> np.ndarray | None:
     """Return the approximate palm centre of the hand in a box, None without depth in its inner
     half.
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from awr_ros.dependencies import CONFIGURATION_REFUSED
 
@@ -66,7 +67,7 @@ def unknown_arguments(
     return lines
 
 
-def end_if_refused(event, _context):
+def end_if_refused(event: Any, _context: Any) -> Any:
     """End the whole launch when a node can never start (an on_exit of launch).
 
     Its parameters are refused, or the libraries that it needs are missing or too old.

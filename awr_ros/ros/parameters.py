@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
 
 from awr_ros.derived.openxr import REFERENCES
 from awr_ros.messages.compressed_depth import TRANSPORT
@@ -97,7 +98,7 @@ class Parameters:
     predict_ms: float  # [ms]
     marker_lifetime: float  # [s]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value, choices = getattr(self, field.name), BY_NAME[field.name].choices
             if choices and value not in choices:
@@ -145,7 +146,7 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
     return made
 
 
-def given(node) -> dict[str, object]:
+def given(node: Node) -> dict[str, object]:
     """Return the parameters that command line and parameter files give to a node, {name: value},
     declared or not.
     """
@@ -153,7 +154,7 @@ def given(node) -> dict[str, object]:
     return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
 
 
-def declare(node, table=TABLE) -> None:
+def declare(node: Node, table: Sequence[Setting] = TABLE) -> None:
     """Declare a table on a node. Values of the wrong type or range raise ValueError with a correct
     example.
     """
@@ -164,7 +165,7 @@ def declare(node, table=TABLE) -> None:
     node.declare_parameters('', [(p.name, p.default, descriptor(p)) for p in table])
 
 
-def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
+def warn_of_unknown(node: Node, others: Sequence[str] = ()) -> None:
     """Log a warning for each parameter that is given to a node but declared nowhere.
 
     Call it after all declarations. others: names without a warning.
@@ -180,7 +181,7 @@ def _usage(setting: Setting) -> str:
     return f'  {setting.name}:={default}  {setting.meaning}{limits}'
 
 
-def usage(program: str, does: str, table=TABLE) -> str:
+def usage(program: str, does: str, table: Sequence[Setting] = TABLE) -> str:
     """Return the text of --help."""
     return '\n'.join(
         [
@@ -195,7 +196,7 @@ def usage(program: str, does: str, table=TABLE) -> str:
     )
 
 
-def read(node, changes=()):
+def read(node: Node, changes: Sequence = ()) -> Parameters:
     """Return the Parameters of a node on which TABLE is declared, with `changes` (rclpy Parameters)
     applied.
     """

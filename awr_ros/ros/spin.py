@@ -5,9 +5,11 @@ import gc
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
@@ -38,7 +40,7 @@ REFUSALS = (
 REPEAT_S = 10.0  # [s] least interval between logged errors of callbacks
 
 
-def make_executor():
+def make_executor() -> Any:
     """Return the single-threaded executor of this ROS with the least cost per message.
 
     The default one builds a new wait set of all entities of the node for every single event, in
@@ -76,7 +78,7 @@ def spare_garbage_collector() -> None:
     gc.freeze()
 
 
-def run(make_nodes, usage, keep_going=False):
+def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
     """Spin nodes until SIGINT or SIGTERM. Return the exit status.
 
     make_nodes: returns a node or a list of them, each of which gets its own thread and executor, so

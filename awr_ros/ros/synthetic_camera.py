@@ -5,6 +5,7 @@ import os
 import queue
 import sys
 import threading
+from typing import Any
 
 import cv2
 import torch
@@ -52,7 +53,7 @@ class SyntheticCameraNode(Node):
     publication.
     """
 
-    def __init__(self, **node_options):
+    def __init__(self, **node_options: Any) -> None:
         self._renderer = None  # set first: rclpy also destroys a node with refused parameters
         super().__init__('synthetic_camera', **node_options)
         parameters.declare(self, TABLE)
@@ -67,7 +68,7 @@ class SyntheticCameraNode(Node):
         self._truth_pub = self.create_publisher(HandArray, '~/truth', 10)
 
         self._bridge = CvBridge()
-        self._rendered = queue.Queue(maxsize=AHEAD)
+        self._rendered: queue.Queue = queue.Queue(maxsize=AHEAD)
         self._stop, self._started = threading.Event(), False
         self._renderer = threading.Thread(
             target=self._render, args=(rate, num_hands, seed, repeat), daemon=True
@@ -148,7 +149,7 @@ class SyntheticCameraNode(Node):
         self._info_pub.publish(info)
         self._truth_pub.publish(truth)
 
-    def destroy_node(self):
+    def destroy_node(self) -> None:
         """Stop rendering and destroy the node."""
         if self._renderer is not None:
             self._stop.set()
@@ -156,7 +157,7 @@ class SyntheticCameraNode(Node):
         super().destroy_node()
 
 
-def main():
+def main() -> int:
     """Run the node."""
     return run(
         SyntheticCameraNode,

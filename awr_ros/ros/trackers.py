@@ -6,7 +6,9 @@ tracks, so that no camera waits for another.
 """
 
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
@@ -24,7 +26,7 @@ EXPECTED = 'expected the namespaces of the cameras, such as [left, right]'
 class CameraList(Node):
     """The node `trackers` with the parameter that names the cameras, and nothing else."""
 
-    def __init__(self, **node_options) -> None:
+    def __init__(self, **node_options: Any) -> None:
         """Raise ValueError when the parameter is missing or not a list of namespaces."""
         super().__init__('trackers', **node_options)
         given = parameters.given(self).get(CAMERAS)
@@ -51,7 +53,7 @@ class CameraList(Node):
         )
 
 
-def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
+def make_trackers(tracker_factory: Callable | None = None, **node_options: Any) -> list[Node]:
     """Return the node `trackers` and a TrackerNode for each of its cameras, not yet started.
 
     tracker_factory: as for TrackerNode, None: real trackers that share their engines; node_options:
@@ -73,7 +75,7 @@ def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
     return [cameras, *trackers]
 
 
-def main():
+def main() -> int:
     """Run the executable `trackers`. Return the exit status."""
     usage = parameters.usage(
         'trackers',

@@ -3,6 +3,8 @@ queues.
 """
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 
 class NewestWorker:
@@ -11,7 +13,7 @@ class NewestWorker:
     `dropped` is the number of items replaced by newer ones so far. `handle` must not raise.
     """
 
-    def __init__(self, handle, name):
+    def __init__(self, handle: Callable, name: str) -> None:
         self._handle = handle
         self._changed = threading.Condition()
         self._waiting = None
@@ -20,14 +22,14 @@ class NewestWorker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, item):
+    def put(self, item: Any) -> None:
         """Replace the waiting item. Never blocks."""
         with self._changed:
             self._dropped += self._waiting is not None
             self._waiting = item
             self._changed.notify()
 
-    def stop(self):
+    def stop(self) -> None:
         """Finish the current item, discard the waiting one, end the thread."""
         with self._changed:
             self._stopping = True

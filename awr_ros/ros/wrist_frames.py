@@ -4,20 +4,21 @@ import math
 from importlib.util import find_spec
 
 from geometry_msgs.msg import Transform, TransformStamped, Vector3
+from rclpy.node import Node
 
 from awr_ros.msg import Hand, HandArray
 
 QUEUE = 100  # as in tf2_ros: the topic is shared with other nodes
 
 
-def tf_is_installed():
+def tf_is_installed() -> bool:
     """Whether the message of /tf is installed. tf2_ros is not needed; it would bring a listener as
     well.
     """
     return find_spec('tf2_msgs') is not None
 
 
-def wrist_transforms(hands: HandArray, prefix):
+def wrist_transforms(hands: HandArray, prefix: str) -> list[TransformStamped]:
     """Return the geometry_msgs/TransformStamped of visible hands with known wrist poses.
 
     Hands that are not seen have none, so that a transform is never newer than its measurement.
@@ -43,18 +44,18 @@ def wrist_transforms(hands: HandArray, prefix):
 class WristFrames:
     """Publisher of the frames on /tf."""
 
-    def __init__(self, node):
+    def __init__(self, node: Node) -> None:
         from tf2_msgs.msg import TFMessage  # optional, see tf_is_installed
 
         self._type, self._node = TFMessage, node
         self._publisher = node.create_publisher(TFMessage, '/tf', QUEUE)
 
-    def publish(self, hands: HandArray, prefix):
+    def publish(self, hands: HandArray, prefix: str) -> None:
         """Publish the frames of a HandArray."""
         transforms = wrist_transforms(hands, prefix)
         if transforms:
             self._publisher.publish(self._type(transforms=transforms))
 
-    def destroy(self):
+    def destroy(self) -> None:
         """Destroy the publisher."""
         self._node.destroy_publisher(self._publisher)

@@ -14,24 +14,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from awr_ros.runtime.cache import converted, own_cache_folder
+from awr_ros.runtime.child import run_apart
 
 PASSES = 40  # measured passes of each engine
 GAIN = 0.9  # an engine of lower precision must need less than this share of the time
 MAX_S = 300.0  # [s] limit of the whole measurement, conversions included
-PROGRAM = (
-    'import sys; sys.path[:] = {path!r}; '
-    'from awr_ros.runtime.fastest import main; main({arguments!r})'
-)
 
 
-def measured(path: Path, choice, threads: int, measure=None):
+def measured(path: Path, choice: Any, threads: int, measure: Callable | None = None) -> Any:
     """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the
     times as its reason.
 
@@ -81,17 +79,8 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
     Raise OSError if none does.
     """
     arguments = (os.fspath(Path(path).resolve()), tuple(engines), threads)
-    if not sys.executable:
-        raise OSError('there is no Python to start')
-    program = PROGRAM.format(path=sys.path, arguments=arguments)
     try:
-        done = subprocess.run(
-            [sys.executable, '-c', program],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=MAX_S,
-        )
+        done = run_apart(__name__, arguments, MAX_S)
         times = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError, subprocess.TimeoutExpired) as error:
         raise OSError(f'the measurement failed: {type(error).__name__}') from None
@@ -100,7 +89,7 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
     return times
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the measuring process: the last line of its output is JSON."""
     path, names, threads = arguments
     print(json.dumps(measure_here(Path(path), names, threads)), flush=True)

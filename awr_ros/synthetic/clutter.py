@@ -13,7 +13,9 @@ from awr_ros.synthetic.poses import random_rotations
 from awr_ros.synthetic.render import chunk_size, fused
 
 
-def random_clutter(depth, generator, hidden=0.25, compiled=False):
+def random_clutter(
+    depth: torch.Tensor, generator: torch.Generator, hidden: float = 0.25, compiled: bool = False
+) -> torch.Tensor:
     """Add objects to some of the crops.
 
     depth: (B,1,S,S) float uvdn of a hand alone. Return (B,1,S,S): the nearer of hand and objects
@@ -83,7 +85,13 @@ def _spare_hands(depth, result, hidden):
     return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)
 
 
-def random_objects(batch, size, generator, device='cpu', compiled=False):
+def random_objects(
+    batch: int,
+    size: int,
+    generator: torch.Generator,
+    device: str | torch.device = 'cpu',
+    compiled: bool = False,
+) -> torch.Tensor:
     """Draw (B,1,size,size) uvdn without a hand: mostly objects assembled of bars and boards
     (monitors on their arms, stands, chairs), else three round objects, boxes or bars.
     """
@@ -169,7 +177,9 @@ HEAD = (
 )
 
 
-def random_heads(cube_mm, size, generator, compiled=False):
+def random_heads(
+    cube_mm: torch.Tensor, size: int, generator: torch.Generator, compiled: bool = False
+) -> torch.Tensor:
     """Draw (B,1,size,size) uvdn: heads on shoulders, which in depth alone resemble fists on arms.
     cube_mm: (B,).
     """
@@ -222,7 +232,14 @@ def random_heads(cube_mm, size, generator, compiled=False):
     return torch.where(swallowed, 1.0, depth.clamp(-1, 1))[:, None]
 
 
-def solids(size, round_, centre, extent, turn, compiled):
+def solids(
+    size: int,
+    round_: torch.Tensor,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    turn: torch.Tensor,
+    compiled: bool,
+) -> torch.Tensor:
     """Return the nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere.
     centre, extent: (n,3); turn: (n,3,3).
     """
@@ -234,7 +251,13 @@ def solids(size, round_, centre, extent, turn, compiled):
     return depth
 
 
-def ellipsoids(size, centre, extent, rotation, compiled=False):
+def ellipsoids(
+    size: int,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    rotation: torch.Tensor,
+    compiled: bool = False,
+) -> torch.Tensor:
     """Return the nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray
     misses.
 
@@ -267,7 +290,13 @@ def _ellipsoid_hit(middle, root):
     return torch.where(root > 0, middle - root.clamp_min(0).sqrt(), torch.inf)
 
 
-def boxes(size, centre, extent, rotation, compiled=False):
+def boxes(
+    size: int,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    rotation: torch.Tensor,
+    compiled: bool = False,
+) -> torch.Tensor:
     """Return the nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method;
     +inf where a ray misses.
     """

@@ -69,7 +69,7 @@ class Scene:
     limbs: tuple = ()
 
     @property
-    def depth_mm(self):
+    def depth_mm(self) -> np.ndarray:
         """The first frame."""
         return self.frames[0]
 
@@ -169,7 +169,7 @@ class _Layout:
 class SceneSource:
     """An endless source of random scenes; a seed determines them all."""
 
-    def __init__(self, seed, resolutions=RESOLUTIONS):
+    def __init__(self, seed: int, resolutions: Sequence = RESOLUTIONS) -> None:
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
         self.draws = Draws(self.generator)
         self.skin = procedural_skin(SKIN_MM, FOREARM_MM)

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from awr_ros.files import check_output
 from awr_ros.settings import add_options, config_of
 
 TRAIN_HELP = {
@@ -127,6 +128,7 @@ def _train_refiner(arguments: argparse.Namespace) -> None:
     from awr_ros.training.refiner import train_refiner
 
     config = config_of(RefinerTrainConfig, arguments)
+    check_output(arguments.output)
     before, after = train_refiner(arguments.weights, arguments.output, **asdict(config))
     print(
         f'wrote {arguments.output}: mean joint error on held out crops {after:.2f} mm, '
@@ -153,6 +155,7 @@ def _train_handedness(arguments: argparse.Namespace) -> None:
     from awr_ros.training.handedness import train_handedness
 
     config = config_of(HandednessTrainConfig, arguments)
+    check_output(arguments.output)
     right, loss = train_handedness(arguments.weights, arguments.output, **asdict(config))
     print(
         f'wrote {arguments.output}: {right:.1%} of the held out crops on the right side, '

@@ -130,8 +130,6 @@ def view(arguments: argparse.Namespace, open_node: Callable[[str, str], Source])
             run(source, page)
         finally:
             server.stop()
-    except KeyboardInterrupt:
-        pass
     finally:
         source.close()
 

@@ -4,8 +4,10 @@ measured by a third.
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ class DrawnHand:
     joints_uvd: np.ndarray  # (21,3) [px, px, mm]
 
 
-def drawn_hands(message):
+def drawn_hands(message: Any) -> list[DrawnHand]:
     """Return the hands of a HandArray of the synthetic camera."""
     from awr_ros.ros.conversions import SIDES, joints_from_hand
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS
@@ -43,7 +45,7 @@ def drawn_hands(message):
     ]
 
 
-def report(result: Result):
+def report(result: Result) -> bool:
     """Print the result; return whether it is good enough."""
     latency = result.latencies_ms if result.latencies_ms.size else np.array([np.inf])
     error = result.errors_mm.mean() if result.errors_mm.size else np.inf
@@ -73,7 +75,7 @@ def report(result: Result):
     return all(good for _, good in checks)
 
 
-def picture(session, path):
+def picture(session: Session, path: str | Path) -> bool:
     """Write one image with the tracked and the true skeleton; return whether there was one."""
     from sensor_msgs.msg import Image
 
@@ -106,7 +108,7 @@ def picture(session, path):
     return True
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, default=10.0, help='how long to measure [s]')
@@ -131,7 +133,7 @@ def main(arguments=None):
         return 0 if good else 1
 
 
-def progress_bar(text, seconds):
+def progress_bar(text: str, seconds: float) -> Callable:
     """Return a function that shows progress: a growing line on a terminal, one line in a log."""
     interactive = sys.stdout.isatty()
     last = [None]

@@ -2,6 +2,9 @@
 and two hands.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from awr_ros.ros.measure.session import STAGES, Session, exit_on_endings
@@ -11,7 +14,9 @@ REPEAT_S = 2.0  # [s] rendered beforehand, so that rendering takes no CPU during
 SHOWN = 30  # [Hz] rate for the table of stages
 
 
-def bench_messages(report, seconds, rates=RATES_HZ, hands=HANDS):
+def bench_messages(
+    report: Any, seconds: float, rates: Sequence[float] = RATES_HZ, hands: Sequence[int] = HANDS
+) -> None:
     """Measure two tables: latency at each rate and number of hands; the stages reported by the
     node.
     """

@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +51,7 @@ class Result:
     stages_ms: dict  # median of each of STAGES in TrackerStats
 
     @property
-    def lost(self):
+    def lost(self) -> int:
         """Number of images without a result."""
         return self.published - self.received
 
@@ -64,12 +66,12 @@ class Usage:
     stolen: float = math.nan
 
 
-def nanoseconds(header):
+def nanoseconds(header: Any) -> int:
     """Return the stamp of a std_msgs/Header [ns]."""
     return header.stamp.sec * 10**9 + header.stamp.nanosec
 
 
-def evaluate(recording: Recording, first_ns, last_ns):
+def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
     """Return the Result of the images after stamp first_ns up to last_ns; both must be stamps of
     TrackerStats.
     """
@@ -141,7 +143,7 @@ class Monitor:
     def _subscribe(self, message_type, topic, callback, raw=False):
         self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
 
-    def read_truths(self):
+    def read_truths(self) -> None:
         """Deserialise the received truth. Not on arrival: that takes 0.5 ms per hand, while the
         tracker works.
         """
@@ -153,7 +155,13 @@ class Monitor:
             message = deserialize_message(self.truths.pop(), HandArray)
             self.recording.truth[nanoseconds(message.header)] = message
 
-    def spin_until(self, done, seconds, processes, progress=lambda left_s: None):
+    def spin_until(
+        self,
+        done: Callable,
+        seconds: float,
+        processes: Mapping[str, subprocess.Popen],
+        progress: Callable = lambda left_s: None,
+    ) -> bool:
         """Spin until done() or the end of the time; return done(). The end of a process is an
         error.
         """
@@ -166,7 +174,7 @@ class Monitor:
             self._executor.spin_once(timeout_sec=min(left, 0.1))
         return done()
 
-    def close(self):
+    def close(self) -> None:
         """Destroy node and context."""
         import rclpy
 
@@ -182,14 +190,16 @@ class Session:
     does not start.
     """
 
-    def __init__(self, camera=(), tracker=()):
+    def __init__(self, camera: Sequence[str] = (), tracker: Sequence[str] = ()) -> None:
         self._parameters = {
             'camera': ('awr_ros.ros.synthetic_camera', *camera),
             'tracker': ('awr_ros.ros.node', *tracker),
         }
-        self.processes, self.monitor, self.cold_start_s = {}, None, float('nan')
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.monitor: Any = None  # Monitor, while running
+        self.cold_start_s = float('nan')
 
-    def __enter__(self):
+    def __enter__(self) -> 'Session':
         # A separate domain, isolated from robots in the same network.
         os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
         os.environ.update(missing_profile(profile_path()))
@@ -216,7 +226,9 @@ class Session:
             # [s] from the start of the tracker's process to the first hand
             self.cold_start_s = time.monotonic() - started
 
-    def measure(self, seconds, progress=lambda text, seconds: lambda left_s: None):
+    def measure(
+        self, seconds: float, progress: Callable = lambda text, seconds: lambda left_s: None
+    ) -> tuple[Result, Usage]:
         """Return (Result, Usage) of the next seconds [s], after a warm-up. progress(text,
         seconds)(left_s) is called meanwhile.
         """
@@ -241,13 +253,13 @@ class Session:
         self.monitor.read_truths()
         return evaluate(record, first_ns, last_ns), usage
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         end(self.processes.values())
         if self.monitor is not None:
             self.monitor.close()
 
 
-def cpu_seconds(pid):
+def cpu_seconds(pid: int) -> float:
     """Return the CPU time [s] of a process so far; NaN without /proc."""
     try:
         values = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
@@ -257,7 +269,7 @@ def cpu_seconds(pid):
     return (int(values[11]) + int(values[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def stolen_seconds():
+def stolen_seconds() -> float:
     """Return the CPU steal time [s] of this machine so far, over all cores; NaN without /proc."""
     try:
         # steal: proc(5)
@@ -266,7 +278,7 @@ def stolen_seconds():
         return math.nan
 
 
-def memory_mb(pid):
+def memory_mb(pid: int) -> float:
     """Return the resident memory [MB] of a process; NaN without /proc."""
     try:
         pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
@@ -275,7 +287,7 @@ def memory_mb(pid):
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
-def start(module, *parameters):
+def start(module: str, *parameters: str) -> subprocess.Popen:
     """Start a node in its own process group, so that everything that it starts can be ended with
     it.
     """
@@ -289,7 +301,7 @@ def start(module, *parameters):
     )
 
 
-def end(processes):
+def end(processes: Iterable[subprocess.Popen]) -> None:
     """End the process groups: politely, then not."""
     # a second Ctrl-C
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
@@ -308,7 +320,7 @@ def end(processes):
         signal.signal(number, handler)
 
 
-def exit_on_endings():
+def exit_on_endings() -> None:
     """Turn SIGINT, SIGTERM and SIGHUP into SystemExit, so that a Session ends its processes."""
 
     def interrupted(number, _):
