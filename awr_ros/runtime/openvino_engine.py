@@ -125,7 +125,7 @@ class OpenVinoEngine:
         try:
             # a thread pinned to a core that a camera driver occupies would wait for it
             compiled = core.compile_model(
-                model,
+                network,
                 'CPU',
                 {
                     'PERFORMANCE_HINT': 'LATENCY',
