@@ -48,7 +48,7 @@ def check_whole(path: str | Path) -> None:
         )
 
 
-def save_with_checksum(path: str | Path, write: Callable[[Path], None]) -> None:
+def save_with_checksum(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write a file by write(path), and its SHA-256 beside it, so that at any moment they match.
 
     While the new file replaces the old one, the .sha256 lists both.

@@ -7,12 +7,14 @@ The process writes the files to its standard output, so no disk is needed.
 import os
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from awr_ros.runtime.child import run_apart
 
 
-def load_network(path):
+def load_network(path: str | Path) -> tuple[Any, str]:
     """Load the network of a checkpoint and the origin of its weights, a text. Raise ValueError that
     names the path.
     """
@@ -24,7 +26,7 @@ def load_network(path):
     )
 
 
-def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+def convert(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     """Convert a checkpoint for an engine; return {suffix: contents}. suffix: '.onnx' (int8:
     quantised) or '.xml'.
     """
@@ -42,7 +44,7 @@ def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
         raise ValueError(f'weights {path} cannot be converted: {reason}') from error
 
 
-def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+def convert_apart(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     """Convert as `convert` does, in another process.
 
     ONNX is converted in this one where PyTorch is loaded already. OpenVINO never is:
@@ -68,10 +70,11 @@ def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     return result
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the conversion process."""
     output = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)  # libraries may print to standard output
+    result: object
     try:
         result = convert(*arguments)
     except ModuleNotFoundError as error:

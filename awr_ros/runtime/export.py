@@ -1,6 +1,7 @@
 """Export a checkpoint, network and read-out in one graph, for engines and for other programs."""
 
 from pathlib import Path
+from typing import Any
 
 from awr_ros.files import write_bytes
 from awr_ros.runtime.select import SUFFIXES, convert_checkpoint, load_engine
@@ -10,7 +11,9 @@ from awr_ros.weight_files import DEFAULT_WEIGHTS
 FORMATS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
 
-def export(weights, output, file_format):
+def export(
+    weights: str | Path | None, output: str | Path | None, file_format: str
+) -> tuple[Path, Any]:
     """Write a file for `load_engine` and load it again as a check. Return (its path, its engine).
 
     weights: checkpoint, None for the package's; output: path, None: named after the weights, in the
@@ -29,7 +32,7 @@ def export(weights, output, file_format):
     return output, load_engine(output, engine, 'cpu')
 
 
-def add_commands(verbs):
+def add_commands(verbs: Any) -> None:
     """Add the verb `export` to argparse's subparsers."""
     parser = verbs.add_parser(
         'export', help='export network and read-out as one ONNX or OpenVINO file'

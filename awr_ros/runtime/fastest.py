@@ -14,9 +14,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ GAIN = 0.9  # an engine of lower precision must need less than this share of the
 MAX_S = 300.0  # [s] limit of the whole measurement, conversions included
 
 
-def measured(path: Path, choice, threads: int, measure=None):
+def measured(path: Path, choice: Any, threads: int, measure: Callable | None = None) -> Any:
     """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the
     times as its reason.
 
@@ -88,7 +89,7 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
     return times
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the measuring process: the last line of its output is JSON."""
     path, names, threads = arguments
     print(json.dumps(measure_here(Path(path), names, threads)), flush=True)

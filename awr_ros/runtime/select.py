@@ -284,7 +284,7 @@ def _load_openvino(path: Path, _: Choice, threads: int) -> Engine:
 
     def load(path: Path, files: Mapping[str, bytes] | None = None) -> Any:
         return openvino_engine.OpenVinoEngine(
-            path, threads, model=files and (files['.xml'], files['.bin'])
+            path, threads, model=(files['.xml'], files['.bin']) if files else None
         )
 
     return _load_converted(path, f'openvino {version}', '.xml', check, load)
@@ -310,7 +310,9 @@ def _load_onnx(path: Path, choice: Choice, threads: int) -> Engine:
             raise DamagedFile(f'{path} has no checksum')
 
     def load(path: Path, files: Mapping[str, bytes] | None = None) -> Any:
-        return onnx_engine.first_that_starts(path, threads, providers, files and files['.onnx'])
+        return onnx_engine.first_that_starts(
+            path, threads, providers, files['.onnx'] if files else None
+        )
 
     if int8:
         from awr_ros.runtime.quantized import CALIBRATION

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from awr_ros.camera import Intrinsics
+from awr_ros.skeleton import Side
 from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import POSTURES, HandPose, thumb_roll
 from awr_ros.synthetic.render import splat_image
@@ -29,7 +30,7 @@ CAMERA_FROM_UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.
 class TrueHand:
     """Ground truth of a rendered hand."""
 
-    side: str  # 'left' or 'right'
+    side: Side  # 'left' or 'right'
     joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm]
 

@@ -68,7 +68,9 @@ def train_handedness(
         strict=False,
     )
     torch.manual_seed(seed % 2**31)
-    right, loss = fit_handedness(trained.to(torch_device).handedness, as_is, mirrored)
+    head = trained.to(torch_device).handedness
+    assert head is not None
+    right, loss = fit_handedness(head, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), trained, about['step'], metrics, about.get('made_by'))
     if scenes:  # saved before: the fit of the detection score may fail for lack of hands
