@@ -5,12 +5,13 @@ from pathlib import Path
 
 from awr_ros.bench.report import Report
 
+RATES_HZ = (15, 30, 60, 90)
 PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
 
 
 def add_bench(verbs, messages):
-    """Add the verb `bench` to argparse's subparsers. messages(report, seconds): measures over ROS,
-    None without ROS.
+    """Add the verb `bench` to argparse's subparsers. messages(report, seconds, rates): measures
+    over ROS, None without ROS.
     """
     parser = verbs.add_parser('bench', help='how fast everything is on this machine')
     parser.add_argument(
@@ -27,6 +28,14 @@ def add_bench(verbs, messages):
         type=float,
         default=10.0,
         help='of each measurement over ROS (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--rates',
+        nargs='+',
+        type=int,
+        default=RATES_HZ,
+        metavar='HZ',
+        help=f'image rates of the measurements over ROS (default: {" ".join(map(str, RATES_HZ))})',
     )
     parser.add_argument(
         '--only',
@@ -77,7 +86,7 @@ def bench(arguments, messages):
         with tempfile.TemporaryDirectory() as folder:
             frame.bench_cold_start(report, arguments.weights, Path(folder))
     if 'ros' in wanted:
-        messages(report, arguments.seconds)
+        messages(report, arguments.seconds, arguments.rates)
     if 'training' in wanted:
         frame.bench_training(report, arguments.repeats)
     if 'cameras' in wanted:
