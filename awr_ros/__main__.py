@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from awr_ros.dependencies import require
 from awr_ros.interrupts import Stopped, end, open_standard_streams, stoppable
 
 # Each adds its verbs by add_commands(subparsers), without importing PyTorch.
@@ -26,7 +27,7 @@ def command_line() -> None:
     end(main())
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status, after a signal 128 + its number. A verb imports the
     modules that it needs.
     """
@@ -35,6 +36,7 @@ def main(argv=None):
         with stoppable():
             arguments = _parse(sys.argv[1:] if argv is None else argv)
             verb = f'awr {arguments.verb}'
+            require()
             return arguments.run(arguments) or 0
     except Stopped as stopped:
         print(f'{verb}: {stopped}', file=sys.stderr)

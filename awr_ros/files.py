@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what a file is that was taken for another."""
+"""Atomic writing of files."""
 
 import errno
 import hashlib
@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -15,73 +15,23 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]
 
-# How files begin that are often taken for others, and what they are.
-BEGINNINGS = (
-    (
-        b'version https://git-lfs.github.com/',
-        'a Git LFS pointer, not the file itself: git lfs pull',
-    ),
-    (b'<!doctype html', 'a web page, not the file itself: download it again'),
-    (b'<html', 'a web page, not the file itself: download it again'),
-    (b'#ROSBAG', 'a bag of ROS 1'),
-    (b'\x89MCAP0', 'a bag (mcap)'),
-    (b'SQLite format 3', 'a database or bag (SQLite)'),
-    (b'\x89PNG', 'a PNG image'),
-    (b'\xff\xd8\xff', 'a JPEG image'),
-    (b'II*\0', 'a TIFF image'),
-    (b'MM\0*', 'a TIFF image'),
-    (b'\x76\x2f\x31\x01', 'an OpenEXR image'),
-    (b'%PDF', 'a PDF'),
-    (b'\x1f\x8b', 'a gzip archive: unpack it first'),
-    (b'\x28\xb5\x2f\xfd', 'compressed by zstd: unzstd'),
-    (b'\xfd7zXZ', 'an xz archive: unpack it first'),
-    (b'7z\xbc\xaf', 'a 7z archive: unpack it first'),
-    (b'\x89HDF', 'an HDF5 file'),
-    (b'glTF', 'a GLB model'),
-    (b'Rar!', 'a RAR archive: unpack it first'),
-)
-# What writing fails with where there is no room.
+# Errors of writing without space.
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 
 
-def describe_file(path: str | Path) -> str:
-    """Say what a file seems to be by its first bytes; '' for a kind that is not known, or a file
-    that cannot be read.
-    """
-    try:
-        with open(path, 'rb') as file:
-            head = file.read(512)
-    except OSError:
-        return ''
-    if not head:
-        return 'empty'
-    if not head.strip(b'\0'):
-        return 'all zeros, as a file is after a power cut'
-    start = head.removeprefix(b'\xef\xbb\xbf').lstrip().lower()
-    for beginning, kind in BEGINNINGS:
-        if head.startswith(beginning) or start.startswith(beginning.lower()):
-            return kind
-    text = head.decode('ascii', 'replace')
-    return (
-        f'text that begins {text[:40]!r}'
-        if all(c.isprintable() or c.isspace() for c in text)
-        else ''
-    )
-
-
 def printable(text: str | Path) -> str:
-    r"""Return a name as text that any encoding of Unicode can write: bytes that are no UTF-8 become
-    \udcNN.
+    r"""Return a name as text that any encoding of Unicode can write: bytes that are not UTF-8
+    become \udcNN.
     """
     return str(text).encode('utf-8', 'backslashreplace').decode()
 
 
 @contextmanager
 def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make an empty folder in `parent`, removed at the end. Folders of this prefix that killed
-    processes left are removed.
+    """Make an empty folder in `parent`, removed at the end. Folders of this prefix left by killed
+    processes are removed.
 
-    A process holds a lock on its own folder, which the system releases however the process ends.
+    A process holds a lock on its folder, which the system releases however the process ends.
     """
     parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(parent, prefix)
@@ -91,7 +41,7 @@ def work_folder(parent: Path, prefix: str) -> Iterator[Path]:
             lock = _locked(folder)
         except OSError:  # a file system without locks
             lock = -1
-        # else another process took it for a left-over one, before it was locked
+        # otherwise another process removed it before it was locked
         if lock is not None:
             break
     try:
@@ -114,10 +64,10 @@ def _remove_left_over(parent: Path, prefix: str) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """A descriptor that holds the lock of a folder; None where another process has it, or removed
-    the folder.
+    """Return a descriptor that holds the lock of a folder; None if another process has it, or
+    removed the folder.
 
-    Raises OSError where there are no locks.
+    Raise OSError if the file system has no locks.
     """
     if fcntl is None:
         raise OSError('no locks on this system')
@@ -140,12 +90,12 @@ def _locked(folder: Path) -> int | None:
 
 @contextmanager
 def completed(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; it becomes `path` if all goes well and is
+    """Yield a path to write a file or a folder to; it is renamed to `path` if all goes well and
     removed otherwise.
 
-    A file of that name is replaced; ValueError where it is anything else. The name of the path to
-    write to is that of `path`, or where this is no plain ASCII one with the same ending: not every
-    library takes any byte.
+    An existing file is replaced; ValueError for anything else. The name of the path to write to is
+    that of `path` or, if this is not plain ASCII, one with the same suffix: not every library
+    accepts any byte.
     """
     path = Path(path)
     if path.is_dir():
@@ -154,25 +104,33 @@ def completed(path: str | Path) -> Iterator[Path]:
         raise ValueError(f'{printable(path)} is no regular file')
     plain = re.fullmatch(r'[\w.+ -]{1,200}', path.name, re.A)
     name = path.name if plain else hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    with work_folder(path.parent, f'.{name}.part-') as folder:
-        part = folder / (
-            name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A)
-        )
-        try:
+    prefix = f'.{name}.part-'
+    try:
+        with work_folder(path.parent, prefix) as folder:
+            part = folder / (
+                name if plain else 'part' + re.sub(r'[^\w.]', '', path.suffix[:20], flags=re.A)
+            )
             yield part
             for written in (part, *part.rglob('*')):
-                sync(written)  # a full disk may be noticed only here
+                sync(written)  # a full disk may only be reported here
             part.replace(path)
-        except OSError as error:  # of the name that was wanted
-            if str(folder) in str(error.filename) or error.filename is None and error.errno in FULL:
-                error.filename = printable(path)
-                del error.filename2  # None would be shown
-            raise
-        sync(path.parent)
+    except OSError as error:  # an error with the requested name
+        if prefix in str(error.filename) or error.filename is None and error.errno in FULL:
+            error.filename = printable(path)
+            del error.filename2  # None would be printed
+        raise
+    sync(path.parent)
+
+
+def check_output(path: str | Path | None) -> None:
+    """Raise at once what `completed` would raise at the end of long work; None is no output."""
+    if path is not None:
+        with suppress(FileNotFoundError), completed(path):
+            raise FileNotFoundError  # nothing was written, and nothing is replaced
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file that is there whole, or as it was before."""
+    """Write a file atomically."""
     with completed(path) as part:
         part.write_bytes(data)
 
@@ -183,12 +141,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file's contents, or a folder's list of them, on the disk."""
+    """Flush a file's contents, or the list of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError:
-        if not path.is_dir():  # not every file system does it for folders
+        if not path.is_dir():  # not every file system supports it for folders
             raise
     finally:
         os.close(descriptor)
@@ -196,8 +154,8 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def ascii_path(path: Path) -> Iterator[str]:
-    """Yield a path to the same file, of a plain name, for libraries that take no other folders than
-    plain ASCII ones.
+    """Yield a path to the same file with a plain ASCII name, for libraries that accept no
+    others.
     """
     if re.fullmatch(r'[\w./+ -]+', str(path), re.A):
         yield str(path)

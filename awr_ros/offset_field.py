@@ -15,16 +15,16 @@ closeness maps.
 import torch
 import torch.nn.functional as nn_f
 
-SHARPNESS = 30.0  # the softmax's factor, from the authors' code
+SHARPNESS = 30.0  # factor of the softmax, from the authors' code
 BACKGROUND_FROM = 0.99  # pixels at least this deep (uvdn) are background and do not vote
-# [px] side of a window, and how much foreground in it is no surface
+# [px] side of a window, and most foreground pixels in it for an isolated pixel
 ISOLATED_WINDOW, ISOLATED_PIXELS = (5, 4)
 
 
 def field_points(depth: torch.Tensor, field_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """3D point of every field pixel, and which pixels are foreground.
+    """Return the 3D point of every field pixel, and which pixels are foreground.
 
-    depth: (B,1,S,S) float uvdn, background +1. Returns points (B,3,F,F) uvdn and foreground
+    depth: (B,1,S,S) float uvdn, background +1. Return points (B,3,F,F) uvdn and foreground
     (B,1,F,F) bool.
     """
     depth = _at_size(depth, field_size)  # (B,1,F,F)
@@ -33,11 +33,11 @@ def field_points(depth: torch.Tensor, field_size: int) -> tuple[torch.Tensor, to
 
 
 def remove_isolated(depth: torch.Tensor) -> torch.Tensor:
-    """Depth (B,1,S,S) uvdn whose foreground pixels that stand nearly alone are background, so that
-    they do not vote.
+    """Return depth (B,1,S,S) uvdn with isolated foreground pixels set to background, so that they
+    do not vote.
 
-    Flying pixels, and walls that just touch the cube, leave such pixels where the field was hardly
-    ever trained. One of them can claim more closeness than the whole hand.
+    Flying pixels, and walls that just touch the cube, leave such pixels where the field had hardly
+    any training. One of them can have more closeness than the whole hand.
     """
     foreground = (depth < BACKGROUND_FROM).to(depth.dtype)
     around = nn_f.avg_pool2d(foreground, ISOLATED_WINDOW, stride=1, padding=ISOLATED_WINDOW // 2)
@@ -48,7 +48,7 @@ def remove_isolated(depth: torch.Tensor) -> torch.Tensor:
 
 
 def _at_size(depth: torch.Tensor, field_size: int) -> torch.Tensor:
-    """The depth that each field pixel stands for. (B,1,S,S) -> (B,1,F,F)."""
+    """Sample the depth of each field pixel. (B,1,S,S) -> (B,1,F,F)."""
     stride, rest = divmod(int(depth.shape[-1]), field_size)
     if not rest and depth.shape[-2] == depth.shape[-1]:
         return depth[..., ::stride, ::stride]  # the same, by one operation of an exported graph
@@ -56,7 +56,7 @@ def _at_size(depth: torch.Tensor, field_size: int) -> torch.Tensor:
 
 
 def _grid(field_size: int, like: torch.Tensor) -> torch.Tensor:
-    """(2,F,F) u and v of the field's pixels, uvdn, of the device and type of `like`."""
+    """Return (2,F,F) u and v of the field's pixels, uvdn, with the device and type of `like`."""
     # Pixel centres over F, not over F-1 as in older public code: that grid is 2.4 to 4.8 mm off in
     # a 300 mm cube.
     axis = (
@@ -69,10 +69,10 @@ def _grid(field_size: int, like: torch.Tensor) -> torch.Tensor:
 def encode(
     joints_uvdn: torch.Tensor, depth: torch.Tensor, kernel_size: float = 0.8, field_size: int = 32
 ) -> torch.Tensor:
-    """Joints -> dense field: the network's target.
+    """Encode joints as a dense field, the network's target.
 
     joints_uvdn: (B,J,3) float; depth: (B,1,S,S) float uvdn; kernel_size: radius of closeness, uvdn
-    units. Returns (B,4J,F,F). Zero outside the radius and on the background.
+    units. Return (B,4J,F,F), zero outside the radius and on the background.
     """
     _check(
         joints_uvdn.ndim == 3 and joints_uvdn.shape[-1] == 3, 'joints_uvdn', '(B,J,3)', joints_uvdn
@@ -95,11 +95,12 @@ def encode(
 def decode(
     field: torch.Tensor, depth: torch.Tensor, kernel_size: float = 0.8
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Dense field -> joints and confidence (section 3.2 of the paper). Differentiable in field.
+    """Decode joints and confidences from a dense field (section 3.2 of the paper). Differentiable
+    in field.
 
-    field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Returns joints_uvdn (B,J,3) and confidence
-    (B,J) in [0,1], the highest closeness that any foreground pixel claims. A joint that no pixel
-    votes for has confidence 0.
+    field: (B,4J,F,F) float; depth: (B,1,S,S) float uvdn. Return joints_uvdn (B,J,3) and confidence
+    (B,J) in [0,1], the maximum closeness over the foreground. A joint without votes has confidence
+    0.
     """
     return vote(field, depth, kernel_size)[:2]
 
@@ -107,7 +108,7 @@ def decode(
 def vote(
     field: torch.Tensor, depth: torch.Tensor, kernel_size: float = 0.8
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What `decode` returns, and each pixel's weight in each joint (B,J,F*F)."""
+    """Return the output of `decode`, and the weight of each pixel in each joint (B,J,F*F)."""
     _check(
         field.ndim == 4 and field.shape[1] % 4 == 0 and field.shape[2] == field.shape[3],
         'field',
@@ -115,9 +116,8 @@ def vote(
         field,
     )
     _check(depth.ndim == 4 and depth.shape[:2] == (field.shape[0], 1), 'depth', '(B,1,S,S)', depth)
-    # Whole numbers, not shapes that a graph would ask for: of an exported graph only the batch
-    # varies, and 60 of its 90 nodes
-    # after the network would do nothing but reckon with shapes.
+    # Python integers, so that they are constants of an exported graph, in which only the batch size
+    # varies: otherwise 60 of its 90 nodes after the network would compute shapes.
     num_joints, size = int(field.shape[1]) // 4, int(field.shape[2])
     grid = nn_f.pad(_grid(size, field).reshape(2, -1), (0, 0, 0, 1))  # (3,P), of depth 0
     depth = _at_size(depth.to(field.dtype), size).reshape(-1, 1, size * size)  # (B,1,P)

@@ -1,4 +1,4 @@
-"""Settings: the one description from which ROS parameters, options and documents are made.
+"""Settings: one description of each, from which ROS parameters, options and documents are made.
 
 Each is described where its default is: in the metadata of a field of TrackerConfig, or in a table.
 """
@@ -28,30 +28,30 @@ class Setting:
     unit: str = ''
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    field: str = ''  # of the configuration, where it is a field of one
-    scale: float = 1.0  # the field's unit in the setting's: 1000 for [m] over [mm]
+    field: str = ''  # field of the configuration, if any
+    scale: float = 1.0  # factor from the setting's unit to the field's: 1000 from [m] to [mm]
 
     @property
     def meaning(self) -> str:
-        """The description with the unit."""
+        """Description with the unit."""
         return f'{self.description} [{self.unit}]' if self.unit else self.description
 
     @property
     def limits(self) -> str:
-        """The values that are allowed, '' where there is no limit."""
+        """Allowed values as a text, '' without a limit."""
         if self.choices:
             return ', '.join(self.choices)
         return f'{self.range[0]:g} to {self.range[1]:g}' if self.range else ''
 
     @property
     def shown_default(self) -> str:
-        """The default as YAML."""
+        """Default as YAML."""
         if isinstance(self.default, bool):
             return str(self.default).lower()
         return str(self.default) if self.default != '' else '""'
 
     def check(self, value: object) -> None:
-        """Raise ValueError with what to write for a value of the wrong type or range."""
+        """Raise ValueError with a correct example for a value of the wrong type or range."""
         kind = type(self.default)
         wanted = KINDS[kind] + (f', {self.limits}' if self.range else '')
         if kind is float and type(value) is int:
@@ -70,7 +70,7 @@ class Setting:
 def setting(default: Any, description: str, **about: Any) -> Any:
     """Return a dataclass field with the description of its setting.
 
-    default: in the field's unit. about: what Setting has besides, and `name` where it differs from
+    default: in the field's unit. about: further fields of Setting, and `name` if it differs from
     the field's.
     """
     return field(default=default, metadata={'setting': {'description': description, **about}})
@@ -105,7 +105,7 @@ def add_settings(
 ) -> None:
     """Add an option for each setting to a parser of argparse or a group of one.
 
-    choices: by name, where fewer make sense than the setting has.
+    choices: by name, to restrict the choices of a setting.
     """
     for each in settings:
         option = '--' + each.name.replace('_', '-')
@@ -124,7 +124,7 @@ def add_settings(
 
 
 def _number(each: Setting) -> Any:
-    """Return what reads a number from the command line within the setting's range."""
+    """Return a parser of numbers within the setting's range, for argparse."""
     kind = type(each.default)
 
     def number(text: str) -> Any:
@@ -151,8 +151,8 @@ def add_options(
 ) -> None:
     """Add an option for each field of a configuration to a parser of argparse or a group of one.
 
-    suppress: options that are not given are not among the arguments, so that two configurations
-    can share options with different defaults; skip: names of fields without an option.
+    suppress: leave options that are not given out of the arguments, so that two configurations can
+    share options with different defaults; skip: names of fields without an option.
     """
     for each in fields(config_class):
         if each.name in skip:
@@ -167,7 +167,7 @@ def add_options(
         parser.add_argument(option, type=type(each.default), default=default, help=text)
 
 
-# What argparse and the verbs themselves put among the arguments.
+# Arguments that argparse and the verbs add.
 _OWN = ('verb', 'run', 'extra')
 
 
@@ -180,8 +180,8 @@ def config_of(
 ) -> Any:
     """Return a configuration from the arguments of its options, defaults for those not given.
 
-    others: where further options belong to, in words; ValueError names these where they are given.
-    None: they are ignored, as `ignore` is always.
+    others: what further options belong to, for the ValueError that names them. None: they are
+    ignored, as `ignore` always is.
     """
     names = [each.name for each in fields(config_class)]
     given = vars(arguments)

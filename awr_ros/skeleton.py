@@ -66,7 +66,7 @@ BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent 
 
 SIDES: tuple[Side, Side] = ('left', 'right')
 
-# The joints of the public data sets, in their files' order; what has our name is the same joint.
+# The joints of the public data sets, in the order of their files; equal names are equal joints.
 _FINGERS = ('index', 'middle', 'ring', 'pinky')
 # Ids 0, 3, 6, ... of 36. The joint in a finger's middle lies 43 to 57 mm from its tip, so it is the
 # PIP.
@@ -86,7 +86,7 @@ NYU_14 = (
     'wrist_thumb_side',
     'palm',
 )
-# Middles of finger segments rather than joints (index: 57, 29, 19 mm apart): only the tips have a
+# Centres of finger segments rather than joints (index: 57, 29, 19 mm apart): only the tips have a
 # counterpart.
 ICVL_16 = (
     'palm',
@@ -113,15 +113,14 @@ HANDS17_21 = (
     'thumb_tip',
     *(f'{finger}_{part}' for finger in _FINGERS for part in ('pip', 'dip', 'tip')),
 )
-# What stands for a joint that a data set has not: the mean of others, all of which it must have.
+# Substitutes for joints that a data set lacks: the mean of others, all of which it must have.
 _SUBSTITUTES = {'wrist': ('wrist_pinky_side', 'wrist_thumb_side')}
 
 
 def as_21_joints(values: npt.ArrayLike, joint_names: Sequence[str]) -> np.ndarray:
-    """What belongs to the joints of a network, in the order of JOINT_NAMES; NaN for joints that it
-    has not.
+    """Arrange the joints of a network in the order of JOINT_NAMES; NaN for joints that it lacks.
 
-    values: (..., J, C) float, of the joints `joint_names`. Returns (..., 21, C).
+    values: (..., J, C) float, of the joints `joint_names`. Return (..., 21, C).
     """
     values = np.asarray(values)
     if values.shape[-2] != len(joint_names):
@@ -139,18 +138,18 @@ def as_21_joints(values: npt.ArrayLike, joint_names: Sequence[str]) -> np.ndarra
 
 
 def palm_centre(joints_xyz: ArrayOrTensor) -> ArrayOrTensor:
-    """Mean of the wrist and the four finger MCPs: the point that crops are centred on.
+    """Return the mean of the wrist and the four finger MCPs: the centre of crops.
 
-    joints_xyz: (..., 21, 3) array or tensor, any unit and frame. Returns (..., 3) of the same kind.
+    joints_xyz: (..., 21, 3) array or tensor, any unit and frame. Return (..., 3) of the same kind.
     """
     return joints_xyz[..., PALM, :].mean(-2)
 
 
 def hand_centre(joints_xyz: npt.ArrayLike) -> np.ndarray:
-    """Palm centre, or where palm joints are NaN the mean of all joints that are not: what a hand is
-    followed by.
+    """Return the palm centre or, where palm joints are NaN, the mean of all joints that are not;
+    tracks follow it.
 
-    joints_xyz: (21,3) float, any unit and frame. Returns (3,) float64, NaN when all joints are.
+    joints_xyz: (21,3) float, any unit and frame. Return (3,) float64, NaN when all joints are.
     """
     joints = np.asarray(joints_xyz, np.float64)
     numbers = joints.tolist()  # NumPy takes five times as long for so few
@@ -162,12 +161,12 @@ def hand_centre(joints_xyz: npt.ArrayLike) -> np.ndarray:
 
 
 def in_plane_rotation(joints_xyz: ArrayOrTensor) -> ArrayOrTensor:
-    """Angle from up, clockwise in the image, at which a hand points: from the wrist to the middle
+    """Return the angle from up, clockwise in the image, of the direction from the wrist to the mean
     of the four finger MCPs.
 
-    joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Returns (...) [rad] of the
-    same kind. Turning a crop by this (`crop.crop_hand`) makes the fingers' roots point up in it, if
-    the frame is that of the camera that looks at the crop's centre (`camera.looking_at`).
+    joints_xyz: (..., 21, 3) array or tensor [mm] camera optical frame. Return (...) [rad] of the
+    same kind. With this roll (`crop.crop_hand`) the fingers point up in the crop, if the frame is
+    that of the camera turned to the crop's centre (`camera.looking_at`).
     """
     image = joints_xyz[..., PALM, :2] / joints_xyz[..., PALM, 2:]
     way = image[..., 1:, :].mean(-2) - image[..., 0, :]
@@ -176,7 +175,7 @@ def in_plane_rotation(joints_xyz: ArrayOrTensor) -> ArrayOrTensor:
 
 
 def wrist_rotation(joints_xyz: npt.ArrayLike, side: Side) -> np.ndarray:
-    """Rotation camera_from_wrist (3,3) float64 of the wrist frame.
+    """Return the rotation camera_from_wrist (3,3) float64 of the wrist frame.
 
     The frame is REP-103's body frame of a hand that lies palm down: x from the wrist to the middle
     MCP, z out of the back of the hand, y = z cross x (towards the thumb of a right hand, away from
@@ -200,5 +199,7 @@ def wrist_rotation(joints_xyz: npt.ArrayLike, side: Side) -> np.ndarray:
 
 
 def _cross(a: Sequence[float], b: Sequence[float]) -> list[float]:
-    """Cross product of two lists of 3: on so few numbers np.cross takes 20 times as long."""
+    """Return the cross product of two lists of 3; for so few numbers np.cross takes 20 times as
+    long.
+    """
     return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]

@@ -1,9 +1,9 @@
-"""The One Euro filter: less jitter of a hand at rest, little delay of one that moves.
+"""One Euro filter: less jitter of a hand at rest, little delay of a moving one.
 
 Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
-Interactive Systems", CHI 2012. The authors' package filters one number at a time with a speed of
-its own. Here a joint is one point with one speed, so that the result does not depend on how the
-camera is turned, and 21 joints are one array operation.
+Interactive Systems", CHI 2012. The authors' package filters single numbers, each with its own
+speed. Here a joint is one point with one speed, so that the result does not depend on the
+orientation of the camera, and 21 joints are one array operation.
 """
 
 import math
@@ -11,15 +11,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-SPEED_CUTOFF_HZ = 1.0  # of the low pass on the speed, the paper's value
+SPEED_CUTOFF_HZ = 1.0  # cutoff of the low pass on the speed, the paper's value
 
 
 class OneEuro:
-    """Filters points that are measured again and again. Adds no frame of delay: each answer is of
-    its own time.
+    """Filter repeatedly measured points. Adds no frame of delay: each result is for the time of its
+    input.
     """
 
-    _stamp_s: float  # of the last points, once there are some
+    _stamp_s: float  # [s] of the last points
 
     def __init__(self) -> None:
         self._points: np.ndarray | None = None
@@ -27,10 +27,10 @@ class OneEuro:
     def __call__(
         self, points: npt.ArrayLike, stamp_s: float, min_cutoff_hz: float, beta: float
     ) -> np.ndarray:
-        """The filtered points, (n,3) float64. Non-increasing stamps start afresh.
+        """Return the filtered points, (n,3) float64. Non-increasing stamps restart the filter.
 
-        points: (n,3) [mm], NaN where unknown; min_cutoff_hz: cutoff at rest; beta: how the cutoff
-        grows with speed [Hz per mm/s].
+        points: (n,3) [mm], NaN where unknown; min_cutoff_hz: cutoff at rest; beta: increase of the
+        cutoff with speed [Hz per mm/s].
         """
         points = np.asarray(points, np.float64)
         if self._points is None or stamp_s <= self._stamp_s:
@@ -47,8 +47,8 @@ class OneEuro:
 
 
 def _weight(cutoff_hz: float | np.ndarray, period_s: float) -> float | np.ndarray:
-    """Weight of the newest value in an exponential filter: 1 / (1 + tau/T) with tau = 1 / (2 pi
-    cutoff).
+    """Return the weight of the newest value in an exponential filter: 1 / (1 + tau/T) with tau = 1
+    / (2 pi cutoff).
     """
     rate = 2 * math.pi * cutoff_hz * period_s
     return rate / (1 + rate)

@@ -528,7 +528,7 @@ def detection_score(
 
     Logistic regression on the logit of the candidate's score, the logit of the hand score and the
     mean joint score (each [0,1], numbers or arrays). weights: of these three and a constant (python
-    -m awr_ros train-judge fits them to candidates in rendered scenes).
+    -m awr_ros train-handedness fits them to candidates in rendered scenes).
     """
     of_finder, of_hand, of_joints, constant = weights
     score_logit = (

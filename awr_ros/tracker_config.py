@@ -1,4 +1,4 @@
-"""Settings of the tracker. Apart from it, so that reading parameters needs no PyTorch."""
+"""Settings of the tracker, importable without PyTorch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from awr_ros.skeleton import SIDES
 
 FINDERS = ('learned', 'nearest', 'external')
 SCORE = (0.0, 1.0)
-# How the network runs; the node and the command line have the same settings for it.
+# Settings of the engine, the same for the node and the command line.
 NETWORK_SETTINGS = (
     Setting('weights', '', 'checkpoint or exported network; empty: the default one', WHEN_INACTIVE),
     Setting(

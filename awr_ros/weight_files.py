@@ -1,8 +1,7 @@
-"""The weights that come with the package, and the checksums of weights. Needs no PyTorch, unlike
-reading them.
+"""Paths and checksums of weights. Needs no PyTorch.
 
-Checkpoints have a .sha256 beside them. Exported networks are sealed: their own bytes hold a
-checksum of the rest, so that it goes where the file goes.
+Checkpoints have a .sha256 beside them. Exported networks are sealed: the file itself contains a
+checksum of the rest, which stays with it when it is copied.
 """
 
 import hashlib
@@ -10,14 +9,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from awr_ros.files import completed, describe_file, write_text
+from awr_ros.file_kinds import CHECKPOINT, ONNX, OPENVINO, describe_file
+from awr_ros.files import completed, write_text
 
 DEFAULT_WEIGHTS = Path(__file__).parent / 'weights' / 'compact_s.pt'
-ONNX_KEY = b'awr_ros_sha256'  # of the checksum among an ONNX model's metadata
+ONNX_KEY = b'awr_ros_sha256'  # key of the checksum in the metadata of an ONNX model
 
 
 class DamagedFile(ValueError):
-    """A file whose contents are not those that were written."""
+    """The contents of a file are not those that were written."""
 
 
 def checksum(path: str | Path) -> str:
@@ -26,18 +26,21 @@ def checksum(path: str | Path) -> str:
 
 
 def check_whole(path: str | Path) -> None:
-    """Raise DamagedFile when the .sha256 beside a file does not list its checksum; without one
-    nothing is checked.
+    """Raise DamagedFile when the .sha256 beside a file does not list its checksum; without that
+    file nothing is checked.
     """
     path = Path(path)
     beside = path.with_suffix('.sha256')
     if not beside.is_file():
         return
-    listed = [
-        line.split()[0]
-        for line in beside.read_text(encoding='utf-8', errors='replace').splitlines()
-        if line.strip()
-    ]
+    content = beside.read_bytes().replace(b'\0', b'').decode('ascii', 'replace')  # also of UTF-16
+    listed = re.findall(r'\b[0-9a-f]{64}\b', content.lower())  # of sha256sum, BSD or PowerShell
+    if not listed:
+        kind = describe_file(beside)
+        raise DamagedFile(
+            f'weights {path} cannot be checked: {beside.name} lists no SHA-256'
+            + (f', it is {kind}' if kind else '')
+        )
     if checksum(path) not in listed:
         raise DamagedFile(
             f'weights {path} are damaged: their SHA-256 is not the one in {beside.name}'
@@ -45,12 +48,10 @@ def check_whole(path: str | Path) -> None:
         )
 
 
-def save_with_checksum(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Have write(path) write a file, and its SHA-256 beside it, so that at any moment one is there
-    that the other is of.
+def save_with_checksum(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Write a file by write(path), and its SHA-256 beside it, so that at any moment they match.
 
-    The .sha256 lists both files, the old one and the new one, while the one takes the place of the
-    other.
+    While the new file replaces the old one, the .sha256 lists both.
     """
     path = Path(path)
     beside = path.with_suffix('.sha256')
@@ -68,7 +69,7 @@ def sealed_onnx(model: bytes) -> bytes:
 
 
 def check_onnx(model: bytes, path: str | Path) -> None:
-    """Raise DamagedFile, which names the path, when a sealed model is not what was sealed; others
+    """Raise DamagedFile, which names the path, when the checksum of a sealed model is wrong; others
     pass.
     """
     length = len(_onnx_seal(b''))
@@ -77,7 +78,7 @@ def check_onnx(model: bytes, path: str | Path) -> None:
 
 
 def _onnx_seal(model: bytes) -> bytes:
-    """A protocol buffer with nothing but field 14 (metadata_props) of ModelProto; such append by
+    """Return a protocol buffer with only field 14 (metadata_props) of ModelProto, to be appended by
     concatenation.
     """
     value = hashlib.sha256(model).hexdigest().encode()
@@ -104,23 +105,25 @@ def _xml_seal(model: bytes, weights: bytes) -> bytes:
 
 
 def reason_unreadable(path: str | Path, error: Exception) -> str:
-    """Say in a line why a file could not be read: what it is instead, or what a library said,
+    """Return in one line why a file could not be read: its actual kind, or the error of a library
     without advice to trust it.
     """
-    kind = describe_file(path)
-    if kind:
-        return f'it is {kind}'
     text = ' '.join(str(error).split())
-    if 'weights_only' in text:  # followed by advice to run the code in the file
-        found = re.search(r'GLOBAL ([\w.]+)', text)
-        return (
-            f'it holds more than tensors and plain values: {found[1]}'
-            if found
-            else 'it is no checkpoint'
-        )
+    if found := re.search(r'GLOBAL ([\w.]+)', text):
+        return f'it holds more than tensors and plain values: {found[1]}'
+    kind = describe_file(path)
+    if kind and kind != _expected(path):
+        return f'it is {kind}'
+    if 'weights_only' in text:  # torch's advice to run the code in the file follows
+        return 'it is no checkpoint'
     return text[:200] or type(error).__name__
 
 
 def _seems(path: str | Path) -> str:
     kind = describe_file(path)
-    return f'; it is {kind}' if kind else ''
+    return f'; it is {kind}' if kind not in ('', _expected(path)) else ''
+
+
+def _expected(path: str | Path) -> str:
+    """Return the kind of file that the suffix of a path stands for."""
+    return {'.onnx': ONNX, '.xml': OPENVINO}.get(Path(path).suffix, CHECKPOINT)

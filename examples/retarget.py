@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Tracked hands as dex-retargeting expects them, and with it as joint angles of a robot hand.
+"""Tracked hands as input of dex-retargeting, and with it as joint angles of a robot hand.
 
-    ros2 run awr_ros retarget.py                                # ~/joints: 21 x 3 numbers [m] for
-    your own retargeting ros2 run awr_ros retarget.py --ros-args -p
-    config:=.../dex_retargeting/configs/teleop/allegro_hand_right.yml \\
-                                            -p urdf_folder:=.../dex-urdf/robots/hands
-                                                                # also ~/joint_states, with
-                                                                dex-retargeting installed
+21 x 3 numbers [m] on ~/joints, for your own retargeting:
+
+    ros2 run awr_ros retarget.py
+
+also ~/joint_states, with dex-retargeting installed:
+
+    ros2 run awr_ros retarget.py --ros-args \\
+        -p config:=.../dex_retargeting/configs/teleop/allegro_hand_right.yml \\
+        -p urdf_folder:=.../dex-urdf/robots/hands
 
 dex-retargeting (https://github.com/dexsuite/dex-retargeting) takes 21 points in MediaPipe's order,
-from the wrist, in the frame that MANO has at the wrist, as
+relative to the wrist, in MANO's wrist frame, as
 example/vector_retargeting/single_hand_detector.py there makes them from MediaPipe's: p = (joints -
 wrist) @ frame @ OPERATOR2MANO.
 """
@@ -30,16 +33,16 @@ SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
 
 
 def retargeting_input(hand: Hand, side):
-    """(21,3) float64 [m]: the joints of an awr_ros/Hand, from the wrist, in MANO's wrist frame. NaN
-    stays NaN.
+    """Return (21,3) float64 [m]: the joints of an awr_ros/Hand, relative to the wrist, in MANO's
+    wrist frame. NaN stays NaN.
     """
     joints = np.array([(p.x, p.y, p.z) for p in hand.joints])
     return (joints - joints[Hand.WRIST]) @ mano_rotation(joints, side)
 
 
 def reference_value(joints, retargeting):
-    """What retargeting.retarget() of dex-retargeting wants of (21,3) joints: points for "position",
-    else vectors.
+    """Return the argument of retargeting.retarget() of dex-retargeting for (21,3) joints: points
+    for "position", else vectors.
     """
     indices = np.asarray(retargeting.optimizer.target_link_human_indices)
     if retargeting.optimizer.retargeting_type.lower() == 'position':
@@ -48,6 +51,7 @@ def reference_value(joints, retargeting):
 
 
 def load_retargeting(config, urdf_folder):
+    """Load a retargeting of dex-retargeting from its configuration."""
     from dex_retargeting.retargeting_config import RetargetingConfig
 
     RetargetingConfig.set_default_urdf_dir(urdf_folder)
@@ -55,7 +59,7 @@ def load_retargeting(config, urdf_folder):
 
 
 class RetargetNode(Node):
-    """Listens to tracker/hands; publishes ~/joints and, when a retargeting was loaded,
+    """Subscribe to tracker/hands; publish ~/joints and, if a retargeting was loaded,
     ~/joint_states.
     """
 
@@ -74,7 +78,7 @@ class RetargetNode(Node):
 
     def _on_hands(self, message):
         for hand in message.hands:
-            # A hand that is not seen keeps its last pose: nothing new to say.
+            # A hand that is not seen repeats its last pose.
             if hand.side != SIDES[self._side] or hand.tracking_state == Hand.TRACKING_COASTING:
                 continue
             joints = retargeting_input(hand, self._side)
@@ -97,6 +101,7 @@ class RetargetNode(Node):
 
 
 def main():
+    """Run the node."""
     rclpy.init()
     try:
         rclpy.spin(RetargetNode())

@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""A hand as a joystick for MoveIt Servo: how far it is from where it began is how fast the arm
-moves; a pinch grips.
+"""A hand as a joystick for MoveIt Servo: its offset from the start sets the velocity of the arm; a
+pinch closes the gripper.
 
-    ros2 run awr_ros servo_teleop.py --ros-args -r ~/twist:=/servo_node/delta_twist_cmds \\
-                                                -r ~/gripper:=/gripper_controller/commands
+    ros2 run awr_ros servo_teleop.py --ros-args \\
+        -r ~/twist:=/servo_node/delta_twist_cmds -r ~/gripper:=/gripper_controller/commands
 
-Nothing moves unless somebody holds a dead-man's switch: std_msgs/Bool true on ~/deadman, at least
-every deadman_timeout. Where the hand is when the switch closes (or is first seen then) is the
-joystick's middle. The arm stops, at once, when the switch opens or falls silent, when the hand is
-lost, not seen in an image, or replaced by another, when hands stop arriving, and when a clock
-jumps; it starts again only after the switch was opened and closed.
+Nothing moves unless a dead-man's switch is held: std_msgs/Bool true on ~/deadman, at least
+every deadman_timeout. The joystick's centre is the position of the hand when the switch closes (or
+the first one after it). The arm stops immediately when the switch opens or its messages end, when
+the hand is lost, not seen in an image, or replaced by another, when hands stop arriving, and when
+a clock jumps; it starts again only after the switch was opened and closed.
 
 ~/twist is a geometry_msgs/TwistStamped [m/s, rad/s] in the camera's frame: Servo must know that
 frame (TF), its command_in_type must be "speed_units", and from Jazzy on it takes twists only after
 
-    ros2 service call /servo_node/switch_command_type moveit_msgs/srv/ServoCommandType
-    '{command_type: 1}'
+    ros2 service call /servo_node/switch_command_type \\
+        moveit_msgs/srv/ServoCommandType '{command_type: 1}'
 
 ~/gripper is a std_msgs/Float64MultiArray with one opening [m], as position controllers of
 ros2_control take it. This is an example and no safety device: keep the robot's own limits and stop.
@@ -39,24 +39,24 @@ SIDES = {'left': Hand.SIDE_LEFT, 'right': Hand.SIDE_RIGHT}
 
 @dataclass(frozen=True)
 class Settings:
-    """Also the node's parameters, by the same names."""
+    """Settings, which are also the node's parameters."""
 
     side: str = 'right'
-    linear_gain: float = 1.5  # [1/s], m/s for each metre from the middle
-    angular_gain: float = 1.0  # [1/s], rad/s for each radian from the middle
-    linear_deadband: float = 0.02  # [m], a hand trembles
+    linear_gain: float = 1.5  # [1/s], m/s per metre from the centre
+    angular_gain: float = 1.0  # [1/s], rad/s per radian from the centre
+    linear_deadband: float = 0.02  # [m], tremor of a hand
     angular_deadband: float = 0.15  # [rad]
     max_linear: float = 0.2  # [m/s]
     max_angular: float = 0.6  # [rad/s]
-    max_linear_step: float = 1.0  # [m/s^2]; stopping is not slowed down
+    max_linear_step: float = 1.0  # [m/s^2]; stopping is not limited
     max_angular_step: float = 3.0  # [rad/s^2]
-    max_reach: float = 0.4  # [m], farther from the middle is a mistake, not a command
-    pinch_close: float = 0.025  # [m], thumb tip to index tip, from which on the gripper closes
-    pinch_open: float = 0.045  # [m], from which on it opens
+    max_reach: float = 0.4  # [m], larger offsets are errors, not commands
+    pinch_close: float = 0.025  # [m], thumb tip to index tip, below which the gripper closes
+    pinch_open: float = 0.045  # [m], above which it opens
     gripper_closed: float = 0.0  # [m]
     gripper_opened: float = 0.04  # [m]
-    deadman_timeout: float = 0.3  # [s], the switch must be heard so often
-    hand_timeout: float = 0.2  # [s], and the hand
+    deadman_timeout: float = 0.3  # [s], longest silence of the switch
+    hand_timeout: float = 0.2  # [s], longest silence of the hand
     rate: float = 50.0  # [Hz] of ~/twist
 
     def __post_init__(self):
@@ -77,7 +77,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class WristSample:
-    """What the teleoperation needs of one hand."""
+    """Position, orientation and pinch of one hand."""
 
     id: str
     position: np.ndarray  # (3,) [m] camera frame
@@ -86,7 +86,7 @@ class WristSample:
 
 
 def rotation_from_quaternion(x, y, z, w):
-    """(3,3) of a unit quaternion."""
+    """Return the rotation (3,3) of a unit quaternion."""
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -97,8 +97,8 @@ def rotation_from_quaternion(x, y, z, w):
 
 
 def rotation_vector(rotation):
-    """Axis times angle (3,) [rad], angle in [0, pi], of a rotation matrix; at pi exactly the axis
-    is not unique: 0.
+    """Return axis times angle (3,) [rad], angle in [0, pi], of a rotation matrix; at pi exactly,
+    where the axis is not unique, 0.
     """
     axis = np.array(
         [
@@ -113,9 +113,7 @@ def rotation_vector(rotation):
 
 
 def wrist_sample(message: HandArray, side):
-    """The WristSample of the one hand of this side that was seen in the image, else None: two are
-    as bad as none.
-    """
+    """Return the WristSample of the only visible hand of this side, None for no hand or two."""
     hands = [hand for hand in message.hands if hand.side == SIDES[side]]
     if len(hands) != 1 or hands[0].tracking_state == Hand.TRACKING_COASTING:
         return None
@@ -140,8 +138,8 @@ def wrist_sample(message: HandArray, side):
 
 
 def speed(offset, gain, deadband, limit):
-    """The velocity (3,) for an offset (3,): none within the deadband, proportional beyond it, never
-    above the limit.
+    """Return the velocity (3,) for an offset (3,): 0 within the deadband, proportional beyond it,
+    up to the limit.
     """
     length = np.linalg.norm(offset)
     if length <= deadband:
@@ -150,7 +148,7 @@ def speed(offset, gain, deadband, limit):
 
 
 def towards(current, wanted, step):
-    """`current` moved to `wanted` by `step` at most; slowing down is not limited."""
+    """Return `current` moved to `wanted` by at most `step`; deceleration is not limited."""
     if np.linalg.norm(wanted) <= np.linalg.norm(current) and wanted @ current >= 0:
         return wanted
     change = wanted - current
@@ -165,25 +163,26 @@ class Teleop:
         self.settings = settings
         self._sample, self._sample_s = None, -math.inf
         self._deadman, self._deadman_s = False, -math.inf
-        self._middle = None  # the WristSample when the switch closed; None: not engaged
-        self._locked = True  # until the switch is seen open
+        self._middle = None  # WristSample when the switch closed; None: not engaged
+        self._locked = True  # until the switch was open
         self._linear = self._angular = np.zeros(3)
         self._command_s = None
         self._gripping = False
         self.reason = 'waiting for the switch'
 
     def hand(self, sample, now_s):
-        """A new image's WristSample, or None."""
+        """Take the WristSample of a new image, or None."""
         self._sample, self._sample_s = sample, now_s
 
     def deadman(self, pressed, now_s):
+        """Take a message of the switch."""
         self._deadman, self._deadman_s = pressed, now_s
         if not pressed:
             self._locked = False
 
     def command(self, now_s):
-        """(linear (3,) [m/s], angular (3,) [rad/s], gripper opening [m]); None while nobody
-        commands.
+        """Return (linear (3,) [m/s], angular (3,) [rad/s], gripper opening [m]); None when not
+        engaged.
         """
         trouble = self._trouble(now_s)
         if trouble:
@@ -204,7 +203,7 @@ class Teleop:
             s.linear_deadband,
             s.max_linear,
         )
-        # Turned since the middle, in the camera's axes.
+        # Rotation since the start, in the camera's axes.
         turned = rotation_vector(self._sample.rotation @ self._middle.rotation.T)
         angular = speed(turned, s.angular_gain, s.angular_deadband, s.max_angular)
         self._linear = towards(self._linear, linear, s.max_linear_step * step_s)
@@ -213,7 +212,7 @@ class Teleop:
         return self._linear, self._angular, s.gripper_closed if self._gripping else s.gripper_opened
 
     def _trouble(self, now_s):
-        """Why nothing may move, or ''."""
+        """Return why nothing may move, or ''."""
         s = self.settings
         if not self._deadman:
             return 'the switch is open'
@@ -236,8 +235,8 @@ class Teleop:
 
 
 class ServoTeleopNode(Node):
-    """Messages in and out of a Teleop. After a stop some zero twists are sent, then none: others
-    may drive then.
+    """Node around a Teleop. After a stop it sends some zero twists, then none, so that others may
+    drive.
     """
 
     STOPS = 10
@@ -300,6 +299,7 @@ class ServoTeleopNode(Node):
 
 
 def main():
+    """Run the node."""
     rclpy.init()
     try:
         rclpy.spin(ServoTeleopNode())

@@ -20,7 +20,7 @@ from awr_ros.msg import Hand, HandGesture, HandGestureArray
 
 
 class Gate:
-    """Decides whether the robot may move. Times are seconds of a clock that never steps."""
+    """Decides whether the robot may move. Times are seconds of a monotonic clock."""
 
     def __init__(self, hold_s: float = 0.2, timeout_s: float = 0.5):
         if hold_s < 0 or timeout_s <= 0:
@@ -29,27 +29,27 @@ class Gate:
         self._stopped, self._heard_s = False, None
 
     def gestures(self, message: HandGestureArray, now_s: float) -> None:
-        """Take the gestures of one image; hands that are not seen in it do not count."""
+        """Take the gestures of one image; hands that are not seen in it are ignored."""
         self._heard_s = now_s
         shown = {
             gesture.gesture
             for gesture in message.gestures
             if gesture.tracking_state != Hand.TRACKING_COASTING and gesture.held >= self._hold_s
         }
-        if HandGesture.OPEN in shown:  # stopping wins over going
+        if HandGesture.OPEN in shown:  # stopping has priority
             self._stopped = True
         elif HandGesture.THUMBS_UP in shown:
             self._stopped = False
 
     def reason(self, now_s: float) -> str:
-        """Why the robot must stand; '' when it may move."""
+        """Return why the robot must stop; '' when it may move."""
         if self._heard_s is None or now_s - self._heard_s > self._timeout_s:
             return 'no gestures arrive: is the tracker running?'
         return 'stopped by an open palm; a thumbs-up lets it go' if self._stopped else ''
 
 
 class StopOnPalmNode(Node):
-    """Messages in and out of a Gate."""
+    """Node around a Gate."""
 
     def __init__(self, **node_options):
         super().__init__('stop_on_palm', **node_options)
@@ -75,7 +75,7 @@ class StopOnPalmNode(Node):
             self._twist_pub.publish(message)
 
     def _on_timer(self) -> None:
-        """Send zeros while the robot must stand."""
+        """Send zeros while the robot must stop."""
         reason = self._gate.reason(self._now_s())
         if reason != self._reason:
             self._reason = reason
@@ -88,6 +88,7 @@ class StopOnPalmNode(Node):
 
 
 def main() -> int:
+    """Run the node."""
     rclpy.init()
     try:
         rclpy.spin(StopOnPalmNode())

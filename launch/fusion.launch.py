@@ -1,7 +1,8 @@
-"""Fuse the hands of trackers that run already, say those of multi_camera.launch.py.
+"""Fuse the hands of running trackers, for example those of multi_camera.launch.py.
 
-    ros2 run tf2_ros static_transform_publisher --x 0.6 --yaw 1.2 --frame-id left_camera_link
-    --child-frame-id right_camera_link ros2 launch awr_ros fusion.launch.py frame:=left_camera_link
+    ros2 run tf2_ros static_transform_publisher --x 0.6 --yaw 1.2 \\
+        --frame-id left_camera_link --child-frame-id right_camera_link
+    ros2 launch awr_ros fusion.launch.py frame:=left_camera_link
 
 Publishes /fusion/hands and /fusion/markers.
 """
@@ -23,6 +24,7 @@ ARGUMENTS = {
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return LaunchDescription(
         [
             *(

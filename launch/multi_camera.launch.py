@@ -1,18 +1,19 @@
-"""Two cameras, two trackers, each pair in a namespace of its own; an example to copy.
+"""Two cameras and two trackers, each pair in its own namespace; an example to copy.
 
 Without arguments two synthetic cameras: /left/tracker/hands and /right/tracker/hands. With drivers
-that run already in the namespaces left and right, say RealSense:
+that already run in the namespaces left and right, for example RealSense:
 
-    ros2 launch realsense2_camera rs_launch.py camera_namespace:=left camera_name:=left_camera
-    serial_no:=_<serial number> ros2 launch realsense2_camera rs_launch.py camera_namespace:=right
-    camera_name:=right_camera serial_no:=_<serial number> ros2 launch awr_ros multi_camera.launch.py
-    camera:=none left_depth_topic:=left_camera/depth/image_rect_raw \\
-                                                            right_depth_topic:=right_camera/depth/image_rect_raw
+    ros2 launch realsense2_camera rs_launch.py camera_namespace:=left \\
+        camera_name:=left_camera serial_no:=_<serial number>
+    ros2 launch realsense2_camera rs_launch.py camera_namespace:=right \\
+        camera_name:=right_camera serial_no:=_<serial number>
+    ros2 launch awr_ros multi_camera.launch.py camera:=none \\
+        left_depth_topic:=left_camera/depth/image_rect_raw \\
+        right_depth_topic:=right_camera/depth/image_rect_raw
 
-The drivers' camera_name begins the names of their frames: with one name for both nobody could tell
-whose hand is where.
+The drivers' camera_name is the prefix of their frames, which must be distinct.
 
-one_process:=true starts both trackers in one process, where one network reads the hands of both
+one_process:=true starts both trackers in one process, with one network for the hands of both
 cameras.
 """
 
@@ -42,15 +43,15 @@ SEEDS = {'left': '1', 'right': '2'}  # of the synthetic cameras: they show diffe
 
 
 def included(file, arguments):
-    """A launch file of this package. In a group, so that the arguments of one do not reach the
-    other.
+    """Include a launch file of this package, in a group, so that the arguments of one do not reach
+    the other.
     """
     source = PythonLaunchDescriptionSource(str(Path(__file__).parent / file))
     return GroupAction([IncludeLaunchDescription(source, launch_arguments=list(arguments.items()))])
 
 
 def one_process(values):
-    """The cameras, and one process with the trackers of both."""
+    """Return the actions for the cameras, and one process with the trackers of both."""
     cameras = []
     if values['camera'] == 'synthetic':
         cameras = [
@@ -94,7 +95,7 @@ def one_process(values):
 
 
 def two_processes(values):
-    """Each camera with a tracker of its own, as tracker.launch.py starts them."""
+    """Return the actions for each camera with its own tracker, as tracker.launch.py starts them."""
     return [
         included(
             'tracker.launch.py',
@@ -111,22 +112,21 @@ def two_processes(values):
 
 
 def start(context):
+    """Return the actions for the arguments."""
     values = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     together = boolean('one_process', values['one_process'])
     return [*notes(values, together), *(one_process if together else two_processes)(values)]
 
 
 def notes(values, together):
-    """What on the command line has no effect. Arguments of the files that are included
-    reach them.
-    """
+    """Return a note for each argument without effect. Arguments of included files reach them."""
     included_files = () if together else ('tracker.launch.py',)
     if values['camera'] == 'synthetic':
         included_files += ('cameras/synthetic_camera.launch.py',)
     reached = set().union(
         *(declared_arguments(Path(__file__).parent / file) for file in included_files)
     )
-    # Those that this file gives them itself.
+    # Arguments that this file sets itself.
     known = {name for name, *_ in ARGUMENTS} | reached - {'depth_topic', 'namespace', 'seed'}
     lines = unknown_arguments(sys.argv, known, files=(Path(__file__).name,))
     return [LogInfo(msg=line) for line in lines]
@@ -157,6 +157,7 @@ ARGUMENTS = (
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return LaunchDescription(
         [
             *(

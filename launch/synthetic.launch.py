@@ -1,5 +1,6 @@
-"""The tracker on rendered hands, no camera needed: ros2 launch awr_ros synthetic.launch.py
-num_hands:=2
+"""The tracker on rendered hands, no camera needed.
+
+    ros2 launch awr_ros synthetic.launch.py num_hands:=2
 
 The same as tracker.launch.py camera:=synthetic; all its arguments and those of the synthetic camera
 can be given.
@@ -14,6 +15,7 @@ from launch import LaunchDescription
 
 
 def generate_launch_description():
+    """Return the launch description."""
     tracker = Path(__file__).with_name('tracker.launch.py')
     return LaunchDescription(
         [

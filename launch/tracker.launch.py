@@ -1,8 +1,8 @@
-"""The hand tracker, with a camera if asked for: ros2 launch awr_ros tracker.launch.py
-camera:=realsense rviz:=true
+"""The hand tracker, with a camera if asked for.
 
-Arguments that are not this file's own go to the camera's driver: ... camera:=realsense
-serial_no:=_123456 works.
+    ros2 launch awr_ros tracker.launch.py camera:=realsense rviz:=true
+
+Arguments that are not this file's own, such as serial_no:=_123456, go to the camera's driver.
 """
 
 import os
@@ -102,7 +102,9 @@ ARGUMENTS = (
 
 
 def profile_actions(value):
-    """Big images need a bigger shared memory segment in the driver as well as in the tracker."""
+    """Set the larger shared memory segment that large images need, for the driver as well as the
+    tracker.
+    """
     if value == 'none':
         return []
     if value:
@@ -113,7 +115,7 @@ def profile_actions(value):
 
 
 def tracker_parameters(values):
-    """What the arguments change in params_file."""
+    """Return the parameters that arguments override in params_file."""
     changed = {}
     if values['device']:
         changed['device'] = values['device']
@@ -133,7 +135,7 @@ def tracker_parameters(values):
 
 
 def notes(values, preset):
-    """What on the command line has no effect, as actions that tell the user."""
+    """Return actions that print a note for each argument without effect."""
     known = {name for name, *_ in ARGUMENTS}
     if preset is not None:
         known |= declared_arguments(preset_file(CAMERAS, values['camera'])) | {
@@ -144,8 +146,8 @@ def notes(values, preset):
 
 
 def topics(values, preset):
-    """(depth image, CameraInfo): as given, else the camera's. An info topic that is not given is
-    the neighbour of a depth topic that is (image_transport's convention).
+    """Return (depth image, CameraInfo): as given, else the camera's. Without an info topic, it is
+    the neighbour of the given depth topic (image_transport's convention).
     """
     default_depth, default_info = (
         (preset.depth_topic, preset.info_topic) if preset else ('depth/image', 'depth/camera_info')
@@ -160,7 +162,7 @@ def topics(values, preset):
 
 
 def camera_actions(values, preset, depth, info):
-    """The camera's launch file, with the arguments that are not this file's own."""
+    """Include the camera's launch file, with the arguments that are not this file's own."""
     if preset is None:
         return []
     # A name that both have, such as namespace or params_file, means the tracker here: the driver
@@ -180,6 +182,7 @@ def camera_actions(values, preset, depth, info):
 
 
 def rviz_actions(values, preset, depth, sim_time):
+    """Return the actions for RViz."""
     if not boolean('rviz', values['rviz']):
         return []
     require_package('rviz2', 'rviz:=true', 'sudo apt install ros-{distro}-rviz2')
@@ -209,7 +212,7 @@ def rviz_actions(values, preset, depth, sim_time):
         )
     except RuntimeError as error:
         return [*actions, LogInfo(msg=str(error))]
-    # It takes the camera info beside the depth image.
+    # RViz subscribes to the camera info beside the depth image.
     return [
         *actions,
         Node(
@@ -225,6 +228,7 @@ def rviz_actions(values, preset, depth, sim_time):
 
 
 def start(context):
+    """Return the actions for the arguments."""
     values = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     preset = (
         None if values['camera'] == 'none' else load_preset(preset_file(CAMERAS, values['camera']))
@@ -245,7 +249,7 @@ def start(context):
         {'use_sim_time': sim_time, **tracker_parameters(values)},
     ]
     logger = '.'.join(part for part in (*values['namespace'].split('/'), 'tracker') if part)
-    # before anything has started: it may be missing
+    # first, because the package may be missing
     rviz = rviz_actions(values, preset, depth, sim_time)
     return [
         *notes(values, preset),
@@ -269,6 +273,7 @@ def start(context):
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return LaunchDescription(
         [
             *(

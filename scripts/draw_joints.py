@@ -30,7 +30,7 @@ RIGHT = np.array([ROOT, *(joint for finger in FINGERS for joint in finger)], flo
 
 
 def hand(side):
-    """SVG elements of one hand."""
+    """Return the SVG elements of one hand."""
     joints = RIGHT if side == 'right' else [330, 0] + RIGHT * [-1, 1]
     joints = joints + ([400, 0] if side == 'right' else [0, 0])
     colours = ['#' + ''.join(f'{value:02x}' for value in reversed(bgr)) for bgr in FINGER_COLOURS]
@@ -78,7 +78,7 @@ def hand(side):
 
 
 def names():
-    """The legend: number and name of each joint."""
+    """Return the legend: number and name of each joint."""
     for finger in range(5):
         for k in range(4):
             j = 1 + 4 * finger + k
@@ -94,8 +94,8 @@ AXIS_COLOURS = ('#c00', '#080', '#00c')
 
 
 def frame_panel(name, rotation, side, x, y):
-    """SVG elements of a hand with the axes of one wrist frame; what points out of or into the page
-    is a circle.
+    """Return the SVG elements of a hand with the axes of one wrist frame; axes along the line of
+    sight are circles.
     """
     joints = RIGHT if side == 'right' else [330, 0] + RIGHT * [-1, 1]
     joints = joints * 0.42 + [x, y]
@@ -135,7 +135,7 @@ def frame_panel(name, rotation, side, x, y):
 
 
 def frames_picture():
-    """The lines of docs/wrist_frames.svg."""
+    """Return the lines of docs/wrist_frames.svg."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 305" '
         f'font-family="sans-serif" font-size="12">',
@@ -154,6 +154,7 @@ def frames_picture():
 
 
 def main(path, frames_path):
+    """Write the drawings."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'font-family="sans-serif" font-size="12">',

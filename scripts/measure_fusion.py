@@ -2,8 +2,8 @@
 """Measure what a second camera is worth: joint error of each camera alone and of their fusion.
 
 Two simulated cameras see one moving hand from directions some degrees apart, the second half an
-image later than the first. With `--occlusion` a bar passes between the first camera and the hand,
-then between the second and the hand. Extrinsics are exact, or off by what a calibration leaves.
+image later than the first: in a free view, then with a bar that passes before each camera in turn.
+Both are repeated with extrinsics of the second camera that are off by `--extrinsics-error`.
 """
 
 import argparse
@@ -27,9 +27,7 @@ CAMERAS = ('first', 'second')
 
 
 class View(SyntheticCamera):
-    """The synthetic camera seen from another direction: the world's frame is that of the usual
-    one.
-    """
+    """The synthetic camera from another direction; the world's frame is that of the usual one."""
 
     def __init__(self, seed: int, degrees: float, bar_phase: float | None):
         super().__init__(seed=seed)
@@ -56,7 +54,7 @@ class View(SyntheticCamera):
 
 
 def disturbed(transform: np.ndarray, rng: np.random.Generator, mm: float, deg: float) -> np.ndarray:
-    """A rigid transform (4,4) [mm] as a calibration with such errors would give it."""
+    """Return a rigid transform (4,4) [mm] with errors of a calibration."""
     error = np.eye(4)
     error[:3, :3] = cv2.Rodrigues(np.deg2rad(deg) * rng.standard_normal(3) / math.sqrt(3))[0]
     shift = mm * rng.standard_normal(3) / math.sqrt(3)
@@ -67,7 +65,7 @@ def disturbed(transform: np.ndarray, rng: np.random.Generator, mm: float, deg: f
 def run(
     seed: int, seconds: float, degrees: float, occlusion: bool, mm: float, deg: float
 ) -> dict[str, np.ndarray]:
-    """Errors (frames,21) [mm] of each camera and of the fusion, NaN where there is no hand."""
+    """Return the errors (frames,21) [mm] of each camera and of the fusion, NaN without a hand."""
     views = [
         View(seed, side * degrees / 2, phase if occlusion else None)
         for side, phase in ((-1, 0.0), (1, 1.0))
@@ -117,18 +115,28 @@ def main() -> None:
         '--seconds', type=float, default=12.0, help='of each (default: %(default)s)'
     )
     parser.add_argument('--degrees', type=float, default=70.0, help='between the cameras')
+    parser.add_argument(
+        '--extrinsics-error',
+        type=float,
+        nargs=2,
+        default=(5.0, 1.0),
+        metavar=('MM', 'DEGREES'),
+        help='standard deviations of a calibration (default: 5 1)',
+    )
     arguments = parser.parse_args()
     print(f'{arguments.hands} hands, {arguments.seconds:g} s each, {arguments.degrees:g} deg apart')
     print('| | hand seen | joints [mm] | median | tips | above 20 mm | ids a hand |')
     print('|---|---|---|---|---|---|---|')
-    for occlusion, mm, deg in ((False, 0, 0), (True, 0, 0), (True, 5, 0.5)):
+    off = tuple(arguments.extrinsics_error)
+    cases = [(occlusion, *error) for error in ((0, 0), off) for occlusion in (False, True)]
+    for occlusion, mm, deg in cases:
         runs = [
             run(SEED + n, arguments.seconds, arguments.degrees, occlusion, mm, deg)
             for n in range(arguments.hands)
         ]
         text = 'a bar in between' if occlusion else 'free view'
-        if mm:
-            text += f', extrinsics off by {mm} mm and {deg} deg'
+        if mm or deg:
+            text += f', extrinsics off by {mm:g} mm and {deg:g} deg'
         for name in (*CAMERAS, 'surer', 'fused'):
             e = np.concatenate([r[name] for r in runs])
             seen = np.isfinite(e).all(-1).mean()

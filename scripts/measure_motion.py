@@ -26,8 +26,8 @@ FINE = 4  # the truth is known this many times a frame
 
 
 def record(frames: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Track a moving hand: (frames,21,3) [mm], NaN while lost, and the truth, FINE
-    times as dense.
+    """Track a moving hand: (frames,21,3) [mm], NaN while lost, and the truth, FINE times as
+    dense.
     """
     from awr_ros.synthetic.camera import SyntheticCamera
     from awr_ros.tracker import HandTracker
@@ -50,7 +50,9 @@ def record(frames: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def truth_at(truth: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """True joints (N,21,3) [mm] at times [s], by linear interpolation of the dense truth."""
+    """Return the true joints (N,21,3) [mm] at times [s], by linear interpolation of the dense
+    truth.
+    """
     at = times * RATE * FINE
     low = np.minimum(np.floor(at).astype(int), len(truth) - 2)
     share = (at - low)[:, None, None]
@@ -58,7 +60,7 @@ def truth_at(truth: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def run(tracked: np.ndarray, config: MotionConfig, ahead_s: float = 0.0) -> list:
-    """The Motion of every frame, `ahead_s` later."""
+    """Return the Motion of every frame, predicted by `ahead_s`."""
     motion_filter, motions = MotionFilter(config), []
     for i, joints in enumerate(tracked):
         motion_filter.update(joints, i / RATE)
@@ -67,11 +69,12 @@ def run(tracked: np.ndarray, config: MotionConfig, ahead_s: float = 0.0) -> list
 
 
 def error_mm(joints: np.ndarray, truth: np.ndarray) -> float:
-    """Mean distance of a joint."""
+    """Return the mean distance of a joint."""
     return float(np.nanmean(np.linalg.norm(joints - truth, axis=-1)[SETTLE:]))
 
 
 def prediction_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -> None:
+    """Print the errors of predicted and of held joints."""
     stamps = np.arange(len(tracked)) / RATE
     print('| ahead [ms] | hold the last joints [mm] | predicted [mm] | less |')
     print('|---|---|---|---|')
@@ -84,6 +87,7 @@ def prediction_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfi
 
 
 def calibration_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -> None:
+    """Print how well the covariances match the errors."""
     stamps = np.arange(len(tracked)) / RATE
     motions = run(tracked, config)
     dt = 1 / FINE / RATE
@@ -121,6 +125,7 @@ def calibration_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConf
 
 
 def glitch_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -> None:
+    """Print how many artificial glitches are rejected."""
     rng = np.random.default_rng(0)
     way = rng.standard_normal(tracked.shape)
     way *= GLITCH_MM / np.linalg.norm(way, axis=-1, keepdims=True)
@@ -144,6 +149,7 @@ def glitch_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--frames', type=int, default=600, help='of a moving hand')
     parser.add_argument('--seed', type=int, default=0, help='of the movement')

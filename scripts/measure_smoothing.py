@@ -33,7 +33,7 @@ def record(frames):
     from awr_ros.tracker import HandTracker
 
     class StillCamera(SyntheticCamera):
-        """The hand of one moment under the noise of every moment."""
+        """The hand of one moment with the noise of every moment."""
 
         def _hand(self, index, t_s):
             return super()._hand(index, STILL_AT_S)
@@ -54,6 +54,7 @@ def record(frames):
 
 
 def smooth(joints, min_cutoff_hz, beta):
+    """Return the joints filtered with these settings."""
     one_euro = OneEuro()
     return np.array(
         [one_euro(frame, i / RATE, min_cutoff_hz, beta) for i, frame in enumerate(joints)]
@@ -61,12 +62,12 @@ def smooth(joints, min_cutoff_hz, beta):
 
 
 def tremble_mm(joints):
-    """RMS change of a joint from one frame to the next [mm]."""
+    """Return the RMS change of a joint from one frame to the next [mm]."""
     return np.sqrt(np.nanmean(np.sum(np.diff(joints[10:], axis=0) ** 2, -1)))
 
 
 def delay_ms(late, joints):
-    """The time by which `joints` must be delayed to look most like `late` [ms]."""
+    """Return the delay of `joints` with the best match to `late` [ms]."""
     shifts = np.arange(0, 6, 0.05)  # [frames]
     at = np.arange(10, len(joints))
 
@@ -80,10 +81,12 @@ def delay_ms(late, joints):
 
 
 def error_mm(joints, truth):
+    """Return the mean distance of a joint."""
     return np.nanmean(np.linalg.norm(joints - truth, axis=-1)[10:])
 
 
 def main():
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--frames', type=int, default=300, help='frames at rest and as many in motion'

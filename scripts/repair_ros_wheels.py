@@ -14,7 +14,9 @@ import numpy
 
 
 def repairs() -> list[tuple[re.Pattern, str]]:
-    """(what the build container wrote, what holds here), in the order to apply."""
+    """Return (pattern of the build container, replacement for this machine), in the order to
+    apply.
+    """
     return [
         (
             re.compile(r'/opt/python/cp[\w-]+/lib/python[\d.]+/site-packages/numpy/_core/include'),
@@ -32,7 +34,7 @@ def repairs() -> list[tuple[re.Pattern, str]]:
 
 
 def repair(share: Path) -> int:
-    """Rewrite the CMake files under `share`; returns how many changed."""
+    """Rewrite the CMake files under `share`; return how many changed."""
     changed = 0
     for path in sorted(share.glob('**/*.cmake')):
         text = fixed = path.read_text(encoding='utf-8')
@@ -45,6 +47,7 @@ def repair(share: Path) -> int:
 
 
 def main() -> int:
+    """Repair the environment of this Python; return the exit status."""
     share = Path(sys.prefix) / 'share'
     headers = Path(sysconfig.get_paths()['include']) / 'Python.h'
     if not headers.exists():

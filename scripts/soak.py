@@ -144,6 +144,7 @@ class Camera:
         self.start()
 
     def start(self) -> None:
+        """Start the process."""
         self.process = subprocess.Popen(
             [sys.executable, __file__, '--camera', str(self._depths_file)],
             stdin=subprocess.PIPE,
@@ -153,11 +154,13 @@ class Camera:
         self.set(self.half, self.offset_s)
 
     def set(self, half: bool, offset_s: float) -> None:
+        """Set half resolution and the offset of the stamps."""
         self.half, self.offset_s = half, offset_s
         self.process.stdin.write(f'half {int(half)}\noffset {offset_s}\n')
         self.process.stdin.flush()
 
     def kill(self) -> None:
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
@@ -227,7 +230,7 @@ class Soak:
         return done
 
     def call(self, service_type, name: str, request):
-        """The answer of a service of the tracker."""
+        """Call a service of the tracker; return its answer."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(service_type, f'tracker/{name}')
         client = self._clients[name]
@@ -252,14 +255,14 @@ class Soak:
             )
 
     def start(self) -> None:
-        """Wait for the first hands, from which on time counts."""
+        """Wait for the first hands; time starts then."""
         self.recovered('the start', both=True, patience_s=START_S)
         self._began = time.monotonic()
 
     # ---- what happens ----
 
     def event(self) -> None:
-        """One of them, and hands again."""
+        """Cause a random event, and wait for hands."""
         what = self._random.choice(
             (
                 self.kill_camera,
@@ -278,14 +281,17 @@ class Soak:
         self.recovered(what.__name__)
 
     def kill_camera(self) -> None:
+        """Kill and restart the camera."""
         self.camera.kill()
         self.spin(self._random.uniform(0.1, 4.0))
         self.camera.start()
 
     def change_resolution(self) -> None:
+        """Change the resolution of the camera."""
         self.camera.set(not self.camera.half, self.camera.offset_s)
 
     def jump(self) -> None:
+        """Let the camera's clock jump."""
         self._newest_s = -np.inf
         self.camera.set(
             self.camera.half, self._random.choice((0.0, -0.5, 0.5, -30.0, 3600.0, -3600.0))
@@ -294,6 +300,7 @@ class Soak:
         self._newest_s = -np.inf
 
     def set_parameters(self) -> None:
+        """Set random parameters for some seconds."""
         names = self._random.sample(sorted(CHOICES), 4)
         self._set({name: self._random.choice(CHOICES[name]) for name in names})
         self.spin(self._random.uniform(1.0, 5.0))
@@ -315,7 +322,7 @@ class Soak:
         )
 
     def visit(self) -> None:
-        """Subscribers come, of all that the node publishes, or all go."""
+        """Subscribe to all topics of the node, or unsubscribe."""
         from geometry_msgs.msg import PoseArray
         from sensor_msgs.msg import Image
         from visualization_msgs.msg import MarkerArray
@@ -338,6 +345,7 @@ class Soak:
             )
 
     def change_state(self) -> None:
+        """Go through random lifecycle transitions."""
         from lifecycle_msgs.msg import Transition
         from lifecycle_msgs.srv import ChangeState
 
@@ -361,6 +369,7 @@ class Soak:
             self.spin(self._random.uniform(0.0, 2.0))
 
     def disable(self) -> None:
+        """Disable and enable the node, and reset it."""
         from std_srvs.srv import SetBool, Trigger
 
         self.call(SetBool, 'enable', SetBool.Request(data=False))
@@ -371,7 +380,9 @@ class Soak:
     # ---- what is measured ----
 
     def sample(self) -> dict:
-        """What the tracker's process takes, and how late the hands of the last seconds were."""
+        """Return the resources of the tracker's process, and the latency of the hands of the last
+        seconds.
+        """
         from awr_ros.ros.measure.session import cpu_seconds, memory_mb
 
         pid = self.tracker.pid
@@ -394,6 +405,7 @@ class Soak:
         }
 
     def close(self) -> None:
+        """End all processes."""
         self.camera.kill()
         self.tracker.send_signal(signal.SIGINT)
         try:
@@ -405,8 +417,8 @@ class Soak:
 
 
 def growth(samples: list[dict], name: str) -> float:
-    """Slope of a column [1/h]: the median of the slopes of all pairs (Theil and Sen), which some
-    odd samples do not move.
+    """Return the slope of a column [1/h]: the median of the slopes of all pairs (Theil and Sen),
+    robust to outliers.
     """
     time_h = np.array([sample['time_s'] for sample in samples]) / 3600
     values = np.array([sample[name] for sample in samples], float)
@@ -419,7 +431,7 @@ def growth(samples: list[dict], name: str) -> float:
 
 
 def report(soak: Soak, samples: list[dict], seconds: float) -> bool:
-    """Print what was measured after the warm-up; whether it is good enough."""
+    """Print what was measured after the warm-up; return whether it is good enough."""
     warm = [sample for sample in samples if sample['time_s'] >= min(WARM_UP_S, seconds / 3)]
     hours = (warm[-1]['time_s'] - warm[0]['time_s']) / 3600
     slope = growth(warm, 'memory_mb')
@@ -465,6 +477,7 @@ def report(soak: Soak, samples: list[dict], seconds: float) -> bool:
 
 
 def main() -> int:
+    """Run the soak; return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,6 +5,8 @@ By hand, some thousand of them: PYTHONPATH=test:$PYTHONPATH python test/fuzz_fil
 """
 
 import contextlib
+import ctypes
+import gc
 import io
 import os
 import resource
@@ -29,13 +31,16 @@ from awr_ros.networks.checkpoint import (
 )
 from awr_ros.offline.track import Outputs, Recording, opened, track
 from awr_ros.runtime import select
-from awr_ros.runtime.onnx_engine import OnnxEngine, write_onnx
-from awr_ros.runtime.openvino_engine import OpenVinoEngine, write_openvino
+from awr_ros.runtime.export import export
+from awr_ros.runtime.onnx_engine import OnnxEngine
+from awr_ros.runtime.openvino_engine import OpenVinoEngine
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.run import Run, log
 
 TINY = ModelConfig(stem=(4, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=32)
 NAMED = (ValueError, OSError)  # what the command line turns into a line
+PART = 250  # files of one folder
+MAX_GROWTH_MB = 10  # of memory after the first part
 INFO = '{"fx": 30, "fy": 31, "cx": 15.5, "cy": 11.5, "width": 32, "height": 24}'
 
 
@@ -84,8 +89,8 @@ class Readers:
         for name in ('checked', 'alone'):
             save_checkpoint(folder / f'{name}.pt', network, 1, {})
         (folder / 'alone.sha256').unlink()
-        write_onnx(network, '', folder / 'net.onnx')
-        write_openvino(network, '', folder / 'net.xml')
+        for file_format in ('onnx', 'openvino'):
+            export(folder / 'checked.pt', folder / 'net', file_format)
         shutil.copy(DEFAULT_FINDER, folder / 'finder.onnx')
         (folder / 'run').mkdir()
         self._run().save()
@@ -192,8 +197,6 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
         except BaseException as error:
             raise AssertionError(f'{kind}, file {number} of seed {seed}: {error!r}') from error
         longest_s = max(longest_s, time.perf_counter() - start_s)
-        if kind.startswith('cached'):
-            forget_traces()
         for file in path.parent.glob('log*.csv'):  # of runs: renamed where last.pt is damaged
             file.unlink() if file != path else None
         path.write_bytes(good)
@@ -202,32 +205,34 @@ def fuzz(count: int, seed: int, folder: Path) -> tuple[Counter, Counter, float]:
     return refused, read, longest_s
 
 
-def forget_traces() -> None:
-    """Free what torch.jit.trace keeps of each conversion; a process in the field converts once."""
-    torch.jit._state._clear_class_state()
-    torch._C._jit_clear_class_registry()
-
-
 def memory_mb() -> float:
-    """Return how much memory this process has [MB]."""
+    """Return how much memory this process holds [MB], after what is free went back to the system."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # of the GNU C library
+        ctypes.CDLL(None).malloc_trim(0)
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
-if __name__ == '__main__':
-    total = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    all_refused, all_read, longest = Counter(), Counter(), 0.0
-    for part in range(-(-total // 250)):
+def main(total: int) -> int:
+    """Read `total` damaged files and report; return the exit status, 1 where memory grew."""
+    all_refused, all_read, longest, memory = Counter(), Counter(), 0.0, []
+    for part in range(-(-total // PART)):
         with tempfile.TemporaryDirectory() as name:
-            result = fuzz(min(250, total - 250 * part), part, Path(name))
-        all_refused, all_read, longest = (
-            all_refused + result[0],
-            all_read + result[1],
-            max(longest, result[2]),
-        )
-        print(f'{min(total, 250 * (part + 1))} files, {memory_mb():.0f} MB', flush=True)
+            result = fuzz(min(PART, total - PART * part), part, Path(name))
+        all_refused, all_read = all_refused + result[0], all_read + result[1]
+        longest = max(longest, result[2])
+        memory.append(memory_mb())
+        print(f'{min(total, PART * (part + 1))} files, {memory[-1]:.0f} MB', flush=True)
     for kind in {**all_refused, **all_read}:
         print(f'{kind:<26} {all_refused[kind]:>4} refused {all_read[kind]:>4} read')
     print(
         f'{sum(all_refused.values())} refused, {sum(all_read.values())} read, the longest took '
         f'{longest:.1f} s'
     )
+    grown_mb = memory[-1] - memory[0]
+    print(f'memory grew by {grown_mb:.1f} MB after {PART} files, allowed are {MAX_GROWTH_MB}')
+    return int(grown_mb > MAX_GROWTH_MB)
+
+
+if __name__ == '__main__':
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000))

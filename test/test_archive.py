@@ -5,8 +5,10 @@ processes that die.
 import json
 import os
 import signal
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from recordings import PlainTracker, png, usual
@@ -248,3 +250,22 @@ def test_a_missing_ray_is_named_with_the_command(tmp_path, monkeypatch, capsys):
     command = ['track', str(tmp_path / 'b'), '-o', f'{tmp_path}/{{name}}.csv', '--ray', 'local']
     assert main(command) == 1
     assert "pip install '.[cluster]'" in capsys.readouterr().err
+
+
+def test_ray_is_imported_without_its_statistics(monkeypatch):
+    """Its environment is read when it starts a cluster; who set it otherwise is obeyed."""
+    told = []
+    monkeypatch.delenv('RAY_USAGE_STATS_ENABLED', raising=False)
+    monkeypatch.setitem(sys.modules, 'ray', SimpleNamespace())
+
+    def init(**_):
+        told.append(os.environ['RAY_USAGE_STATS_ENABLED'])
+        raise RuntimeError
+
+    sys.modules['ray'].is_initialized, sys.modules['ray'].init = lambda: False, init
+    for value in (None, '1'):
+        if value:
+            monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', value)
+        with pytest.raises(RuntimeError):
+            next(workers.on_ray([], 'local'))
+    assert told == ['0', '1']

@@ -165,7 +165,7 @@ def test_a_readme_gets_the_table(tmp_path):
     with pytest.raises(ValueError, match='no figures for 1 at 30 Hz'):
         readme_table('| CPU | fast |')
     readme.write_text('nothing')
-    with pytest.raises(ValueError, match='no place for the table'):
+    with pytest.raises(ValueError, match='no marks for the table'):
         update_readme(readme, ROWS)
 
 

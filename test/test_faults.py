@@ -40,7 +40,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from awr_ros.__main__ import main
 from awr_ros.datasets.frames import read_png16, read_png_rgb
 from awr_ros.draw import write_picture
-from awr_ros.files import FULL, completed, describe_file, work_folder
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import FULL, check_output, completed, work_folder, write_text
 from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline import bag_writer, outputs, pictures
 from awr_ros.offline.bag_files import zstd
@@ -452,6 +453,63 @@ def test_no_error_of_the_disk_is_lost(tmp_path, monkeypatch):
     assert (
         (tmp_path / 'o').read_text() == 'old' and names(tmp_path) == ['o'] and errno.ENOSPC in FULL
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='takes root to mount')
+def test_a_read_only_folder_is_an_error_with_the_wanted_name(tmp_path):
+    mounted = subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', 'ro', 'tmpfs', tmp_path], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip('mounts are not allowed here')
+    try:
+        for write in (write_text, lambda path, _: check_output(path)):
+            with pytest.raises(OSError, match=f"Read-only file system: '{tmp_path / 'o'}'$"):
+                write(tmp_path / 'o', 'x')
+    finally:
+        subprocess.run(['umount', tmp_path], check=True)
+
+
+VERBS = {
+    'render': ['render', 'o'],
+    'scenes': ['render', 'o', '--scenes', '9000'],
+    'evaluate': ['evaluate', '--sheet', 'o'],
+    'conformance': ['conformance', '--output', 'o'],
+    'bench': ['bench', '--output', 'o'],
+    'refiner': ['train-refiner', 'o'],
+    'handedness': ['train-handedness', 'o'],
+}
+
+
+@pytest.mark.parametrize('arguments', VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize('taken', ['folder', 'pipe'])
+def test_long_work_is_not_begun_without_room_for_its_output(
+    arguments, taken, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir('o') if taken == 'folder' else os.mkfifo('o')
+    for work in (
+        'awr_ros.tracker.HandTracker.from_pretrained',
+        'awr_ros.synthetic.crops.CropSource.draw',
+        'awr_ros.evaluation.crops.evaluate',
+        'awr_ros.runtime.select.load_engine',
+        'awr_ros.training.refiner.train_refiner',
+        'awr_ros.training.handedness.train_handedness',
+    ):
+        monkeypatch.setattr(work, lambda *_, **__: pytest.fail('begun'))
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert 'o is there already' in said or 'o is no regular file' in said
+    assert names(tmp_path) == ['o']
+
+
+def test_an_output_that_is_checked_is_not_changed(tmp_path):
+    check_output(None)
+    check_output(tmp_path / 'new' / 'o')
+    assert names(tmp_path / 'new') == []
+    (tmp_path / 'o').write_text('old')
+    check_output(tmp_path / 'o')
+    assert (tmp_path / 'o').read_text() == 'old' and names(tmp_path) == ['new', 'o']
 
 
 def test_folders_of_others_are_not_taken_for_left_over_ones(tmp_path):

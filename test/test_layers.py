@@ -12,7 +12,16 @@ import awr_ros
 ROOT = Path(awr_ros.__file__).parent
 # A module imports its own layer and those before it.
 LAYERS = (
-    ('camera', 'files', 'interrupts', 'settings', 'skeleton', 'stamps', 'weight_files'),
+    (
+        'camera',
+        'dependencies',
+        'files',
+        'interrupts',
+        'settings',
+        'skeleton',
+        'stamps',
+        'weight_files',
+    ),
     ('crop', 'offset_field', 'draw', 'smoothing', 'derived'),
     ('messages', 'finders'),
     ('networks', 'runtime'),

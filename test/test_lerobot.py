@@ -220,7 +220,7 @@ def test_a_dataset_loads_and_says_the_same_as_csv(tmp_path, monkeypatch):
             if row is None:
                 continue
             seen += 1
-            assert item['observation.image_stamp_ns'].item() == stamp
+            assert item['observation.hands.stamp_ns'].item() == stamp
             expected = [float(row[f'{j}_{a}'] or 0) for j in JOINT_NAMES for a in 'xyz']
             np.testing.assert_allclose(
                 item[f'observation.hands.{side}.joints'], expected, rtol=1e-6
@@ -241,6 +241,24 @@ def test_a_dataset_loads_and_says_the_same_as_csv(tmp_path, monkeypatch):
     batch = next(iter(DataLoader(dataset, batch_size=5)))
     assert batch['observation.hands.right.joints'].shape == (5, 63)
     assert np.isfinite(batch['observation.hands.left.joints'].numpy()).all()
+
+
+@needs_lerobot
+@pytest.mark.timeout(600)
+def test_datasets_of_several_recordings_can_be_merged(tmp_path, monkeypatch):
+    from lerobot.datasets.dataset_tools import merge_datasets
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    monkeypatch.setattr(HandTracker, 'from_pretrained', classmethod(lambda *_, **__: TwoHands()))
+    parts = []
+    for name in 'ab':
+        robot_bag(tmp_path / name)
+        command = ['track', str(tmp_path / name), '-o', f'lerobot:{tmp_path}/d{name}']
+        assert main([*command, '--feature', 'action=/cmd']) == 0
+        parts.append(LeRobotDataset(f'local/{name}', root=tmp_path / f'd{name}'))
+    merged = merge_datasets(parts, 'local/all', output_dir=tmp_path / 'all')
+    assert merged.meta.total_episodes == 2 and len(merged) == sum(map(len, parts))
+    assert 'observation.hands.left.joints' in merged.meta.stats
 
 
 @needs_lerobot

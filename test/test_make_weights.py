@@ -183,3 +183,22 @@ def test_the_model_card_says_what_made_the_weights(tmp_path):
     ):
         assert line in card
     assert 'joint error mean 6.45 mm\n```' in card
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        '',
+        '[]',
+        '{',
+        '{"config": {}}',
+        '{"config": {"what": 1}, "seconds": {}}',
+        '\0\0',
+        '{"seconds": 3}',
+    ],
+)
+def test_a_damaged_record_is_named(content, stages, tmp_path):
+    (tmp_path / 'progress.json').write_text(content)
+    with pytest.raises(ValueError, match='progress.json is no record of such a run, or damaged'):
+        make_weights(tmp_path, WeightsConfig())
+    assert (tmp_path / 'progress.json').read_text() == content

@@ -173,3 +173,58 @@ def test_other_networks_are_refused(tmp_path):
     save_checkpoint(tmp_path / 'resnet.pt', ResNet(ResNetConfig(crop_size=64)), 1, {})
     with pytest.raises(ValueError, match='resnet'):
         train_refiner(tmp_path / 'resnet.pt', tmp_path / 'out.pt', crops=64)
+
+
+def readings_folder(tmp_path, predicted=8):
+    """A folder of samples as a stopped run leaves it, and its state."""
+    done = {'predicted': 0, 'count': 8, 'seed': 1, 'tensors': [[[4], 'float32']]}
+    training._allocate(tmp_path, done)[0].fill_(1)
+    done['predicted'] = predicted
+    training._save_progress(tmp_path, done)
+    return done
+
+
+def test_samples_on_disk_are_found_again_and_missing_ones_are_named(tmp_path):
+    done = readings_folder(tmp_path)
+    assert training._load_progress(tmp_path, 8, 1) == done
+    assert training._finished_samples(tmp_path, 8, 1)[0].tolist() == 8 * [4 * [1.0]]
+    file = tmp_path / 'readings_0.bin'
+    for damage in (lambda: file.write_bytes(file.read_bytes()[:-1]), file.unlink):
+        damage()
+        with pytest.raises(ValueError, match='readings_0.bin is gone or cut short'):
+            training._finished_samples(tmp_path, 8, 1)
+    assert not file.exists()  # no file of zeros to learn from
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"count": 8, "seed": 1}', '\0'])
+def test_a_damaged_record_of_samples_is_named(content, tmp_path):
+    (tmp_path / 'readings.json').write_text(content)
+    with pytest.raises(ValueError, match='readings.json cannot be read'):
+        training._load_progress(tmp_path, 8, 1)
+
+
+def test_samples_that_do_not_fit_on_the_disk_are_an_error(tmp_path):
+    """Not a signal (SIGBUS) in the middle of the work, as it is for a file without its blocks."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match='File too large.*readings_0.bin'):
+            training._allocate(
+                tmp_path, {'predicted': 0, 'count': 9999, 'tensors': [[[4], 'float32']]}
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('content', [b'', b'no state', b'\x80\x04K\x03.'])
+def test_a_damaged_state_of_the_training_is_named(content, small_batches, tmp_path):
+    state = tmp_path / 'refiner-last.pt'
+    state.write_bytes(content)
+    with pytest.raises(ValueError, match='refiner-last.pt'):
+        fit_refiner(Refiner(5, 16, 32), readings(), epochs=1, state=state)
+    torch.save({'step': -1, 'order_seed': 1}, state)
+    with pytest.raises(ValueError, match='refiner-last.pt.*expected a number of samples'):
+        fit_refiner(Refiner(5, 16, 32), readings(), epochs=1, state=state)

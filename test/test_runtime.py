@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -351,9 +352,9 @@ def choose(
         (dict(installed=('openvino',)), ('openvino', 'cpu'), 'onnxruntime and onnx are not'),
         (dict(installed=('openvino', 'onnxruntime')), ('openvino', 'cpu'), 'onnx are not'),
         (dict(installed=()), ('torch', 'cpu'), 'pip install -r requirements/ros-apt.txt'),
-        (dict(engine='torch'), ('torch', 'cpu'), 'asked for'),
-        (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'asked for'),
-        (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'asked for'),
+        (dict(engine='torch'), ('torch', 'cpu'), 'requested'),
+        (dict(engine='torch', cuda=True), ('torch', 'cuda'), 'requested'),
+        (dict(engine='openvino', cuda=True), ('openvino', 'cpu'), 'requested'),
         (dict(weights='net.xml', cuda=True), ('openvino', 'cpu'), 'net.xml is a file for it'),
         (
             dict(weights='net.onnx', device='cpu'),
@@ -519,14 +520,25 @@ def test_only_the_first_start_converts(tmp_path, monkeypatch):
     weights = tiny_checkpoint(tmp_path)
     first = select.load_engine(weights, 'openvino')
     monkeypatch.setattr(
-        'awr_ros.runtime.openvino_engine.trace', lambda _: pytest.fail('converted again')
+        'awr_ros.runtime.convert.convert_apart', lambda *_: pytest.fail('converted again')
     )
     again = select.load_engine(weights, 'openvino')
     depth = np.full((1, 1, 32, 32), 0.3, np.float32)
     np.testing.assert_array_equal(
         first.predict(depth).joints_uvdn, again.predict(depth).joints_uvdn
     )
-    assert again.description == first.description and 'asked for' in again.description
+    assert again.description == first.description and 'requested' in again.description
+
+
+def test_no_graph_is_traced_in_a_process_that_goes_on(tmp_path, monkeypatch):
+    """torch.jit.trace keeps each graph until its process ends."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(torch.jit, 'trace', lambda *_, **__: pytest.fail('traced here'))
+    weights = tiny_checkpoint(tmp_path)
+    for engine in ('openvino', 'onnxruntime'):
+        select.load_engine(weights, engine, 'cpu')
+    for file_format in ('openvino', 'onnx'):
+        export(weights, tmp_path / 'exported', file_format)
 
 
 def test_other_weights_or_converters_are_other_entries(tmp_path):
@@ -655,6 +667,19 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch):
         lambda: (_ for _ in ()).throw(RuntimeError('Could not determine home directory.')),
     )
     assert cache.cache_folder().name == f'awr_ros-{os.getuid()}'
+
+
+@pytest.mark.parametrize(
+    'variables',
+    [{'HOME': ''}, {'HOME': 'relative'}, {'HOME': '', 'XDG_CACHE_HOME': 'relative'}],
+)
+def test_the_cache_is_never_in_the_working_folder_nor_in_the_root(variables, monkeypatch):
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache.cache_folder() == Path(tempfile.gettempdir()) / f'awr_ros-{os.getuid()}'
+    monkeypatch.setenv('HOME', '/home/me')
+    assert cache.cache_folder() == Path('/home/me/.cache/awr_ros')
 
 
 def test_a_full_disk_means_converting_each_time(tmp_path, monkeypatch):

@@ -430,7 +430,7 @@ def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
     )
     evaluation.print_sequences(figures)
     printed = capsys.readouterr().out.splitlines()
-    assert 'asked for to 2 m' in printed[0] and len(printed) >= 4 and '0.0% of' in printed[-1]
+    assert 'evaluated to 2 m' in printed[0] and len(printed) >= 4 and '0.0% of' in printed[-1]
 
 
 def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):

@@ -23,6 +23,8 @@ GOOD = StereoCamera(
     noise=0.005,
     patchiness=0.1,
     overexposed=0.0,
+    bright_mm=1000.0,
+    gloss=0.0,
     block_px=7,
     smoothness=1.0,
     uniqueness=5,
@@ -73,6 +75,17 @@ def test_narrow_gaps_between_near_surfaces_close():
     measured = measure(depth, replace(GOOD, block_px=11))
     gap = measured[50:110, 75:79]
     assert ((gap > 0) & (gap < 600)).mean() > 0.3
+
+
+def test_of_an_overexposed_arm_the_outlines_are_left():
+    across = np.clip(np.abs(np.arange(200) - 100) / 40, 0, 1)  # an arm 100 mm thick, upright
+    arm = np.where(across < 1, 600 - 50 * np.sqrt(1 - across**2), 1500.0)
+    bright = replace(GOOD, overexposed=0.5, gloss=6.0, block_px=5)
+    measured = measure(np.tile(arm, (160, 1)), bright)
+    middle, sides = measured[30:130, 92:109], measured[30:130, [64, 66, 134, 136]]
+    assert (middle == 0).mean() > 0.6 and (sides > 0).mean() > 0.7
+    far = measure(np.tile(arm + 500, (160, 1)), bright)
+    assert (far[30:130, 92:109] == 0).mean() < 0.1
 
 
 def test_what_reflects_nothing_leaves_islands_only():

@@ -100,7 +100,7 @@ def test_a_recording_plays_forwards_and_back_without_tracking_twice():
     ids = [player.step().hands[0].id for _ in range(3)]
     assert ids == ['1', '2', '3'] and player.show(0).hands[0].id == '1' and len(tracker.stamps) == 3
     assert player.show(2).hands[0].id == '3'
-    assert player.step().hands[0].id == '1'  # from the beginning again
+    assert player.step().hands[0].id == '4' and player.index == 0  # the beginning, tracked afresh
     endless = Player(load, Tracker())
     assert [endless.step().hands[0].id for _ in range(5)][-1] == '5' and endless._hands == {}
 

@@ -1,9 +1,13 @@
 """Several cameras in one process: each with its own engine, or all sharing one."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from awr_ros.bench.report import Report
 from awr_ros.bench.timing import median_ms
 from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPoseEstimator
@@ -17,7 +21,14 @@ FRAMES = 30  # of each movement, played forwards and backwards
 RATE_HZ = 30.0
 
 
-def bench_cameras(report, weights, repeats, device='auto', cases=CASES, frames=FRAMES):
+def bench_cameras(
+    report: Report,
+    weights: str | Path | None,
+    repeats: int,
+    device: str = 'auto',
+    cases: Sequence[tuple[int, int]] = CASES,
+    frames: int = FRAMES,
+) -> None:
     """Measure one frame of every camera, all arriving at once, each tracked in its own thread."""
     most = max(cameras for cameras, _ in cases)
     engines = [load_engine(weights, device=device) for _ in range(most)]
@@ -45,7 +56,7 @@ def bench_cameras(report, weights, repeats, device='auto', cases=CASES, frames=F
         row(f'{cameras} x {hands}', *times.values(), f'{times["shared"] / times["separate"]:.2f}')
 
 
-def movement(hands, frames):
+def movement(hands: int, frames: int) -> tuple[list[np.ndarray], Intrinsics]:
     """Return depth frames [(H,W) uint16 mm] of 1, 2 or 4 moving hands, and their Intrinsics.
 
     Four hands are two images side by side, as from one wide camera.
@@ -65,13 +76,20 @@ def movement(hands, frames):
 class Rig:
     """Trackers of several cameras that see the same movement, each from another starting frame."""
 
-    def __init__(self, engines, depths, intrinsics, hands, threads):
+    def __init__(
+        self,
+        engines: Sequence,
+        depths: Sequence[np.ndarray],
+        intrinsics: Intrinsics,
+        hands: int,
+        threads: Any,
+    ) -> None:
         """engines: one per camera; hands: per camera; threads: executor for the trackers."""
         config = TrackerConfig(max_hands=hands)
         self.trackers = [HandTracker(HandPoseEstimator(engine), config) for engine in engines]
         self._depths, self._intrinsics, self._threads, self._frame = depths, intrinsics, threads, 0
 
-    def step(self):
+    def step(self) -> list:
         """Track one frame of each camera; return their hands."""
         self._frame += 1
         return list(self._threads.map(self._track, range(len(self.trackers))))

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from awr_ros.bench.report import Report
+from awr_ros.files import check_output
 
 RATES_HZ = (15, 30, 60, 90)
 PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
@@ -13,7 +14,7 @@ def add_bench(verbs, messages):
     """Add the verb `bench` to argparse's subparsers. messages(report, seconds, rates): measures
     over ROS, None without ROS.
     """
-    parser = verbs.add_parser('bench', help='how fast everything is on this machine')
+    parser = verbs.add_parser('bench', help='measure the speed on this machine')
     parser.add_argument(
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'
     )
@@ -27,7 +28,7 @@ def add_bench(verbs, messages):
         '--seconds',
         type=float,
         default=10.0,
-        help='of each measurement over ROS (default: %(default)s)',
+        help='duration of each measurement over ROS (default: %(default)s)',
     )
     parser.add_argument(
         '--rates',
@@ -43,19 +44,17 @@ def add_bench(verbs, messages):
         choices=PARTS,
         default=PARTS,
         metavar='PART',
-        help=f'of {", ".join(PARTS)}',
+        help=f'parts to measure: {", ".join(PARTS)}',
     )
     parser.add_argument(
         '--tiny',
         action='store_true',
-        help='only to see that the part gpu works, on the CPU: none of its figures counts',
+        help='test the part gpu on the CPU; its figures are meaningless',
     )
-    parser.add_argument('--output', type=Path, help='write the tables here too, as Markdown')
+    parser.add_argument('--output', type=Path, help='Markdown file for the tables')
+    parser.add_argument('--readme', type=Path, help='README whose table of latencies is updated')
     parser.add_argument(
-        '--readme', type=Path, help='put the latencies at 30 Hz into this README as well'
-    )
-    parser.add_argument(
-        '--mediapipe', default='', help='Python that has MediaPipe (default: this one)'
+        '--mediapipe', default='', help='Python interpreter with MediaPipe (default: this one)'
     )
     parser.set_defaults(run=lambda arguments: bench(arguments, messages))
 
@@ -69,6 +68,8 @@ def bench(arguments, messages):
     from awr_ros.runtime.select import load_engine
     from awr_ros.weight_files import DEFAULT_WEIGHTS, checksum
 
+    check_output(arguments.output)
+    check_output(arguments.readme)
     report = Report('awr_ros on this machine')
     row = report.table(('machine', ''))
     for what, value in machine.describe():

@@ -7,9 +7,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from awr_ros.bench.report import Report
 from awr_ros.bench.timing import median_ms
 from awr_ros.crop import crop_hand
 from awr_ros.estimator import HandPoseEstimator, Request
@@ -33,7 +36,7 @@ assert any(tracker.update(depth, K, 0.1 * i) for i in range(5)), 'no hand'
 """
 
 
-def bench_frame(report, weights, repeats):
+def bench_frame(report: Report, weights: str | Path | None, repeats: int) -> None:
     """Measure the stages of a 640x480 frame and whole frames of the tracker."""
     estimator = HandPoseEstimator.from_pretrained(weights)
     report.section('One frame', f'640 x 480, {estimator.description}; medians of up to {repeats}.')
@@ -85,9 +88,9 @@ def bench_frame(report, weights, repeats):
     )
 
 
-def python_calls(run, repeats=31):
+def python_calls(run: Callable, repeats: int = 31) -> int:
     """Count the calls of Python functions in run(), the median over several runs."""
-    counts = []
+    counts: list[int] = []
 
     def count(_, event, __):
         counts[-1] += event == 'call'
@@ -102,7 +105,7 @@ def python_calls(run, repeats=31):
     return int(statistics.median(counts))
 
 
-def bench_cold_start(report, weights, folder):
+def bench_cold_start(report: Report, weights: str | Path | None, folder: Path) -> None:
     """Measure a new Python process from its start to the first joints, with the converted network
     in the cache.
     """
@@ -126,7 +129,7 @@ def bench_cold_start(report, weights, folder):
     report.remark(f'{sorted(times)[1]:.2f} s (median of 3).')
 
 
-def bench_training(report, repeats):
+def bench_training(report: Report, repeats: int) -> None:
     """Measure crops per second: rendering on one thread, training steps on all threads."""
     report.section(
         'Training',
@@ -153,10 +156,8 @@ def bench_training(report, repeats):
             f'{64e3 / median_ms(lambda: fused.draw(64), max(10, repeats // 5), warm_ups=24):.0f}',
         )
     torch.set_num_threads(torch.multiprocessing.cpu_count())
-    batch, network = (
-        source.draw(16),
-        CompactNetwork(COMPACT_S).to(memory_format=torch.channels_last).train(),
-    )
+    batch, network = source.draw(16), CompactNetwork(COMPACT_S).train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step():

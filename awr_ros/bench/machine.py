@@ -19,7 +19,7 @@ FLAGS = (
 )
 
 
-def describe():
+def describe() -> list[tuple[str, str]]:
     """Return [(property, value)], as texts."""
     info = _cpuinfo()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
@@ -43,19 +43,19 @@ def describe():
     ]
 
 
-def load_in_words(load, cores):
+def load_in_words(load: float, cores: int | None) -> str:
     """Describe whether other load makes figures unreliable now."""
-    return 'idle' if load < 0.15 * cores else 'NOT idle, the figures are too high'
+    return 'idle' if load < 0.15 * (cores or 1) else 'NOT idle, the figures are too high'
 
 
-def gpu():
+def gpu() -> str:
     """Return the name of the CUDA device, or that there is none."""
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else 'none here'
 
 
-def version(package):
+def version(package: str) -> str:
     """Return the version of an installed package."""
     try:
         return importlib.metadata.version(package)

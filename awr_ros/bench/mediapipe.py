@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from awr_ros.bench.report import Report
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker, TrackerConfig
@@ -37,7 +38,7 @@ for line in sys.stdin:
 """
 
 
-def bench_mediapipe(report, weights, python=''):
+def bench_mediapipe(report: Report, weights: str | Path | None, python: str = '') -> None:
     """Measure CPU and wall time of a frame with one hand. python: interpreter with MediaPipe, '':
     this one.
     """
@@ -68,7 +69,7 @@ def bench_mediapipe(report, weights, python=''):
     report.remark(f"CPU time of awr_ros: {ratio:.2f} times MediaPipe's.")
 
 
-def grey(depth_mm):
+def grey(depth_mm: np.ndarray) -> np.ndarray:
     """Convert a depth frame (H,W) [mm] to grey (H,W,3) uint8: the nearest pixel white; FADE_MM
     behind it and invalid black.
     """

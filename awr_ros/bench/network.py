@@ -5,11 +5,13 @@ most research code runs.
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from awr_ros.bench.gpu import work
+from awr_ros.bench.report import Report
 from awr_ros.bench.timing import median_ms
 from awr_ros.networks.checkpoint import (
     COMPACT_M,
@@ -30,7 +32,7 @@ BASELINE = 'ResNet-18'
 TORCH = 'torch eager'
 
 
-def networks(weights):
+def networks(weights: str | Path | None) -> dict[str, Any]:
     """Return {name: network}: the default or given one, and others of the paper, untrained, which
     takes equally long.
     """
@@ -46,9 +48,9 @@ def networks(weights):
     return {name: network.eval() for name, network in made.items()}
 
 
-def engines(network, folder, threads):
+def engines(network: Any, folder: Path, threads: int) -> dict[str, Any]:
     """Return {name: engine} of all that are installed."""
-    found = {TORCH: TorchEngine(network, num_threads=threads)}
+    found: dict[str, Any] = {TORCH: TorchEngine(network, num_threads=threads)}
     if installed('onnxruntime') and installed('onnx'):
         write_onnx(network, '', folder / 'net.onnx')
         found['ONNX Runtime f32'] = OnnxEngine(folder / 'net.onnx', threads)
@@ -62,7 +64,7 @@ def engines(network, folder, threads):
     return found
 
 
-def peak_flops(threads, size=1024):
+def peak_flops(threads: int, size: int = 1024) -> float:
     """Measure the float32 operations per second of a matrix product, the best of 10."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -75,7 +77,7 @@ def peak_flops(threads, size=1024):
     return 2 * size**3 / min(times)
 
 
-def bench_networks(report, weights, repeats):
+def bench_networks(report: Report, weights: str | Path | None, repeats: int) -> None:
     """Write one table: milliseconds per pass, and the speed-up over ResNet-18 in eager mode."""
     threads = default_threads()
     report.section(

@@ -41,7 +41,7 @@ def update_readme(path: Path, benchmark: str) -> None:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f'{path} has no place for the table: {BEGIN} ... {END}')
+        raise ValueError(f'{path} has no marks for the table: {BEGIN} ... {END}')
     write_text(path, f'{before}{BEGIN}\n\n{readme_table(benchmark)}\n\n{END}{after}')
 
 

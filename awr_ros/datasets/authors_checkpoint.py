@@ -3,7 +3,9 @@ with the same names.
 """
 
 import re
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +25,14 @@ DECONVOLUTIONS = {2: 4, 3: 2, 4: 1}  # transposed convolutions: downsample
 KERNEL_SIZE = {'hourglass': 0.4, 'resnet': 1.0}
 
 
-def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, authors_crop=True):
+def import_authors_checkpoint(
+    path: str | Path,
+    name: str,
+    output: str | Path,
+    kernel_size: float | None = None,
+    subject: int = 0,
+    authors_crop: bool = True,
+) -> ResNetConfig | HourglassConfig:
     """Convert an official checkpoint to one of this package, which the estimator and the node load.
 
     path: the authors' file; name: of the data set that it was trained on; output: file to write;
@@ -44,7 +53,7 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
             f'subject must be one of the {len(conventions.cube_mm)} with a cube of their own, got '
             f'{subject}'
         )
-    common = dict(
+    common: dict[str, Any] = dict(
         joint_names=conventions.joint_names,
         cube_mm=conventions.cube_mm[subject],
         side=conventions.side,
@@ -54,6 +63,7 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
         _count(r'outs_1\.(\d+)\.weight', state),
         _count(r'deconv_layers\.(\d+)\.weight', state, 4),
     )
+    network: ResNet | StackedHourglass
     if stacks:
         network = StackedHourglass(
             HourglassConfig(stacks, kernel_size=kernel_size or KERNEL_SIZE['hourglass'], **common)
@@ -81,8 +91,7 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(
-            f'{path} does not fit the network that its keys tell: '
-            f'{" ".join(str(error).split())[:500]}'
+            f'{path} does not fit the network of its keys: {" ".join(str(error).split())[:500]}'
         ) from error
     made_by = {'imported_from': f'imported from {Path(path).name}', 'dataset': name}
     metrics = {
@@ -92,13 +101,15 @@ def import_authors_checkpoint(path, name, output, kernel_size=None, subject=0, a
     return network.config
 
 
-def read_authors_checkpoint(path):
+def read_authors_checkpoint(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     """Return the weights and the authors' best records of a file. Code in it is never run."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'no checkpoint at {path}')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of files that are none of theirs
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as first:  # torch raises many types for a file that is no checkpoint
         content = _read_with_numpy(path, first)
     state = content.get('model', content) if isinstance(content, dict) else None

@@ -10,36 +10,36 @@ from awr_ros.datasets.specs import DATASETS
 from awr_ros.settings import add_options, config_of
 
 
-def add_commands(verbs):
+def add_commands(verbs: Any) -> None:
     """Add the verb `import` (`awr import CKPT --dataset nyu`) to argparse's subparsers."""
     verb = verbs.add_parser(
-        'import', help="turn a checkpoint of AWR's authors into one of this package"
+        'import', help="convert a checkpoint of AWR's authors to one of this package"
     )
     verb.add_argument('checkpoint', type=Path, help="the authors' .pth file")
     verb.add_argument(
-        '--dataset', required=True, choices=tuple(DATASETS), help='what it was trained on'
+        '--dataset', required=True, choices=tuple(DATASETS), help='data set that it was trained on'
     )
     verb.add_argument(
         '--output',
         type=Path,
-        help='file to write (default: the name of the checkpoint with .pt, here)',
+        help='file to write (default: named after the checkpoint, .pt, in this folder)',
     )
     verb.add_argument(
         '--kernel-size',
         type=float,
         help='radius of closeness (default: 0.4 for hourglasses, 1 for ResNets, as in '
-        "the authors' configuration; their words for ResNets are 0.8)",
+        "the authors' configuration; the paper has 0.8 for ResNets)",
     )
     verb.add_argument(
         '--subject',
         type=int,
         default=0,
-        help='MSRA: the subject left out, whose cube crops have (default: 0)',
+        help='MSRA: subject left out of training, for the size of the crop (default: 0)',
     )
     verb.add_argument(
         '--our-crop',
         action='store_true',
-        help="it was trained on this package's crops, not on the authors'",
+        help="trained on this package's crops instead of the authors'",
     )
     verb.set_defaults(run=_import)
 
@@ -65,25 +65,27 @@ def _import(arguments):
     )
 
 
-def extend_evaluate(verb):
+def extend_evaluate(verb: argparse.ArgumentParser) -> None:
     """Add the options of `awr evaluate --dataset` to the verb."""
     group = verb.add_argument_group(
-        'public data sets', "the papers' protocol, for files of predictions or for weights"
+        'public data sets', "the papers' metrics, for files of predictions or for weights"
     )
     group.add_argument(
         'predictions',
         type=Path,
         nargs='*',
-        help='text files, one line a frame: u v d of each joint [px, px, mm]',
+        help='text files, one line per frame: u v d of each joint [px, px, mm]',
     )
-    group.add_argument('--dataset', choices=tuple(DATASETS), help='whose conventions count')
+    group.add_argument('--dataset', choices=tuple(DATASETS), help='data set, for its conventions')
     group.add_argument(
         '--truth',
         type=Path,
         help='labels in the same format, with or without file names; NYU: or joint_data.mat',
     )
     group.add_argument(
-        '--xyz', action='store_true', help='both are x y z [mm], y down, instead of u v d'
+        '--xyz',
+        action='store_true',
+        help='predictions and truth are x y z [mm], y down, instead of u v d',
     )
     group.add_argument(
         '--plots', type=Path, help='folder of the plots (default: here; without --dataset none)'
@@ -92,7 +94,7 @@ def extend_evaluate(verb):
     group.add_argument(
         '--output',
         type=Path,
-        help='with --root: write the predictions of --weights here, and their truth beside',
+        help='with --root: file for the predictions of --weights, the truth is written beside it',
     )
 
 
@@ -102,17 +104,17 @@ def _add_source(group):
         '--subject',
         type=int,
         default=0,
-        help='MSRA: the subject that is tested on (default: %(default)s)',
+        help='MSRA: test subject (default: %(default)s)',
     )
     group.add_argument(
         '--oracle-cube',
         action='store_true',
         help="NYU: the new subject's test crops are 5/6 as large. "
-        'The published figures use it, but it tells the network who is before the camera',
+        'The published figures use it, but it requires knowledge of the subject',
     )
 
 
-def evaluate_dataset(arguments):
+def evaluate_dataset(arguments: argparse.Namespace) -> None:
     """Run `awr evaluate --dataset NAME`, either with files of predictions or with --root and
     --weights.
     """
@@ -161,7 +163,9 @@ def add_train_options(verb: Any, taken: Sequence[str]) -> None:
         default=argparse.SUPPRESS,
         help='public data set to train on',
     )
-    group.add_argument('--root', type=Path, default=argparse.SUPPRESS, help='its folder')
+    group.add_argument(
+        '--root', type=Path, default=argparse.SUPPRESS, help='folder of the data set'
+    )
     shared = [
         f'--{field.name.replace("_", "-")} {field.default}'
         for field in fields(PaperTrainConfig)

@@ -38,7 +38,7 @@ class PaperTrainConfig:
     seed: int = 0
     device: str = 'auto'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         conventions = dataset_spec(self.dataset)
         if self.network not in NETWORKS:
             raise ValueError(f'network must be one of {", ".join(NETWORKS)}, got {self.network!r}')
@@ -75,18 +75,18 @@ class PaperTrainConfig:
             raise ValueError(f'oracle_cube is for nyu only, got {self.dataset!r}')
 
     @property
-    def stage_epochs(self):
+    def stage_epochs(self) -> tuple[int, ...]:
         """Epochs of each stage: both losses from the start need one stage only."""
         epochs = self.epochs or dataset_spec(self.dataset).epochs
         return (epochs,) if self.schedule == 'joint' else (epochs, epochs)
 
     @property
-    def step_after(self):
+    def step_after(self) -> int:
         """[epochs] of a stage between falls of the learning rate."""
         return self.step_epochs or dataset_spec(self.dataset).step_epochs
 
     @property
-    def kernel(self):
+    def kernel(self) -> float:
         """Radius of closeness, uvdn units: 0.4 for hourglasses and 1 for ResNets in the authors'
         configuration, 0.8 in the later joint schedule.
         """
@@ -102,28 +102,28 @@ class PaperTrainConfig:
 
 
 HELP = {
-    'network': 'one of ' + ', '.join(NETWORKS),
-    'schedule': "two_stage as in the paper, or joint as in the group's later work",
-    'epochs': "of each stage, 0: the paper's",
-    'step_epochs': "epochs between tenfold falls of the learning rate, 0: the paper's",
-    'batch': 'crops a step',
-    'learning_rate': 'at the start',
+    'network': 'network, one of ' + ', '.join(NETWORKS),
+    'schedule': "two_stage as in the paper, or joint as in the same group's later work",
+    'epochs': "epochs of each stage, 0: the paper's",
+    'step_epochs': "epochs between divisions of the learning rate by 10, 0: the paper's",
+    'batch': 'crops per step',
+    'learning_rate': 'initial learning rate',
     'kernel_size': "radius of closeness, 0: the authors'",
     'crop_size': 'side of the input [px]',
     'width': 'channels of an hourglass',
-    'downsample': 'of a ResNet: 1, 2 or 4',
-    'translate_mm': 'augmentation: shift of an axis, standard deviation',
-    'scale': "augmentation: cube's scale, standard deviation",
-    'rotate_deg': 'augmentation: turns up to this',
-    'augment': 'share of samples that are augmented at all',
-    'subject': 'MSRA: left out and tested on',
+    'downsample': 'ratio of crop side to field side of a ResNet: 1, 2 or 4',
+    'translate_mm': 'augmentation: standard deviation of the shift, per axis [mm]',
+    'scale': "augmentation: standard deviation of the cube's scale",
+    'rotate_deg': 'augmentation: largest rotation [deg]',
+    'augment': 'augmentation: share of samples',
+    'subject': 'MSRA: test subject, left out of training',
     'oracle_cube': (
-        "NYU: 5/6 of the cube for the new subject's test frames, which tells the network who it is"
+        "NYU: 5/6 of the cube for the new subject's test frames, using knowledge of the subject"
     ),
-    'authors_crop': "crops as the authors' code cuts them, to go on from their checkpoints",
+    'authors_crop': "crops as the authors' code cuts them, for their checkpoints",
     'workers': 'loading processes, 0: none',
     'validate_every': 'epochs between tests',
-    'max_steps': 'stop after so many steps, 0: never',
-    'seed': 'of everything',
+    'max_steps': 'limit of the steps in total, 0: none',
+    'seed': 'random seed',
     'device': 'auto, cpu or cuda',
 }

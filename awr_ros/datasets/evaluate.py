@@ -3,10 +3,12 @@ the papers' metrics.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from awr_ros.datasets.frames import Frames
 from awr_ros.datasets.loaders import load_frames
 from awr_ros.datasets.metrics import joint_errors, print_report, report
 from awr_ros.datasets.samples import CropSamples
@@ -19,7 +21,7 @@ BATCH = 32
 
 
 @torch.inference_mode()
-def predict(network, frames, device='cpu'):
+def predict(network: Any, frames: Frames, device: str | torch.device = 'cpu') -> np.ndarray:
     """Return the joints of all frames (N,J,3) float64 [px, px, mm] full image. network: in eval
     mode, on device.
     """
@@ -34,7 +36,15 @@ def predict(network, frames, device='cpu'):
     return np.stack(joints)
 
 
-def evaluate_weights(weights, name, root, plots='.', output=None, subject=0, oracle_cube=False):
+def evaluate_weights(
+    weights: str | Path,
+    name: str,
+    root: str | Path,
+    plots: str | Path = '.',
+    output: str | Path | None = None,
+    subject: int = 0,
+    oracle_cube: bool = False,
+) -> None:
     """Print the report of a checkpoint on a data set's test frames and draw its plots.
 
     output: text file for the predictions in the standard format; the truth is written beside it.
@@ -55,7 +65,8 @@ def evaluate_weights(weights, name, root, plots='.', output=None, subject=0, ora
     )
     if output:
         truth = Path(output).with_suffix('.truth.txt')
-        write_predictions(output, joints_uvd), write_predictions(truth, truth_uvd)
+        write_predictions(output, joints_uvd)
+        write_predictions(truth, truth_uvd)
         print(f'wrote {output} and {truth}')
     for path in draw_curves(plots, name, {label: errors}, conventions.joint_names):
         print(f'wrote {path}')

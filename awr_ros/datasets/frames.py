@@ -24,7 +24,7 @@ class Frames:
     centres_xyz: np.ndarray  # (N,3) float64 [mm] camera optical frame: middle of the crop
     cubes_mm: np.ndarray  # (N,) float64 [mm] side of the crop
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         count = len(self.paths)
         for name, shape in (
             ('joints_xyz', (count, len(self.conventions.joint_names), 3)),
@@ -37,10 +37,10 @@ class Frames:
                     f'{getattr(self, name).shape}'
                 )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def depth_mm(self, index):
+    def depth_mm(self, index: int) -> np.ndarray:
         """Return depth (H,W) float32 [mm], 0 invalid, in the size of the camera."""
         depth = self.read(self.paths[index])
         expected = self.conventions.intrinsics.height, self.conventions.intrinsics.width
@@ -51,12 +51,12 @@ class Frames:
             )
         return depth
 
-    def joints_uvd(self):
+    def joints_uvd(self) -> np.ndarray:
         """Joints (N,J,3) float64 [px, px, mm]."""
         return self.conventions.intrinsics.xyz_to_uvd(self.joints_xyz)
 
 
-def read_png16(path):
+def read_png16(path: str | Path) -> np.ndarray:
     """Read depth from a 16 bit PNG [mm]: ICVL, HANDS17. Return (H,W) float32."""
     image = _read_image(path, cv2.IMREAD_UNCHANGED)
     if image.ndim != 2 or image.dtype != np.uint16:
@@ -66,7 +66,7 @@ def read_png16(path):
     return image.astype(np.float32)
 
 
-def read_png_rgb(path):
+def read_png_rgb(path: str | Path) -> np.ndarray:
     """Read depth from the channels of a PNG [mm], low byte blue, high byte green: NYU. Return (H,W)
     float32.
     """
@@ -88,7 +88,7 @@ def _read_image(path, mode):
     return image
 
 
-def centres_of(joints_xyz):
+def centres_of(joints_xyz: np.ndarray) -> np.ndarray:
     """Return crop centres (N,3) for data sets without a file of them: the mean of the true joints.
     joints_xyz: (N,J,3) [mm].
     """

@@ -16,7 +16,7 @@ from awr_ros.datasets.text_files import read_table
 HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are held out
 
 
-def load_hands17(root, split):
+def load_hands17(root: str | Path, split: str) -> Frames:
     """Load the frames of HANDS17.
 
     root: folder with `training/Training_Annotation.txt` and `training/images`; split: 'train', or
@@ -46,7 +46,7 @@ def load_hands17(root, split):
     )
 
 
-def read_boxes(path):
+def read_boxes(path: str | Path) -> tuple[np.ndarray, list[str]]:
     """Read the hand boxes of a BoundingBox.txt: a file's name, then left, top, right, bottom [px]
     (of a detector, for the test frames). Return (N,4) float64 and the names.
     """

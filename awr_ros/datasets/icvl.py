@@ -18,7 +18,7 @@ LABELS = {
 }
 
 
-def load_icvl(root, split, whole=False):
+def load_icvl(root: str | Path, split: str, whole: bool = False) -> Frames:
     """Load the frames of ICVL.
 
     root: folder with `Training` and `Testing`; split: 'train' or 'test'; whole: include the rotated
@@ -29,10 +29,12 @@ def load_icvl(root, split, whole=False):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     root, conventions = Path(root), DATASETS['icvl']
     part, files = LABELS[split]
-    rows, names = [], []
+    rows: list[np.ndarray] = []
+    names: list[str] = []
     for file in files:
         numbers, found = read_table(root / part / file, 48, names='first')
-        rows.append(numbers), names.extend(found)
+        rows.append(numbers)
+        names.extend(found)
     uvd = np.concatenate(rows).reshape(-1, 16, 3)
     joints = conventions.intrinsics.uvd_to_xyz(uvd)
     centre_file = root / f'center_{split}_refined.txt'

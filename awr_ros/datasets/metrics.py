@@ -2,11 +2,13 @@
 millimetres.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from awr_ros.camera import Intrinsics
 from awr_ros.datasets.specs import dataset_spec
 from awr_ros.datasets.text_files import read_table
 
@@ -27,14 +29,16 @@ class Report:
     frames_within: np.ndarray  # (8,) share of frames whose worst joint is within 10, 20, ... 80 mm
 
 
-def joint_errors(joints_uvd, truth_uvd, intrinsics):
+def joint_errors(
+    joints_uvd: np.ndarray, truth_uvd: np.ndarray, intrinsics: Intrinsics
+) -> np.ndarray:
     """Return the Euclidean distances (N,J) [mm]. joints_uvd, truth_uvd: (N,J,3) [px, px, mm]."""
     return np.linalg.norm(
         intrinsics.uvd_to_xyz(joints_uvd) - intrinsics.uvd_to_xyz(truth_uvd), axis=-1
     )
 
 
-def report(errors_mm, subjects=()):
+def report(errors_mm: np.ndarray, subjects: Sequence[tuple[str, int, int]] = ()) -> Report:
     """Compute the Report of one method. errors_mm: (N,J) [mm]; subjects: (name, first frame, frame
     after the last one), of which only those within the N frames are reported.
     """
@@ -54,7 +58,7 @@ def report(errors_mm, subjects=()):
     )
 
 
-def read_joints(path, name, xyz=False):
+def read_joints(path: str | Path, name: str, xyz: bool = False) -> np.ndarray:
     """Read the joints of every frame of a text file, or the 14 evaluated ones of view 1 of NYU's
     joint_data.mat.
 
@@ -78,7 +82,7 @@ def read_joints(path, name, xyz=False):
     return conventions.intrinsics.xyz_to_uvd(joints) if xyz else joints
 
 
-def read_joint_data(path, key):
+def read_joint_data(path: str | Path, key: str) -> np.ndarray:
     """Read view 1 of NYU's joint_data.mat. key: 'joint_uvd' or 'joint_xyz' (as in the file: y up).
     Return (N,36,3) float64.
     """
@@ -98,7 +102,13 @@ def read_joint_data(path, key):
     return joints
 
 
-def compare(name, predictions, truth, plots='.', xyz=False):
+def compare(
+    name: str,
+    predictions: Sequence[str | Path],
+    truth: str | Path,
+    plots: str | Path = '.',
+    xyz: bool = False,
+) -> None:
     """Print the reports of several methods' files and draw the two customary plots with all of
     them.
 
@@ -129,7 +139,7 @@ def compare(name, predictions, truth, plots='.', xyz=False):
         print(f'wrote {path}')
 
 
-def print_report(label, figures, frames, joint_names):
+def print_report(label: str, figures: Report, frames: int, joint_names: Sequence[str]) -> None:
     """Print a Report."""
     print(f'{label}: {frames} frames')
     print(f'  mean error        {figures.mean_mm:8.4f} mm')

@@ -36,7 +36,7 @@ FROM_FILE = np.array([1.0, -1.0, -1.0])  # y down, z forward
 HEADER_BYTES = 24
 
 
-def load_msra(root, split, subject=0):
+def load_msra(root: str | Path, split: str, subject: int = 0) -> Frames:
     """Load the frames of MSRA, leaving one subject out: training is on the other eight, the test on
     this one.
 
@@ -66,11 +66,12 @@ def load_msra(root, split, subject=0):
         raise FileNotFoundError(
             f'no gesture of a subject to {split} on in {root}: expected folders like P{subject}/1'
         )
-    joints = np.concatenate(joints)
-    return Frames(conventions, tuple(paths), read_bin, joints, centres_of(joints), np.array(cubes))
+    joints_xyz, cubes_mm = np.concatenate(joints), np.array(cubes)
+    centres = centres_of(joints_xyz)
+    return Frames(conventions, tuple(paths), read_bin, joints_xyz, centres, cubes_mm)
 
 
-def read_joint_file(path):
+def read_joint_file(path: str | Path) -> np.ndarray:
     """Read the labels of one gesture. Return (N,21,3) float64 [mm] camera optical frame."""
     path = Path(path)
     if not path.is_file():
@@ -87,7 +88,7 @@ def read_joint_file(path):
     return rows.reshape(-1, 21, 3) * FROM_FILE
 
 
-def read_bin(path):
+def read_bin(path: str | Path) -> np.ndarray:
     """Read the depth of one frame, its box in the whole image. Return (H,W) float32 [mm], 0
     invalid.
     """

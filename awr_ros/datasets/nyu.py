@@ -18,7 +18,7 @@ SECOND_SUBJECT = 2440  # first test frame of the person who is not in the traini
 ORACLE_SHARE = 5 / 6
 
 
-def load_nyu(root, split, oracle_cube=False):
+def load_nyu(root: str | Path, split: str, oracle_cube: bool = False) -> Frames:
     """Load the frames of NYU.
 
     root: folder with `train` and `test`; split: 'train' or 'test'; oracle_cube: crops of the new

@@ -1,11 +1,13 @@
 """Synthetic data in the file formats of NYU and MSRA, to test training without the data sets."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
+from awr_ros.camera import Intrinsics
 from awr_ros.datasets.metrics import NYU_IDS
 from awr_ros.datasets.msra import FROM_FILE
 from awr_ros.datasets.nyu import Y_DOWN
@@ -23,13 +25,13 @@ TURN_DEG = 45.0  # hands face the camera up to about this
 class HandFrames:
     """Random right hands before one camera, arm down. seed determines them."""
 
-    def __init__(self, intrinsics, seed):
+    def __init__(self, intrinsics: Intrinsics, seed: int) -> None:
         self.intrinsics, self.skin = intrinsics, procedural_skin(SKIN_MM)
         self.generator = torch.Generator().manual_seed(seed)
         self.random = np.random.default_rng(seed)
 
     @torch.no_grad()
-    def draw(self):
+    def draw(self) -> tuple[np.ndarray, np.ndarray]:
         """Return depth (H,W) uint16 [mm], 0 where nothing is, and the joints (21,3) float64 [mm]
         camera optical frame.
         """
@@ -58,7 +60,7 @@ class HandFrames:
         return turn @ upright
 
 
-def write_nyu(root, train, test, seed=0):
+def write_nyu(root: str | Path, train: int, test: int, seed: int = 0) -> None:
     """Write a folder in NYU's format. train, test: numbers of frames; makes root/train and
     root/test.
     """
@@ -83,7 +85,7 @@ def write_nyu(root, train, test, seed=0):
         np.savetxt(Path(root) / f'center_{split}_refined.txt', centres, fmt='%.6f')
 
 
-def as_nyu_14(joints_xyz):
+def as_nyu_14(joints_xyz: np.ndarray) -> np.ndarray:
     """Return NYU's 14 evaluated joints (14,3) of a rendered hand. joints_xyz: (21,3)."""
     at = dict(zip(JOINT_NAMES, joints_xyz))
     across = at['index_mcp'] - at['pinky_mcp']
@@ -94,7 +96,13 @@ def as_nyu_14(joints_xyz):
     return np.stack([at[name] for name in DATASETS['nyu'].joint_names])
 
 
-def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
+def write_msra(
+    root: str | Path,
+    frames: int,
+    subjects: Sequence[int] = (0, 1),
+    gestures: Sequence[str] = ('1', '2'),
+    seed: int = 0,
+) -> None:
     """Write a folder in MSRA's format. frames: per gesture and subject."""
     order = [JOINT_NAMES.index(name) for name in MSRA_21]
     for subject in subjects:
@@ -112,7 +120,7 @@ def write_msra(root, frames, subjects=(0, 1), gestures=('1', '2'), seed=0):
             (folder / 'joint.txt').write_text('\n'.join(lines) + '\n')
 
 
-def write_bin(path, depth):
+def write_bin(path: str | Path, depth: np.ndarray) -> None:
     """Write one frame as MSRA's .bin: only the box around the valid pixels. depth: (H,W) [mm]."""
     rows, cols = np.nonzero(depth)
     top, bottom, left, right = (

@@ -3,13 +3,15 @@ augmentation.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from awr_ros.crop import BACKGROUND, crop_along_axes, crop_as_authors
+from awr_ros.crop import BACKGROUND, Crop, crop_along_axes, crop_as_authors
+from awr_ros.datasets.frames import Frames
 
 KINDS = ('none', 'translate', 'scale', 'rotate')
 
@@ -31,7 +33,9 @@ class CropSamples(Dataset):
     only, so a resumed run draws the same samples.
     """
 
-    def __init__(self, frames, config, augmentation=None, seed=0):
+    def __init__(
+        self, frames: Frames, config: Any, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
         if frames.conventions.joint_names != config.joint_names:
             raise ValueError(
                 f'the network must predict the joints of {frames.conventions.name}, '
@@ -45,10 +49,10 @@ class CropSamples(Dataset):
             0,
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.frames)
 
-    def crop(self, index, shift_mm=0.0, factor=1.0):
+    def crop(self, index: int, shift_mm: float | np.ndarray = 0.0, factor: float = 1.0) -> Crop:
         """Return the Crop of a frame, its centre moved [mm] and its cube scaled."""
         cut = crop_as_authors if self.config.authors_crop else crop_along_axes
         return cut(
@@ -59,7 +63,7 @@ class CropSamples(Dataset):
             self.config.crop_size,
         )
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         kind, shift, factor, degrees = self._draw(index)
         # Translated and scaled by cutting anew, so nothing is interpolated and what comes into view
         # is really there.
@@ -95,7 +99,9 @@ class CropSamples(Dataset):
         )
 
 
-def rotate(depth, joints_uvdn, degrees, authors_crop=False):
+def rotate(
+    depth: np.ndarray, joints_uvdn: np.ndarray, degrees: float, authors_crop: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotate a crop in the image plane about its centre, from u towards v (clockwise on the
     screen).
 

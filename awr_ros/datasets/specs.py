@@ -82,7 +82,7 @@ DATASETS = {
 }
 
 
-def dataset_spec(name):
+def dataset_spec(name: str) -> DatasetSpec:
     """Return the DatasetSpec of a name, or raise ValueError."""
     if name not in DATASETS:
         raise ValueError(f'dataset must be one of {", ".join(DATASETS)}, got {name!r}')

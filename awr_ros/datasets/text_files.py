@@ -10,7 +10,9 @@ import numpy as np
 from awr_ros.files import completed
 
 
-def read_table(path, columns, names='none', skip=0):
+def read_table(
+    path: str | Path, columns: int, names: str = 'none', skip: int = 0
+) -> tuple[np.ndarray, list[str]]:
     """Read the numbers of a text file, separated by blanks, tabs or commas.
 
     columns: numbers per line; names: 'none', 'first' (each line begins with a file name) or
@@ -61,7 +63,7 @@ def _float(word):
         return math.nan
 
 
-def write_predictions(path, joints_uvd):
+def write_predictions(path: str | Path, joints_uvd: np.ndarray) -> None:
     """Write the standard result format, one line per frame. joints_uvd: (N,J,3) [px, px, mm] full
     image.
     """

@@ -7,8 +7,10 @@ heavy, AdamW.
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,14 +51,20 @@ STAGES = {
 }
 
 
-def smooth_l1(pred, target):
+def smooth_l1(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Return the authors' smooth L1: 0.5 z^2 where |z| < 0.01, else 0.01 (|z| - 0.005); mean over
     elements.
     """
     return BETA * nn_f.smooth_l1_loss(pred, target, beta=BETA)
 
 
-def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
+def stage_losses(
+    fields: Sequence[torch.Tensor],
+    depth: torch.Tensor,
+    joints_uvdn: torch.Tensor,
+    kernel_size: float,
+    weights: StageLoss,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the loss of one batch: the sum over the fields of all hourglasses, each supervised
     alike.
 
@@ -65,7 +73,7 @@ def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
     its loop over the stacks, so that only the last one is supervised; the paper describes the sum.)
     """
     target = encode(joints_uvdn, depth, kernel_size, fields[-1].shape[-1])
-    total = 0.0
+    total = fields[0].new_zeros(())
     for field in fields:
         dense = smooth_l1(field, target)
         joint = smooth_l1(decode(field, depth, kernel_size)[0], joints_uvdn)
@@ -73,11 +81,11 @@ def stage_losses(fields, depth, joints_uvdn, kernel_size, weights):
     return total, {'dense': dense.detach(), 'joint': joint.detach()}
 
 
-def build_network(config: PaperTrainConfig):
+def build_network(config: PaperTrainConfig) -> ResNet | StackedHourglass:
     """Make the network of a run, with the data set's joints and cube."""
     conventions = dataset_spec(config.dataset)
     kind, number = config.network.split('_')
-    common = dict(
+    common: dict[str, Any] = dict(
         joint_names=conventions.joint_names,
         crop_size=config.crop_size,
         cube_mm=conventions.cube_mm[config.subject],
@@ -95,11 +103,12 @@ class Run:
     config.json.
     """
 
-    def __init__(self, folder, config, device):
+    def __init__(self, folder: Path, config: PaperTrainConfig, device: str | torch.device) -> None:
         self.folder, self.config, self.device = Path(folder), config, device
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.network = build_network(config).to(device, memory_format=torch.channels_last)
+        self.network = build_network(config).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # epoch and step: within stage and epoch
         self.stage = self.epoch = self.step = self.seen = self.steps = 0
         self.optimizer = self._new_optimizer()
@@ -138,19 +147,19 @@ class Run:
         make = torch.optim.AdamW if self.config.schedule == 'joint' else torch.optim.Adam
         return make(self.network.parameters(), lr=self.config.learning_rate)
 
-    def next_epoch(self):
+    def next_epoch(self) -> None:
         """Advance, to a new stage with a new optimiser at the end of this one."""
         self.epoch, self.step = self.epoch + 1, 0
         if self.epoch == self.config.stage_epochs[self.stage]:
             self.stage, self.epoch, self.optimizer = self.stage + 1, 0, self._new_optimizer()
 
-    def finished(self):
+    def finished(self) -> bool:
         """Whether all stages are done."""
         return (
             self.stage == len(self.config.stage_epochs) or 0 < self.config.max_steps <= self.steps
         )
 
-    def save(self, metrics):
+    def save(self, metrics: Mapping[str, float]) -> None:
         """Write the files. metrics: {name: float} of these weights on the test frames, empty
         without a test.
         """
@@ -167,7 +176,7 @@ class Run:
         save_checkpoint(self.folder / 'weights.pt', self.network, self.seen, metrics, made_with)
 
 
-def train_on_dataset(folder, root, config: PaperTrainConfig):
+def train_on_dataset(folder: Path, root: str | Path, config: PaperTrainConfig) -> None:
     """Train a network of the paper, resuming from folder/last.pt if it exists. root: folder of the
     data set.
     """

@@ -1,10 +1,13 @@
-"""The verbs evaluate and render: errors of weights, and pictures and bags of rendered hands."""
+"""Command-line verbs `evaluate` and `render`: errors of weights, and pictures and bags of rendered
+hands.
+"""
 
 import argparse
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from awr_ros.files import check_output
 from awr_ros.settings import add_settings, config_from
 from awr_ros.tracker_config import TRACKER_SETTINGS, TrackerConfig
 
@@ -21,7 +24,7 @@ def _add_evaluate(verbs: Any) -> None:
     from awr_ros.datasets.command import extend_evaluate
 
     evaluate = verbs.add_parser(
-        'evaluate', help='errors of weights on rendered crops never trained on'
+        'evaluate', help='measure the errors of weights on rendered crops and scenes'
     )
     evaluate.add_argument(
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'
@@ -33,32 +36,33 @@ def _add_evaluate(verbs: Any) -> None:
         '--scenes',
         type=int,
         default=1000,
-        help='whole frames: centre given, finder, side, false hands (default: %(default)s)',
+        help='rendered frames: errors at given centres, recall, handedness, false hands '
+        '(default: %(default)s)',
     )
     evaluate.add_argument(
         '--sequences',
         type=int,
         default=80,
-        help='of a moving camera or arms, half of them without a hand: '
-        'false hands, hands found, by kind of camera and distance (default: %(default)s)',
+        help='rendered sequences of a moving camera or arms, half of them without a hand: false '
+        'hands and recall, by kind of camera and distance (default: %(default)s)',
     )
     evaluate.add_argument(
         '--seconds',
         type=float,
         default=20.0,
-        help='of the synthetic camera: jitter, lost hands (default: %(default)s)',
+        help='duration of the synthetic camera: jitter, lost hands (default: %(default)s)',
     )
-    evaluate.add_argument('--sheet', type=Path, help='write a picture of the worst crops here')
+    evaluate.add_argument('--sheet', type=Path, help='picture of the worst crops to write')
     evaluate.add_argument(
         '--off-axis',
         type=int,
         nargs='?',
         const=100,
         metavar='HANDS',
-        help='instead only the errors by the angle between hand and optical axis, of '
-        'so many rendered hands (default: %(const)s)',
+        help='measure only the errors by the angle between hand and optical axis, for a number of '
+        'rendered hands (default: %(const)s)',
     )
-    tracker = evaluate.add_argument_group('tracker, of the scenes and the synthetic camera')
+    tracker = evaluate.add_argument_group('tracker, for the scenes and the synthetic camera')
     add_settings(tracker, [each for each in TRACKER_SETTINGS if each.name in TRACKER_OPTIONS])
     extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -67,35 +71,45 @@ def _add_evaluate(verbs: Any) -> None:
 def _add_render(verbs: Any) -> None:
     render = verbs.add_parser(
         'render',
-        help='a picture of training crops, or a bag of the synthetic camera, with true joints',
+        help='write a picture of training crops, or a bag of the synthetic camera, with the truth',
     )
-    render.add_argument('output', type=Path, help='picture, or with --bag the folder, to write')
-    render.add_argument('--crops', type=int, default=48, help='how many (default: %(default)s)')
-    render.add_argument('--seed', type=int, default=1, help='default: %(default)s')
+    render.add_argument('output', type=Path, help='picture to write; with --bag the folder')
+    render.add_argument(
+        '--crops', type=int, default=48, help='number of crops (default: %(default)s)'
+    )
+    render.add_argument('--seed', type=int, default=1, help='random seed (default: %(default)s)')
     render.add_argument(
         '--scenes',
         type=int,
         metavar='N',
-        help='instead N whole frames of people: tracked hands in colour, true ones in white',
+        help='render N frames of people instead: tracked hands in colour, true ones in white',
     )
     render.add_argument(
         '--bag',
         type=int,
         metavar='FRAMES',
-        help='instead a new bag of the synthetic camera with so many images, '
-        'with their camera info and the true hands',
+        help='write a new bag of the synthetic camera instead, with this number of images, their '
+        'camera info and the true hands',
     )
     render.add_argument(
-        '--rate', type=float, default=30.0, metavar='HZ', help='of the bag (default: %(default)s)'
+        '--rate',
+        type=float,
+        default=30.0,
+        metavar='HZ',
+        help='frame rate of the bag (default: %(default)s)',
     )
     render.add_argument(
-        '--hands', type=int, default=1, choices=(1, 2), help='in the bag (default: %(default)s)'
+        '--hands',
+        type=int,
+        default=1,
+        choices=(1, 2),
+        help='number of hands in the bag (default: %(default)s)',
     )
     render.add_argument(
         '--storage',
         default='mcap',
         choices=('mcap', 'sqlite3'),
-        help='of the bag (default: %(default)s)',
+        help='storage format of the bag (default: %(default)s)',
     )
     render.set_defaults(run=_render)
 
@@ -111,6 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     if arguments.off_axis is not None:
         return evaluate_off_axis(arguments.weights, arguments.off_axis)
+    check_output(arguments.sheet)
     options = {name: getattr(arguments, name) for name in TRACKER_OPTIONS}
     config = config_from(TrackerConfig, options)
     evaluate(
@@ -126,6 +141,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _render(arguments: argparse.Namespace) -> None:
+    check_output(arguments.output)
     if arguments.bag is not None:
         arguments.extra = 'offline'
         from tqdm import tqdm

@@ -1,17 +1,27 @@
-"""Contact sheets: crops as the network sees them and whole scenes, with true and
-predicted joints.
-"""
+"""Contact sheets of crops and of whole scenes, with true and predicted joints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from awr_ros.draw import TRUTH_COLOUR, grey, skeleton, write_picture
+from awr_ros.synthetic.crops import CropBatch
 
 TILE = 192  # [px]
 SCENE_TILE = 320, 240
 
 
-def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
+def crop_sheet(
+    path: str | Path,
+    batch: CropBatch,
+    joints_pred: torch.Tensor | None = None,
+    notes: Sequence[str] | None = None,
+    columns: int = 8,
+) -> None:
     """Write a PNG of crops. batch: CropBatch; joints_pred: (B,21,3) uvdn, drawn in colour over the
     truth in white; without it the truth is in colour. notes: a word for each tile.
     """
@@ -43,15 +53,18 @@ def crop_sheet(path, batch, joints_pred=None, notes=None, columns=8):
     _write(path, tiles, columns)
 
 
-def scene_sheet(path, count, seed, tracker, looks=6, columns=4):
-    """Write a picture of rendered scenes with hands: in colour what the tracker says after some
-    frames, in white the truth.
+def scene_sheet(
+    path: str | Path, count: int, seed: int, tracker: Any, looks: int = 6, columns: int = 4
+) -> None:
+    """Write a picture of rendered scenes with hands: tracked hands after some frames in colour, the
+    truth in white.
 
-    tracker: awr_ros.tracker.HandTracker, forgotten before every scene.
+    tracker: awr_ros.tracker.HandTracker, reset before every scene.
     """
-    from awr_ros.synthetic.scenes import SceneSource  # here: crops need none of it
+    from awr_ros.synthetic.scenes import SceneSource  # imported here: not needed for crops
 
-    source, tiles = SceneSource(seed), []
+    source = SceneSource(seed)
+    tiles: list[np.ndarray] = []
     while len(tiles) < count:
         scene = source.draw(frames=looks)
         if not scene.hands:

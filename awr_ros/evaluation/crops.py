@@ -1,12 +1,15 @@
-"""Errors of a checkpoint on rendered crops and scenes: the same ones every time, from seeds that
+"""Errors of a checkpoint on rendered crops and scenes, always the same ones, with seeds that
 training never uses.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.contact_sheet import crop_sheet
@@ -35,14 +38,21 @@ DEFAULTS = TrackerConfig()
 
 
 def evaluate(
-    weights, crops, scenes=0, seconds=0.0, sheet=None, plots=None, tracker=DEFAULTS, sequences=0
-):
+    weights: str | Path | None,
+    crops: int,
+    scenes: int = 0,
+    seconds: float = 0.0,
+    sheet: str | Path | None = None,
+    plots: Path | None = None,
+    tracker: TrackerConfig = DEFAULTS,
+    sequences: int = 0,
+) -> None:
     """Print the tables of a checkpoint.
 
-    weights: path or None for the package's; crops, scenes, sequences: how many to render; seconds:
+    weights: path or None for the package's; crops, scenes, sequences: numbers to render; seconds:
     of the synthetic camera; sheet: PNG of the worst crops; plots: folder for the curves of the
-    scenes and the reliability of the scores; tracker: the TrackerConfig that scenes and camera are
-    looked at with. All hands are the procedural one.
+    scenes and the reliability of the scores; tracker: TrackerConfig for scenes and camera. All
+    hands have the procedural skin.
     """
     keep_memory()
     network, about = _load(weights)
@@ -64,9 +74,9 @@ def evaluate(
         print_sequence(estimator, seconds, tracker)
 
 
-def evaluate_off_axis(weights, hands):
+def evaluate_off_axis(weights: str | Path | None, hands: int) -> None:
     """Print the errors of a checkpoint by the angle off the optical axis. weights: as `evaluate`;
-    hands: how many.
+    hands: number.
     """
     network, _ = _load(weights)
     errors = off_axis_errors(
@@ -76,8 +86,8 @@ def evaluate_off_axis(weights, hands):
 
 
 def _load(weights):
-    """Network and description of a checkpoint; ValueError for one with other joints than rendered
-    hands have.
+    """Return network and description of a checkpoint; ValueError for other joints than those of
+    rendered hands.
     """
     network, about = load_checkpoint(weights)
     if network.config.joint_names != JOINT_NAMES:
@@ -89,10 +99,12 @@ def _load(weights):
 
 
 @torch.inference_mode()
-def evaluate_crops(network, crops, sheet=None):
-    """Print the errors on crops as hard as training's, by kind: any sensor, clutter, occlusion and
-    view; turned ones off centre as when following, the others also as when a search starts. Returns
-    {label: (hand scores, is a hand)}.
+def evaluate_crops(
+    network: nn.Module, crops: int, sheet: str | Path | None = None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Print the errors on crops of the difficulty of training, by kind: any sensor, clutter,
+    occlusion and view; upright ones off centre as while tracking, the others also as for a new
+    candidate. Return {label: (hand scores, is a hand)}.
     """
     hand_scores = {}
     turned = CropConfig(upright=1.0, coarse_share=0.0)
@@ -108,17 +120,20 @@ def evaluate_crops(network, crops, sheet=None):
             crops // 4,
         ),
     ):
-        figures = crop_figures(
+        error, lead, sure, is_hand, found, worst = crop_figures(
             network, CropSource(VALIDATION_SEED + 1, config), max(1, count // BATCH)
         )
         print_crops(
             kind,
-            *figures[:5],
+            error,
+            lead,
+            sure,
+            is_hand,
+            found,
             getattr(network.config, 'detection_weights', ()) or DEFAULT_DETECTION_WEIGHTS,
         )
-        hand_scores[f'hand score, crops {kind}'] = figures[4].numpy(), figures[3].numpy()
+        hand_scores[f'hand score, crops {kind}'] = found.numpy(), is_hand.numpy()
         if sheet:
-            worst = figures[5]
             crop_sheet(
                 sheet,
                 _many([entry[1] for entry in worst]),
@@ -130,9 +145,9 @@ def evaluate_crops(network, crops, sheet=None):
     return hand_scores
 
 
-def crop_figures(network, source, batches):
-    """Errors (n,21) [mm], leads (n,) of the right over the left reading, sure (N,) mean joint
-    score, is_hand (N,), hand score (N,) and the worst 48 of N crops, of which n are of hands.
+def crop_figures(network: nn.Module, source: CropSource, batches: int) -> tuple:
+    """Return errors (n,21) [mm], leads (n,) of the right over the left hypothesis, sure (N,) mean
+    joint score, is_hand (N,), hand score (N,) and the worst 48 of N crops, n of them of hands.
     """
     errors, leads, sure, is_hand, found, worst = [], [], [], [], [], []
     predict = readout_module(network)
@@ -148,14 +163,24 @@ def crop_figures(network, source, batches):
         error = batch.errors_mm(pred)  # (B,21)
         errors.append(error[batch.hand])
         leads.append(lead[batch.hand])
-        sure.append(confidence.mean(1)), is_hand.append(batch.hand), found.append(hand_score)
+        sure.append(confidence.mean(1))
+        is_hand.append(batch.hand)
+        found.append(hand_score)
         worst += [(error[i].mean().item(), batch[i], pred[i]) for i in batch.hand.nonzero()[:, 0]]
         worst = sorted(worst, key=lambda entry: -entry[0])[:48]
     return *(torch.cat(parts) for parts in (errors, leads, sure, is_hand, found)), worst
 
 
-def print_crops(kind, error, lead, sure, is_hand, found, detection_weights):
-    """The table of `crop_figures`. detection_weights: of tracker.detection_score."""
+def print_crops(
+    kind: str,
+    error: torch.Tensor,
+    lead: torch.Tensor,
+    sure: torch.Tensor,
+    is_hand: torch.Tensor,
+    found: torch.Tensor,
+    detection_weights: Sequence[float],
+) -> None:
+    """Print the table of `crop_figures`. detection_weights: of tracker.detection_score."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(

@@ -1,7 +1,8 @@
-"""The two plots of hand pose papers, share of frames within a maximum error and mean error of each
-joint; and reliability.
+"""Plots of hand pose papers, share of frames within a maximum error and mean error of each joint;
+and reliability.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ LIMITS_MM = np.arange(0, 80.5, 0.5)
 BINS = 10
 
 
-def draw_curves(folder, name, methods, joint_names):
-    """Write both plots as PNG. methods: {label: (N,J) errors [mm]}. Returns their paths."""
-    # of the training extras; without pyplot, so no window and no global state
+def draw_curves(
+    folder: str | Path, name: str, methods: Mapping[str, np.ndarray], joint_names: Sequence[str]
+) -> list[Path]:
+    """Write both plots as PNG. methods: {label: (N,J) errors [mm]}. Return their paths."""
+    # from the training extras; without pyplot there is no window and no global state
     from matplotlib.figure import (
         Figure,
     )
@@ -58,8 +61,9 @@ def draw_curves(folder, name, methods, joint_names):
     return paths
 
 
-def draw_reliability(path, scores):
-    """Write a plot of how often what has a score is true; on the diagonal a score is a chance.
+def draw_reliability(path: str | Path, scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Write a reliability diagram: frequency of true cases by score, on the diagonal for calibrated
+    scores.
 
     path: PNG; scores: {label: (scores (N,) [0,1], true (N,) bool)}. Bins of less than 20 are left
     out.

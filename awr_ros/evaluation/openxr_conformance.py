@@ -1,8 +1,8 @@
-"""Self-test of the OpenXR output: does what is published keep the promises of the message and of
-XR_EXT_hand_tracking?
+"""Self-test of the OpenXR output against the definitions of the message and of
+XR_EXT_hand_tracking.
 
 Hands come from scripted gestures of the synthetic camera through the tracker, or from a running
-node (ros/listen.py).
+node (ros/measure/listen.py).
 """
 
 import argparse
@@ -25,12 +25,13 @@ from awr_ros.derived.openxr import (
     POSITION_VALID,
     openxr_joints,
 )
+from awr_ros.files import check_output, write_text
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
 
 # postures, 1.5 s each
 SCRIPT = ('spread', 'fist', 'point', 'pinch', 'thumb up', 'flat', 'ok', 'hook')
-RATE_HZ = 30.0  # of the camera, and the least rate of the output
+RATE_HZ = 30.0  # rate of the camera, and minimum rate of the output
 MAX_ERROR_MM = 15.0  # median over the measured joints
 MAX_TURN_DEG = 25.0  # median over the orientations
 BONE_M = (0.008, 0.12)
@@ -56,17 +57,17 @@ class Hand:
 
 @dataclass(frozen=True)
 class Frame:
-    """What was published for one depth image."""
+    """Hands published for one depth image."""
 
     stamp_s: float
-    done_s: float  # clock of this machine when it was there
-    latency_s: float  # from the image to its hands
+    done_s: float  # time of arrival, clock of this machine
+    latency_s: float  # [s] from the image to its hands
     hands: tuple[Hand, ...]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise."""
+    """Result of one check."""
 
     name: str
     found: str
@@ -74,9 +75,7 @@ class Check:
 
 
 def run_checks(frames: Sequence[Frame]) -> list[Check]:
-    """Check all promises. With no frames or no hands only those that can be checked, and these
-    fail.
-    """
+    """Run all checks. Without frames or hands only those that are possible, and these fail."""
     hands = [hand for frame in frames for hand in frame.hands]
     checks = [
         *_timing(frames),
@@ -187,7 +186,7 @@ def _truth(hands: Sequence[Hand]) -> Iterable[Check]:
 
 
 def _rotations(quaternions: np.ndarray) -> np.ndarray:
-    """(N,3,3) of quaternions (N,4) x, y, z, w."""
+    """Return the rotations (N,3,3) of quaternions (N,4) x, y, z, w."""
     x, y, z, w = np.moveaxis(quaternions, -1, 0)
     rows = [
         1 - 2 * (y * y + z * z),
@@ -227,9 +226,7 @@ def hand_of(
 def track_script(
     tracker: Any, seconds: float, wrap: Callable[[Iterable], Iterable] = iter
 ) -> list[Frame]:
-    """Track the scripted gestures of two hands in the synthetic camera; its rendering is not
-    timed.
-    """
+    """Track the scripted gestures of two hands in the synthetic camera; rendering is not timed."""
     from awr_ros.synthetic.camera import SyntheticCamera
 
     camera = SyntheticCamera(num_hands=2, postures=SCRIPT)
@@ -250,7 +247,7 @@ def track_script(
 
 
 def _nearest(hand: Any, true_hands: Iterable[Any]) -> np.ndarray | None:
-    """The joints of the true hand of the same side [mm], None where there is none."""
+    """Return the joints of the true hand of the same side [mm], None without one."""
     return next(
         (true_hand.joints_xyz for true_hand in true_hands if true_hand.side == hand.side), None
     )
@@ -261,20 +258,21 @@ def add_conformance(verbs: Any, listen: Callable[[str, float], list[Frame]]) -> 
     running node.
     """
     parser = verbs.add_parser(
-        'conformance', help='self-test of the OpenXR output, on scripted gestures or a running node'
+        'conformance', help='test the OpenXR output, with scripted gestures or a running node'
     )
     parser.add_argument(
-        '--seconds', type=float, default=12.0, help='of images (default: %(default)s)'
+        '--seconds', type=float, default=12.0, help='duration (default: %(default)s)'
     )
     parser.add_argument(
         '--topic', help='check this OpenXRHandArray of a running node, for example tracker/openxr'
     )
-    parser.add_argument('--output', type=Path, help='write the report here too, as Markdown')
+    parser.add_argument('--output', type=Path, help='Markdown file for the report')
     parser.set_defaults(run=lambda arguments: conformance(arguments, listen))
 
 
 def conformance(arguments: argparse.Namespace, listen: Callable[[str, float], list[Frame]]) -> int:
-    """Run the verb; returns the exit status, 1 when a check failed."""
+    """Run the verb; return the exit status, 1 when a check failed."""
+    check_output(arguments.output)
     if arguments.topic:
         frames, source = (
             listen(arguments.topic, arguments.seconds),
@@ -303,5 +301,5 @@ def conformance(arguments: argparse.Namespace, listen: Callable[[str, float], li
     ]
     print('\n'.join(lines))
     if arguments.output:
-        arguments.output.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        write_text(arguments.output, '\n'.join(lines) + '\n')
     return 0 if all(check.passed for check in checks) else 1

@@ -1,9 +1,10 @@
-"""Errors of the whole tracker on whole rendered frames: hands given and found, sides, false hands;
-jitter over time.
+"""Errors of the tracker on whole rendered frames: given and found hands, sides, false hands, jitter
+over time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,41 +16,47 @@ from awr_ros.synthetic.scenes import SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 
-SCENES_SEED = 1_500_000_001  # training draws scenes from others (negatives.py)
+SCENES_SEED = 1_500_000_001  # seed of scenes, not used by training (negatives.py)
 SEQUENCES_SEED = 1_600_000_009
 SEQUENCE_FRAMES = 15
-# hands are asked for from this frame on: between searches beside a hand there are so many
+# first frame in which hands count: the interval of searches beside a tracked hand
 SETTLED = 5
 DISTANCES_MM = ((0.0, 1000.0), (1000.0, 1800.0))
-# frames of every scene: one more than there are between searches beside a hand
+# frames of every scene: one more than that interval
 FRAMES_PER_SCENE = 6
-FOUND_MM = 60.0  # a palm nearer than this to the truth is that hand
-CENTRE_ERROR_MM = 8.0  # standard deviation per axis of centres that are given
-VISIBLE = 0.6  # hands that show less of their surface are neither asked for nor false
+FOUND_MM = 60.0  # largest distance of a palm from the truth for a match
+CENTRE_ERROR_MM = 8.0  # standard deviation per axis of given centres
+VISIBLE = 0.6  # minimum visible share of a hand; hands below it are ignored
 RATE = 30.0  # [Hz]
-RIGHT_MM = 10.0  # a joint's score is its chance to be no farther from the truth than this
+RIGHT_MM = 10.0  # a joint's score is the probability of an error below this
 
 
 @dataclass
 class SceneFigures:
-    """What was counted over scenes."""
+    """Counts over scenes."""
 
-    errors: list = field(default_factory=list)  # (21,) [mm] of each hand whose centre was given
-    objects: list = field(default_factory=list)  # bool for each of these: things stood about
-    # bool for each hand asked for: tracked in the last frame
+    errors: list = field(default_factory=list)  # (21,) [mm] errors of each hand with a given centre
+    objects: list = field(default_factory=list)  # bool for each of these: scene with objects
+    # bool for each hand to find: tracked in the last frame
     found: list = field(default_factory=list)
-    side_right: list = field(default_factory=list)  # bool for each found hand
-    # bool for each scene without any hand: some frame reported one
+    side_right: list = field(default_factory=list)  # bool for each found hand: correct side
+    # bool for each scene without hands: a hand was reported in some frame
     false_in_empty: list = field(default_factory=list)
-    # bool for each scene with hands: some frame reported one more
+    # bool for each scene with hands: another hand was reported in some frame
     false_beside: list = field(default_factory=list)
     # (joint scores (21,), errors (21,) [mm]) of each found hand
     scores: list = field(default_factory=list)
 
 
-def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), progress=iter):
-    """Look at `count` scenes. config: of the tracker; progress: wraps their range, as tqdm does.
-    Returns SceneFigures.
+def scene_figures(
+    estimator: Any,
+    count: int,
+    seed: int = SCENES_SEED,
+    config: TrackerConfig = TrackerConfig(),
+    progress: Callable = iter,
+) -> SceneFigures:
+    """Run the tracker on `count` scenes; return SceneFigures. config: of the tracker; progress:
+    wraps their range, as tqdm does.
     """
     scenes, rng, figures = SceneSource(seed), np.random.default_rng(seed), SceneFigures()
     for _ in progress(range(count)):
@@ -85,17 +92,17 @@ def scene_figures(estimator, count, seed=SCENES_SEED, config=TrackerConfig(), pr
 
 @dataclass
 class SequenceFigures:
-    """What was counted over the frames of sequences."""
+    """Counts over the frames of sequences."""
 
     # (kind of camera, false hands) of each frame without any hand
     empty: list = field(default_factory=list)
     # (kind of camera, false hands) of each frame with hands
     beside: list = field(default_factory=list)
-    # (kind, distance [mm], found, side right) of each visible hand in a frame
+    # (kind, distance [mm], found, side correct) of each visible hand in a frame
     targets: list = field(default_factory=list)
     empty_sequences: int = 0
     sequences: int = 0
-    max_depth_mm: float = TrackerConfig.max_depth_mm  # hands beyond were not asked for
+    max_depth_mm: float = TrackerConfig.max_depth_mm  # hands beyond it are ignored
 
 
 def sequence_figures(
@@ -105,10 +112,10 @@ def sequence_figures(
     config: TrackerConfig = TrackerConfig(),
     progress: Callable = iter,
 ) -> SequenceFigures:
-    """Return what a fresh tracker does in each of `count` sequences of a moving camera or moving
-    arms, new noise in every frame.
+    """Run a new tracker on each of `count` sequences of a moving camera or moving arms, with new
+    noise in every frame.
 
-    Every second one shows arms, but no hand. config: of the tracker; progress: wraps the range of
+    Every second one has arms, but no hand. config: of the tracker; progress: wraps the range of
     sequences, as tqdm does.
     """
     source, figures = SceneSource(seed), SequenceFigures(max_depth_mm=config.max_depth_mm)
@@ -146,7 +153,7 @@ def print_sequences(figures: SequenceFigures) -> None:
     """Print the table of `sequence_figures`, by kind of camera and by distance."""
     print(
         f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
-        f'{figures.sequences - figures.empty_sequences} with hands, asked for to '
+        f'{figures.sequences - figures.empty_sequences} with hands, evaluated to '
         f'{figures.max_depth_mm / 1000:g} m; shares of frames'
     )
     spans = [f'found {low / 1000:g}-{high / 1000:g} m' for low, high in DISTANCES_MM]
@@ -178,8 +185,8 @@ def print_sequences(figures: SequenceFigures) -> None:
 def is_target(
     truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig
 ) -> bool:
-    """Return whether a tracker has to find a hand: enough of it is visible, its palm in the image
-    and not too far or near.
+    """Whether a hand has to be found: enough of it is visible, its palm is in the image and neither
+    too far nor too near.
     """
     return bool(
         visible >= VISIBLE
@@ -188,8 +195,8 @@ def is_target(
     )
 
 
-def match(hands, truths):
-    """For each TrueHand the TrackedHand that is it, or None; none is two of them."""
+def match(hands: Sequence, truths: Sequence) -> list:
+    """Return for each TrueHand the matching TrackedHand, or None; none matches two."""
     left, matched = list(hands), []
     for truth in truths:
         palm = palm_centre(truth.joints_xyz)
@@ -201,8 +208,8 @@ def match(hands, truths):
     return matched
 
 
-def in_image(uvd, intrinsics):
-    """Whether points (n,3) [px, px, mm] all lie in the image."""
+def in_image(uvd: np.ndarray, intrinsics: Intrinsics) -> bool:
+    """Whether all points (n,3) [px, px, mm] are in the image."""
     return bool(
         (uvd[:, :2] >= 0).all()
         and (uvd[:, 0] < intrinsics.width).all()
@@ -210,8 +217,8 @@ def in_image(uvd, intrinsics):
     )
 
 
-def print_scenes(figures):
-    """The table of `scene_figures`."""
+def print_scenes(figures: SceneFigures) -> None:
+    """Print the table of `scene_figures`."""
     errors, objects = np.array(figures.errors), np.array(figures.objects, bool)
     print(
         f'scenes of {FRAMES_PER_SCENE} frames: {len(figures.false_in_empty)} without a hand, '
@@ -258,8 +265,8 @@ def print_scenes(figures):
         )
 
 
-def reliability(figures):
-    """{label: (scores (N,) [0,1], true (N,) bool)} of the joints of the hands found."""
+def reliability(figures: SceneFigures) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return {label: (scores (N,) [0,1], true (N,) bool)} of the joints of found hands."""
     if not figures.scores:
         return {}
     scores, errors = _joints(figures)
@@ -267,26 +274,29 @@ def reliability(figures):
 
 
 def _joints(figures):
-    """Scores and errors [mm] (N,) of all joints of the hands found."""
+    """Return scores and errors [mm] (N,) of all joints of found hands."""
     return tuple(np.concatenate(column) for column in zip(*figures.scores))
 
 
 _SCORES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def print_sequence(estimator, seconds, config=TrackerConfig()):
-    """Follow the synthetic camera's moving hand: errors, jitter and losses."""
+def print_sequence(estimator: Any, seconds: float, config: TrackerConfig = TrackerConfig()) -> None:
+    """Track the synthetic camera's moving hand and print errors, jitter and losses."""
     camera, tracker = SyntheticCamera(), HandTracker(estimator, config)
-    errors, seen, ids = [], 0, set()
+    each_error: list[np.ndarray] = []
+    ids: set[str] = set()
+    seen = 0
     for i in range(round(seconds * RATE)):
         depth, (truth,) = camera.frame(i / RATE)
         hands = tracker.update(depth, camera.intrinsics, i / RATE)
         (hand,) = match(hands, (truth,))
-        errors.append(hand.joints_xyz - truth.joints_xyz if hand else np.full((21, 3), np.nan))
+        each_error.append(hand.joints_xyz - truth.joints_xyz if hand else np.full((21, 3), np.nan))
         seen += hand is not None
         ids.update(hand.id for hand in hands)
-    errors = np.array(errors)
-    # Second differences of independent errors have six times their variance; slow drift cancels.
+    errors = np.array(each_error)
+    # Second differences of independent errors have six times their variance; slow drift cancels
+    # out.
     jitter = np.sqrt(np.nanmean(np.sum(np.diff(errors, 2, axis=0) ** 2, -1)) / 6)
     distance = np.linalg.norm(errors, axis=-1)
     print(

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from awr_ros.camera import Intrinsics
-from awr_ros.files import describe_file
+from awr_ros.file_kinds import ONNX, describe_file
+from awr_ros.opencv_log import silent_opencv
 from awr_ros.weight_files import check_onnx, check_whole
 
 DEFAULT_FINDER = Path(__file__).parents[1] / 'weights' / 'finder.onnx'
@@ -185,15 +186,17 @@ def _loaded(model: bytes, path: Path) -> cv2.dnn.Net:
     that of a palm detector.
     """
     kind = describe_file(path)
-    if kind:  # OpenCV would print to the terminal
+    if kind not in ('', ONNX):  # OpenCV would print to the terminal
         raise ValueError(f'finder {path} cannot be read: it is {kind}')
     try:
-        network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
+        with silent_opencv():
+            network = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
     except (cv2.error, SystemError) as error:
         raise ValueError(f'finder {path} cannot be read: {_reason(error)}') from error
     try:
         network.setInput(np.zeros((1, 3, ROWS, COLUMNS), np.float32))
-        answer = network.forward()
+        with silent_opencv():
+            answer = network.forward()
     except cv2.error as error:
         raise ValueError(f'finder {path} is another network: {_reason(error)}') from error
     expected = 1, OUTPUTS, ROWS // CELL, COLUMNS // CELL

@@ -1,3 +1,3 @@
-"""Conversions between ROS messages and the core. The message classes are given: no module here
+"""Conversions between ROS messages and the core. Message classes are arguments, so no module here
 needs ROS.
 """

@@ -1,11 +1,9 @@
-"""Depth images as compressed_depth_image_transport sends them (topics that end in
-/compressedDepth).
+"""Depth images of compressed_depth_image_transport (topics that end in /compressedDepth).
 
 The data are a header of 12 bytes, little endian: an int32 that is always 0 and two float32, A and
 B. A PNG of 16 bits follows. For 16UC1 its pixels are millimetres. For 32FC1 they are quantised
-inverse depth q: depth = A / (q - B) [m], and q = 0 means no measurement.
-Source: github.com/ros-perception/image_transport_plugins,
-compressed_depth_image_transport/src/codec.cpp.
+inverse depth q: depth = A / (q - B) [m], and q = 0 means no measurement. Source:
+github.com/ros-perception/image_transport_plugins, compressed_depth_image_transport/src/codec.cpp.
 """
 
 import struct
@@ -17,20 +15,20 @@ import numpy as np
 
 from awr_ros.messages.depth_image import MM_PER_M, BadInputError, check_size, shown
 
-TRANSPORT = 'compressedDepth'  # how topics and formats name it
+TRANSPORT = 'compressedDepth'  # suffix of topics and name in formats
 HEADER = struct.Struct('<iff')  # ConfigHeader: compression format, A, B
 ENCODINGS = ('16UC1', 'mono16', '32FC1')
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
-MAX_CHUNKS = 2**16  # of a PNG: more than the largest depth image has in chunks of 8 kB
+MAX_CHUNKS = 2**16  # limit for a PNG: more than the largest depth image in chunks of 8 kB
 GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 
 
 def depth_from_compressed(msg: Any, expected_size: tuple[int, int] | None = None) -> np.ndarray:
-    """The depth of a sensor_msgs/CompressedImage, or of anything with its fields: (H,W) uint16 or
-    float32 [mm], 0 = no measurement. What cannot be read raises BadInputError.
+    """Decode a sensor_msgs/CompressedImage, or any object with its fields: (H,W) uint16 or float32
+    [mm], 0 = no measurement. Raise BadInputError for unusable images.
 
-    expected_size: (width, height) [px]; another one is refused, as is one of no depth camera,
-    before memory is taken for it: some thousand bytes of PNG can claim gigabytes of pixels.
+    expected_size: (width, height) [px]; another size, or one of no depth camera, is refused before
+    memory is allocated: a PNG of some thousand bytes can claim gigabytes of pixels.
     """
     encoding = _encoding(msg.format)
     if len(msg.data) <= HEADER.size:
@@ -71,11 +69,11 @@ def depth_from_compressed(msg: Any, expected_size: tuple[int, int] | None = None
 
 
 def png_size(data: memoryview) -> tuple[int, int]:
-    """(width, height) [px] of a PNG of one channel of 16 bits, without decoding it. Raises
+    """Return (width, height) [px] of a PNG of one channel of 16 bits, without decoding it. Raise
     BadInputError for anything else.
 
-    The chunks are walked through and their checksums compared: OpenCV also reads other formats, and
-    its libraries print a line of their own for each damaged image.
+    All chunks are parsed and their checksums compared: OpenCV also decodes other formats, and its
+    libraries print a line for each damaged image.
     """
     if bytes(data[:8]) != SIGNATURE:
         raise BadInputError(
@@ -112,7 +110,9 @@ def png_size(data: memoryview) -> tuple[int, int]:
 
 
 def _encoding(text: str) -> str:
-    """The encoding of the original image from a format such as '16UC1; compressedDepth png'."""
+    """Return the encoding of the original image from a format such as '16UC1; compressedDepth
+    png'.
+    """
     encoding, _, transport = (part.strip() for part in text.partition(';'))
     if encoding not in ENCODINGS or not (transport == '' or transport.startswith(TRANSPORT)):
         raise BadInputError(
@@ -123,7 +123,7 @@ def _encoding(text: str) -> str:
     codec = transport.removeprefix(TRANSPORT).strip()
     # RVL: the decoders for Python read beyond the end of damaged data, and messages come from
     # anywhere.
-    if codec not in ('', 'png'):  # old publishers name no codec and mean PNG
+    if codec not in ('', 'png'):  # old publishers name no codec: PNG
         raise BadInputError(
             f'compressed image format is {shown(text)}: codec {shown(codec)} is not supported, '
             f"set the publisher's "

@@ -1,7 +1,6 @@
-"""The camera that a CameraInfo describes: from its image messages to depth [mm] as an ideal pinhole
-camera would see it.
+"""Camera model of a CameraInfo: from its image messages to depth [mm] of an ideal pinhole camera.
 
-The node and whoever reads bags take images through here, so that both see the same depth.
+The node and the readers of bags share it, so that both get the same depth.
 """
 
 from functools import lru_cache
@@ -31,16 +30,15 @@ DISTORTION = Setting(
 # first two alike.
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 MAX_COEFFICIENTS = 14
-MIN_VISIBLE = 0.05  # share of the pinhole image that must come from within the distorted one
+MIN_VISIBLE = 0.05  # minimum share of the pinhole image within the distorted one
 
 
 class DepthCamera:
-    """Reads the images that come with one sensor_msgs/CameraInfo, of rclpy or of a bag.
+    """Convert the images of one sensor_msgs/CameraInfo, of rclpy or of a bag.
 
     distortion: what to do when D is not zero: 'undistort' the depth, 'ignore' D (for drivers that
-    tell the D of the raw image beside a rectified one, whose pinhole model is P), or 'refuse' the
-    image. scale: what all depths are multiplied by, for drivers that send another unit than the one
-    that the encoding stands for.
+    publish the D of the raw image with a rectified one, whose pinhole model is P), or 'refuse' the
+    image. scale: factor on all depths, for drivers with another unit than that of the encoding.
     """
 
     def __init__(self, info: Any, distortion: str = 'undistort', scale: float = 1.0) -> None:
@@ -51,7 +49,7 @@ class DepthCamera:
             )
         d = tuple(float(value) for value in info.d)
         self._scale = scale
-        self.distorted = any(d)  # NaN counts: it is named below
+        self.distorted = any(d)  # NaN counts, it is reported below
         self.intrinsics = intrinsics_from_info(
             info, rectified=self.distorted and distortion == 'ignore'
         )
@@ -84,7 +82,7 @@ class DepthCamera:
         self._maps_of = info.distortion_model, d
 
     def depth_from(self, msg: Any) -> np.ndarray:
-        """Depth of a sensor_msgs/Image or CompressedImage: (H,W) uint16 or float32 [mm], 0 = no
+        """Convert a sensor_msgs/Image or CompressedImage to (H,W) uint16 or float32 [mm], 0 = no
         measurement.
         """
         expected = self.intrinsics
@@ -102,8 +100,8 @@ class DepthCamera:
             depth = scaled(depth, self._scale)
         if self._maps_of is None:
             return depth
-        # Nearest: a mean of near and far is a point where nothing is. Depth along the axis is the
-        # same before and after.
+        # Nearest neighbour: a mean of near and far is a point where nothing is. Undistortion does
+        # not change the depth along the axis.
         return cv2.remap(  # type: ignore[call-overload]  # None for its own array
             depth,
             _maps(expected, *self._maps_of),
@@ -115,7 +113,7 @@ class DepthCamera:
 
 
 def scaled(depth_mm: np.ndarray, scale: float) -> np.ndarray:
-    """Multiply depths. depth_mm: (H,W) uint16 or float32 [mm], 0 = no measurement. Returns (H,W)
+    """Multiply depths. depth_mm: (H,W) uint16 or float32 [mm], 0 = no measurement. Return (H,W)
     float32 [mm].
     """
     with np.errstate(over='ignore'):
@@ -124,9 +122,11 @@ def scaled(depth_mm: np.ndarray, scale: float) -> np.ndarray:
     return depth
 
 
-@lru_cache(maxsize=4)  # every image comes with a CameraInfo of its own, the same as the last one
+@lru_cache(maxsize=4)  # every image comes with its own CameraInfo, usually equal to the last one
 def _maps(intrinsics: Intrinsics, model: str, d: tuple[float, ...]) -> np.ndarray:
-    """(H,W,2) int16: which pixel of the distorted image each pixel of the pinhole image shows."""
+    """Return (H,W,2) int16: the pixel of the distorted image for each pixel of the pinhole
+    image.
+    """
     k = np.array([[intrinsics.fx, 0, intrinsics.cx], [0, intrinsics.fy, intrinsics.cy], [0, 0, 1]])
     size, coefficients = (intrinsics.width, intrinsics.height), np.array(d)
     make: Any = (

@@ -1,8 +1,8 @@
-"""Images and camera infos as the core needs them. Metres of a camera become millimetres here and in
+"""Conversion of images and camera infos for the core, from metres to millimetres here and in
 compressed_depth.py.
 
-Messages are whatever has the fields of sensor_msgs: those of rclpy and those read from a bag alike,
-so ROS is not needed here. What cannot be used raises BadInputError, which names the value.
+Messages are objects with the fields of sensor_msgs, from rclpy or from a bag, so ROS is not needed.
+Unusable messages raise BadInputError, which names the value.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from awr_ros.camera import Intrinsics
 
 MM_PER_M = 1000.0
-MAX_SHOWN = 100  # characters of a text that a message came with
+MAX_SHOWN = 100  # characters of a message's text in an error
 # What no depth camera has, so that a message that claims it is refused before memory is taken for
 # it, and before hands come
 # out where none can be. The largest depth images are those aligned to a colour camera of 12 million
@@ -31,27 +31,25 @@ DEPTH_ENCODINGS = {
 
 
 class BadInputError(ValueError):
-    """A message that cannot be used; the text names the field, its value and what was expected."""
+    """A message cannot be used; the text names the field, its value and what was expected."""
 
 
 def shown(text: str) -> str:
-    """A text of somebody else's in quotes for a message of ours: one line, and no longer than
-    MAX_SHOWN.
-    """
+    """Quote a text of a message for an error: one line of at most MAX_SHOWN characters."""
     return repr(text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...')
 
 
 def stamp_seconds(stamp: Any) -> float:
-    """builtin_interfaces/Time as float seconds."""
+    """Convert builtin_interfaces/Time to seconds."""
     return stamp.sec + stamp.nanosec * 1e-9
 
 
 def depth_from_image(msg: Any) -> np.ndarray:
-    """The depth of a sensor_msgs/Image: (H,W) uint16 or float32 [mm], 0 = no measurement.
+    """Convert a sensor_msgs/Image to (H,W) uint16 or float32 [mm], 0 = no measurement.
 
     16UC1 and mono16 in native byte order without row padding are a view of msg.data, not a copy.
-    Not by cv_bridge: it takes no big-endian images beside NumPy 2, and its errors do not name what
-    is wrong with an image.
+    cv_bridge is not used: it fails for big-endian images with NumPy 2, and its errors do not name
+    what is wrong with an image.
     """
     if msg.encoding not in DEPTH_ENCODINGS:
         raise BadInputError(
@@ -75,7 +73,7 @@ def depth_from_image(msg: Any) -> np.ndarray:
         (msg.height, msg.width), dtype, buffer=msg.data, strides=(msg.step, dtype.itemsize)
     )
     if unit == 'm':
-        # absurd lengths become Inf, which is no measurement either
+        # overflow becomes Inf, which is no measurement either
         with np.errstate(over='ignore', invalid='ignore'):
             depth = np.multiply(pixels, np.float32(MM_PER_M), dtype=np.float32)
         depth[~((depth > 0) & (depth < np.inf))] = 0
@@ -84,7 +82,9 @@ def depth_from_image(msg: Any) -> np.ndarray:
 
 
 def check_size(width: int, height: int, of: str) -> None:
-    """Raise BadInputError where no depth image has this size [px]; of: what claims it."""
+    """Raise BadInputError for a size [px] that no depth image has; of: the source of the size, for
+    the message.
+    """
     if width > MAX_SIDE or height > MAX_SIDE or width * height > MAX_PIXELS:
         raise BadInputError(
             f'{of} is for {width} x {height} pixels, expected sides up to {MAX_SIDE} and '
@@ -93,11 +93,11 @@ def check_size(width: int, height: int, of: str) -> None:
 
 
 def intrinsics_from_info(msg: Any, rectified: bool = False) -> Intrinsics:
-    """The pinhole model of the images that come with this CameraInfo: K, moved by its ROI and
-    divided by its binning.
+    """Return the pinhole model of the images of a CameraInfo: K, shifted by its ROI and divided by
+    its binning.
 
-    K and not P: depth cameras fill P for a rectified stereo pair or not at all. rectified: of the
-    images that were rectified to P, where there is one.
+    K and not P: depth cameras fill P for a rectified stereo pair or not at all. rectified: return
+    the model of rectified images, P, if there is one.
     """
     fx, fy, cx, cy = msg.k[0], msg.k[4], msg.k[2], msg.k[5]
     if rectified and msg.p[0] > 0 and msg.p[5] > 0:
@@ -130,9 +130,7 @@ def intrinsics_from_info(msg: Any, rectified: bool = False) -> Intrinsics:
 
 
 def _check_view(k: Intrinsics) -> None:
-    """Raise BadInputError where the camera sees what no pinhole camera of hands does: K of another
-    image, or none at all.
-    """
+    """Raise BadInputError for a view that no camera of hands has, as with K of another image."""
     for axis, focal, middle, size in (('x', k.fx, k.cx, k.width), ('y', k.fy, k.cy, k.height)):
         aside = max(middle, size - 1 - middle) / focal
         if aside > MAX_OFF_AXIS or size / focal < MIN_VIEW:
@@ -146,7 +144,7 @@ def _check_view(k: Intrinsics) -> None:
 
 
 def info_from_intrinsics(intrinsics: Intrinsics, header: Any, info_type: Callable[..., Any]) -> Any:
-    """The CameraInfo of an ideal pinhole camera, of the class info_type."""
+    """Return the CameraInfo of an ideal pinhole camera, of the class info_type."""
     k = [intrinsics.fx, 0.0, intrinsics.cx, 0.0, intrinsics.fy, intrinsics.cy, 0.0, 0.0, 1.0]
     return info_type(
         header=header,

@@ -1,4 +1,4 @@
-"""Gestures as messages: awr_ros/HandGestureArray. The classes of the messages are given, as for
+"""Gestures as messages: awr_ros/HandGestureArray. Message classes are arguments, as for
 HandMessages.
 """
 
@@ -11,7 +11,7 @@ from awr_ros.derived.gestures import Gesture
 
 
 class GestureMessages:
-    """Makes messages of gestures. `types` has the message classes Hand, HandGesture,
+    """Make messages of gestures. `types` has the message classes Hand, HandGesture,
     HandGestureArray.
     """
 

@@ -1,4 +1,4 @@
-"""Bone lengths as messages: awr_ros/HandSizeArray, in metres. The message classes are given."""
+"""Bone lengths as messages: awr_ros/HandSizeArray, in metres. Message classes are arguments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from awr_ros.messages.depth_image import MM_PER_M
 
 
 class HandSizeMessages:
-    """Makes messages of bone lengths. `types` has the message classes Hand, HandSize and
+    """Make messages of bone lengths. `types` has the message classes Hand, HandSize and
     HandSizeArray.
     """
 

@@ -1,7 +1,6 @@
-"""Hands as messages: millimetres become metres again.
+"""Hands as messages, converted to metres.
 
-The classes of the messages are given, those of rclpy or those of a bag without ROS, so both get the
-same numbers.
+Message classes are arguments, from rclpy or from a bag without ROS, so both get the same numbers.
 """
 
 import math
@@ -16,7 +15,7 @@ from awr_ros.skeleton import JOINT_CONVENTION, NUM_JOINTS, WRIST, Side, wrist_ro
 
 
 class HandMessages:
-    """Makes messages of hands. `types` has the message classes as attributes, which take their
+    """Make messages of hands. `types` has the message classes as attributes, which take their
     fields by name: Hand, HandArray, Point, Pose, PoseArray, Quaternion, RegionOfInterest.
     """
 
@@ -30,7 +29,7 @@ class HandMessages:
         }
 
     def points(self, joints_xyz: npt.ArrayLike) -> list[Any]:
-        """(21,3) [mm] as a list of geometry_msgs/Point [m]."""
+        """Convert (21,3) [mm] to a list of geometry_msgs/Point [m]."""
         point = self._types.Point
         return [
             point(x=x, y=y, z=z)
@@ -38,8 +37,8 @@ class HandMessages:
         ]
 
     def wrist_pose(self, joints_xyz: npt.ArrayLike, side: Side, points: Sequence[Any]) -> Any:
-        """geometry_msgs/Pose of the wrist frame (see Hand.msg); `points` are the same joints in
-        metres.
+        """Return the geometry_msgs/Pose of the wrist frame (see Hand.msg); `points` are the same
+        joints in metres.
         """
         x, y, z, w = quaternion_from_rotation(wrist_rotation(joints_xyz, side))
         return self._types.Pose(
@@ -47,7 +46,7 @@ class HandMessages:
         )
 
     def hand(self, hand: Any, width: int, height: int) -> Any:
-        """One awr_ros.tracker.TrackedHand in an image of width x height as awr_ros/Hand."""
+        """Convert an awr_ros.tracker.TrackedHand in an image of width x height to awr_ros/Hand."""
         points = self.points(hand.joints_xyz)
         x, y, w, h = clipped_roi(hand.roi, width, height)
         return self._types.Hand(
@@ -63,7 +62,7 @@ class HandMessages:
         )
 
     def hand_array(self, hands: Iterable[Any], header: Any, width: int, height: int) -> Any:
-        """TrackedHands as awr_ros/HandArray; `header` is that of the depth image."""
+        """Convert TrackedHands to awr_ros/HandArray; `header` is that of the depth image."""
         return self._types.HandArray(
             header=header,
             joint_convention=JOINT_CONVENTION,
@@ -71,7 +70,7 @@ class HandMessages:
         )
 
     def true_hand_array(self, true_hands: Iterable[Any], header: Any) -> Any:
-        """awr_ros.synthetic.camera.TrueHands as awr_ros/HandArray: known, so every score is 1."""
+        """Convert awr_ros.synthetic.camera.TrueHands to awr_ros/HandArray, with every score 1."""
         hands = []
         for true_hand in true_hands:
             points = self.points(true_hand.joints_xyz)
@@ -90,10 +89,10 @@ class HandMessages:
         return self._types.HandArray(header=header, joint_convention=JOINT_CONVENTION, hands=hands)
 
     def pose_array(self, hands: Any) -> Any:
-        """An awr_ros/HandArray for users without our messages: 21 poses a hand, in the order of
-        HandArray.
+        """Convert an awr_ros/HandArray to a PoseArray, for users without our messages: 21 poses per
+        hand.
 
-        The first of each 21 is the wrist with its orientation; a joint has a position only
+        The first of each 21 is the wrist with its orientation; the others have a position only
         (orientation 0, 0, 0, 1).
         """
         pose, unturned = self._types.Pose, self._types.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
@@ -107,15 +106,15 @@ class HandMessages:
 
 
 def joints_from_hand(msg: Any) -> np.ndarray:
-    """(21,3) float32 [mm] of an awr_ros/Hand."""
+    """Convert an awr_ros/Hand to joints (21,3) float32 [mm]."""
     return np.array([(p.x, p.y, p.z) for p in msg.joints], np.float32) * np.float32(MM_PER_M)
 
 
 def clipped_roi(
     roi: tuple[float, float, float, float], width: int, height: int
 ) -> tuple[int, int, int, int]:
-    """(x, y, width, height) [px], possibly partly outside an image of width x height, clipped to
-    it; whole numbers.
+    """Clip (x, y, width, height) [px], possibly partly outside, to an image of width x height;
+    whole numbers.
     """
     x, y, w, h = roi
     left, top = min(max(x, 0), width), min(max(y, 0), height)
@@ -124,8 +123,9 @@ def clipped_roi(
 
 
 def quaternion_from_rotation(rotation: npt.ArrayLike) -> tuple[float, ...]:
-    """(x, y, z, w) of a (3,3) rotation matrix; NaN in, NaN out. After Shepperd (1978): divide by
-    the largest part.
+    """Return (x, y, z, w) of a (3,3) rotation matrix; NaN in, NaN out.
+
+    Shepperd (1978): divide by the largest component.
     """
     (a, b, c), (d, e, f), (g, h, i) = np.asarray(rotation, np.float64).tolist()
     if not math.isfinite(a + b + c + d + e + f + g + h + i):

@@ -1,6 +1,6 @@
 """Hands as RViz markers: bones, joints coloured by their score, and a label.
 
-The classes of the messages are given, those of rclpy or those of a bag without ROS.
+Message classes are arguments, from rclpy or from a bag without ROS.
 """
 
 import math
@@ -14,9 +14,9 @@ BONE_WIDTH, JOINT_SIZE, LABEL_SIZE, LABEL_ABOVE = 0.006, 0.010, 0.025, 0.03  # [
 
 
 class HandMarkers:
-    """Turns HandArrays into MarkerArrays. Each hand has a namespace of its own, its id; what is
-    still there is overwritten in place and only what vanished is deleted, so nothing flickers and
-    nothing stays behind.
+    """Convert HandArrays to MarkerArrays. Each hand has its id as namespace; markers that are still
+    shown are overwritten in place and only others are deleted, so nothing flickers and nothing is
+    left.
 
     `types` has the message classes as attributes, which take their fields by name and have
     defaults: ColorRGBA, Duration, Hand, Marker, MarkerArray, Point.
@@ -24,7 +24,7 @@ class HandMarkers:
 
     def __init__(self, lifetime_s: float, types: Any) -> None:
         self._types = types
-        # Should the node die, the markers go by themselves.
+        # If the node dies, viewers delete the markers after this time.
         self._lifetime = types.Duration(sec=int(lifetime_s), nanosec=int(lifetime_s % 1 * 1e9))
         self._shown: set[tuple[str, int]] = set()  # (namespace, marker id)
         self._looks = {
@@ -34,7 +34,9 @@ class HandMarkers:
         }
 
     def update(self, hands: Any) -> Any:
-        """The MarkerArray that makes a viewer show exactly these hands, an awr_ros/HandArray."""
+        """Return the MarkerArray after which a viewer shows exactly these hands, an
+        awr_ros/HandArray.
+        """
         marker_type = self._types.Marker
         markers = [marker for hand in hands.hands for marker in self._hand(hand, hands.header)]
         now = {(marker.ns, marker.id) for marker in markers}
@@ -86,6 +88,6 @@ class HandMarkers:
 
 
 def score_colour(score: float) -> dict[str, float]:
-    """Fields of a std_msgs/ColorRGBA: red at 0, yellow at 0.5, green at 1."""
+    """Return the fields of a std_msgs/ColorRGBA: red at 0, yellow at 0.5, green at 1."""
     score = min(max(float(score), 0.0), 1.0) if math.isfinite(score) else 0.0
     return {'r': min(1.0, 2 - 2 * score), 'g': min(1.0, 2 * score), 'b': 0.0, 'a': 1.0}

@@ -1,4 +1,4 @@
-"""Motion as messages: awr_ros/HandMotionArray, in metres. The classes of the messages are given."""
+"""Motion as messages: awr_ros/HandMotionArray, in metres. Message classes are arguments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from awr_ros.messages.depth_image import MM_PER_M
 
 
 class MotionMessages:
-    """Makes messages of motion. `types` has the message classes Hand, HandMotion, HandMotionArray,
+    """Make messages of motion. `types` has the message classes Hand, HandMotion, HandMotionArray,
     Point, Vector3.
     """
 

@@ -1,6 +1,6 @@
 """Hands as OpenXR messages: awr_ros/OpenXRHandArray and, for teleoperation stacks, named poses.
 
-The classes of the messages are given, as for hand_messages.HandMessages.
+Message classes are arguments, as for messages.hands.HandMessages.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ NAMED_SIDES = ('left', 'right')  # the order of named poses
 
 
 class OpenXRMessages:
-    """Makes messages of hands. `types` has the message classes as attributes, which take their
+    """Make messages of hands. `types` has the message classes as attributes, which take their
     fields by name: Hand, OpenXRHand, OpenXRHandArray, Point, Pose, Quaternion.
     """
 
@@ -73,10 +73,10 @@ class OpenXRMessages:
     def named_poses(self, hands: Any, array_type: Any) -> Any:
         """Convert an OpenXRHandArray to a message with header, name[], pose[] and is_valid[].
 
-        That is NamedPoseArray of teleop_ros2_interfaces (NVIDIA Isaac Teleop). As its node does,
-        all 25 joints but the palm are there for the left and then the right hand, named left_WRIST
-        to right_LITTLE_TIP; of several hands of one side it is the surest. What is not valid is a
-        pose of zeros with is_valid false.
+        The message is NamedPoseArray of teleop_ros2_interfaces (NVIDIA Isaac Teleop). As in its
+        node, all 25 joints but the palm are listed for the left and then the right hand, named
+        left_WRIST to right_LITTLE_TIP; of several hands of one side it is the most confident one.
+        Invalid joints have a pose of zeros with is_valid false.
         """
         names, poses, valid = [], [], []
         for side in NAMED_SIDES:

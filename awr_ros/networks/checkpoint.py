@@ -9,6 +9,7 @@ metrics and training settings. It is loaded strictly and never unpickles code.
 """
 
 import math
+import warnings
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -131,7 +132,9 @@ def load_tensors(path, name='file', device='cpu'):
     path and the reason.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of files that are none of ours
+            return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a file that is no checkpoint
         raise ValueError(
             f'{name} {path} cannot be read: {reason_unreadable(path, error)}'

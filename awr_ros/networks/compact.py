@@ -34,11 +34,11 @@ class ModelConfig:
     # slope and centre of the logistic from closeness to joint score, the probability that the joint
     # is within 10 mm; empty: the score is the closeness
     calibration: tuple[float, ...] = ()
-    # the four weights of tracker.detection_score, fitted to these scores (train-judge --scenes);
-    # empty: the defaults for closeness, too strict for calibrated scores
+    # the four weights of tracker.detection_score, fitted to these scores (train-handedness
+    # --scenes); empty: the defaults for closeness, too strict for calibrated scores
     detection_weights: tuple[float, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # JSON gives lists.
         for name in ('stem', 'widths', 'blocks', 'joint_names', 'calibration', 'detection_weights'):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -74,7 +74,7 @@ class ModelConfig:
             raise ValueError(f"side must be 'left' or 'right', got {self.side!r}")
 
     @property
-    def field_size(self):
+    def field_size(self) -> int:
         """Side of the dense field [px]: the stem's two strides."""
         return self.crop_size // 4
 
@@ -86,7 +86,7 @@ COMPACT_M = ModelConfig(widths=(64, 128, 192, 256), blocks=(2, 2, 2, 2), decoder
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016)."""
 
-    def __init__(self, inputs, outputs, stride):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
@@ -100,7 +100,7 @@ class ResidualBlock(nn.Module):
             )
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block to (B,C,H,W)."""
         y = nn_f.relu(self.norm1(self.conv1(x)))
         return nn_f.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
@@ -113,7 +113,7 @@ class CompactNetwork(nn.Module):
     that a hand is centred in the crop.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
 
@@ -152,15 +152,17 @@ class CompactNetwork(nn.Module):
                 len(config.joint_names), config.widths[-1], config.handedness
             )
 
-    def fields(self, depth):
+    def fields(self, depth: torch.Tensor) -> list[torch.Tensor]:
         """Return the fields to supervise, here one: [(B,4J,S/4,S/4)]."""
         return [self(depth)[0]]
 
-    def forward(self, depth):
+    def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the field and the hand logit of depth (B,1,S,S)."""
         return self.forward_features(depth)[:2]
 
-    def forward_features(self, depth):
+    def forward_features(
+        self, depth: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the output of `forward` and the crop features (B,C), the mean of the coarsest
         level.
         """
@@ -176,7 +178,9 @@ class CompactNetwork(nn.Module):
             x = fuse(lateral(level) + nn_f.interpolate(x, scale_factor=2, mode='nearest'))
         return self.field(x), hand, crop_features
 
-    def read_out(self, field, depth, crop_features):
+    def read_out(
+        self, field: torch.Tensor, depth: torch.Tensor, crop_features: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         """Read out the joints of a field, in single precision. field, crop_features: of
         `forward_features`, float32; depth: (B,1,S,S).
 

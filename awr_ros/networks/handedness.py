@@ -17,7 +17,7 @@ class HandednessHead(nn.Module):
     hand of the network's side; a single logit has no meaning.
     """
 
-    def __init__(self, joints, crop_features, hidden):
+    def __init__(self, joints: int, crop_features: int, hidden: int) -> None:
         """joints: number of joints; crop_features: number of crop features; hidden: units of the
         hidden layer.
         """
@@ -32,7 +32,13 @@ class HandednessHead(nn.Module):
             nn.Linear(hidden, 1),
         )
 
-    def forward(self, joints_uvdn, joint_scores, hand_logit, crop_features):
+    def forward(
+        self,
+        joints_uvdn: torch.Tensor,
+        joint_scores: torch.Tensor,
+        hand_logit: torch.Tensor,
+        crop_features: torch.Tensor,
+    ) -> torch.Tensor:
         """Return the logits (B,). joints_uvdn: (B,J,3); joint_scores: (B,J) [0,1]; hand_logit:
         (B,); crop_features: (B,C).
         """

@@ -30,7 +30,7 @@ class HourglassConfig:
     virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
     upright: bool = False  # trained on crops rotated so that the fingers point up
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, 'joint_names', tuple(self.joint_names))  # JSON gives lists
         if self.stacks < 1 or self.width < 2 or self.width % 2:
             raise ValueError(
@@ -40,7 +40,7 @@ class HourglassConfig:
         check_common(self, 2 ** (DEPTH + 1))
 
     @property
-    def field_size(self):
+    def field_size(self) -> int:
         """Side of the dense field [px]."""
         return self.crop_size // 2
 
@@ -48,12 +48,12 @@ class HourglassConfig:
 class Conv(nn.Module):
     """Convolution with bias that keeps the size, optionally with batch norm and ReLU."""
 
-    def __init__(self, inputs, outputs, kernel, bn=False):
+    def __init__(self, inputs: int, outputs: int, kernel: int, bn: bool = False) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, 1, (kernel - 1) // 2)
         self.bn = nn.BatchNorm2d(outputs) if bn else None
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to (B,C,H,W)."""
         x = self.conv(x)
         return x if self.bn is None else nn_f.relu(self.bn(x))
@@ -62,7 +62,7 @@ class Conv(nn.Module):
 class Residual(nn.Module):
     """Pre-activation bottleneck of half the width."""
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         half = outputs // 2
         self.bn1 = nn.BatchNorm2d(inputs)
@@ -75,7 +75,7 @@ class Residual(nn.Module):
         self.skip_layer = Conv(inputs, outputs, 1)
         self.project = inputs != outputs
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to (B,C,H,W)."""
         y = self.conv1(nn_f.relu(self.bn1(x)))
         y = self.conv2(nn_f.relu(self.bn2(y)))
@@ -88,14 +88,14 @@ class Hourglass(nn.Module):
     al. 2016).
     """
 
-    def __init__(self, depth, width):
+    def __init__(self, depth: int, width: int) -> None:
         super().__init__()
         self.up1 = Residual(width, width)
         self.low1 = Residual(width, width)
         self.low2 = Hourglass(depth - 1, width) if depth > 1 else Residual(width, width)
         self.low3 = Residual(width, width)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to (B,C,H,W)."""
         low = self.low3(self.low2(self.low1(nn_f.max_pool2d(x, 2))))
         return self.up1(x) + nn_f.interpolate(low, scale_factor=2, mode='nearest')
@@ -104,11 +104,11 @@ class Hourglass(nn.Module):
 class Merge(nn.Module):
     """A 1x1 convolution back into the features of the next stack."""
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = Conv(inputs, outputs, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to (B,C,H,W)."""
         return self.conv(x)
 
@@ -120,7 +120,7 @@ class StackedHourglass(nn.Module):
     score.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: HourglassConfig) -> None:
         super().__init__()
         self.config = config
         width, joints = config.width, len(config.joint_names)
@@ -144,7 +144,7 @@ class StackedHourglass(nn.Module):
         self.merge_features = stacked(lambda: Merge(width, width), config.stacks - 1)
         self.merge_preds = stacked(lambda: Merge(4 * joints, width), config.stacks - 1)
 
-    def fields(self, depth):
+    def fields(self, depth: torch.Tensor) -> list[torch.Tensor]:
         """Return the field after each hourglass, all of them supervised: a list of (B,4J,F,F)."""
         x = self.pre(depth)
         fields = []
@@ -155,7 +155,7 @@ class StackedHourglass(nn.Module):
                 x = x + self.merge_preds[i](fields[-1]) + self.merge_features[i](y)
         return fields
 
-    def forward(self, depth):
+    def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last field and NaN for the hand logit."""
         field = self.fields(depth)[-1]
         return field, field.new_full((field.shape[0],), math.nan)

@@ -3,6 +3,7 @@
 import io
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as nn_f
@@ -28,7 +29,7 @@ class FinderNetwork(nn.Module):
     forward: (B,3,128,160) of `coarse_frame` -> (B,4,32,40), see finders/palm_detector.py.
     """
 
-    def __init__(self, config=FinderConfig()):
+    def __init__(self, config: FinderConfig = FinderConfig()) -> None:
         super().__init__()
 
         def conv(inputs, outputs, stride=1):
@@ -53,9 +54,9 @@ class FinderNetwork(nn.Module):
         )
         self.said = nn.Conv2d(config.decoder_width, OUTPUTS, 1)
         # Palms are rare: a low initial score keeps the first losses small.
-        nn.init.constant_(self.said.bias[0:1].data, -4.0)
+        nn.init.constant_(self.said.bias.data[0:1], -4.0)  # type: ignore[union-attr]
 
-    def forward(self, frame):
+    def forward(self, frame: torch.Tensor) -> torch.Tensor:
         """Predict palms from a batch of coarse frames."""
         x = self.stem(frame)
         levels = []
@@ -73,7 +74,7 @@ class FinderNetwork(nn.Module):
         return torch.cat([said[:, :3], said[:, 3:] + measured], 1)
 
 
-def write_finder(network, path):
+def write_finder(network: nn.Module, path: str | Path) -> None:
     """Write the sealed ONNX file that `PalmDetector` loads, and its SHA-256. Needs the package
     onnx.
     """
@@ -83,7 +84,7 @@ def write_finder(network, path):
         torch.onnx.export(
             network.eval(),
             (torch.zeros(1, 3, ROWS, COLUMNS),),
-            model,
+            model,  # type: ignore[arg-type]  # a file object
             input_names=['frame'],
             output_names=['said'],
             opset_version=13,

@@ -49,7 +49,7 @@ class Refiner(nn.Module):
     current joints. An untrained refiner moves nothing.
     """
 
-    def __init__(self, joints, crop_features, hidden):
+    def __init__(self, joints: int, crop_features: int, hidden: int) -> None:
         """joints: number of joints; crop_features: number of crop features; hidden: units of the
         layers that mix joints.
         """
@@ -64,14 +64,21 @@ class Refiner(nn.Module):
             _RefinementStage(joints, refiner_size(hidden)) for _ in range(NUM_STAGES)
         )
 
-    def fit_normalisation(self, pooled_votes, crop_features):
+    def fit_normalisation(self, pooled_votes: torch.Tensor, crop_features: torch.Tensor) -> None:
         """Set the input normalisation from training samples. pooled_votes: (N,J,4J); crop_features:
         (N,C); NORMALISATION_SAMPLES are used.
         """
         self.pooled_votes.fit_normalisation(pooled_votes[:NORMALISATION_SAMPLES].float())
         self.crop_features.fit_normalisation(crop_features[:NORMALISATION_SAMPLES].float())
 
-    def forward(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
+    def forward(
+        self,
+        joints_uvdn: torch.Tensor,
+        closeness: torch.Tensor,
+        pooled_votes: torch.Tensor,
+        crop_features: torch.Tensor,
+        depth: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return joints (B,J,3) uvdn and the logits (B,J) that each is within 10 mm of the truth.
 
         joints_uvdn (B,J,3), closeness (B,J): from the votes; pooled_votes: (B,J,4J), see
@@ -79,7 +86,14 @@ class Refiner(nn.Module):
         """
         return self.forward_stages(joints_uvdn, closeness, pooled_votes, crop_features, depth)[-1]
 
-    def forward_stages(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):
+    def forward_stages(
+        self,
+        joints_uvdn: torch.Tensor,
+        closeness: torch.Tensor,
+        pooled_votes: torch.Tensor,
+        crop_features: torch.Tensor,
+        depth: torch.Tensor,
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Return the output of `forward` after each stage, all of which are supervised."""
         voted, logits, output = joints_uvdn, 0 * closeness, []
         # scaled to about unit variance
@@ -100,7 +114,7 @@ class Refiner(nn.Module):
         return output
 
 
-def pool_votes(field, weights):
+def pool_votes(field: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Average the field over the voting weights of each joint: what its voting pixels predict for
     all joints.
 
@@ -110,7 +124,7 @@ def pool_votes(field, weights):
     return weights @ field.reshape(-1, joints, side**2).transpose(1, 2)
 
 
-def sample_patches(depth, joints_uvdn):
+def sample_patches(depth: torch.Tensor, joints_uvdn: torch.Tensor) -> torch.Tensor:
     """Sample the depth around each joint, relative to the joint.
 
     depth: (B,1,S,S); joints_uvdn: (B,J,3). Return (B,J,PATCH_SIZE,PATCH_SIZE) in

@@ -4,6 +4,7 @@ checkpoints.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
@@ -30,7 +31,7 @@ class ResNetConfig:
     virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
     upright: bool = False  # trained on crops rotated so that the fingers point up
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, 'joint_names', tuple(self.joint_names))  # JSON gives lists
         if self.layers not in BLOCKS:
             raise ValueError(f'layers must be one of {tuple(BLOCKS)}, got {self.layers}')
@@ -39,12 +40,12 @@ class ResNetConfig:
         check_common(self, 16)
 
     @property
-    def field_size(self):
+    def field_size(self) -> int:
         """Side of the dense field [px]."""
         return self.crop_size // self.downsample
 
 
-def check_common(config, step):
+def check_common(config: Any, step: int) -> None:
     """Check the fields that both networks of the paper have, or raise ValueError. step: divisor of
     crop_size.
     """
@@ -66,7 +67,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs, width, stride, downsample):
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -74,7 +75,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = downsample
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to (B,C,H,W)."""
         y = nn_f.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
@@ -86,7 +87,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs, width, stride, downsample):
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -96,7 +97,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.downsample = downsample
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply to (B,C,H,W)."""
         y = nn_f.relu(self.bn1(self.conv1(x)))
         y = nn_f.relu(self.bn2(self.conv2(y)))
@@ -110,7 +111,12 @@ class ResNet(nn.Module):
     forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as there is no hand score.
     """
 
-    def __init__(self, config):
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
+    def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
         self.config = config
         block = BasicBlock if config.layers == 18 else Bottleneck
@@ -159,13 +165,13 @@ class ResNet(nn.Module):
             nn.init.normal_(final.weight, std=0.001)
             nn.init.zeros_(final.bias)
 
-    def fields(self, depth):
+    def fields(self, depth: torch.Tensor) -> list[torch.Tensor]:
         """Return the fields to supervise, here one: [(B,4J,F,F)]."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.pre(depth)))))
         x = self.deconv_layers(x)
         return [torch.cat([self.final1(x), self.final2(x)], dim=1)]
 
-    def forward(self, depth):
+    def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last field and NaN for the hand logit."""
         field = self.fields(depth)[-1]
         return field, field.new_full((field.shape[0],), math.nan)

@@ -1,1 +1,1 @@
-"""Tracking what was recorded: bags, folders of depth images, single images. Needs no ROS."""
+"""Tracking of recordings: bags, folders of depth images, single images. Needs no ROS."""

@@ -1,8 +1,8 @@
-"""An archive: many recordings, where the outputs of each go, and which are done.
+"""An archive of many recordings: the outputs of each, and which are done.
 
-Every recording has a record, a small JSON file: the size and time of its files, a digest of the
-settings and weights, its outputs. A recording is done when its record says so and all of that is
-still the same. Who tracks a recording holds the lock of its record, so that nobody else does.
+Every recording has a record, a small JSON file: size and time of its files, a digest of settings
+and weights, its outputs. A recording is done when its record exists and all of that is unchanged. A
+process that tracks a recording holds the lock of its record, so that no other one does.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ try:
 except ImportError:  # not a Unix
     fcntl = None
 
-NAME = '{name}'  # in an output: the name of the recording
-FOLDER = '.awr_track'  # of the records, beside the outputs
+NAME = '{name}'  # placeholder in an output for the name of the recording
+FOLDER = '.awr_track'  # folder of the records, beside the outputs
 
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """The arguments of HandTracker.from_pretrained, for any process."""
+    """Arguments of HandTracker.from_pretrained, serialisable."""
 
     weights: str | None = None
     device: str = 'auto'
@@ -51,32 +51,32 @@ class Job:
     recording: Recording
     outputs: Outputs
     record: Path  # JSON file
-    digest: str  # of all settings and weights
+    digest: str  # digest of all settings and weights
     tracker: TrackerSettings
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a Job."""
+    """Result of a Job."""
 
     name: str
-    state: str  # 'tracked', 'done before', 'busy' (somebody else tracks it) or 'failed'
+    state: str  # 'tracked', 'done before', 'busy' (another process tracks it) or 'failed'
     frames: int = 0
     with_hands: int = 0
     refused: int = 0
-    seconds: float = 0.0  # [s] of tracking
-    error: str = ''  # why it failed
+    seconds: float = 0.0  # [s] duration of tracking
+    error: str = ''  # reason of the failure
 
 
-# ---- which recordings --------------------------------------------------------------------------
+# ---- recordings ---------------------------------------------------------------------------------
 
 
 def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Return (name, path) of the recordings that paths are or hold, in natural order of the names.
+    """Return (name, path) of the recordings at or below paths, in natural order of the names.
 
-    A folder is a recording when it is a bag, parts of one bag (x_0.mcap, x_1.mcap) or holds PNGs;
-    else its subfolders and files are searched. Names are relative to a single folder of recordings,
-    or else to what all paths have in common, without suffix where that is unique.
+    A folder is a recording when it is a bag, parts of one bag (x_0.mcap, x_1.mcap) or has PNGs;
+    otherwise its subfolders and files are searched. Names are relative to a single folder of
+    recordings, or to the common part of all paths, without suffix where that is unique.
     """
     for path in paths:
         if not path.exists():
@@ -96,7 +96,7 @@ def find_recordings(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def _below(path: Path, named: bool) -> Iterator[Path]:
-    """The recordings at or below a path; a file that was named is one whatever it is."""
+    """Return the recordings at or below a path; a named file is one, whatever it is."""
     if path.is_file():
         if named or path.name.endswith(SUFFIXES):
             yield path
@@ -112,7 +112,7 @@ def _below(path: Path, named: bool) -> Iterator[Path]:
 
 
 def _one_bag(folder: Path) -> bool:
-    """Whether the files in a folder are of one bag: listed by metadata.yaml, or parts of a name."""
+    """Whether the files in a folder are of one bag: listed by metadata.yaml, or numbered parts."""
     if (folder / 'metadata.yaml').is_file():
         return True
     subfolders = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.')]
@@ -141,9 +141,8 @@ def make_jobs(
 ) -> list[Job]:
     """Return a Job for each recording.
 
-    recording, outputs: those of the command line; {name} in an output becomes the recording's name,
-    ValueError where it is missing. Recordings that are themselves outputs of the archive are left
-    out.
+    recording, outputs: from the command line; {name} in an output becomes the recording's name,
+    ValueError if it is missing. Recordings that are outputs of the archive are left out.
     """
     templates = [text for text in (outputs.records, outputs.overlay, outputs.bag) if text]
     for text in templates:
@@ -184,7 +183,7 @@ def make_jobs(
 
 
 def _check_apart(jobs: Sequence[Job]) -> None:
-    """Raise ValueError where an output is a recording, or of two recordings."""
+    """Raise ValueError when an output is a recording, or belongs to two recordings."""
     taken = {job.recording.path for job in jobs}
     for job in jobs:
         for path in output_paths(job.outputs):
@@ -197,18 +196,18 @@ def _check_apart(jobs: Sequence[Job]) -> None:
 
 
 def _absolute(output: str) -> str:
-    """An output that is the same from every folder."""
+    """Make an output independent of the working folder."""
     prefix = LEROBOT if output.startswith(LEROBOT) else ''
     return prefix + os.path.abspath(_plain(output))
 
 
 def _plain(output: str) -> str:
-    """The path of an output."""
+    """Return the path of an output."""
     return output.removeprefix(LEROBOT)
 
 
 def output_paths(outputs: Outputs) -> list[Path]:
-    """The files and folders of outputs."""
+    """Return the files and folders of outputs."""
     texts = (outputs.records, outputs.overlay, outputs.bag)
     return [Path(_plain(text)).resolve() for text in texts if text]
 
@@ -219,7 +218,7 @@ def _outputs_of_records(folder: Path) -> set[Path]:
 
 
 def _digest(recording: Recording, outputs: Outputs, tracker: TrackerSettings) -> str:
-    """Of everything that decides what comes out, files by their contents."""
+    """Return the digest of everything that determines the outputs; files by their contents."""
     finder = tracker.config.finder_weights or DEFAULT_WEIGHTS.with_name('finder.onnx')
     files = [tracker.weights or DEFAULT_WEIGHTS, finder]
     files += [recording.intrinsics, recording.timestamps]
@@ -234,7 +233,7 @@ def _digest(recording: Recording, outputs: Outputs, tracker: TrackerSettings) ->
 
 
 def done_before(job: Job) -> Result | None:
-    """Return the result of a job that is done and of which nothing has changed since, else None."""
+    """Return the result of a job that is done and unchanged since, else None."""
     record = _read(job.record)
     if not record.get('done') or record.get('digest') != job.digest:
         return None
@@ -247,10 +246,10 @@ def done_before(job: Job) -> Result | None:
 
 
 def begin(job: Job) -> None:
-    """Note that the outputs of a job are about to be written.
+    """Record that the outputs of a job are about to be written.
 
-    What an earlier, interrupted try or other settings left is removed. ValueError for what was
-    there before the archive, or was changed since.
+    Outputs of an interrupted try or of other settings are removed. ValueError for files that
+    existed before the archive, or were changed since.
     """
     record = _read(job.record)
     known = record.get('outputs', {})
@@ -275,7 +274,7 @@ def note_done(job: Job, inputs: dict, result: Result) -> None:
     summary = asdict(result)
     for key in ('name', 'state', 'error'):
         del summary[key]
-    record = _read(job.record)  # of `begin`
+    record = _read(job.record)  # made by `begin`
     record.update(done=True, digest=job.digest, inputs=inputs, summary=summary)
     record['outputs'] = _state(output_paths(job.outputs))
     record['finished'] = time.strftime('%Y-%m-%dT%H:%M:%S%z')
@@ -288,7 +287,7 @@ def input_state(job: Job) -> dict:
 
 
 def _state(paths: Iterable[Path]) -> dict[str, list[list] | None]:
-    """Size and time of files, and of the files in folders; None for what is not there."""
+    """Return size and time of files, and of the files in folders; None for missing ones."""
     state: dict[str, list[list] | None] = {}
     for path in paths:
         files = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else [path]
@@ -302,7 +301,7 @@ def _state(paths: Iterable[Path]) -> dict[str, list[list] | None]:
 
 
 def _read(path: Path) -> dict:
-    """A record; empty where there is none, or none that can be read."""
+    """Read a record; empty if it is missing or unreadable."""
     try:
         record = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -317,10 +316,10 @@ def _write(path: Path, record: dict) -> None:
 
 @contextmanager
 def locked(job: Job) -> Iterator[bool]:
-    """Hold the lock of a job; yields False where another process holds it.
+    """Hold the lock of a job; yields False if another process holds it.
 
-    The system releases it however the process ends. A file system without locks has none: there
-    only one command may run at a time.
+    The system releases it however the process ends. A file system without locks has none: then only
+    one command may run at a time.
     """
     job.record.parent.mkdir(parents=True, exist_ok=True)
     with job.record.with_name(job.record.name + '.lock').open('w') as file:

@@ -1,4 +1,4 @@
-"""`track` over many recordings, and its options for LeRobot."""
+"""Command-line verb `track` for many recordings, and its options for LeRobot."""
 
 import argparse
 import sys
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 def add_archive(group: Any) -> None:
     """Add the options for many recordings to a group of argparse."""
     group.add_argument(
-        '--jobs', type=int, metavar='N', help='processes at a time (default: one a core)'
+        '--jobs', type=int, metavar='N', help='parallel processes (default: one per core)'
     )
     group.add_argument(
-        '--ray', metavar='ADDRESS', help='do it on this Ray cluster; local starts one here'
+        '--ray',
+        metavar='ADDRESS',
+        help='address of a Ray cluster to use; local starts one on this machine',
     )
 
 
@@ -33,24 +35,26 @@ def add_lerobot(group: Any) -> None:
         action='append',
         default=[],
         metavar='NAME=TOPIC',
-        help='a topic of numbers in the bag as a feature, as in observation.state=/joint_states; '
-        'repeat it for more',
+        help='numeric topic of the bag as a feature, for example '
+        'observation.state=/joint_states; can be repeated',
     )
     group.add_argument(
-        '--task', default='hands', help='what is done, in words (default: %(default)s)'
+        '--task', default='hands', help='description of the task (default: %(default)s)'
     )
-    group.add_argument('--fps', type=int, metavar='HZ', help='of the rows (default: of the images)')
+    group.add_argument(
+        '--fps', type=int, metavar='HZ', help='rate of the rows (default: that of the images)'
+    )
     group.add_argument(
         '--tolerance',
         type=float,
         default=0.05,
         metavar='S',
-        help='how far in time a message may be from its row (default: %(default)s)',
+        help='largest time between a row and its message (default: %(default)s)',
     )
 
 
 def lerobot_options(arguments: argparse.Namespace, recording: Path) -> 'LeRobotOptions':
-    """Return the options that the arguments say. ModuleNotFoundError where lerobot is missing."""
+    """Return the LeRobot options in the arguments. ModuleNotFoundError if lerobot is missing."""
     from awr_ros.offline.lerobot_writer import LeRobotOptions, check_installed
 
     check_installed()
@@ -65,19 +69,19 @@ def track_archive(
     outputs: 'Outputs',
     settings: 'TrackerSettings',
 ) -> int:
-    """Track all recordings that are not done; print a table. Returns 1 when one failed, else 0."""
+    """Track all recordings that are not done; print a table. Return 1 when one failed, else 0."""
     from tqdm import tqdm
 
     from awr_ros.offline.archive import done_before, find_recordings, make_jobs
-    from awr_ros.offline.workers import cores, on_processes, on_ray
+    from awr_ros.offline.workers import cores, import_ray, on_processes, on_ray
 
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f'--jobs must be at least 1, got {arguments.jobs}')
     if arguments.ray and arguments.jobs:
         raise ValueError('--ray and --jobs exclude each other: Ray decides how many run at a time')
     if arguments.ray:
-        arguments.extra = 'cluster'  # what to install where it is missing
-        import ray  # noqa: F401
+        arguments.extra = 'cluster'  # extra to install if it is missing
+        import_ray()
     recording = replace(recording, timestamps=_absolute(recording.timestamps))
     if recording.intrinsics and Path(recording.intrinsics).is_file():
         recording = replace(recording, intrinsics=str(Path(recording.intrinsics).resolve()))
@@ -119,7 +123,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 def _print_table(jobs: 'Iterable[Job]', results: 'dict[str, Result]') -> None:
-    """Print what became of the recordings; of those that were done before only how many."""
+    """Print the results; of recordings done before only their number."""
     shown = [results[job.name] for job in jobs if results[job.name].state != 'done before']
     width = max([len(printable(result.name)) for result in shown] + [9])
     if shown:

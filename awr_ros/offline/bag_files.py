@@ -1,8 +1,8 @@
-"""The files of a ROS 2 bag, mcap or db3, however a recorder or a tool left them: what is in them,
-without their types.
+"""Files of a ROS 2 bag, mcap or db3, in any state that recorders and tools leave them in: channels
+and serialised messages, without their types.
 
-mcap is read by rosbags, below the layer that wants metadata.yaml and every definition to be in
-order: only images and camera infos are needed, whose definitions are the same in every ROS 2.
+mcap is read by rosbags, below its layer that requires metadata.yaml and all definitions: only
+images and camera infos are needed, whose definitions are the same in every ROS 2.
 """
 
 import re
@@ -20,7 +20,8 @@ from lz4.frame import LZ4FrameDecompressor
 from rosbags.rosbag2 import storage_mcap
 from rosbags.rosbag2.errors import ReaderError
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,11 +41,11 @@ LARGEST_CHUNK = (
 class Channel:
     """A topic with messages of one type in one file."""
 
-    file: int  # number of the file
-    id: int  # in the file
+    file: int  # index of the file
+    id: int  # of the channel in the file
     topic: str
     type: str
-    count: int  # of its messages
+    count: int  # number of messages
 
 
 def is_bag(path: Path) -> bool:
@@ -65,10 +66,10 @@ def is_bag(path: Path) -> bool:
 
 
 def bag_files(path: Path) -> list[Path]:
-    """Return the files of a bag: a folder or one file. metadata.yaml need not be there, but files
-    that it lists must.
+    """Return the files of a bag: a folder or one file. metadata.yaml may be missing, but files that
+    it lists may not.
 
-    Raises ValueError that says what is missing, and what to do.
+    Raise ValueError that says what is missing, and what to do.
     """
     if path.is_file():
         return [path]
@@ -89,14 +90,14 @@ def bag_files(path: Path) -> list[Path]:
 
 
 class BagFiles:
-    """A context: `channels` (list of Channel), `start_ns` and `end_ns` of all messages, and
-    `messages`.
+    """Context manager for bag files: `channels` (list of Channel), `start_ns` and `end_ns` of all
+    messages, and `messages`.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __enter__(self):
+    def __enter__(self) -> 'BagFiles':
         with ExitStack() as stack:
             stack.enter_context(_lenient_rosbags())
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -115,7 +116,7 @@ class BagFiles:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:
@@ -127,13 +128,13 @@ class BagFiles:
             wanted = {channel.id: channel for channel in channels if channel.file == number}
             if wanted:
                 for channel_id, logged_ns, data in self._files[number].messages(wanted):
-                    if data[:4] == ZSTD_MAGIC:  # compressed by message; CDR begins with a zero
+                    if data[:4] == ZSTD_MAGIC:  # a compressed message; CDR begins with a zero
                         data = _limited(zstd.ZstdDecompressor(), data, LARGEST_CHUNK)
                     yield wanted[channel_id], logged_ns, data
 
 
 class _Mcap:
-    """An mcap file, by rosbags."""
+    """An mcap file, read by rosbags."""
 
     def __init__(self, path):
         self._reader = storage_mcap.McapReader(path)
@@ -154,9 +155,7 @@ class _Mcap:
 
 
 class _Db3:
-    """A db3 file: a database of two tables, the same in every version but for columns that nothing
-    here needs.
-    """
+    """A db3 file: a database of two tables, the same in every version but for unused columns."""
 
     def __init__(self, path):
         # What a killed recorder left in the -wal beside it belongs to it; without one nothing is to
@@ -218,7 +217,7 @@ def _opened(path):
 
 
 def _unpacked(path, target):
-    """The file itself, or what is compressed in it, at `target`."""
+    """Return the file itself, or `target` with its decompressed contents."""
     if not _begins_with(path, ZSTD_MAGIC):
         return path
     with zstd.open(path, 'rb') as packed, target.open('wb') as file:
@@ -228,8 +227,8 @@ def _unpacked(path, target):
 
 @contextmanager
 def _lenient_rosbags():
-    """Have rosbags pass over definitions and QoS that it does not know, and unpack no more than a
-    chunk says.
+    """Make rosbags ignore unknown definitions and QoS, and limit the size of decompressed
+    chunks.
     """
 
     def msgdef(_):
@@ -258,7 +257,7 @@ def _lenient_rosbags():
 
 
 def _limited(decompressor, data, size):
-    """Unpack; no more than `size` bytes, and no more than LARGEST_CHUNK, by ValueError."""
+    """Decompress at most `size` bytes and at most LARGEST_CHUNK, otherwise ValueError."""
     if size > LARGEST_CHUNK:
         raise ValueError(
             f'a chunk claims {size} bytes of messages, expected {LARGEST_CHUNK} at most'
@@ -270,7 +269,7 @@ def _limited(decompressor, data, size):
 
 
 def _in_folder(path):
-    """The files of a folder that are of a bag, in natural order."""
+    """Return the files of a bag in a folder, in natural order."""
     names = [
         entry.name for entry in path.iterdir() if entry.name.endswith(SUFFIXES) and entry.is_file()
     ]
@@ -286,8 +285,8 @@ def _in_folder(path):
 
 
 def _listed(metadata):
-    """The files that a metadata.yaml lists; none where it is missing, torn or of a form that is not
-    known.
+    """Return the files listed by a metadata.yaml; none if it is missing, truncated or of an unknown
+    form.
     """
     try:
         names = yaml.safe_load(metadata.read_text(encoding='utf-8'))['rosbag2_bagfile_information'][

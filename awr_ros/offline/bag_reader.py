@@ -1,5 +1,8 @@
 """ROS 2 bags as an input, mcap or db3, without ROS."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import numpy as np
 
 from awr_ros.files import printable
@@ -19,26 +22,32 @@ TRANSPORT = '/compressedDepth'
 
 
 class BagImages:
-    """The depth images of one topic of a bag: a context with a length, frames in the order of
-    recording, and a rate.
+    """The depth images of one topic of a bag: a context manager with a length, frames in the order
+    of recording, and a rate.
 
-    topic, info_topic: None takes the only depth topic and the camera_info beside it. camera_info:
+    topic, info_topic: None for the only depth topic and the camera_info beside it. camera_info:
     (width, height) -> CameraInfo to use instead of any in the bag. distortion: see DepthCamera.
-    scale: what depths are multiplied by. A bag that cannot be used raises ValueError; topics of
-    other types, and what else is wrong in it, do not matter.
+    scale: factor on depths. Unusable bags raise ValueError; topics of other types, and defects
+    elsewhere in the bag, do not matter.
 
-    An image belongs to the camera info that was last recorded before it, as in the node, which uses
-    the last it received. The images before the first camera info, which the node must refuse,
-    belong to that one.
+    An image belongs to the last camera info recorded before it, as in the node, which uses the last
+    one received. Images before the first camera info, which the node must refuse, belong to that
+    one.
     """
 
     def __init__(
-        self, path, topic=None, info_topic=None, camera_info=None, distortion='undistort', scale=1.0
-    ):
+        self,
+        path: Path,
+        topic: str | None = None,
+        info_topic: str | None = None,
+        camera_info: Callable | None = None,
+        distortion: str = 'undistort',
+        scale: float = 1.0,
+    ) -> None:
         self._path, self._wanted, self._wanted_info = path, topic, info_topic
         self._camera_info, self._distortion, self._scale = camera_info, distortion, scale
 
-    def __enter__(self):
+    def __enter__(self) -> 'BagImages':
         self._files = BagFiles(self._path)
         try:
             self._files.__enter__()
@@ -58,22 +67,22 @@ class BagImages:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._files.__exit__()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(channel.count for channel in self._images)
 
     @property
-    def rate_hz(self):
-        """Images a second, for a video of them."""
+    def rate_hz(self) -> float:
+        """Images per second, for a video of them."""
         # the end is behind the last message
         duration_ns = self._files.end_ns - self._files.start_ns - 1
         return (
             (len(self) - 1) * NS_PER_S / duration_ns if len(self) > 1 and duration_ns > 0 else 30.0
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         info, infos = None, []
         if self._camera_info is None:
             infos = self._infos
@@ -99,7 +108,7 @@ class BagImages:
         return depth if self._scale == 1 else depth * np.float32(self._scale), camera.intrinsics
 
     def _messages(self, channels):
-        """(channel, time of recording [ns], message) in the order of recording."""
+        """Yield (channel, time of recording [ns], message) in the order of recording."""
         messages = self._files.messages(channels)
         while True:
             try:
@@ -117,7 +126,7 @@ class BagImages:
             f'{printable(self._path)} is not a ROS 2 bag that can be read, or damaged: {reason}'
         )
 
-    # ---- which topics
+    # ---- topics
 
     def _topics(self, message_type):
         return sorted({c.topic for c in self._files.channels if c.type == message_type and c.count})
@@ -156,7 +165,9 @@ class BagImages:
         return depth[0]
 
     def _info_topic_of(self, topic):
-        """The camera_info beside an image, as image_transport names it."""
+        """Return the camera_info topic beside an image topic, by the convention of
+        image_transport.
+        """
         beside = f'{topic.removesuffix(TRANSPORT).rpartition("/")[0]}/camera_info'
         if beside not in self._topics(INFO):
             raise ValueError(
@@ -167,8 +178,8 @@ class BagImages:
         return beside
 
     def _format(self, topic, message_type):
-        """The encoding of a topic's first image, or the format of a compressed one; of a damaged
-        one that it is.
+        """Return the encoding of a topic's first image, the format of a compressed one, or
+        'damaged'.
         """
         channels = [c for c in self._files.channels if c.topic == topic and c.type == message_type]
         try:
@@ -201,7 +212,7 @@ def _listed(names):
 
 
 def _size(message):
-    """(width, height) of an Image or CompressedImage."""
+    """Return (width, height) of an Image or CompressedImage."""
     if hasattr(message, 'encoding'):
         return message.width, message.height
     return png_size(memoryview(message.data).cast('B')[HEADER.size :])

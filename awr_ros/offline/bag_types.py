@@ -1,8 +1,9 @@
-"""The message classes of bags, by rosbags, without ROS; our own from their .msg files."""
+"""Message classes of bags, by rosbags, without ROS; those of this package from their .msg files."""
 
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import Nodetype
@@ -11,7 +12,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 import awr_ros
 
 PACKAGE = Path(awr_ros.__file__).parent
-# Where the definitions lie: in an installed package, in the sources.
+# Folders of the definitions: of an installed package, of the sources.
 DEFINITIONS = (PACKAGE / 'message_definitions', PACKAGE.parent / 'msg')
 OURS = ('Hand', 'HandArray')
 TYPES = (
@@ -34,8 +35,8 @@ TYPES = (
 
 
 @cache
-def typestore():
-    """The types of ROS 2 and our own."""
+def typestore() -> Any:
+    """Return the types of ROS 2 and of this package."""
     store = get_typestore(Stores.LATEST)
     for name in OURS:
         store.register(get_types_from_msg(_definition(name), f'awr_ros/msg/{name}'))
@@ -43,9 +44,9 @@ def typestore():
 
 
 @cache
-def bag_types():
-    """TYPES as attributes, for awr_ros.messages.hands and awr_ros.messages.markers: they take
-    fields by name, as rclpy's do.
+def bag_types() -> Any:
+    """Return TYPES as attributes, for awr_ros.messages: they take fields by name, like the classes
+    of rclpy.
     """
     return SimpleNamespace(**{name.split('/')[-1]: BagType(typestore(), name) for name in TYPES})
 
@@ -53,12 +54,12 @@ def bag_types():
 class BagType:
     """A message class of a typestore with defaults for its fields; its constants are attributes."""
 
-    def __init__(self, store, name):
+    def __init__(self, store: Any, name: str) -> None:
         self.name, self._class = name, store.types[name]
         self._defaults = {field: _default(store, node) for field, node in store.fielddefs[name][1]}
 
-    def __call__(self, **fields):
-        """The message; lists become the arrays that rosbags wants. An unknown field raises
+    def __call__(self, **fields: Any) -> Any:
+        """Make a message; lists become the arrays that rosbags expects. An unknown field raises
         TypeError.
         """
         values = {field: default() for field, default in self._defaults.items()}
@@ -68,7 +69,7 @@ class BagType:
             values[field] = value
         return self._class(**values)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._class, name)
 
 
@@ -82,8 +83,8 @@ def _definition(name):
 
 
 def _default(store, node):
-    """A function that makes the default of a field: 0, '', False, or an array or
-    message of them.
+    """Return a function that makes the default of a field: 0, '', False, or an array or message of
+    them.
     """
     kind, detail = node
     if kind == Nodetype.NAME:

@@ -1,7 +1,8 @@
-"""New ROS 2 bags, by rosbags without ROS: of tracked hands, and of the synthetic camera."""
+"""Writers of ROS 2 bags, by rosbags without ROS: of tracked hands, and of the synthetic camera."""
 
 import sqlite3
 import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,16 +20,16 @@ from awr_ros.offline.frames import NS_PER_S, even_stamps
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-MARKER_LIFETIME_S = 0.5  # as the node's default
+MARKER_LIFETIME_S = 0.5  # default of the node
 
 
 @contextmanager
-def bag(path, storage='mcap'):
-    """A function write(topic, message type, time [ns], message) into a new bag: a folder that must
-    not exist yet.
+def bag(path: str | Path, storage: str = 'mcap') -> Iterator[Callable]:
+    """Yield a function write(topic, message type, time [ns], message) for a new bag: a folder that
+    must not exist yet.
 
-    Raises OSError where it cannot be written whole, which is seen by reading it, and ValueError for
-    messages that have no room in their types.
+    Raise OSError if it cannot be written completely, which is checked by reading it, and ValueError
+    for messages whose values exceed their types.
     """
     if Path(path).exists():  # a file would be replaced
         raise ValueError(f'{printable(path)} is there already: choose another name, or remove it')
@@ -62,7 +63,7 @@ def bag(path, storage='mcap'):
 
 
 def _messages_in(path):
-    """How many messages a bag can be read back with."""
+    """Return the number of messages that can be read from a bag."""
     try:
         with BagFiles(path) as files:
             return sum(1 for _ in files.messages(files.channels))
@@ -71,9 +72,9 @@ def _messages_in(path):
 
 
 @contextmanager
-def hands_bag(path):
-    """A function that writes a Tracked as the node publishes it: /tracker/hands, /tracker/markers,
-    /tracker/poses.
+def hands_bag(path: str | Path) -> Iterator[Callable]:
+    """Yield a function that writes a Tracked to a bag as the node publishes it: /tracker/hands,
+    /tracker/markers, /tracker/poses.
 
     The messages have the time at which their image was recorded. As in the node, a refused frame
     has none.
@@ -96,13 +97,19 @@ def hands_bag(path):
 
 
 def record_synthetic(
-    path, frames, rate_hz=30.0, num_hands=1, seed=0, storage='mcap', progress=iter
-):
-    """Record the synthetic camera, as its node publishes: /depth/image, /depth/camera_info and
+    path: str | Path,
+    frames: int,
+    rate_hz: float = 30.0,
+    num_hands: int = 1,
+    seed: int = 0,
+    storage: str = 'mcap',
+    progress: Callable = iter,
+) -> None:
+    """Record the synthetic camera with the topics of its node: /depth/image, /depth/camera_info and
     /synthetic_camera/truth.
 
-    The first image is taken at 1 s. The same seed gives the same images. progress: passes on what
-    it iterates over.
+    The first image is at 1 s. The same seed gives the same images. progress: wraps an iterable, as
+    tqdm does.
     """
     types = bag_types()
     messages = HandMessages(types)

@@ -1,6 +1,7 @@
-"""The camera info that a person gives: four numbers, or a file."""
+"""Camera info given by the user: four numbers, or a file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,13 +10,13 @@ import yaml
 WANTED = 'expected fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info'
 
 
-def given_camera_info(text):
-    """(width, height) -> the fields of sensor_msgs/CameraInfo, from 'fx,fy,cx,cy' [px] or from the
-    path of a file.
+def given_camera_info(text: str) -> Callable:
+    """Return a function (width, height) -> fields of sensor_msgs/CameraInfo, from 'fx,fy,cx,cy'
+    [px] or the path of a file.
 
-    The file is a CameraInfo (what `ros2 topic echo --once .../camera_info` prints), what
-    camera_calibration writes (camera_matrix, ...), or has the keys fx, fy, cx, cy. Where it tells
-    no size, the camera is for images of any size.
+    The file is a CameraInfo (output of `ros2 topic echo --once .../camera_info`), the output of
+    camera_calibration (camera_matrix, ...), or has the keys fx, fy, cx, cy. Without a size in it,
+    the camera is for images of any size.
     """
     if Path(text).is_file():
         values = _read(text)
@@ -56,8 +57,8 @@ def _read(path):
 
 
 def _fields(values):
-    """What awr_ros.messages.depth_camera reads of a CameraInfo, out of one of the three kinds of
-    file.
+    """Return the fields of a CameraInfo used by awr_ros.messages.depth_camera, from one of the
+    three kinds of file.
     """
     if 'fx' in values:
         fields = _pinhole(*(values[key] for key in ('fx', 'fy', 'cx', 'cy')))
@@ -85,7 +86,7 @@ def _fields(values):
     }
 
 
-NO_ROI = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)  # 0 means: the whole image
+NO_ROI = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)  # 0: the whole image
 
 
 def _pinhole(fx, fy, cx, cy):

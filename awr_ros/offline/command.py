@@ -1,8 +1,10 @@
-"""The verb `track` of the command line."""
+"""Command-line verb `track`."""
 
+import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DISTORTION
@@ -11,13 +13,13 @@ from awr_ros.settings import add_settings, config_from
 from awr_ros.tracker_config import NETWORK_SETTINGS, TRACKER_SETTINGS, TrackerConfig
 
 
-def add_commands(verbs):
+def add_commands(verbs: Any) -> None:
     """Add the verb to argparse's subparsers. Its options for the tracker are the parameters of the
     node.
     """
     track = verbs.add_parser(
         'track',
-        help='hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
+        help='track hands in recordings: ROS 2 bags, folders of 16-bit PNGs, images',
         description='Track hands in recordings, with the tracker of the node. See docs/offline.md.',
     )
     track.add_argument(
@@ -25,7 +27,7 @@ def add_commands(verbs):
         type=Path,
         nargs='+',
         help='ROS 2 bag (folder, .mcap, .db3), folder of 16-bit PNGs, or one PNG; '
-        'several, or a folder of recordings, where the outputs have {name} in their names',
+        'several, or a folder of recordings, if the outputs have {name} in their names',
     )
     out = track.add_argument_group('outputs, at least one')
     out.add_argument(
@@ -44,38 +46,43 @@ def add_commands(verbs):
         '--bag', metavar='FOLDER', help='new bag (mcap) with HandArray, MarkerArray and PoseArray'
     )
     what = track.add_argument_group('input')
-    what.add_argument('--topic', help='depth images in a bag (default: the only ones)')
-    what.add_argument('--info-topic', help='their camera info (default: camera_info beside them)')
+    what.add_argument('--topic', help='topic of the depth images in a bag (default: the only one)')
+    what.add_argument(
+        '--info-topic', help='topic of their camera info (default: camera_info beside them)'
+    )
     what.add_argument(
         '--intrinsics',
         metavar='K',
         help='fx,fy,cx,cy in pixels, or a YAML or JSON file with a camera info; '
-        'needed for PNGs, overrides what a bag says',
+        'needed for PNGs, overrides the camera info of a bag',
     )
     add_settings(what, (DISTORTION,))
-    what.add_argument('--rate', type=float, metavar='HZ', help='of PNGs (default: 30)')
+    what.add_argument('--rate', type=float, metavar='HZ', help='frame rate of PNGs (default: 30)')
     what.add_argument(
-        '--timestamps', type=Path, metavar='FILE', help='seconds of each PNG, one line each'
+        '--timestamps',
+        type=Path,
+        metavar='FILE',
+        help='file with the time of each PNG [s], one per line',
     )
     what.add_argument(
         '--depth-scale',
         type=float,
         default=1.0,
         metavar='MM',
-        help='of one unit in a PNG, or what the depths of a bag are multiplied by (default: 1)',
+        help='millimetres per unit of a PNG, or factor on the depths of a bag (default: 1)',
     )
     add_lerobot(track.add_argument_group('LeRobotDataset'))
     add_archive(track.add_argument_group('many recordings'))
     tracker = track.add_argument_group('tracker, as the parameters of the node')
-    # Recordings come without ROS topics, so candidates of other nodes do not.
+    # Without ROS topics there are no external candidates.
     add_settings(
         tracker, (*NETWORK_SETTINGS, *TRACKER_SETTINGS), {'finder': ('learned', 'nearest')}
     )
     track.set_defaults(run=run_track, extra='offline')
 
 
-def run_track(arguments):
-    """Track as the arguments say and report on the standard error; return the exit status."""
+def run_track(arguments: argparse.Namespace) -> int:
+    """Track as the arguments describe and report on standard error; return the exit status."""
     from awr_ros.offline.archive import NAME, TrackerSettings
     from awr_ros.offline.track import LEROBOT, Outputs, Recording
 
@@ -95,7 +102,7 @@ def run_track(arguments):
     )
     lerobot = None
     if (arguments.output or '').startswith(LEROBOT):
-        arguments.extra = 'lerobot'  # to install where it is missing
+        arguments.extra = 'lerobot'  # extra to install if it is missing
         lerobot = lerobot_options(arguments, source)
     elif arguments.feature:
         raise ValueError(f'--feature is for a LeRobotDataset: -o {LEROBOT}FOLDER')
@@ -148,8 +155,8 @@ def _track_one(recording, outputs, settings):
 
 
 def _check_paths(outputs, source):
-    """Raise ValueError where two outputs, or an output and the input, are one file; say which files
-    will be replaced.
+    """Raise ValueError when two outputs, or an output and the input, are one file; print which
+    files will be replaced.
     """
     from awr_ros.offline.track import LEROBOT
 

@@ -1,11 +1,11 @@
-"""What is tracked, frame by frame: the interface of all inputs, and depth images in files."""
+"""Interface of all inputs of tracking, and depth images in files as an input."""
 
 import math
 import re
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +13,15 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DepthCamera
 from awr_ros.messages.depth_image import BadInputError, stamp_seconds
 
 NS_PER_S = 10**9
-LATEST_S = 2**31 - 1  # [s] the stamps of ROS end in 2038
-LONGEST_GAP_S = 5.0  # [s] between two images, usually: no hand can be followed from one to the next
-UNITS = {'milliseconds': 10**3, 'microseconds': 10**6, 'nanoseconds': 10**9}  # in a second
+LATEST_S = 2**31 - 1  # [s] last stamp of ROS, in 2038
+LONGEST_GAP_S = 5.0  # [s] usual gap between images above which no hand can be tracked
+UNITS = {'milliseconds': 10**3, 'microseconds': 10**6, 'nanoseconds': 10**9}  # per second
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 GREY = 0  # colour type of a PNG (ISO/IEC 15948, 11.2.1)
 CHANNELS = {GREY: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -31,31 +32,37 @@ MAX_SIDE, MAX_PIXELS = 16384, 2**25  # [px] of a depth image; no camera has more
 class Frame:
     """One depth image of an input, not yet read."""
 
-    name: str  # which one, for a person
-    stamp_ns: int  # [ns] when it was taken, as its header says; 0: unknown
-    logged_ns: int  # [ns] when it was recorded
-    frame_id: str  # of the camera's optical frame; '' when the input has none
+    name: str  # for messages
+    stamp_ns: int  # [ns] stamp of its header; 0: unknown
+    logged_ns: int  # [ns] time of recording
+    frame_id: str  # name of the optical frame; '' when the input has none
     # () -> (depth (H,W) [mm] of a pinhole camera, its Intrinsics); raises BadInputError
     load: Callable = field(repr=False)
 
     @property
-    def time_s(self):
-        """The time that the tracker reckons with [s]: as in the node the stamp, or without one the
-        time of arrival.
+    def time_s(self) -> float:
+        """Time for the tracker [s]: as in the node the stamp or, without one, the time of
+        recording.
         """
         sec, nanosec = divmod(self.stamp_ns or self.logged_ns, NS_PER_S)
         return stamp_seconds(SimpleNamespace(sec=sec, nanosec=nanosec))
 
 
 class DepthImages:
-    """16-bit PNGs, one depth image each, as an input: its length, its frames in order, and their
-    rate.
+    """16-bit PNGs, one depth image each, as an input: length, frames in order, and rate.
 
     camera_info: (width, height) -> sensor_msgs/CameraInfo; stamps_ns: one for each path [ns];
-    distortion: see DepthCamera; scale: millimetres a unit of the pixels.
+    distortion: see DepthCamera; scale: millimetres per unit of the pixels.
     """
 
-    def __init__(self, paths, camera_info, stamps_ns, distortion='undistort', scale=1.0):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        camera_info: Callable,
+        stamps_ns: Sequence[int],
+        distortion: str = 'undistort',
+        scale: float = 1.0,
+    ) -> None:
         if len(paths) != len(stamps_ns):
             raise ValueError(f'{len(paths)} images, but {len(stamps_ns)} timestamps')
         check_scale(scale)
@@ -63,15 +70,15 @@ class DepthImages:
         self._camera_info, self._distortion = camera_info, distortion
 
     @property
-    def rate_hz(self):
-        """Images a second, for a video of them."""
+    def rate_hz(self) -> float:
+        """Images per second, for a video of them."""
         span_ns = self._stamps_ns[-1] - self._stamps_ns[0]
         return (len(self) - 1) * NS_PER_S / span_ns if span_ns > 0 else 30.0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._paths)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         for path, stamp_ns in zip(self._paths, self._stamps_ns, strict=True):
             yield Frame(
                 printable(path.name), stamp_ns, stamp_ns, '', lambda path=path: self._load(path)
@@ -95,8 +102,8 @@ class DepthImages:
 
 
 def _decoded(path):
-    """The pixels (H,W) uint16 of a PNG. Raises BadInputError for what is none: its header is read
-    before memory is taken for it.
+    """Return the pixels (H,W) uint16 of a PNG. Raise BadInputError for others: its header is read
+    before memory is allocated.
     """
     if not path.is_file():
         raise BadInputError(
@@ -125,7 +132,7 @@ def _decoded(path):
             f'the image claims {width} x {height} pixels, expected sides from 1 to {MAX_SIDE} and '
             f'{MAX_PIXELS} in all'
         )
-    if not _chunks_are_whole(data):  # OpenCV's libraries would print a line of their own
+    if not _chunks_are_whole(data):  # OpenCV's libraries would print a line
         raise BadInputError('not an image that can be read: it is cut short or damaged')
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -139,9 +146,7 @@ def _decoded(path):
 
 
 def _chunks_are_whole(data):
-    """Whether the chunks of a PNG are as long as they say and have the checksums that they say, to
-    the last one.
-    """
+    """Whether all chunks of a PNG are complete and have correct checksums."""
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         end = position + 12 + int.from_bytes(data[position : position + 4], 'big')
@@ -155,8 +160,8 @@ def _chunks_are_whole(data):
     return False
 
 
-def image_paths(path):
-    """The PNGs of a folder in natural order (2 before 10), or the one image that `path` is."""
+def image_paths(path: Path) -> list[Path]:
+    """Return the PNGs of a folder in natural order (2 before 10), or the single image `path`."""
     if path.is_file():
         return [path]
     paths = sorted((p for p in path.iterdir() if p.suffix.lower() == '.png'), key=_natural)
@@ -169,13 +174,13 @@ def image_paths(path):
 
 
 def check_scale(scale: float) -> None:
-    """Raise ValueError for a depth scale that is none."""
+    """Raise ValueError for an impossible depth scale."""
     if not 0 < scale < math.inf:
         raise ValueError(f'the depth scale must be positive, got {scale:g}')
 
 
-def even_stamps(count, rate_hz):
-    """Stamps [ns] of `count` images taken at this rate, the first at 1 s: 0 means that there is no
+def even_stamps(count: int, rate_hz: float) -> list[int]:
+    """Return stamps [ns] of `count` images at this rate, the first at 1 s, because 0 means no
     stamp.
     """
     if not rate_hz > 0:
@@ -188,12 +193,11 @@ def even_stamps(count, rate_hz):
     return [NS_PER_S + round(index * NS_PER_S / rate_hz) for index in range(count)]
 
 
-def read_stamps(path):
-    """Stamps [ns] from a text file: seconds at the start of each line, what follows is ignored, as
+def read_stamps(path: str | Path) -> list[int]:
+    """Read stamps [ns] from a text file: seconds at the start of each line, the rest is ignored, as
     are lines with #.
 
-    ValueError names the line that is no number of seconds, or cannot be one, with the unit that it
-    is likely in.
+    ValueError names a line that is not, or cannot be, a number of seconds, with its likely unit.
     """
     stamps_ns, numbers = [], []
     for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
@@ -206,7 +210,7 @@ def read_stamps(path):
                 f'{path}, line {number}: expected seconds like 1700000000.033333333, got '
                 f"'{text[0]}'"
             )
-        # Not by float: a double has no room for today's seconds and their nanoseconds.
+        # Not by float: a double cannot represent nanoseconds at today's times.
         if int(match[1]) > LATEST_S:
             unit = next(
                 (
@@ -227,8 +231,8 @@ def read_stamps(path):
 
 
 def _check_gaps(path, numbers, stamps_ns):
-    """Stamps that begin at 0 show their unit by their gaps only: no camera takes a picture every 33
-    s.
+    """Check the unit of stamps that begin at 0 by their gaps: no camera takes a picture every
+    33 s.
     """
     gaps_s = np.abs(np.diff(np.array(stamps_ns, np.float64))) / NS_PER_S
     usual_s = float(np.median(gaps_s)) if gaps_s.size else 0.0

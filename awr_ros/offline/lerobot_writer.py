@@ -4,6 +4,7 @@ A LeRobotDataset has a fixed rate. Rows are the ticks of a clock that starts at 
 each has the hands of the image nearest in time, and the nearest message of every other topic.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from awr_ros.offline.outputs import Tracked
 from awr_ros.offline.topics import Samples, read_samples
 from awr_ros.skeleton import JOINT_NAMES, SIDES, wrist_rotation
 
-STAMP = 'observation.image_stamp_ns'
+STAMP = 'observation.hands.stamp_ns'
 # One side of a row: joints, their scores, wrist orientation, score of the hand.
 PARTS = ('joints', 'joint_scores', 'wrist_orientation', 'score')
 WIDTHS = (63, 21, 4, 1)
@@ -36,13 +37,13 @@ UNITS = ('m', '1', 'quaternion', '1')
 
 @dataclass(frozen=True)
 class LeRobotOptions:
-    """Of the dataset."""
+    """Options of the dataset."""
 
-    recording: Path  # the input, whose other topics become features
-    features: tuple[str, ...] = ()  # these topics, each 'NAME=/topic' or '/topic'
-    task: str = 'hands'  # what the person does, in words: LeRobot's task of the episode
-    fps: int | None = None  # [Hz] of the rows; None: that of the images
-    tolerance_s: float = 0.05  # [s] how far from its row a message or an image may be
+    recording: Path  # input, whose other topics can be features
+    features: tuple[str, ...] = ()  # topics, each 'NAME=/topic' or '/topic'
+    task: str = 'hands'  # what the person does: LeRobot's task of the episode
+    fps: int | None = None  # [Hz] rate of the rows; None: that of the images
+    tolerance_s: float = 0.05  # [s] largest distance of a message or an image from its row
 
     def __post_init__(self) -> None:
         if self.fps is not None and self.fps < 1:
@@ -52,16 +53,17 @@ class LeRobotOptions:
 
 
 def check_installed() -> None:
-    """Raise ModuleNotFoundError where the library is missing."""
+    """Raise ModuleNotFoundError if the library is missing."""
+    os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')  # of a library that it imports
     import_module('lerobot.datasets.lerobot_dataset')
 
 
 @contextmanager
 def lerobot_dataset(path: str, options: LeRobotOptions) -> Iterator[Callable[[Tracked], None]]:
-    """Yield a function that takes a Tracked; the dataset is written at the end, aside, and renamed.
+    """Yield a function that takes a Tracked; the dataset is written at the end, atomically.
 
-    path: the new folder. Raises ValueError for topics that cannot be features or do not cover the
-    images, ModuleNotFoundError where the library is missing.
+    path: the new folder. Raise ValueError for topics that cannot be features or do not cover the
+    images, ModuleNotFoundError if the library is missing.
     """
     check_installed()
     if not path:
@@ -75,7 +77,7 @@ def lerobot_dataset(path: str, options: LeRobotOptions) -> Iterator[Callable[[Tr
 
 
 def _topic(text: str, recording: Path) -> tuple[str, Samples]:
-    """Split 'NAME=/topic' and read the topic."""
+    """Parse 'NAME=/topic' and read the topic."""
     name, equals, topic = text.rpartition('=')
     if not equals:
         name = 'observation.' + topic.strip('/').replace('/', '.')
@@ -83,6 +85,8 @@ def _topic(text: str, recording: Path) -> tuple[str, Samples]:
         raise ValueError(
             f"--feature is '{text}', expected NAME=/topic or /topic, with no / in NAME"
         )
+    if 'image' in name:  # lerobot then expects statistics of pictures, and cannot merge data sets
+        raise ValueError(f"--feature is '{text}': lerobot takes '{name}' for pictures, rename it")
     from awr_ros.offline.bag_files import is_bag
 
     if not is_bag(recording):
@@ -96,15 +100,15 @@ class _Rows:
 
     times_ns: list[int] = field(default_factory=list)  # stamps
     logged_ns: list[int] = field(default_factory=list)  # times of recording
-    values: list[np.ndarray] = field(default_factory=list)  # (2,89) float32, zeros where unseen
+    values: list[np.ndarray] = field(default_factory=list)  # (2,89) float32, zeros where not seen
     valid: list[tuple[bool, ...]] = field(default_factory=list)  # seen in this image, left, right
     frame_id: str = ''
 
     def add(self, tracked: Tracked) -> None:
-        """Take one image; a refused one leaves a gap."""
+        """Add one image; a refused one leaves a gap."""
         if tracked.refused:
             return
-        hands = {}  # the surer one, where two claim to be of one side
+        hands = {}  # the more confident one of two with the same side
         for hand in sorted(tracked.hands, key=lambda hand: hand.score):
             if hand.state != 'coasting':
                 hands[hand.side] = hand
@@ -118,7 +122,9 @@ class _Rows:
 
 
 def _hand_values(hand: Any) -> np.ndarray:
-    """The PARTS of a TrackedHand in one row (89,) float32; what is unknown is 0, with score 0."""
+    """Return the PARTS of a TrackedHand in one row (89,) float32; unknown ones are 0, with
+    score 0.
+    """
     orientation = quaternion_from_rotation(wrist_rotation(hand.joints_xyz, hand.side))
     scores = np.where(np.isfinite(hand.joints_xyz).all(-1), hand.joint_scores, 0)
     row = np.concatenate(
@@ -132,7 +138,7 @@ def _hand_values(hand: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Ticks:
-    """The rows of the dataset."""
+    """Rows of the dataset."""
 
     times_ns: np.ndarray  # (T,) int64 [ns]
     image: np.ndarray  # (T,) index of the nearest image
@@ -140,7 +146,7 @@ class _Ticks:
 
 
 def _ticks(times_ns: np.ndarray, fps: int, tolerance_ns: int) -> _Ticks:
-    """Ticks from the first to the last image (N,) [ns], which must increase."""
+    """Return ticks from the first to the last image (N,) [ns], which must increase."""
     count = int(round((times_ns[-1] - times_ns[0]) * fps / NS_PER_S)) + 1
     ticks = times_ns[0] + np.round(np.arange(count) * (NS_PER_S / fps)).astype(np.int64)
     after = np.searchsorted(times_ns, ticks).clip(0, len(times_ns) - 1)
@@ -152,7 +158,7 @@ def _ticks(times_ns: np.ndarray, fps: int, tolerance_ns: int) -> _Ticks:
 
 
 def _rate(times_ns: np.ndarray) -> int:
-    """The whole number of images a second: LeRobot knows no other rates."""
+    """Return the whole number of images per second: LeRobot supports no other rates."""
     if len(times_ns) < 2:
         return 30
     return max(1, round(NS_PER_S / float(np.median(np.diff(times_ns)))))
@@ -161,10 +167,11 @@ def _rate(times_ns: np.ndarray) -> int:
 def _covered(
     ticks: _Ticks, delay_ns: np.ndarray, topics: Sequence[tuple[str, Samples]], tolerance_s: float
 ) -> tuple[slice, dict[str, np.ndarray]]:
-    """The ticks from the first to the last that has a message of every topic, and their values.
+    """Return the ticks from the first to the last that has a message of every topic, and their
+    values.
 
-    delay_ns: (N,) [ns] from the stamp of each image to its recording, by which a topic without
-    stamps is compared. ValueError for a gap between the first and the last.
+    delay_ns: (N,) [ns] from the stamp of each image to its recording, for topics without stamps.
+    ValueError for a gap between the first and the last.
     """
     values, good = {}, np.ones(len(ticks.times_ns), bool)
     for name, samples in topics:
@@ -193,10 +200,11 @@ def _covered(
 
 
 def _held(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Values (T,D) where a row that is not valid (T,) repeats the last valid one, or the first.
+    """Return values (T,D) where rows that are not valid (T,) repeat the last valid one, or the
+    first.
 
-    What learns from them needs finite numbers without jumps; the flags tell them from measured
-    ones. All rows stay as they are where none is valid.
+    Training needs finite numbers without jumps; flags distinguish them from measured ones. All rows
+    are unchanged if none is valid.
     """
     if not valid.any():
         return values
@@ -209,7 +217,7 @@ def _held(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def _features(topics: Sequence[tuple[str, Samples]], frame_id: str) -> dict[str, dict]:
-    """LeRobot's description of the columns. `info` has units and the frame."""
+    """Return LeRobot's description of the columns. `info` has units and the frame."""
     features: dict[str, dict] = {}
     for side in SIDES:
         for part, width, names, unit in zip(PARTS, WIDTHS, PART_NAMES, UNITS):

@@ -1,16 +1,19 @@
-"""What tracking writes: JSON lines and CSV. Metres and the joint order of the messages; see
+"""Outputs of tracking: JSON lines and CSV, in metres and the joint order of the messages; see
 docs/offline.md.
 
-An output is a context. It comes into being under its name when everything went well; until then,
-and after an error, nothing of that name is there that could be taken for a result.
+An output is a context manager. Its file gets its name when everything went well; before, and after
+an error, no file of that name exists.
 """
 
 import csv
 import json
 import math
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,19 +43,19 @@ CSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Tracked:
-    """One frame and what became of it."""
+    """Result of one frame."""
 
-    index: int  # in the input, from 0
+    index: int  # index in the input, from 0
     frame: Frame
     depth_mm: np.ndarray | None  # (H,W) [mm]; None when the frame was refused
     intrinsics: Intrinsics | None
-    hands: tuple  # of awr_ros.tracker.TrackedHand
-    refused: str = ''  # why the frame could not be used
+    hands: tuple  # TrackedHands
+    refused: str = ''  # reason for not using the frame
 
 
 @contextmanager
-def json_lines(path):
-    """A function that writes one line of JSON for a Tracked; '-' is the standard output."""
+def json_lines(path: str | Path) -> Iterator[Callable]:
+    """Yield a function that writes one line of JSON for a Tracked; '-' is the standard output."""
     if path == '-':
         if sys.stdout is None:
             raise ValueError('the standard output is closed: name a file')
@@ -64,16 +67,16 @@ def json_lines(path):
 
 
 @contextmanager
-def csv_rows(path):
-    """A function that writes one row for each hand of a Tracked."""
+def csv_rows(path: str | Path) -> Iterator[Callable]:
+    """Yield a function that writes one row for each hand of a Tracked."""
     with completed(path) as part, part.open('w', encoding='utf-8', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
         yield lambda tracked: writer.writerows(_csv_row(tracked, hand) for hand in tracked.hands)
 
 
-def hand_record(hand, intrinsics):
-    """A TrackedHand in SI units, as the dictionary that becomes JSON: NaN is None."""
+def hand_record(hand: Any, intrinsics: Intrinsics) -> dict[str, Any]:
+    """Convert a TrackedHand to a JSON dictionary in SI units: NaN is None."""
     rotation = wrist_rotation(hand.joints_xyz, hand.side)
     return {
         'id': hand.id,
@@ -119,6 +122,6 @@ def _csv_row(tracked, hand):
 
 
 def _number(value):
-    """A float with as many digits as single precision has, None for NaN."""
+    """Return a float with the digits of single precision, None for NaN."""
     value = float(value)
     return None if math.isnan(value) else float(f'{value:.7g}')

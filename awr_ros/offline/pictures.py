@@ -1,22 +1,23 @@
-"""Overlay pictures of what was tracked: a video, a folder of PNGs, or one PNG."""
+"""Overlay pictures of tracked frames: a video, a folder of PNGs, or one PNG."""
 
 import errno
-import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from awr_ros.draw import overlay
 from awr_ros.files import ascii_path, completed, printable
+from awr_ros.opencv_log import silent_opencv
 
 
 @contextmanager
-def overlays(path, count, rate_hz):
-    """A function that draws a Tracked; frames that were refused are left out.
+def overlays(path: str | Path, count: int, rate_hz: float) -> Any:
+    """Yield a function that draws a Tracked; refused frames are left out.
 
     path: NAME.mp4 is a video at rate_hz, NAME.png the picture of one frame (count must be 1), a
-    name without suffix a folder with one PNG a frame, called by its number.
+    name without suffix a folder with one PNG per frame, named by its number.
     """
     path = Path(path)
     shown = printable(path)
@@ -45,8 +46,8 @@ def overlays(path, count, rate_hz):
 
 @contextmanager
 def _video(path, rate_hz):
-    """OpenCV says nothing of frames that it could not write, so the video is read back
-    at the end.
+    """Write a video; it is read again at the end, because OpenCV does not report frames that it
+    could not write.
     """
     writer, size, frames = None, None, 0
 
@@ -62,7 +63,7 @@ def _video(path, rate_hz):
                     f'this OpenCV ({cv2.__version__}) cannot write mp4 videos here: name a folder '
                     f'for PNGs instead'
                 )
-        if image.shape != size:  # OpenCV would leave it out without a word
+        if image.shape != size:  # OpenCV would silently drop it
             raise ValueError(
                 f'image {index} is {image.shape[1]} x {image.shape[0]}, the ones before were '
                 f'{size[1]} x '
@@ -71,7 +72,7 @@ def _video(path, rate_hz):
         writer.write(image)
         frames += 1
 
-    with ascii_path(path) as name, _silent_opencv():
+    with ascii_path(path) as name, silent_opencv():
         try:
             yield add
         finally:
@@ -96,24 +97,6 @@ def _frames_in(name):
 
 
 @contextmanager
-def _silent_opencv():
-    """Without the lines that OpenCV and its libraries print for each frame of a full disk, among
-    our own.
-    """
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    logging = getattr(cv2.utils, 'logging', None)
-    if logging is None:  # OpenCV built without it
-        yield
-        return
-    level = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(level)
-
-
-@contextmanager
 def _folder(path, _rate_hz):
     path.mkdir()
     yield lambda index, image: _write(path / f'{index:06d}.png', image)
@@ -125,5 +108,5 @@ def _picture(path, _rate_hz):
 
 
 def _write(path, image):
-    # says what is wrong, unlike cv2.imwrite
+    # reports the reason, unlike cv2.imwrite
     path.write_bytes(cv2.imencode('.png', image)[1].tobytes())

@@ -13,23 +13,23 @@ from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import typestore
 from awr_ros.offline.frames import NS_PER_S
 
-MAX_VALUES = 1024  # of a message; an image or a point cloud is no state to learn from
+MAX_VALUES = 1024  # limit per message: images and point clouds are not states
 TEXT = ('string', 'wstring')
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The messages of one topic as numbers, in the order of time."""
+    """Messages of one topic as numbers, in the order of time."""
 
     topic: str
-    names: tuple[str, ...]  # of the D values
+    names: tuple[str, ...]  # names of the D values
     times_ns: np.ndarray  # (N,) int64 [ns], increasing
     values: np.ndarray  # (N,D) float32, in the units of the message
-    stamped: bool  # the times are those of the headers, else those of the recording
+    stamped: bool  # whether times are those of the headers, or those of the recording
 
     def nearest(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the values (T,D) nearest to times (T,) [ns], and how far away they are
-        (T,) [ns].
+        """Return the values (T,D) nearest to times (T,) [ns], and their distances in time (T,)
+        [ns].
         """
         after = np.searchsorted(self.times_ns, times_ns).clip(1, max(len(self.times_ns) - 1, 1))
         after = np.minimum(after, len(self.times_ns) - 1)
@@ -41,10 +41,10 @@ class Samples:
 
 
 def read_samples(path: Path, topic: str) -> Samples:
-    """Read a topic of a bag whose messages are numbers, always as many.
+    """Read a topic of a bag whose messages are a fixed number of numbers.
 
-    Raises ValueError for a topic that is not there, has other contents, or whose messages change
-    their size. Strings are left out; the joint names of a JointState name its values.
+    Raise ValueError for a missing topic, one with other contents, or with messages of changing
+    size. Strings are left out; the joint names of a JointState name its values.
     """
     with BagFiles(path) as files:
         channels = [channel for channel in files.channels if channel.topic == topic]
@@ -89,13 +89,13 @@ def _samples(topic: str, message_type: str, messages: list[tuple[int, Any]]) -> 
 
 
 def _stamp_ns(message: Any) -> int:
-    """Return the stamp of a message's header [ns]; 0 where it has none."""
+    """Return the stamp of a message's header [ns]; 0 without one."""
     header = getattr(message, 'header', None)
     return 0 if header is None else header.stamp.sec * NS_PER_S + header.stamp.nanosec
 
 
 def _numbers(message: Any, message_type: str, prefix: str = '') -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a message with their names, field by field, headers left out."""
+    """Yield the numbers of a message with their names, field by field, without headers."""
     fields = typestore().fielddefs[message_type][1]
     joint_names = list(getattr(message, 'name', ())) if message_type.endswith('/JointState') else ()
     for field, node in fields:

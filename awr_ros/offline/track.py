@@ -1,13 +1,15 @@
-"""The hand tracker over a recording: every frame in order, none dropped."""
+"""Tracking of a recording: every frame in order, none dropped."""
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from awr_ros.files import describe_file, printable
+from awr_ros.file_kinds import describe_file
+from awr_ros.files import printable
 from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
@@ -18,50 +20,50 @@ from awr_ros.stamps import LATE, StampOrder
 if TYPE_CHECKING:
     from awr_ros.offline.lerobot_writer import LeRobotOptions
 
-LEROBOT = 'lerobot:'  # an output that begins so is the folder of a LeRobotDataset
-SHOWN_REFUSALS = 5  # so many refused frames are named
+LEROBOT = 'lerobot:'  # prefix of an output that is the folder of a LeRobotDataset
+SHOWN_REFUSALS = 5  # number of refused frames that are named
 DEFAULT_RATE_HZ = 30.0
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What to track, as the command line says it."""
+    """Input of tracking, as given on the command line."""
 
     path: Path
-    topic: str | None = None  # of depth images in a bag; None: the only one
-    info_topic: str | None = None  # of their camera info; None: the one beside them
-    intrinsics: str | None = None  # 'fx,fy,cx,cy' [px] or a file; needed where the input has none
+    topic: str | None = None  # topic of depth images in a bag; None: the only one
+    info_topic: str | None = None  # topic of their camera info; None: the one beside them
+    intrinsics: str | None = None  # 'fx,fy,cx,cy' [px] or a file; needed if the input has none
     distortion: str = 'undistort'  # see awr_ros.messages.depth_camera.DepthCamera
-    rate_hz: float | None = None  # [Hz] of images in files; None: DEFAULT_RATE_HZ
+    rate_hz: float | None = None  # [Hz] rate of images in files; None: DEFAULT_RATE_HZ
     timestamps: Path | None = None  # file with the time of each image
-    depth_scale: float = 1.0  # what depths are multiplied by: [mm] of one unit in an image file
+    depth_scale: float = 1.0  # factor on depths: [mm] per unit in an image file
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write; None is not written."""
+    """Outputs of tracking; None is not written."""
 
     # .jsonl, .csv or lerobot:FOLDER; '-': JSON lines on the standard output
     records: str | None = None
     overlay: str | None = None  # .mp4, folder, or .png
-    bag: str | None = None  # new bag of the hands
-    lerobot: 'LeRobotOptions | None' = None  # of lerobot:FOLDER
+    bag: str | None = None  # new bag with the hands
+    lerobot: 'LeRobotOptions | None' = None  # options for lerobot:FOLDER
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How it went."""
+    """Summary of a tracked recording."""
 
-    frames: int  # tracked
-    with_hands: int  # of these
-    refused: int  # frames that could not be used
-    seconds: float  # [s] for all
+    frames: int  # number of tracked frames
+    with_hands: int  # number of these with hands
+    refused: int  # number of unusable frames
+    seconds: float  # [s] total duration
 
 
 @contextmanager
-def opened(recording):
-    """The input of a Recording: it has a length, frames and a rate. ValueError or OSError say why
-    there is none.
+def opened(recording: Recording) -> Any:
+    """Open the input of a Recording: it has a length, frames and a rate. Raise ValueError or
+    OSError with the reason if there is none.
     """
     path = recording.path
     if not path.exists():
@@ -118,12 +120,11 @@ def opened(recording):
     yield DepthImages(paths, camera_info, stamps_ns, recording.distortion, recording.depth_scale)
 
 
-def track(images, tracker, outputs, progress=iter):
-    """Track through an input and write the outputs; returns a Summary.
+def track(images: Any, tracker: Any, outputs: Outputs, progress: Callable = iter) -> Summary:
+    """Track an input and write the outputs; return a Summary.
 
-    tracker: HandTracker; progress: passes on what it iterates over, with a len. As in the node, a
-    frame that cannot be used is left out and named on the standard error; ValueError when all of
-    them are.
+    tracker: HandTracker; progress: wraps an iterable with a len, as tqdm does. As in the node, an
+    unusable frame is left out and named on standard error; ValueError when all of them are.
     """
     start_s = time.perf_counter()
     frames = with_hands = refused = 0
@@ -154,7 +155,7 @@ def track(images, tracker, outputs, progress=iter):
 
 
 def _writers(outputs, images):
-    """The contexts of the outputs that are wanted."""
+    """Return the context managers of the requested outputs."""
     if outputs.records == '-' or Path(outputs.records or '').suffix == '.jsonl':
         yield json_lines(outputs.records)
     elif (outputs.records or '').startswith(LEROBOT):

@@ -1,4 +1,4 @@
-"""Who does the jobs of an archive: processes of this machine, or the workers of a Ray cluster."""
+"""Workers for the jobs of an archive: processes of this machine, or a Ray cluster."""
 
 import io
 import multiprocessing
@@ -26,12 +26,12 @@ from awr_ros.offline.archive import (
     note_done,
 )
 
-RETRIES = 3  # of a Ray task whose worker or node died
-OBJECT_STORE = 100 * 2**20  # [bytes] of a Ray that is started here: jobs and results are small
+RETRIES = 3  # retries of a Ray task whose worker or node died
+OBJECT_STORE = 100 * 2**20  # [bytes] object store of a local Ray: jobs and results are small
 
 
 def do(job: Job) -> Result:
-    """Track one recording, unless that is done or somebody else does it. Never raises for it."""
+    """Track one recording, unless it is done or another process tracks it. Never raises for it."""
     with locked(job) as mine:
         if not mine:
             return Result(job.name, 'busy')
@@ -47,7 +47,7 @@ def _track(job: Job) -> Result:
     try:
         inputs = input_state(job)
         with redirect_stderr(io.StringIO()), opened(job.recording) as images:
-            # A tracker of its own, for the ids of hands begin anew; the network is shared.
+            # A new tracker, so that ids of hands start again; the network is shared.
             tracker = HandTracker(_estimator(job.tracker), job.tracker.config)
             begin(job)
             summary = track(images, tracker, job.outputs)
@@ -61,7 +61,7 @@ def _track(job: Job) -> Result:
         )
         note_done(job, inputs, result)
         return result
-    except Exception as error:  # whatever a library raises over one file must not stop the others
+    except Exception as error:  # an error in one file must not stop the others
         reason = ' '.join(str(error).split()) or type(error).__name__
         if not isinstance(error, (OSError, ValueError, MemoryError)):
             reason = f'{type(error).__name__}: {reason}'
@@ -72,7 +72,7 @@ def _track(job: Job) -> Result:
 
 @lru_cache(maxsize=1)
 def _estimator(settings: TrackerSettings) -> Any:
-    """The network of this process. One thread: there is a process for each core."""
+    """Load the network of this process, with one thread: there is a process for each core."""
     from awr_ros.estimator import HandPoseEstimator
 
     return HandPoseEstimator.from_pretrained(
@@ -89,10 +89,10 @@ def cores() -> int:
 
 
 def on_processes(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
-    """Do the jobs in processes of this machine; results come as they are ready.
+    """Do the jobs in processes of this machine; yield results as they are ready.
 
-    When a process dies, as for want of memory, those that were at work begin again one at a time
-    when all others are done: the one that then dies alone has failed.
+    When a process dies, for example for lack of memory, the jobs in progress are repeated one at a
+    time after all others: the one whose process dies again has failed.
     """
     suspects: list[Job] = []
     waiting = deque(jobs)
@@ -104,8 +104,8 @@ def on_processes(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
 
 
 def _in_pool(waiting: deque[Job], processes: int) -> Iterator[Result]:
-    """Do jobs until none is left, or a process dies; returns those that were at work then."""
-    # Not forked: libraries have threads. A small window: what is at work is known.
+    """Do jobs until none is left, or a process dies; return those in progress then."""
+    # Not forked: libraries have threads. A small window, so that the jobs in progress are known.
     spawn = multiprocessing.get_context('spawn')
     executor = ProcessPoolExecutor(processes, spawn, initializer=_start_process)
     running: dict[Future, Job] = {}
@@ -120,7 +120,7 @@ def _in_pool(waiting: deque[Job], processes: int) -> Iterator[Result]:
                 yield result
     except BrokenProcessPool:
         return list(running.values())
-    except BaseException:  # a signal, or nobody wants more results
+    except BaseException:  # a signal, or the generator is closed
         for process in list((executor._processes or {}).values()):
             process.terminate()
         raise
@@ -130,7 +130,9 @@ def _in_pool(waiting: deque[Job], processes: int) -> Iterator[Result]:
 
 
 def _start_process() -> None:
-    """Prepare a process: its parent heeds Ctrl-C for it, and it ends when its parent was killed."""
+    """Prepare a process: its parent handles Ctrl-C for it, and it ends when its parent was
+    killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -149,15 +151,22 @@ def _do_stoppable(job: Job) -> Result:
 # ---- a Ray cluster -----------------------------------------------------------------------------
 
 
-def on_ray(jobs: Sequence[Job], address: str) -> Iterator[Result]:
-    """Do the jobs as tasks of a Ray cluster; results come as they are ready.
-
-    address: 'local' starts one on this machine for as long as this runs; else as for ray.init. The
-    tasks of workers and nodes that die are done again elsewhere by Ray. Recordings and outputs must
-    have the same paths on all nodes, and this package must be installed there.
-    """
+def import_ray() -> Any:
+    """Import ray without its usage statistics, which it sends to its makers unless this is set."""
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     import ray
 
+    return ray
+
+
+def on_ray(jobs: Sequence[Job], address: str) -> Iterator[Result]:
+    """Do the jobs as tasks of a Ray cluster; yield results as they are ready.
+
+    address: 'local' starts one on this machine for as long as this runs; otherwise as for ray.init.
+    Ray repeats the tasks of workers and nodes that die. Recordings and outputs must have the same
+    paths on all nodes, and this package must be installed there.
+    """
+    ray = import_ray()
     options: dict[str, Any] = {'logging_level': 'warning', 'log_to_driver': False}
     if address == 'local':
         options.update(include_dashboard=False, object_store_memory=OBJECT_STORE)

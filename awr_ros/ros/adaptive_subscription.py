@@ -1,30 +1,41 @@
-"""A subscription that fits the quality of service of its publishers, whoever starts first."""
+"""A subscription with the quality of service of its publishers, in any order of starting."""
 
 try:
     from message_filters import SimpleFilter
 except ImportError:  # ROS from wheels
     from awr_ros.ros.compat import SimpleFilter
+from collections.abc import Callable
+
 from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from awr_ros.ros.endpoints import describe_publishers, type_name
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-LOOK_S = 0.1  # between looks at who publishes; one takes 0.03 ms
+LOOK_S = 0.1  # interval of queries of the publishers; one takes 0.03 ms
 
 
 class AdaptiveSubscription(SimpleFilter):
-    """A message filter that subscribes as its publishers offer, and anew when they change.
+    """A message filter with the QoS that its publishers offer, renewed when they change.
 
-    While nobody publishes it asks for nothing (best effort, volatile), which every publisher can
-    serve: one that offered less than is asked for would print a warning. ROS's own BEST_AVAILABLE
-    asks for the most then, and stays at it.
+    Without publishers it requests the minimum (best effort, volatile), which every publisher can
+    serve: otherwise a publisher that offers less prints a warning. ROS's own BEST_AVAILABLE
+    requests the maximum then, and keeps it.
     """
 
-    def __init__(self, node, message_type, topic, depth=1, raw=False, on_renewal=lambda: None):
-        """depth: of the queue; a deeper one adds latency where the callback is slow. raw: messages
-        are passed on as bytes, for rclpy.serialization.deserialize_message. on_renewal: called when
-        the subscription started anew; messages of that moment are missing.
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        depth: int = 1,
+        raw: bool = False,
+        on_renewal: Callable = lambda: None,
+    ) -> None:
+        """depth: of the queue; a deeper one adds latency if the callback is slow. raw: pass
+        messages on as bytes, for rclpy.serialization.deserialize_message. on_renewal: called when
+        the subscription was renewed; messages of that moment are missing.
         """
         super().__init__()
         self._node, self._type, self._raw, self._depth = node, message_type, raw, depth
@@ -38,19 +49,22 @@ class AdaptiveSubscription(SimpleFilter):
 
     @property
     def topic(self) -> str:
-        """The name after remapping."""
+        """Name after remapping."""
         return self._subscription.topic_name
 
     def describe_publishers(self) -> str:
-        """Who publishes the topic and how, for a person who wonders why nothing arrives."""
+        """Describe the publishers of the topic and their QoS, for users who wonder why nothing
+        arrives.
+        """
         return describe_publishers(self._node, self.topic, self._type)
 
     def destroy(self) -> None:
+        """End the subscription."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
 
     def _fitting(self) -> tuple[ReliabilityPolicy, DurabilityPolicy]:
-        """The most that all publishers of the topic offer."""
+        """Return the strongest QoS that all publishers of the topic offer."""
         publishers = self._node.get_publishers_info_by_topic(self._resolved)
         offered = [
             publisher.qos_profile

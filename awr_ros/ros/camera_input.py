@@ -1,5 +1,9 @@
-"""The two topics of a depth camera, and the camera that its last CameraInfo describes."""
+"""The two topics of a depth camera, and the camera model of the last CameraInfo."""
 
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -9,12 +13,12 @@ from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInputError
 
-# [bytes] of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
+# [bytes] head of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
 AFTER_STAMP = 12
-# [bytes] K, R and P alone; of four bytes, 00 00 00 01, rclpy's deserialize_message dies (SIGSEGV)
+# [bytes] K, R and P alone; for four bytes, 00 00 00 01, rclpy's deserialize_message crashes
 MIN_INFO = 240
-# Deeper than the one image that is tracked next: on a busy CPU several come at once, and what the
-# middleware drops of its queue looks as if it had been lost. The callbacks are short: no delay.
+# Deeper than one image: on a busy CPU several arrive at once, and images that the middleware drops
+# from its queue look like lost ones. The callbacks are short, so there is no delay.
 QUEUE = 5
 
 
@@ -23,19 +27,26 @@ class NoCameraInfo(BadInputError):
 
 
 class CameraInput:
-    """Subscribes to depth/image, or what image_transport compresses of it, and to
-    depth/camera_info.
+    """Subscriptions to depth/image, or its image_transport topic, and to depth/camera_info.
 
-    The two are not synchronised: a latched, slow or differently stamped info would never find its
+    The two are not synchronised: a latched, slow or differently stamped info would never match its
     image.
     """
 
-    def __init__(self, node, image_transport, on_image, on_info, on_renewal, on_bad_info):
-        """on_renewal: called when the subscription to the images started anew, see
-        AdaptiveSubscription; on_bad_info: with what is wrong with a CameraInfo that cannot be
+    def __init__(
+        self,
+        node: Node,
+        image_transport: str,
+        on_image: Callable,
+        on_info: Callable,
+        on_renewal: Callable,
+        on_bad_info: Callable,
+    ) -> None:
+        """on_renewal: called when the subscription to the images was renewed, see
+        AdaptiveSubscription; on_bad_info: called with the reason when a CameraInfo cannot be
         decoded.
         """
-        # below the image's name after remapping, as image_transport has it
+        # below the remapped name of the image, by the convention of image_transport
         if image_transport == TRANSPORT:
             topic = node.resolve_topic_name('depth/image').removesuffix(f'/{TRANSPORT}')
             self._images = AdaptiveSubscription(
@@ -51,20 +62,22 @@ class CameraInput:
             None,
             None,
         )
-        self._bad_bytes = self._why_bad = None  # of the last info that could not be decoded
+        # bytes and reason of the last info that could not be decoded
+        self._bad_bytes = self._why_bad = None
         self._infos = AdaptiveSubscription(
             node, CameraInfo, 'depth/camera_info', depth=QUEUE, raw=True
         )
         self._infos.registerCallback(self._on_info)
         self._images.registerCallback(on_image)
-        self.topic = self._images.topic  # of the images, after remapping
-        self.camera = self.image_frame = None  # of the last image
-        self.notes = ()  # what is odd about the camera, but can be lived with
-        self._read_with = None
+        self.topic = self._images.topic  # topic of the images, after remapping
+        self.camera: DepthCamera | None = None  # of the last image
+        self.image_frame: str | None = None
+        self.notes: tuple[str, ...] = ()  # unusual but acceptable properties of the camera
+        self._read_with: tuple | None = None
 
     def _on_info(self, data):
-        """An info comes with every image and says the same but for its stamp; to make a message of
-        it took 0.3 ms, just when the image is to be worked on.
+        """Decode an info only if it differs from the last one but for its stamp: decoding takes 0.3
+        ms, just when the image arrives.
         """
         if data[AFTER_STAMP:] != self._info_bytes:
             # not again: the middleware prints a line each time
@@ -77,7 +90,7 @@ class CameraInput:
                 self._info = deserialize_message(data, CameraInfo)
             except (
                 Exception
-            ) as error:  # whatever the middleware makes of bytes that are no CameraInfo
+            ) as error:  # any error of the middleware for bytes that are not a CameraInfo
                 self._bad_bytes = data[AFTER_STAMP:]
                 self._why_bad = f'{len(data)} bytes that cannot be decoded: {shown(str(error))}'
                 self._tell_bad_info(self._why_bad)
@@ -85,17 +98,20 @@ class CameraInput:
             self._info_bytes = data[AFTER_STAMP:]
         self._tell_info(self._info)
 
-    def destroy(self):
+    def destroy(self) -> None:
+        """End the subscriptions."""
         self._images.destroy()
         self._infos.destroy()
 
-    def sources(self):
-        """((topic, its publishers in words) of the images, the same of the infos)"""
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """Return ((topic, description of its publishers) of the images, the same of the infos)."""
         return tuple((s.topic, s.describe_publishers()) for s in (self._images, self._infos))
 
-    def camera_for(self, image, info, distortion, depth_scale=1.0):
-        """The DepthCamera of an image, from the last CameraInfo, None when none came yet. Raises
-        NoCameraInfo then, and BadInputError for what cannot be used.
+    def camera_for(
+        self, image: Any, info: Any, distortion: str, depth_scale: float = 1.0
+    ) -> DepthCamera:
+        """Return the DepthCamera of an image, from the last CameraInfo. Raise NoCameraInfo without
+        one, and BadInputError for an unusable one.
         """
         if info is None:
             raise NoCameraInfo('no camera_info yet')
@@ -105,6 +121,7 @@ class CameraInput:
             camera = DepthCamera(info, distortion, depth_scale)
             self.notes = tuple(self._odd(camera, info, frame, distortion))
             self.camera, self._read_with = camera, (info, frame, distortion, depth_scale)
+        assert self.camera is not None
         return self.camera
 
     def _odd(self, camera, info, image_frame, distortion):

@@ -1,26 +1,27 @@
-"""What a launch file has to know of a camera, and how it starts the camera's driver.
+"""Preset of a camera for the launch files, and the launch of its driver.
 
-Each file of launch/cameras/ holds one CameraPreset as PRESET: it is what `camera:=...` of
-tracker.launch.py reads.
+Each file of launch/cameras/ has a CameraPreset as PRESET, which `camera:=...` of tracker.launch.py
+reads.
 """
 
 import os
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
 class CameraPreset:
-    """Where a driver publishes, and how it is started."""
+    """Topics, driver and arguments of a camera."""
 
     depth_topic: str
     info_topic: str
     frame: str  # frame_id of its depth images
     package: str  # of the driver
-    install: str  # how to get the package; {distro} is the ROS distribution
-    build: str = ''  # what to build where apt has no package
-    # first ROS distribution whose apt has none; they are named alphabetically
+    install: str  # how to install the package; {distro} is the ROS distribution
+    build: str = ''  # what to build if apt has no package
+    # first ROS distribution without an apt package; their names are in alphabetical order
     not_in_apt_from: str = ''
     launch_files: tuple[
         str, ...
@@ -31,36 +32,35 @@ class CameraPreset:
     forwards: tuple[
         str, ...
     ] = ()  # arguments of tracker.launch.py that the camera's launch file wants too
-    sim_time: bool = False  # the images are stamped with /clock
+    sim_time: bool = False  # whether images are stamped with /clock
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ('depth_topic', 'info_topic', 'package', 'install'):
             if not getattr(self, name):
                 raise ValueError(f'{name} of a CameraPreset is empty')
 
     def how_to_install(self, distro: str) -> str:
-        """Return what a user of this ROS distribution does to get the driver; '' where the
-        distribution is not known.
-        """
+        """Return how to install the driver in this ROS distribution; '' for an unknown one."""
         if self.not_in_apt_from and distro >= self.not_in_apt_from:
             return f'it is not in apt for {distro}, build {self.build}'
         remedy = self.install.format(distro=distro or '<distro>')
         return f'{remedy}, or build {self.build}' if self.build and not distro else remedy
 
 
-def preset_names(folder: Path):
-    """The names of the cameras that have a file in `folder`, sorted."""
+def preset_names(folder: Path) -> list[str]:
+    """Return the names of the cameras with a file in `folder`, sorted."""
     return sorted(
         path.name.removesuffix('_camera.launch.py') for path in folder.glob('*_camera.launch.py')
     )
 
 
-def preset_file(folder: Path, name):
+def preset_file(folder: Path, name: str) -> Path:
+    """Return the launch file of a camera."""
     return folder / f'{name}_camera.launch.py'
 
 
-def load_preset(path: Path):
-    """PRESET of a camera's launch file. The file is run, but starts nothing."""
+def load_preset(path: Path) -> CameraPreset:
+    """Return PRESET of a camera's launch file. The file is run, but starts nothing."""
     return runpy.run_path(str(path))['PRESET']
 
 
@@ -74,11 +74,11 @@ def declared_arguments(path: Path) -> set[str]:
     }
 
 
-def require_package(package, purpose, install):
-    """The share folder of an installed ROS package.
+def require_package(package: str, purpose: str, install: str) -> Path:
+    """Return the share folder of an installed ROS package.
 
-    One that is missing raises RuntimeError with one line that says what for and how to get it:
-    `ros2 launch` prints that line and ends.
+    A missing one raises RuntimeError with one line on its use and installation: `ros2 launch`
+    prints that line and ends.
     """
     from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
@@ -91,9 +91,9 @@ def require_package(package, purpose, install):
         ) from None
 
 
-def driver_launch_file(preset: CameraPreset):
-    """The path of the driver's launch file; RuntimeError when the driver is missing or too
-    different a version.
+def driver_launch_file(preset: CameraPreset) -> Path:
+    """Return the path of the driver's launch file; RuntimeError when the driver is missing or its
+    version has none.
     """
     folder = (
         require_package(
@@ -111,8 +111,8 @@ def driver_launch_file(preset: CameraPreset):
     )
 
 
-def driver_description(preset: CameraPreset):
-    """LaunchDescription that starts the driver; every argument of the driver's own launch file can
+def driver_description(preset: CameraPreset) -> Any:
+    """Return a LaunchDescription that starts the driver; arguments of the driver's launch file can
     be given as well.
     """
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
@@ -120,7 +120,7 @@ def driver_description(preset: CameraPreset):
 
     from launch import LaunchDescription
 
-    # Found when it is run, not when it is read: --show-args works without the driver.
+    # Searched when it is run, so that --show-args works without the driver.
     return LaunchDescription(
         [
             *(

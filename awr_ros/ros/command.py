@@ -1,6 +1,6 @@
-"""The verbs that also work with a running node: bench, conformance and view.
+"""Command-line verbs that also work with a running node: bench, conformance and view.
 
-ROS is imported when it is needed, so that the verbs are there without it.
+ROS is imported on use, so that the verbs exist without it.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ def add_commands(verbs: Any) -> None:
 
 
 def _bench_messages(report, seconds, rates):
-    """The bench over ROS, which is not everywhere where the rest is."""
+    """Return the benchmark over ROS, None without ROS."""
     if importlib.util.find_spec('rclpy') is None or importlib.util.find_spec('awr_ros.msg') is None:
         report.section('Message to message')
         report.remark('ROS is not here: nothing was measured.')
@@ -30,14 +30,14 @@ def _bench_messages(report, seconds, rates):
 
 
 def _open_node(name, topic):
-    """Subscribe to a running node for the view; only here is ROS needed."""
+    """Subscribe to a running node for the view."""
     from awr_ros.ros.view_source import NodeSource
 
     return NodeSource(name, topic)
 
 
 def _listen(topic, seconds):
-    """OpenXR hands of a running node."""
+    """Collect the OpenXR hands of a running node."""
     from awr_ros.ros.measure.listen import listen
 
     return listen(topic, seconds)

@@ -1,38 +1,45 @@
-"""What we use of message_filters and cv_bridge, for machines that have ROS from wheels and so lack
-both.
+"""Minimal replacements for message_filters and cv_bridge where neither is installed (ROS from
+wheels).
 
-Where ROS comes from apt the real ones are imported instead; names and behaviour are theirs.
+With ROS from apt the real ones are imported instead; names and behaviour are theirs.
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image
 
-# NumPy type and channels of the encodings that we publish.
+# NumPy type and channels of the published encodings.
 ENCODINGS = {'16UC1': ('uint16', 1), 'bgr8': ('uint8', 3)}
 
 
 class SimpleFilter:
-    """message_filters.SimpleFilter: passes messages on to whoever registered."""
+    """Replacement for message_filters.SimpleFilter: pass messages to registered callbacks."""
 
     def __init__(self):
         self.callbacks = {}
 
-    def registerCallback(self, callback, *args):
+    def registerCallback(self, callback: Callable, *args: Any) -> int:
+        """Register a callback."""
         connection = len(self.callbacks)
         self.callbacks[connection] = callback, args
         return connection
 
-    def signalMessage(self, *messages):
+    def signalMessage(self, *messages: Any) -> None:
+        """Call all callbacks."""
         for callback, args in self.callbacks.values():
             callback(*messages, *args)
 
 
 class CvBridge:
-    """cv_bridge.CvBridge, from arrays to messages."""
+    """Replacement for cv_bridge.CvBridge, from arrays to messages."""
 
-    def cv2_to_imgmsg(self, cvim, encoding='passthrough', header=None):
+    def cv2_to_imgmsg(
+        self, cvim: np.ndarray, encoding: str = 'passthrough', header: Any = None
+    ) -> Image:
+        """Convert an array to a sensor_msgs/Image."""
         if not isinstance(cvim, np.ndarray):
             raise TypeError('Your input type is not a numpy array')
         dtype, channels = ENCODINGS[encoding]

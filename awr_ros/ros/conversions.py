@@ -1,7 +1,6 @@
-"""Between ROS messages and the core, by the parts of it that need no ROS: camera_messages (in) and
-hand_messages (out).
+"""Conversions between ROS messages and the core: awr_ros.messages with the classes of rclpy.
 
-Inside: millimetres, NumPy. Outside: SI units, messages. What cannot be used raises BadInputError,
+Inside: millimetres, NumPy. Outside: SI units, messages. Unusable messages raise BadInputError,
 which names the value.
 """
 

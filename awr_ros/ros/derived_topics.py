@@ -1,5 +1,5 @@
-"""Topics derived from the tracked hands, computed only while somebody subscribes: OpenXR hands,
-gestures, motion.
+"""Topics derived from tracked hands, computed only for subscribers: OpenXR hands, gestures,
+motion.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from awr_ros.ros import message_types as messages
 
 
 class DerivedTopics:
-    """Publishes what can be derived from hands. `publisher(message_type, topic)` creates the node's
+    """Publish derived quantities of hands. `publisher(message_type, topic)` creates the node's
     publishers.
     """
 
@@ -40,11 +40,11 @@ class DerivedTopics:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was remembered of hands: their next image is the first one."""
+        """Delete the state of all hands: their next image is the first one."""
         self._recognizers = self._filters = self._sizes = None
 
     def publish(self, hands: Sequence[Any], header: Any, stamp_s: float, values: Any) -> None:
-        """Publish what is subscribed to.
+        """Publish all topics with subscribers.
 
         hands: TrackedHands; stamp_s: the tracker's time of the image [s]; values: the node's
         Parameters.

@@ -1,4 +1,7 @@
-"""Hands as detections of vision_msgs; only where vision_msgs is installed."""
+"""Hands as detections of vision_msgs, if that is installed."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Vector3
@@ -13,10 +16,10 @@ from awr_ros.msg import Hand, HandArray
 CLASSES = {Hand.SIDE_LEFT: 'left_hand', Hand.SIDE_RIGHT: 'right_hand', Hand.SIDE_UNKNOWN: 'hand'}
 
 
-def detections_2d(hands: HandArray, types=vision_msgs):
-    """Return a vision_msgs/Detection2DArray of the hands that are seen, their crops as boxes [px].
+def detections_2d(hands: HandArray, types: Any = vision_msgs) -> Any:
+    """Return a vision_msgs/Detection2DArray of the visible hands, with their crops as boxes [px].
 
-    types: what has the message classes as attributes.
+    types: object with the message classes as attributes.
     """
     detections = []
     for hand in _seen(hands):
@@ -35,11 +38,11 @@ def detections_2d(hands: HandArray, types=vision_msgs):
     return types.Detection2DArray(header=hands.header, detections=detections)
 
 
-def detections_3d(hands: HandArray, types=vision_msgs):
-    """Return a vision_msgs/Detection3DArray of the hands that are seen.
+def detections_3d(hands: HandArray, types: Any = vision_msgs) -> Any:
+    """Return a vision_msgs/Detection3DArray of the visible hands.
 
     The box of a hand is that around its joints [m], along the axes of the optical frame. Joints
-    that the network does not know (NaN) are left out, and hands of such joints alone.
+    that the network lacks (NaN) are left out, and hands with only such joints.
     """
     detections = []
     for hand in _seen(hands):
@@ -59,12 +62,12 @@ def detections_3d(hands: HandArray, types=vision_msgs):
 
 
 def _seen(hands):
-    """The hands of the image itself: a detection is never older than its stamp."""
+    """Return the hands seen in this image: a detection is never older than its stamp."""
     return [hand for hand in hands.hands if hand.tracking_state != Hand.TRACKING_COASTING]
 
 
 def _results(hand, types):
-    """What the hand is, how surely, and the pose of its wrist."""
+    """Return the class of the hand, its score, and the pose of its wrist."""
     return [
         types.ObjectHypothesisWithPose(
             hypothesis=types.ObjectHypothesis(class_id=CLASSES[hand.side], score=float(hand.score)),
@@ -74,12 +77,12 @@ def _results(hand, types):
 
 
 class DetectionPublishers:
-    """~/detections_2d and ~/detections_3d, made only while someone listens.
+    """~/detections_2d and ~/detections_3d, computed only for subscribers.
 
-    Nothing where vision_msgs is not installed.
+    Without vision_msgs there are no topics.
     """
 
-    def __init__(self, publisher):
+    def __init__(self, publisher: Callable) -> None:
         """publisher(message type, topic): makes a publisher."""
         self._publishers = []
         if vision_msgs is not None:
@@ -89,6 +92,7 @@ class DetectionPublishers:
             ]
 
     def publish(self, hands: HandArray) -> None:
+        """Publish the hands of a HandArray."""
         for publisher, convert in self._publishers:
             if publisher.get_subscription_count():
                 publisher.publish(convert(hands))

@@ -1,14 +1,16 @@
-"""Why nothing comes out: what goes in, what happened to it, in words, at 1 Hz on /diagnostics (as
-REP 107 asks).
+"""Diagnostics (REP 107): input and tracking status at 1 Hz, with the reason when no hands are
+published.
 
-Times are seconds of a monotonic clock that the caller reads, so that all of it can be tested
+Times are seconds of a monotonic clock that the caller reads, so that everything can be tested
 without waiting.
 """
 
 import math
 import sys
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -16,35 +18,34 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from awr_ros.stamps import MAX_LATE_S
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-SILENCE_S = 2.0  # no message for so long is worth a word
-START_UP_S = 30.0  # so long a camera may take to its first image, on a busy machine too
-INFO_START_UP_S = 5.0  # and so long from its first image to its first camera_info
-GAPS, FEWEST_GAPS = 100, 20  # stamp gaps that are looked at for lost images, at most and at least
-# of the camera that must have passed: in fewer a single image is worth a warning
+SILENCE_S = 2.0  # silence after which a reason is reported
+START_UP_S = 30.0  # time for a camera's first image, on a busy machine too
+INFO_START_UP_S = 5.0  # time from its first image to its first camera_info
+GAPS, FEWEST_GAPS = 100, 20  # most and fewest stamp gaps in the estimate of lost images
+# least time of that estimate, in periods of the camera: in fewer one image would be a warning
 FEWEST_PERIODS = 50
-JITTER_SHARE = 0.25  # of gaps below 0.6 periods that a jittering camera has at most
-NEIGHBOURS = 4  # gaps on either side of a long one that may make up for it
-LONGEST_GAP_S = 1.0  # longer ones are a pause of the camera, not a loss
-LOST_SHARE, DROPPED_SHARE = 0.02, 0.10  # worth a warning
-SLOW_SHARE = 0.5  # of the time spent on images: more, and the tracker is what drops them
-FEWEST_DROPPED = 3  # between two reports, worth a warning where the tracker is not slow
-DISORDER_SHARE = 0.2  # of late images: their stamps no longer tell which ones are missing
-# of an image on arrival: worth a word, but a bag replayed without its clock works well
+JITTER_SHARE = 0.25  # largest share of gaps below 0.6 periods explained by jitter
+NEIGHBOURS = 4  # gaps on either side of a long one that may compensate for it
+LONGEST_GAP_S = 1.0  # longer gaps are pauses of the camera, not losses
+LOST_SHARE, DROPPED_SHARE = 0.02, 0.10  # shares that give a warning
+SLOW_SHARE = 0.5  # share of the time spent on images above which the tracker is too slow
+# dropped images between two reports that give a warning if the tracker is not slow
+FEWEST_DROPPED = 3
+DISORDER_SHARE = 0.2  # share of late images above which stamps do not show losses
+# age of an image on arrival that is reported; a bag replayed without its clock still works
 ODD_AGE_S = 5.0
 
 
 class StampGaps:
-    """Images that never arrived, seen in the stamps of those that did: fewer of them than the time
-    that passed has room for.
-    """
+    """Estimate of lost images from the gaps between the stamps of received ones."""
 
     def __init__(self):
-        self._stamps = deque(maxlen=GAPS + 1)  # [s], in the order of arrival
+        self._stamps = deque(maxlen=GAPS + 1)  # [s] in the order of arrival
         self._late = deque(maxlen=GAPS)  # whether each of them came after a newer one
 
     def add(self, stamp_s: float) -> None:
-        """Add the stamp [s] of an image that arrived; one that goes back far begins anew (a bag's
-        loop).
+        """Add the stamp [s] of a received image; one that is much older restarts the estimate (a
+        bag's loop).
         """
         newest = max(self._stamps, default=stamp_s)
         if newest - stamp_s > MAX_LATE_S:
@@ -54,14 +55,12 @@ class StampGaps:
         self._stamps.append(stamp_s)
 
     def clear(self) -> None:
-        """Begin anew: what is missing up to here was not lost on the way."""
+        """Restart: images missing up to here were not lost."""
         self._stamps.clear()
         self._late.clear()
 
     def _gaps(self):
-        """(N,) float64 [s]: the times between the images in the order of their stamps, without
-        repeated stamps.
-        """
+        """Return the gaps (N,) float64 [s] between distinct stamps in their order."""
         return np.diff(np.unique(np.array(self._stamps, np.float64)))
 
     def period_s(self) -> float:
@@ -70,18 +69,18 @@ class StampGaps:
         return _period(gaps[gaps < LONGEST_GAP_S])
 
     def extremes_s(self) -> tuple[float, float]:
-        """Return the shortest and the longest gap [s] but for pauses; NaN before the first gap."""
+        """Return the shortest and the longest gap [s] without pauses; NaN before the first gap."""
         gaps = self._gaps()
         gaps = gaps[gaps < LONGEST_GAP_S]
         return (float(gaps.min()), float(gaps.max())) if gaps.size else (math.nan, math.nan)
 
     def lost_share(self) -> float:
-        """Return the share of the last images that never arrived, [0,1]; NaN before the first gaps,
-        and where stamps are in disorder.
+        """Return the share of lost images, [0,1]; NaN before the first gaps, and when stamps are in
+        disorder.
 
-        A long gap alone is no loss: the image behind it may be late, or the one before it early. So
-        the images of the long gap and its neighbours are counted together, against the periods of
-        the camera that they span.
+        A long gap alone is not a loss: the image after it may be late, or the one before it early.
+        So the images of the long gap and its neighbours are counted together, against the periods
+        of the camera that they span.
         """
         gaps, period = self._gaps(), self.period_s()
         pauses = gaps >= LONGEST_GAP_S
@@ -95,7 +94,7 @@ class StampGaps:
         long[:NEIGHBOURS] = long[-NEIGHBOURS:] = False  # not all of their neighbours are known
         near_long = np.convolve(long, np.ones(2 * NEIGHBOURS + 1), 'same') > 0.5
         apart = gaps[~near_long & ~pauses]
-        # among these none is missing: their mean is steadier than the median
+        # without losses, the mean is more precise than the median
         if len(apart) >= FEWEST_GAPS:
             period = apart.mean()
         lost = sum(
@@ -106,8 +105,8 @@ class StampGaps:
 
 
 def _period(gaps):
-    """The median of gaps (N,) [s], or of the short ones where these are too many for jitter: then
-    most images are lost.
+    """Return the median of gaps (N,) [s], or of the short ones if these are too many for jitter:
+    then most images are lost.
     """
     if len(gaps) < FEWEST_GAPS:
         return math.nan
@@ -115,77 +114,76 @@ def _period(gaps):
     while len(short) > JITTER_SHARE * len(gaps):
         period = np.percentile(short, 50, method='lower')
         short = gaps[gaps < 0.6 * period]
-    return float(np.median(gaps[gaps < 1.5 * period]))  # of one period each
+    return float(np.median(gaps[gaps < 1.5 * period]))  # gaps of one period
 
 
 def _runs(chosen):
-    """The slices of an array of booleans that are true throughout."""
+    """Return the slices of an array of booleans in which all are true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]])))
     return [slice(first, end) for first, end in edges.reshape(-1, 2)]
 
 
 @dataclass
 class Counts:
-    """Of images, since activation."""
+    """Numbers of images since activation."""
 
     received: int = 0
-    processed: int = 0  # the worker is done with it: tracked, or late
-    dropped: int = 0  # a newer one came before this one's turn
-    refused: int = 0  # could not be used
+    processed: int = 0  # finished by the worker: tracked, or late
+    dropped: int = 0  # replaced by a newer one
+    refused: int = 0  # unusable
     late: int = 0  # came after a newer one
-    jumps: int = 0  # times that stamps jumped back for good
+    jumps: int = 0  # jumps of the stamps back in time
 
     @property
-    def tracked(self):
+    def tracked(self) -> int:
+        """Number of tracked images."""
         return self.processed - self.late
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the node knows beyond the counts when it reports."""
+    """State of the node beyond the counts, for a report."""
 
-    state: str  # 'active', or why not
-    failure: str  # what made the last transition fail, or ''
+    state: str  # 'active', or the other state
+    failure: str  # reason of the last failed transition, or ''
     enabled: bool
     engine: str  # device, engine and weights in words
-    sources: tuple[
-        tuple[str, str], ...
-    ] = ()  # (topic, its publishers in words) of image and info, while subscribed
-    camera_notes: tuple[str, ...] = ()  # what is odd about the camera, but can be lived with
-    lens: str = ''  # what the camera_info says of the lens, and what is done about it
-    unserved: tuple[str, ...] = ()  # subscribers of ours that get nothing, in words
-    waiting: str = ''  # what the external finder waits for, said while no hand is tracked
-    lost_advice: str = ''  # what can be done about images that are lost on the way
-    hardware: str = ''  # what tells this camera from others: the topic of its images
+    # (topic, description of its publishers) of image and info, while subscribed
+    sources: tuple[tuple[str, str], ...] = ()
+    camera_notes: tuple[str, ...] = ()  # unusual but acceptable properties of the camera
+    lens: str = ''  # lens model of the camera_info, and its treatment
+    unserved: tuple[str, ...] = ()  # descriptions of subscribers with incompatible QoS
+    waiting: str = ''  # what the external finder waits for, reported while no hand is tracked
+    lost_advice: str = ''  # advice on lost images
+    hardware: str = ''  # identifies the camera: the topic of its images
     clock: str = ''  # what is wrong with the ROS clock
 
 
 class Health:
-    """Collects what happens to images and says it in two DiagnosticStatus: the input,
-    the tracking.
-    """
+    """Collects events of images and reports them in two DiagnosticStatus: input and tracking."""
 
-    def __init__(self, now):
+    def __init__(self, now: float) -> None:
         self.counts = Counts()
         self._gaps = StampGaps()
         self._started = self._last_image = self._last_info = self._last_processed = (
             self._last_hand
         ) = now
         self._first_image, self._infos = math.nan, 0
-        self._infos_by_image = deque(maxlen=GAPS + 1)  # camera infos received when each image came
-        self.waiting = ''  # what the start-up waits for, as of the last report
+        # number of camera infos at the arrival of each image
+        self._infos_by_image: deque[int] = deque(maxlen=GAPS + 1)
+        self.waiting = ''  # what the start-up waits for, at the last report
         self._refusal, self._refused_at = '', -math.inf
         self._info_refusal, self._info_refused_at = '', -math.inf
         # of the last image out of order
         self._behind_s, self._late_at, self._jumped_at = (0.0, -math.inf, -math.inf)
-        self._notes = {}  # kind: (text, when it was last noted)
+        self._notes: dict[str, tuple[str, float]] = {}  # kind: (text, time of the last note)
         self._hands = 0
-        self._worked_s = 0.0  # on images since the last report
+        self._worked_s = 0.0  # [s] time spent on images since the last report
         self._latency_ms = self._processing_ms = self._age_s = math.nan
         self._reported, self._reported_at = Counts(), now
 
-    def image_received(self, stamp_s, now, age_s=math.nan):
-        """age_s: the ROS clock minus the stamp [s]; NaN when there is no stamp."""
+    def image_received(self, stamp_s: float, now: float, age_s: float = math.nan) -> None:
+        """Record an image. age_s: ROS clock minus stamp [s]; NaN without a stamp."""
         self.counts.received += 1
         if self.counts.received == 1:
             self._first_image = now
@@ -193,46 +191,50 @@ class Health:
         self._gaps.add(stamp_s)
         self._infos_by_image.append(self._infos)
 
-    def input_started_anew(self):
-        """The subscription was renewed: the camera's images meanwhile were not lost on the way."""
+    def input_started_anew(self) -> None:
+        """Record that the subscription was renewed: images missing meanwhile were not lost."""
         self._gaps.clear()
         self._infos_by_image.clear()
 
-    def info_received(self, now):
+    def info_received(self, now: float) -> None:
+        """Record a camera_info."""
         self._infos += 1
         self._last_info = now
 
-    def refused(self, reason, now):
-        """An image could not be used."""
+    def refused(self, reason: str, now: float) -> None:
+        """Record an unusable image."""
         self.counts.refused += 1
         self._refusal, self._refused_at = reason, now
 
-    def info_refused(self, reason, now):
-        """A camera_info could not be used; the one before still is."""
+    def info_refused(self, reason: str, now: float) -> None:
+        """Record an unusable camera_info; the one before is still used."""
         self._info_refusal, self._info_refused_at = reason, now
 
-    def late(self, behind_s, now):
-        """An image came after one that is newer by behind_s [s], and was left out."""
+    def late(self, behind_s: float, now: float) -> None:
+        """Record an image that is older than the newest one by behind_s [s], and was not
+        tracked.
+        """
         self.counts.processed += 1
         self.counts.late += 1
         self._behind_s, self._late_at = behind_s, now
 
-    def jumped_back(self, behind_s, now):
-        """Stamps jumped back by behind_s [s]; the image was used."""
+    def jumped_back(self, behind_s: float, now: float) -> None:
+        """Record that stamps jumped back by behind_s [s]; the image was tracked."""
         self.counts.jumps += 1
         self._behind_s, self._jumped_at = behind_s, now
 
-    def noted(self, reason, now, kind=''):
-        """An image was used, but something about it is wrong. Of one kind only the last reason is
-        kept.
-        """
+    def noted(self, reason: str, now: float, kind: str = '') -> None:
+        """Record a defect of a tracked image. Of each kind only the last reason is kept."""
         self._notes[kind or reason] = reason, now
 
-    def without_hand_s(self, now):
-        """How long no hand was tracked [s]."""
+    def without_hand_s(self, now: float) -> float:
+        """Return the time without a tracked hand [s]."""
         return now - self._last_hand
 
-    def processed(self, hands, dropped, processing_ms, latency_ms, now):
+    def processed(
+        self, hands: int, dropped: int, processing_ms: float, latency_ms: float, now: float
+    ) -> None:
+        """Record a tracked image."""
         self.counts.processed += 1
         self._last_processed = now
         self.counts.dropped = dropped
@@ -241,8 +243,8 @@ class Health:
         if hands:
             self._last_hand = now
 
-    def report(self, name, situation, now):
-        """[input, tracking] of the time since the last report."""
+    def report(self, name: str, situation: Situation, now: float) -> list[DiagnosticStatus]:
+        """Return the status [input, tracking] since the last report."""
         since, seconds = self._reported, max(now - self._reported_at, 1e-3)
         self._reported = Counts(**vars(self.counts))
         self._reported_at = now
@@ -275,7 +277,7 @@ class Health:
         found = []
         (image_topic, image_publishers), (info_topic, info_publishers) = situation.sources
         image_silence, info_silence = now - self._last_image, now - self._last_info
-        # also on a machine too busy to report in time, everything is told once
+        # everything is reported at least once, also on a machine too busy to report in time
         recent = max(SILENCE_S, seconds)
         self.waiting = ''
         if (
@@ -326,7 +328,7 @@ class Health:
                     f'another or stamps of two clocks are on {image_topic}',
                 )
             )
-        if now - self._jumped_at < recent:  # once is what a recording does that starts over
+        if now - self._jumped_at < recent:  # one jump is normal for a recording that starts over
             found.append(
                 (
                     WARN if new.jumps > 1 else OK,
@@ -372,18 +374,18 @@ class Health:
         )
 
     def _missing(self, share, advice):
-        """Tell where the images went that are missing between the stamps.
+        """Explain missing images.
 
-        Their camera_info shows it, which is small and is not lost: with an image that the camera
-        skipped its camera_info is missing too. Where it does not come with each image, both are
+        The camera_info shows where: it is small and does not get lost. For an image skipped by the
+        camera, the camera_info is missing too. If there is not one per image, both explanations are
         possible.
         """
         images = len(self._infos_by_image) - 1
         infos = self._infos_by_image[-1] - self._infos_by_image[0]
-        expected = images / (1 - share)  # with those that are missing
+        expected = images / (1 - share)  # including the missing ones
         nearer = (expected - images) / 2
         if abs(infos - images) < min(nearer, images / 4):
-            # No share: a camera on a busy CPU has no steady period to count against.
+            # Without a share: a camera on a busy CPU has no steady period.
             shortest, longest = self._gaps.extremes_s()
             return (
                 f'images come {shortest * 1e3:.0f} to {longest * 1e3:.0f} ms apart, and so do '
@@ -437,11 +439,11 @@ class Health:
         )
 
 
-def gpu_memory():
-    """What torch holds of the GPU that it uses, and what is left there, as key values; empty while
-    it uses none.
+def gpu_memory() -> dict[str, Any]:
+    """Return the GPU memory used by torch, and the free one, as key values; empty if it uses
+    none.
     """
-    torch = sys.modules.get('torch')  # never import it for this
+    torch = sys.modules.get('torch')  # not imported for this
     if torch is None or not torch.cuda.is_initialized():
         return {}
     free, total = torch.cuda.mem_get_info()
@@ -451,8 +453,8 @@ def gpu_memory():
     }
 
 
-def status(name, found, values):
-    """A DiagnosticStatus of findings [(level, text)], the worst first, and key values."""
+def status(name: str, found: list[tuple[int, str]], values: Mapping[str, Any]) -> DiagnosticStatus:
+    """Return a DiagnosticStatus of findings [(level, text)], the worst first, and key values."""
     found = sorted(found, key=lambda finding: finding[0], reverse=True)
     return DiagnosticStatus(
         name=name,

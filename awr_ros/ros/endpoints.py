@@ -1,9 +1,12 @@
-"""Who is on the other side of a topic, in words: for a person who wonders why nothing arrives."""
+"""Descriptions of the other side of a topic, for users who wonder why nothing arrives."""
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks
+from typing import Any
+
+from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
@@ -17,11 +20,13 @@ __all__ = [
     'type_name',
     'unserved_subscribers',
 ]
-UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's word
+UNKNOWN = '_NODE_NAME_UNKNOWN_'  # placeholder of rmw
 
 
-def describe_publishers(node, topic, message_type):
-    """Who publishes `topic` and how, and how `node` subscribes to it."""
+def describe_publishers(node: Node, topic: str, message_type: type) -> str:
+    """Describe the publishers of `topic` and their QoS, and the QoS with which `node` subscribes to
+    it.
+    """
     expected = type_name(message_type)
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
@@ -51,9 +56,9 @@ def describe_publishers(node, topic, message_type):
     return ', '.join(texts) + (f', subscribed here {own[0]}' if own else '')
 
 
-def unserved_subscribers(node, publisher):
-    """Those who subscribe to one of `node`'s publishers, but ask for more than it offers, and so
-    get nothing.
+def unserved_subscribers(node: Node, publisher: Any) -> list[str]:
+    """Describe the subscribers to one of `node`'s publishers that get nothing because they request
+    more QoS than it offers.
     """
     offered = next(
         (
@@ -71,21 +76,21 @@ def unserved_subscribers(node, publisher):
     ]
 
 
-def endpoint_name(endpoint: TopicEndpointInfo):
-    """Its node's name with the namespace; the middleware may learn of the node a moment later than
-    of the endpoint.
+def endpoint_name(endpoint: TopicEndpointInfo) -> str:
+    """Return its node's name with the namespace; the middleware may discover a node a moment later
+    than its endpoint.
     """
     if endpoint.node_name == UNKNOWN:
         return 'a node of unknown name'
     return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 
 
-def type_name(message_type):
-    """For example sensor_msgs/msg/Image."""
+def type_name(message_type: type) -> str:
+    """Return the message type, for example sensor_msgs/msg/Image."""
     package, folder = message_type.__module__.split('.')[:2]
     return f'{package}/{folder}/{message_type.__name__}'
 
 
-def qos_words(profile):
-    """What two sides must agree upon, for example (best_effort, volatile)."""
+def qos_words(profile: Any) -> str:
+    """Return the QoS that must be compatible, for example (best_effort, volatile)."""
     return f'({profile.reliability.name.lower()}, {profile.durability.name.lower()})'

@@ -1,7 +1,7 @@
-"""Places of hands that somebody else sees: points on ~/centre and, where vision_msgs is installed,
+"""Hand candidates from external detectors: points on ~/centre and, if vision_msgs is installed,
 boxes on ~/boxes.
 
-They are used by `finder: external`. No transform is looked up: a place must be told in the frame of
+They are used with `finder: external`. No transform is looked up: candidates must be in the frame of
 the depth image.
 """
 
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
+from rclpy.node import Node
+
+from awr_ros.camera import Intrinsics
 
 try:
     from vision_msgs.msg import Detection2DArray
@@ -23,42 +26,43 @@ from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import MM_PER_M
 
-# a place serves for so long after it arrived; stamps are not compared, clocks may differ
+# [s] lifetime of a candidate after its arrival; stamps are not compared, clocks may differ
 KEEP_S = 0.5
-SAME_CANDIDATE_MM = 100.0  # a newer point so near to an older one replaces it
+SAME_CANDIDATE_MM = 100.0  # a newer point nearer than this to an older one replaces it
 MAX_CANDIDATES = 8
-PALM_DEPTH_MM = 10.0  # the middle of a palm lies so far behind its skin
-FARTHEST_MM = 20_000.0  # of a place, on each axis: no depth camera sees a hand so far away
-HAND_THICKNESS_MM = 100.0  # what lies so far behind the nearest part of a box is no longer the hand
+PALM_DEPTH_MM = 10.0  # depth of the palm's centre behind its surface
+FARTHEST_MM = 20_000.0  # limit of a candidate on each axis, beyond the range of depth cameras
+HAND_THICKNESS_MM = 100.0  # depth range of a hand behind the nearest part of a box
 
 
 @dataclass(frozen=True)
 class ExternalCandidate:
-    """A point, or a box in the image, and the frame that it was told in."""
+    """A point, or a box in the image, with its frame."""
 
     frame_id: str
     arrived_s: float  # monotonic clock
     point_mm: tuple[float, float, float] | None = None  # [mm]
-    # (u, v, width, height) [px, undistorted], of its centre
+    # (u, v, width, height) [px, undistorted], u and v of its centre
     box_px: tuple[float, float, float, float] | None = None
 
 
 class ExternalCandidates:
-    """Listens, and tells the places that are fresh. Callbacks and answers may come from different
-    threads.
+    """Subscriptions to candidates, and those that are recent. Callbacks and queries may come from
+    different threads.
     """
 
-    def __init__(self, node):
+    def __init__(self, node: Node) -> None:
         self._started_s = self._last_s = time.monotonic()
         self._points, self._boxes = (), ()
-        # a point for each hand
+        # one point per hand
         self._inputs = [AdaptiveSubscription(node, PointStamped, '~/centre', depth=MAX_CANDIDATES)]
         self._inputs[0].registerCallback(self._on_point)
         if Detection2DArray is not None:
             self._inputs.append(AdaptiveSubscription(node, Detection2DArray, '~/boxes'))
             self._inputs[1].registerCallback(self._on_boxes)
 
-    def destroy(self):
+    def destroy(self) -> None:
+        """End the subscriptions."""
         for subscription in self._inputs:
             subscription.destroy()
 
@@ -66,7 +70,7 @@ class ExternalCandidates:
         self._last_s = time.monotonic()
         if not np.isfinite(
             (msg.point.x, msg.point.y, msg.point.z)
-        ).all():  # a detector that sees nothing
+        ).all():  # a detector without a detection
             return
         point = ExternalCandidate(
             msg.header.frame_id,
@@ -94,8 +98,8 @@ class ExternalCandidates:
             for d in msg.detections[:MAX_CANDIDATES]
         )
 
-    def note(self, frame_id, now):
-        """What is wrong with the places for images of frame_id, or ''."""
+    def note(self, frame_id: str, now: float) -> str:
+        """Return what is wrong with the candidates for images of frame_id, or ''."""
         fresh = self._fresh(now)
         foreign = sorted({candidate.frame_id for candidate in fresh} - {frame_id})
         if foreign:
@@ -123,13 +127,15 @@ class ExternalCandidates:
             )
         return ''
 
-    def centres(self, frame_id, depth_mm, intrinsics, now):
-        """The fresh places that were told in frame_id: (n,3) float64 [mm] camera optical frame.
+    def centres(
+        self, frame_id: str, depth_mm: np.ndarray, intrinsics: Intrinsics, now: float
+    ) -> np.ndarray:
+        """Return the recent candidates in frame_id: (n,3) float64 [mm] camera optical frame.
 
-        depth_mm: (H,W) [mm], 0 invalid: how far away boxes are.
+        depth_mm: (H,W) [mm], 0 invalid: for the depth of boxes.
         """
         candidates = [candidate for candidate in self._fresh(now) if candidate.frame_id == frame_id]
-        found = [
+        found: list = [
             candidate.point_mm
             if candidate.point_mm
             else centre_of_box(candidate.box_px, depth_mm, intrinsics)
@@ -147,16 +153,18 @@ class ExternalCandidates:
 
 
 def in_sight(point_mm: Sequence[float]) -> bool:
-    """Whether a camera could see a hand at (x, y, z) [mm], camera optical frame; NaN is nowhere."""
+    """Whether a camera could see a hand at (x, y, z) [mm], camera optical frame; False for NaN."""
     return bool(np.all(np.abs(point_mm) <= FARTHEST_MM)) and point_mm[2] >= MIN_CENTRE_MM
 
 
-def centre_of_box(box_px, depth_mm, intrinsics):
-    """About the middle of the palm of the hand in a box, or None where there is no depth in its
-    inner half.
+def centre_of_box(
+    box_px: Sequence[float], depth_mm: np.ndarray, intrinsics: Intrinsics
+) -> np.ndarray | None:
+    """Return the approximate palm centre of the hand in a box, None without depth in its inner
+    half.
 
     box_px: (u, v, width, height) [px], u and v of its centre; depth_mm: (H,W) [mm], 0 invalid.
-    Returns (3,) float64 [mm] camera optical frame.
+    Return (3,) float64 [mm] camera optical frame.
     """
     u, v, width, height = box_px
     if not np.isfinite(box_px).all():
@@ -173,8 +181,6 @@ def centre_of_box(box_px, depth_mm, intrinsics):
 
 
 def _pixels(middle, half, size):
-    """The pixels of an axis of `size` pixels that lie within `half` of `middle` [px],
-    as a slice.
-    """
+    """Return the slice of the pixels of an axis of `size` pixels within `half` of `middle` [px]."""
     first, last = np.clip([middle - half, middle + half], -1.0, size)
     return slice(max(round(first), 0), max(round(last) + 1, 0))

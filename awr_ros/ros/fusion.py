@@ -24,7 +24,7 @@ from awr_ros.ros.spin import REPEAT_S, run
 from awr_ros.ros.wrist_frames import tf_is_installed
 from awr_ros.settings import AT_START, Setting
 
-SILENCE_S = 1.0  # without a message of a tracker, before it is reported
+SILENCE_S = 1.0  # silence of a tracker before it is reported
 DEFAULTS = FusionConfig()
 TABLE = (
     Setting(
@@ -71,7 +71,7 @@ TABLE = (
 
 
 class FusionNode(Node):
-    """Subscribes to ~/hands of several trackers and publishes fused ~/hands and ~/markers."""
+    """Subscribe to ~/hands of several trackers and publish fused ~/hands and ~/markers."""
 
     def __init__(self, **node_options: Any):
         super().__init__('fusion', **node_options)
@@ -91,8 +91,8 @@ class FusionNode(Node):
             FusionConfig(timeout_s=values['timeout'], same_hand_mm=values['same_hand'] * MM_PER_M)
         )
         self._tree = TransformTree()
-        self._heard_s: dict[str, float] = {}  # when a message of an input came, monotonic
-        self._missing: dict[str, str] = {}  # input: its frame, which nothing connects to ours
+        self._heard_s: dict[str, float] = {}  # last arrival per input, monotonic clock
+        self._missing: dict[str, str] = {}  # input: its frame without a transform to ours
         self._round: set[str] = set()
         self._newest_s, self._published_s, self._newest_stamp = None, None, None
         self._hands_pub = self.create_publisher(HandArray, '~/hands', 10)
@@ -109,7 +109,9 @@ class FusionNode(Node):
         self.get_logger().info(f'fusing hands of {", ".join(self._inputs)}')
 
     def _listen_to_tf(self) -> None:
-        """Subscribe to /tf and /tf_static where their message is installed; the latest counts."""
+        """Subscribe to /tf and /tf_static if their message is installed; the latest transforms are
+        used.
+        """
         if not tf_is_installed():
             return
         from tf2_msgs.msg import TFMessage
@@ -135,7 +137,7 @@ class FusionNode(Node):
             self._tree.set(stamped.header.frame_id, stamped.child_frame_id, transform)
 
     def _extrinsics(self, frame: str) -> np.ndarray | None:
-        """common_from_frame (4,4) [mm], None where it is not known."""
+        """Return common_from_frame (4,4) [mm], None if unknown."""
         transform = self._given.get(frame)
         if transform is None:
             transform = self._tree.lookup(self._frame, frame)
@@ -159,7 +161,7 @@ class FusionNode(Node):
         went_back = self._newest_s is not None and self._newest_s - stamp_s > 1.0
         if self._newest_s is None or stamp_s > self._newest_s or went_back:
             self._newest_s, self._newest_stamp = stamp_s, message.header.stamp
-        again = topic in self._round  # its second image since the last publication
+        again = topic in self._round  # whether it is its second image since the last publication
         self._round.add(topic)
         if again or self._round >= set(self._fusion.live(self._newest_s)):
             self._publish()
@@ -174,7 +176,7 @@ class FusionNode(Node):
     def _publish(self) -> None:
         self._waiting.cancel()
         self._round.clear()
-        if self._newest_s == self._published_s:  # nothing is newer than what was published
+        if self._newest_s == self._published_s:  # nothing new since the last publication
             return
         self._published_s = self._newest_s
         header = Header(frame_id=self._frame, stamp=self._newest_stamp)
@@ -184,7 +186,7 @@ class FusionNode(Node):
             self._markers_pub.publish(self._markers.update(message))
 
     def troubles(self) -> list[str]:
-        """What keeps hands of a tracker out, one line each."""
+        """Return the reasons why hands of a tracker are missing, one line each."""
         now_s, lines = time.monotonic(), []
         for topic in self._inputs:
             heard_s = self._heard_s.get(topic)
@@ -224,7 +226,7 @@ class FusionNode(Node):
 
 
 def main() -> int:
-    """Run the node until it is stopped; returns the exit status."""
+    """Run the node until it is stopped; return the exit status."""
     usage = parameters.usage(
         'fusion', 'Fuses the hands of several trackers and publishes them as ~/hands.', TABLE
     )

@@ -1,25 +1,28 @@
-"""What the launch files of this package make of their arguments, which come as text."""
+"""Conversion and checks of launch arguments, which are texts."""
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from awr_ros.ros.spin import CONFIGURATION_REFUSED
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 
-# As launch's own conditions have it.
+# The same texts as for launch conditions.
 BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 OWN_FILES = ('tracker.launch.py', 'synthetic.launch.py')
 
 
 def boolean(name: str, text: str, expected: str = 'true or false') -> bool:
-    """Return the boolean that an argument says. Raises RuntimeError: one line of `ros2 launch`."""
+    """Return the boolean of an argument. Raise RuntimeError, which `ros2 launch` prints as one
+    line.
+    """
     if text.lower() not in BOOLEANS:
         raise RuntimeError(f"{name} is '{text}', expected {expected}")
     return BOOLEANS[text.lower()]
 
 
 def number(name: str, text: str, kind: type) -> int | float:
-    """Return the number that an argument says, of `kind` int or float. Raises RuntimeError."""
+    """Return the number of an argument, of `kind` int or float. Raise RuntimeError."""
     try:
         return kind(text)
     except ValueError:
@@ -28,7 +31,7 @@ def number(name: str, text: str, kind: type) -> int | float:
 
 
 def existing_file(name: str, text: str) -> str:
-    """Return the path of a file that is there. Raises RuntimeError."""
+    """Return the path of an existing file. Raise RuntimeError."""
     path = Path(text).expanduser()
     if not path.is_file():
         raise RuntimeError(f"{name} is '{text}': no such file")
@@ -41,11 +44,11 @@ def unknown_arguments(
     others_go_to: str = '',
     files: Collection[str] = OWN_FILES,
 ) -> list[str]:
-    """Return a line for each argument on the command line that nothing takes.
+    """Return a line for each argument on the command line that has no effect.
 
-    command: sys.argv of `ros2 launch`; one without a launch file of `files` has arguments of its
-    own. known: the names that are taken. others_go_to: who takes all other arguments; of these only
-    one that is nearly a known name gets a line.
+    command: sys.argv of `ros2 launch`; without a launch file of `files` it belongs to another
+    launch file. known: names with an effect. others_go_to: receiver of all other arguments; then
+    only names that resemble a known one get a line.
     """
     if not any(Path(word).name in files for word in command):
         return []
@@ -64,10 +67,13 @@ def unknown_arguments(
     return lines
 
 
-def end_if_refused(event, _context):
-    """Launch's on_exit of a node: end the whole launch when the node cannot use its parameters."""
+def end_if_refused(event: Any, _context: Any) -> Any:
+    """End the whole launch when a node can never start (an on_exit of launch).
+
+    Its parameters are refused, or the libraries that it needs are missing or too old.
+    """
     from launch.actions import Shutdown
 
     if event.returncode == CONFIGURATION_REFUSED:
-        return [Shutdown(reason=f'{event.process_name} refused its parameters')]
+        return [Shutdown(reason=f'{event.process_name} cannot start')]
     return []

@@ -1,6 +1,4 @@
-"""The message classes of rclpy, gathered for the modules that make messages without
-naming rclpy.
-"""
+"""Message classes of rclpy, for the modules that take them as arguments."""
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, Vector3

@@ -1,4 +1,4 @@
-"""The middleware below ROS: the profile of Fast DDS for large images, and advice on lost images."""
+"""Middleware below ROS: the Fast DDS profile for large images, and advice on lost images."""
 
 import os
 import xml.etree.ElementTree
@@ -33,8 +33,8 @@ def profile_variable() -> str:
 def missing_profile(path: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variable to set, {name: file}, so that Fast DDS reads a profile; {} if it does.
 
-    path: the profile to use where the environment names none. One that it names by the other
-    variable is kept.
+    path: profile to use if the environment names none. One that is named by the other variable is
+    kept.
     """
     variable = profile_variable()
     if not variable or environment.get(variable):
@@ -44,9 +44,10 @@ def missing_profile(path: str, environment: Mapping[str, str] = os.environ) -> d
 
 
 def lost_images_advice(middleware: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return what a user can do about images that are lost between processes, and has not done yet.
+    """Return what users can do, and have not done yet, about images that are lost between
+    processes.
 
-    middleware: as rclpy.get_rmw_implementation_identifier() names it ('rmw_fastrtps_cpp').
+    middleware: from rclpy.get_rmw_implementation_identifier() ('rmw_fastrtps_cpp').
     """
     if not middleware.startswith('rmw_fastrtps'):
         return 'see "Images are lost on the way" in docs/troubleshooting.md of awr_ros'

@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseArray
@@ -69,7 +71,7 @@ class Frame:
     age_s: float  # arrival minus stamp; NaN when either is unknown
 
 
-def load_tracker(values: parameters.Parameters, engines=None):
+def load_tracker(values: parameters.Parameters, engines: Any = None) -> Any:
     """Make the tracker that the parameters describe.
 
     engines: SharedEngines to take the engine from; None: load one of its own.
@@ -94,7 +96,12 @@ class TrackerNode(LifecycleNode):
     others_parameters: names of parameters that are for another node of the process and are ignored.
     """
 
-    def __init__(self, tracker_factory=load_tracker, others_parameters=(), **node_options):
+    def __init__(
+        self,
+        tracker_factory: Callable = load_tracker,
+        others_parameters: Sequence[str] = (),
+        **node_options: Any,
+    ) -> None:
         super().__init__('tracker', **node_options)
         self._tracker_factory = tracker_factory
         self._state, self._failure, self._enabled = 'unconfigured', '', True
@@ -111,7 +118,7 @@ class TrackerNode(LifecycleNode):
 
         # last value of the ROS clock, and when it last changed
         self._clock_ns, self._clock_moved_s = 0, time.monotonic()
-        self._unserved = set()  # publishers with a subscriber of incompatible QoS
+        self._unserved: set = set()  # publishers with a subscriber of incompatible QoS
         self._hands_pub = self._publisher(HandArray, '~/hands')
         self._markers_pub = self._publisher(MarkerArray, '~/markers')
         self._poses_pub = self._publisher(PoseArray, '~/poses')
@@ -123,7 +130,7 @@ class TrackerNode(LifecycleNode):
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         # on the steady clock: simulated time may stand still, which is reported too
-        self.create_timer(1.0, self._report, clock=STEADY)
+        self._report_timer = self.create_timer(1.0, self._report, clock=STEADY)
         parameters.warn_of_unknown(self, others_parameters)
 
     def _publisher(self, message_type, topic, depth=10):
@@ -136,21 +143,21 @@ class TrackerNode(LifecycleNode):
 
     # ---- lifecycle
 
-    def autostart(self):
+    def autostart(self) -> None:
         """Configure and activate, unless the parameter autostart is false. A failure is logged and
         stays in /diagnostics.
         """
         if self._values.autostart and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def on_configure(self, _state):
+    def on_configure(self, _state: Any) -> TransitionCallbackReturn:
         """Load the network."""
         if not self._load():
             return TransitionCallbackReturn.FAILURE
         self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
-    def on_activate(self, _state):
+    def on_activate(self, _state: Any) -> TransitionCallbackReturn:
         """Subscribe and start the worker; load the network if it was freed."""
         if self._tracker is None and not self._load():
             return TransitionCallbackReturn.FAILURE
@@ -159,23 +166,23 @@ class TrackerNode(LifecycleNode):
             self._listen()
         return TransitionCallbackReturn.SUCCESS
 
-    def on_deactivate(self, _state):
+    def on_deactivate(self, _state: Any) -> TransitionCallbackReturn:
         """Unsubscribe and free the network."""
         return self._free('inactive')
 
-    def on_cleanup(self, _state):
+    def on_cleanup(self, _state: Any) -> TransitionCallbackReturn:
         """Free everything."""
         return self._free('unconfigured')
 
-    def on_shutdown(self, _state):
+    def on_shutdown(self, _state: Any) -> TransitionCallbackReturn:
         """Free everything."""
         return self._free('finalized')
 
-    def on_error(self, _state):
+    def on_error(self, _state: Any) -> TransitionCallbackReturn:
         """Free everything."""
         return self._free('unconfigured')
 
-    def destroy_node(self):
+    def destroy_node(self) -> None:
         """Free everything and destroy the node."""
         self._free('destroyed')
         super().destroy_node()
@@ -194,6 +201,9 @@ class TrackerNode(LifecycleNode):
             return False
         self._failure, self._engine, self._values_taken = '', self._tracker.description, None
         spare_garbage_collector()
+        # Loading takes longer than the timer's period, and the EventsExecutor calls an overdue
+        # timer once for every timer that is added: several reports at once, then none for seconds.
+        self._report_timer.reset()
         return True
 
     def _free(self, state):
@@ -465,7 +475,7 @@ class TrackerNode(LifecycleNode):
             self._derived.reset()
 
 
-def main():
+def main() -> int:
     """Run the node."""
 
     def start():

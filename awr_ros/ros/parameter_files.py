@@ -1,4 +1,4 @@
-"""Parameter files as people write them, checked before ROS reads them: it names no remedy."""
+"""Checks of parameter files with advice, before ROS reads them, whose errors have none."""
 
 import difflib
 import re
@@ -9,14 +9,14 @@ EXAMPLE = 'config/tracker.yaml of awr_ros shows how'
 
 
 def parameter_files(arguments: Sequence[str]) -> list[str]:
-    """Return the files that a command line names behind --params-file."""
+    """Return the files behind --params-file on a command line."""
     return [file for flag, file in zip(arguments, arguments[1:]) if flag == '--params-file']
 
 
 def nodes_of_file(file: str) -> list[str]:
     """Return the names of nodes in a parameter file, with * and ** for any name and any names.
 
-    Raises ValueError, with what to write, for a file that ROS cannot read.
+    Raise ValueError, with a correct example, for a file that ROS cannot read.
     """
     import yaml
 
@@ -54,7 +54,7 @@ def _nodes(file, content, namespace) -> Iterator[str]:
 
 
 def is_for(pattern: str, node_name: str) -> bool:
-    """Return whether a name in a parameter file means the node of this fully qualified name."""
+    """Whether a name in a parameter file matches the node of this fully qualified name."""
     wildcards = {'**': '(/[^/]+)*', '*': '/[^/]+'}
     parts = pattern.strip('/').split('/')
     regex = ''.join(wildcards.get(part, f'/{re.escape(part)}') for part in parts)
@@ -62,7 +62,7 @@ def is_for(pattern: str, node_name: str) -> bool:
 
 
 def unused_files(arguments: Sequence[str], node_names: Sequence[str]) -> list[str]:
-    """Return a line for each parameter file on a command line that has nothing for these nodes."""
+    """Return a line for each parameter file on a command line without an entry for these nodes."""
     lines = []
     for file in parameter_files(arguments):
         patterns = nodes_of_file(file)
@@ -75,7 +75,7 @@ def unused_files(arguments: Sequence[str], node_names: Sequence[str]) -> list[st
 
 
 def unknown_parameters(given: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return a line for each parameter that is given but not known, with the nearest name."""
+    """Return a line for each given but unknown parameter, with the most similar name."""
     lines = []
     for name in given:
         if name not in known:

@@ -1,4 +1,4 @@
-"""The node's parameters: one table of settings, their ROS descriptors and checked values.
+"""Parameters of the node: one table of settings, their ROS descriptors and checked values.
 
 SI units here, millimetres from tracker_config() on.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
 
 from awr_ros.derived.openxr import REFERENCES
 from awr_ros.messages.compressed_depth import TRANSPORT
@@ -66,7 +67,7 @@ BY_NAME = {parameter.name: parameter for parameter in TABLE}
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values of TABLE, checked."""
+    """Checked values of TABLE."""
 
     autostart: bool
     weights: str
@@ -97,7 +98,7 @@ class Parameters:
     predict_ms: float  # [ms]
     marker_lifetime: float  # [s]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value, choices = getattr(self, field.name), BY_NAME[field.name].choices
             if choices and value not in choices:
@@ -145,17 +146,17 @@ def descriptor(setting: Setting) -> ParameterDescriptor:
     return made
 
 
-def given(node) -> dict[str, object]:
-    """Return the parameters that the command line and parameter files give to a node, {name:
-    value}, declared or not.
+def given(node: Node) -> dict[str, object]:
+    """Return the parameters that command line and parameter files give to a node, {name: value},
+    declared or not.
     """
     # rclpy shows them nowhere else
     return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
 
 
-def declare(node, table=TABLE) -> None:
-    """Declare a table on a node. Values of the wrong type or range raise ValueError, which says
-    what to write.
+def declare(node: Node, table: Sequence[Setting] = TABLE) -> None:
+    """Declare a table on a node. Values of the wrong type or range raise ValueError with a correct
+    example.
     """
     values = given(node)
     for parameter in table:
@@ -164,10 +165,10 @@ def declare(node, table=TABLE) -> None:
     node.declare_parameters('', [(p.name, p.default, descriptor(p)) for p in table])
 
 
-def warn_of_unknown(node, others: Sequence[str] = ()) -> None:
+def warn_of_unknown(node: Node, others: Sequence[str] = ()) -> None:
     """Log a warning for each parameter that is given to a node but declared nowhere.
 
-    To be called when all are declared. others: names without a warning.
+    Call it after all declarations. others: names without a warning.
     """
     known = [name for name in node.get_parameters_by_prefix('') if name] + list(others)
     for line in unknown_parameters(sorted(given(node)), sorted(known)):
@@ -180,8 +181,8 @@ def _usage(setting: Setting) -> str:
     return f'  {setting.name}:={default}  {setting.meaning}{limits}'
 
 
-def usage(program: str, does: str, table=TABLE) -> str:
-    """Return what --help prints."""
+def usage(program: str, does: str, table: Sequence[Setting] = TABLE) -> str:
+    """Return the text of --help."""
     return '\n'.join(
         [
             f'usage: ros2 run awr_ros {program} [--ros-args -p NAME:=VALUE ... --params-file FILE '
@@ -195,8 +196,10 @@ def usage(program: str, does: str, table=TABLE) -> str:
     )
 
 
-def read(node, changes=()):
-    """Parameters of a node on which TABLE is declared, with `changes` (rclpy Parameters) on top."""
+def read(node: Node, changes: Sequence = ()) -> Parameters:
+    """Return the Parameters of a node on which TABLE is declared, with `changes` (rclpy Parameters)
+    applied.
+    """
     values = {name: node.get_parameter(name).value for name in BY_NAME}
     values.update({change.name: change.value for change in changes if change.name in BY_NAME})
     return Parameters(**values)

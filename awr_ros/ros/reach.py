@@ -1,16 +1,14 @@
-"""What is wrong with the depth of an image in which no hand is: nothing within reach, or lengths
-that no room has.
-"""
+"""Check of the depth of an image without hands: nothing within reach, or implausible distances."""
 
 import numpy as np
 
 from awr_ros.messages.depth_image import MM_PER_M
 
-STEP = 8  # [px] every eighth pixel of a row and of a column is looked at
-MIN_SHARE = 0.01  # of the measured pixels: less than that within reach is nothing
-# [mm] the median of what an indoor camera sees lies between these
+STEP = 8  # [px] every eighth pixel of rows and columns is sampled
+MIN_SHARE = 0.01  # minimum share of the measured pixels within reach
+# [mm] range of the median depth of indoor scenes
 NEAR_MM, FAR_MM = (200.0, 10_000.0)
-USUAL_MM = 1000.0  # [mm] and most often about there
+USUAL_MM = 1000.0  # [mm] most frequent median
 # Factors to the right unit, where the driver's is another one: metres or centimetres given as
 # millimetres, the steps of 0.25
 # (L515) and 0.1 mm, centimetres or millimetres given as metres. 0.125 (SR300) cannot be told from
@@ -19,10 +17,10 @@ FACTORS = (1000.0, 10.0, 0.25, 0.1, 0.01, 0.001)
 
 
 def note(depth_mm: np.ndarray, min_depth_mm: float, max_depth_mm: float, scale: float = 1.0) -> str:
-    """What is odd about the depth for a tracker that looks between these depths, with the likely
-    depth_scale; '' if nothing.
+    """Return what is implausible about the depth, with the likely depth_scale; '' if nothing.
 
-    depth_mm: (H,W) [mm], 0 invalid, with `scale` applied; scale: the depth_scale so far.
+    depth_mm: (H,W) [mm], 0 invalid, with `scale` applied; the tracker searches between min_depth_mm
+    and max_depth_mm; scale: current depth_scale.
     """
     some = (
         depth_mm[STEP // 2 :: STEP, STEP // 2 :: STEP] if min(depth_mm.shape) > STEP else depth_mm
@@ -52,8 +50,8 @@ def note(depth_mm: np.ndarray, min_depth_mm: float, max_depth_mm: float, scale: 
 
 
 def _likely_factor(nearest_mm, median_mm, min_depth_mm, max_depth_mm):
-    """The one that brings something within reach and the median nearest to the usual one, None
-    where none does.
+    """Return the factor with depth within reach and the median nearest to the usual one, None if
+    there is none.
     """
     good = [
         factor

@@ -1,13 +1,15 @@
-"""The process of a node, or of several: start, spin, end in good order."""
+"""Process of one or several nodes: start, spin, orderly end."""
 
 import ctypes
 import gc
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
@@ -16,6 +18,7 @@ from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 from awr_ros.ros.parameter_files import nodes_of_file, parameter_files, unused_files
 
 try:
@@ -23,7 +26,6 @@ try:
 except ImportError:  # rclpy before 7.1.4
     EventsExecutor = None
 
-CONFIGURATION_REFUSED = 78  # exit status: EX_CONFIG of sysexits.h. Starting again would not help.
 # What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of
 # qos_overrides are RuntimeErrors.
 REFUSALS = (
@@ -35,13 +37,13 @@ REFUSALS = (
 )
 
 
-REPEAT_S = 10.0  # [s] what goes wrong in callbacks is logged at most so often
+REPEAT_S = 10.0  # [s] least interval between logged errors of callbacks
 
 
-def make_executor():
-    """The executor of one thread that costs least for each message, of those that this ROS has.
+def make_executor() -> Any:
+    """Return the single-threaded executor of this ROS with the least cost per message.
 
-    The usual one builds a new wait set of everything that the node has for every single event, in
+    The default one builds a new wait set of all entities of the node for every single event, in
     Python: 0.5 to 0.9 ms. The EventsExecutor waits in C++ and enters Python for the callback only.
     """
     return SingleThreadedExecutor() if EventsExecutor is None else EventsExecutor()
@@ -49,7 +51,7 @@ def make_executor():
 
 @cache
 def _malloc_trim():
-    """Return the C library's malloc_trim, or what does nothing where it has none."""
+    """Return the C library's malloc_trim, or a function that does nothing."""
     try:
         return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError, TypeError):
@@ -57,34 +59,34 @@ def _malloc_trim():
 
 
 def return_free_memory() -> None:
-    """Give memory that is free back to the system.
+    """Give free memory back to the system.
 
-    The C library keeps the holes that freed networks and images leave; small objects between them
-    make it take new memory for the next ones. Takes some milliseconds: not for each image.
+    The C library keeps the holes of freed networks and images; small objects between them make it
+    allocate new memory for the next ones. Takes some milliseconds: not for each image.
     """
     gc.collect()
     _malloc_trim()(0)
 
 
 def spare_garbage_collector() -> None:
-    """Have the garbage collector pass over all that is there now.
+    """Move everything loaded so far out of the garbage collector's reach.
 
-    To search it for garbage, again and again, would stop the node for 0.1 s each time.
+    A full collection would pause the node for 0.1 s.
     """
-    gc.unfreeze()  # what was replaced since may be garbage by now
+    gc.unfreeze()  # objects replaced since may be garbage
     return_free_memory()
     gc.freeze()
 
 
-def run(make_nodes, usage, keep_going=False):
-    """Spin nodes until SIGINT or SIGTERM. Returns the exit status.
+def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
+    """Spin nodes until SIGINT or SIGTERM. Return the exit status.
 
-    make_nodes: returns a node or a list of them, each of which gets a thread and an executor of its
-    own, so that none waits for another's callbacks; usage: what --help prints. What they cannot be
-    started with (arguments, parameters, parameter files) ends the start with one line that names
-    it, and CONFIGURATION_REFUSED. keep_going: an exception in a callback is logged and does not end
-    the process: what others send must not. rclpy's own callbacks raise over a /clock before 1970,
-    for example, and over messages that cannot be decoded.
+    make_nodes: returns a node or a list of them, each of which gets its own thread and executor, so
+    that none waits for another's callbacks; usage: text of --help. Unusable arguments, parameters
+    and parameter files end the start with one line that names them, and CONFIGURATION_REFUSED.
+    keep_going: log exceptions in callbacks instead of ending the process, because messages of
+    others must not end it. rclpy's own callbacks raise for a /clock before 1970, for example, and
+    for messages that cannot be decoded.
     """
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its
     # end.
@@ -93,7 +95,7 @@ def run(make_nodes, usage, keep_going=False):
         signal.signal(number, lambda *_: stop.set())
     try:
         for file in parameter_files(sys.argv):
-            nodes_of_file(file)  # before rclpy looks at the command line
+            nodes_of_file(file)  # before rclpy parses the command line
         own_arguments = remove_ros_args(sys.argv)[1:]
         if {'-h', '--help'} & set(own_arguments):
             print(usage)
@@ -111,7 +113,7 @@ def run(make_nodes, usage, keep_going=False):
             nodes[0].get_logger().warning(line)
     except REFUSALS as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
-        # a node that is half made may fail to be destroyed: the reason is said already
+        # a partly constructed node may fail to be destroyed: the reason is already reported
         with suppress(Exception):
             rclpy.try_shutdown()
         return CONFIGURATION_REFUSED
@@ -121,14 +123,14 @@ def run(make_nodes, usage, keep_going=False):
             others = [threads.submit(_spin, node, stop, keep_going) for node in nodes[1:]]
             _spin(nodes[0], stop, keep_going)
         for other in others:
-            other.result()  # raises what ended it
+            other.result()  # raises the error that ended it
     finally:
         rclpy.shutdown()
     return 0
 
 
 def _spin(node, stop, keep_going):
-    """Spin a node until `stop` is set, and set it when that ends otherwise."""
+    """Spin a node until `stop` is set; set it when spinning ends otherwise."""
     executor = make_executor()
     executor.add_node(node)
     try:

@@ -1,12 +1,11 @@
-"""A camera that needs no hardware: rendered depth images of moving hands, and where their joints
-truly are.
-"""
+"""Synthetic camera node: rendered depth images of moving hands, and their true joints."""
 
 import itertools
 import os
 import queue
 import sys
 import threading
+from typing import Any
 
 import cv2
 import torch
@@ -43,19 +42,19 @@ TABLE = (
     ),
     Setting('best_effort', False, 'publish as best effort, as some camera drivers do', AT_START),
 )
-# images rendered ahead of time: an image that takes longer than a period delays no other
+# images rendered ahead, so that one that takes longer than a period delays no other
 AHEAD = 30
-# Making the skin of the hand takes seconds, which an interrupt does not wait for.
+# Making the skin of the hand takes seconds, and must be interruptible.
 JOIN_S = 1.0
 
 
 class SyntheticCameraNode(Node):
-    """Publishes depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of
+    """Publish depth/image (16UC1), depth/camera_info and ~/truth with one stamp, the time of
     publication.
     """
 
-    def __init__(self, **node_options):
-        self._renderer = None  # rclpy destroys a node that is refused its parameters, too
+    def __init__(self, **node_options: Any) -> None:
+        self._renderer = None  # set first: rclpy also destroys a node with refused parameters
         super().__init__('synthetic_camera', **node_options)
         parameters.declare(self, TABLE)
         rate, num_hands, seed, repeat, best_effort = (
@@ -69,7 +68,7 @@ class SyntheticCameraNode(Node):
         self._truth_pub = self.create_publisher(HandArray, '~/truth', 10)
 
         self._bridge = CvBridge()
-        self._rendered = queue.Queue(maxsize=AHEAD)
+        self._rendered: queue.Queue = queue.Queue(maxsize=AHEAD)
         self._stop, self._started = threading.Event(), False
         self._renderer = threading.Thread(
             target=self._render, args=(rate, num_hands, seed, repeat), daemon=True
@@ -82,7 +81,7 @@ class SyntheticCameraNode(Node):
         )
 
     def _render(self, rate, num_hands, seed, repeat_s):
-        # One thread is enough for 30 Hz, and two would fight with the tracker for the cores.
+        # One thread suffices for 30 Hz, and two would compete with the tracker for the cores.
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         camera = SyntheticCamera(DEFAULT_INTRINSICS, num_hands=num_hands, seed=seed)
@@ -92,7 +91,7 @@ class SyntheticCameraNode(Node):
                 # Linux niceness is a
                 # thread's own. Before, everybody waits for the first image.
                 thread = os.PRIO_PROCESS, threading.get_native_id()
-                # less nice only root may be
+                # only root may lower the niceness
                 os.setpriority(*thread, max(10, os.getpriority(*thread)))
             while not self._stop.is_set():
                 try:
@@ -102,8 +101,8 @@ class SyntheticCameraNode(Node):
                     pass
 
     def _shown(self, camera, rate, repeat_s):
-        """The messages of each image in the order of publication, without a header, until the node
-        stops.
+        """Yield the messages of each image in the order of publication, without header, until the
+        node stops.
         """
 
         def messages(index):
@@ -124,7 +123,7 @@ class SyntheticCameraNode(Node):
             if self._stop.is_set():
                 return
             some.append(messages(index))
-        # no jump at either end
+        # forwards and backwards: no jump at either end
         for index in itertools.cycle([*range(len(some)), *range(len(some) - 2, 0, -1)]):
             if self._stop.is_set():
                 return
@@ -146,18 +145,20 @@ class SyntheticCameraNode(Node):
             return
         header = Header(frame_id=FRAME_ID, stamp=self.get_clock().now().to_msg())
         image.header = info.header = truth.header = header
-        self._image_pub.publish(image)  # first: the others are not waited for
+        self._image_pub.publish(image)  # first: subscribers do not wait for the others
         self._info_pub.publish(info)
         self._truth_pub.publish(truth)
 
-    def destroy_node(self):
+    def destroy_node(self) -> None:
+        """Stop rendering and destroy the node."""
         if self._renderer is not None:
             self._stop.set()
             self._renderer.join(JOIN_S)
         super().destroy_node()
 
 
-def main():
+def main() -> int:
+    """Run the node."""
     return run(
         SyntheticCameraNode,
         parameters.usage(

@@ -1,12 +1,14 @@
-"""Trackers of several cameras in one process, with one network for the hands of all.
+"""Trackers of several cameras in one process, sharing one network.
 
-Each camera has a tracker node of its own in the camera's namespace, with everything that a tracker
-alone has: topics, parameters, lifecycle, diagnostics. One thread takes each node's messages and
-another tracks, so that no camera waits for another.
+Each camera has its own tracker node in the camera's namespace, with all topics, parameters,
+lifecycle and diagnostics of a single tracker. One thread receives each node's messages and another
+tracks, so that no camera waits for another.
 """
 
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
@@ -22,10 +24,10 @@ EXPECTED = 'expected the namespaces of the cameras, such as [left, right]'
 
 
 class CameraList(Node):
-    """The node `trackers`: it has the parameter that names the cameras, and nothing else."""
+    """The node `trackers` with the parameter that names the cameras, and nothing else."""
 
-    def __init__(self, **node_options) -> None:
-        """Raise ValueError where the parameter is missing or is no list of namespaces."""
+    def __init__(self, **node_options: Any) -> None:
+        """Raise ValueError when the parameter is missing or not a list of namespaces."""
         super().__init__('trackers', **node_options)
         given = parameters.given(self).get(CAMERAS)
         if given is None:
@@ -51,13 +53,12 @@ class CameraList(Node):
         )
 
 
-def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
-    """Return the node `trackers` and, behind it, a TrackerNode for each of its cameras, not yet
-    started.
+def make_trackers(tracker_factory: Callable | None = None, **node_options: Any) -> list[Node]:
+    """Return the node `trackers` and a TrackerNode for each of its cameras, not yet started.
 
-    tracker_factory: as TrackerNode's, None: real trackers that share their engines; node_options:
-    of all nodes. Raises ValueError for a parameter that a node refuses, and where the nodes would
-    be one because the command line renames them.
+    tracker_factory: as for TrackerNode, None: real trackers that share their engines; node_options:
+    of all nodes. Raise ValueError for a parameter that a node refuses, and when the command line
+    renames the nodes to one name.
     """
     cameras = CameraList(**node_options)
     factory = tracker_factory or partial(load_tracker, engines=SharedEngines())
@@ -74,7 +75,7 @@ def make_trackers(tracker_factory=None, **node_options) -> list[Node]:
     return [cameras, *trackers]
 
 
-def main():
+def main() -> int:
     """Run the executable `trackers`. Return the exit status."""
     usage = parameters.usage(
         'trackers',

@@ -19,9 +19,9 @@ from awr_ros.ros.received_hands import ReceivedHand, received_hands
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.viewer.sources import Shown
 
-PATIENCE_S = 10.0  # for the node to be there
-MAX_IMAGES = 30  # kept until their hands come
-MAX_AGE_S = 10.0  # older stamps are of another clock
+PATIENCE_S = 10.0  # timeout for finding the node
+MAX_IMAGES = 30  # images kept until their hands arrive
+MAX_AGE_S = 10.0  # older stamps are from another clock
 PARAMETERS = {  # field of TrackerConfig: parameter of the node
     'max_hands': 'max_hands',
     'score_threshold': 'score_threshold',
@@ -35,20 +35,20 @@ PARAMETERS = {  # field of TrackerConfig: parameter of the node
 
 @dataclass(frozen=True)
 class NodeHand(ReceivedHand):
-    """A hand in the image that it was found in."""
+    """A hand with its image."""
 
     joints_uvd: np.ndarray  # (21,3) [px, px, mm]
 
 
 class NodeSource:
-    """Subscribes to a tracker and to the images that it subscribes to."""
+    """Subscribe to a tracker and to its images."""
 
-    length, index, rate_hz = None, -1, 120.0  # it comes when it comes
+    length, index, rate_hz = None, -1, 120.0  # the rate is that of the node
 
     def __init__(self, name: str, depth_topic: str = ''):
-        """name: of the node, with its namespace; depth_topic: '' for the one that the node has.
+        """name: of the node, with its namespace; depth_topic: '' for that of the node.
 
-        Raises ValueError when there is no such node.
+        Raise ValueError when there is no such node.
         """
         self._name = '/' + name.strip('/')
         self._context = rclpy.Context()
@@ -97,14 +97,14 @@ class NodeSource:
         return node
 
     def _topics(self, node: Any) -> tuple[dict[str, type], str]:
-        """Image topics of the tracker with their types, and its camera info's."""
+        """Return the image topics of the tracker with their types, and its camera info topics."""
         namespace, _, base = self._name.rpartition('/')
         kinds = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
         end_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < end_s:
             try:
                 topics = node.get_subscriber_names_and_types_by_node(base, namespace or '/')
-            except Exception:  # rclpy's NodeNameNonExistentError is no public class in all versions
+            except Exception:  # rclpy's NodeNameNonExistentError is not public in all versions
                 topics = []
             images = {name: kinds[t] for name, types in topics for t in types if t in kinds}
             infos = [name for name, types in topics if 'sensor_msgs/msg/CameraInfo' in types]
@@ -119,7 +119,7 @@ class NodeSource:
         )
 
     def _node_config(self, node: Any) -> TrackerConfig:
-        """The settings of the node; its defaults where it does not answer."""
+        """Return the settings of the node; defaults if it does not answer."""
         if not self._client.wait_for_services(PATIENCE_S):
             return TrackerConfig()
         future = self._client.get_parameters(list(PARAMETERS.values()))
@@ -137,7 +137,7 @@ class NodeSource:
         while self._context.ok():
             try:
                 self._executor.spin_once(timeout_sec=0.2)
-            except Exception:  # of the shut down context
+            except Exception:  # the context was shut down
                 if self._context.ok():
                     raise
 
@@ -165,7 +165,7 @@ class NodeSource:
         self._track_ms = stats.find_ms + stats.inference_ms + stats.postprocess_ms
 
     def configure(self, config: TrackerConfig) -> None:
-        """Set the parameters that changed; the node itself refuses what it cannot use."""
+        """Set changed parameters; the node refuses unusable ones."""
         changed = [f for f in PARAMETERS if getattr(config, f) != getattr(self.config, f)]
         self.config = config
         self._client.set_parameters(
@@ -195,7 +195,7 @@ class NodeSource:
         return Shown(depth_mm, intrinsics, hands, self._track_ms, self.index, taken_s)
 
     def show(self, index: int) -> Shown:
-        """A running node has no past."""
+        """Return None: a running node has no past images."""
         raise ValueError('a running node cannot go back')
 
     def close(self) -> None:

@@ -1,17 +1,19 @@
-"""A thread with room for one waiting item: the newest wins, older ones are dropped and counted,
-nothing queues.
+"""A worker thread with one slot: the newest item wins, older ones are dropped and counted, nothing
+queues.
 """
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 
 class NewestWorker:
-    """Calls handle(item, dropped) in its own thread for the newest item that was put.
+    """Call handle(item, dropped) in a thread for the newest item.
 
-    `dropped` is the number of items given up for a newer one so far. `handle` must not raise.
+    `dropped` is the number of items replaced by newer ones so far. `handle` must not raise.
     """
 
-    def __init__(self, handle, name):
+    def __init__(self, handle: Callable, name: str) -> None:
         self._handle = handle
         self._changed = threading.Condition()
         self._waiting = None
@@ -20,15 +22,15 @@ class NewestWorker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, item):
+    def put(self, item: Any) -> None:
         """Replace the waiting item. Never blocks."""
         with self._changed:
             self._dropped += self._waiting is not None
             self._waiting = item
             self._changed.notify()
 
-    def stop(self):
-        """Finish the item in work, forget the waiting one, end the thread."""
+    def stop(self) -> None:
+        """Finish the current item, discard the waiting one, end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

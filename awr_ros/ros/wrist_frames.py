@@ -1,28 +1,27 @@
-"""The wrists as TF frames, for who asks for them: <prefix><id>_wrist below the camera's optical
-frame.
-"""
+"""Optional TF frames of the wrists: <prefix><id>_wrist below the camera's optical frame."""
 
 import math
 from importlib.util import find_spec
 
 from geometry_msgs.msg import Transform, TransformStamped, Vector3
+from rclpy.node import Node
 
 from awr_ros.msg import Hand, HandArray
 
-QUEUE = 100  # as tf2_ros has it: other nodes' transforms share the topic
+QUEUE = 100  # as in tf2_ros: the topic is shared with other nodes
 
 
-def tf_is_installed():
-    """Whether there is the message of /tf. The message is all that is needed: tf2_ros would bring a
-    listener as well.
+def tf_is_installed() -> bool:
+    """Whether the message of /tf is installed. tf2_ros is not needed; it would bring a listener as
+    well.
     """
     return find_spec('tf2_msgs') is not None
 
 
-def wrist_transforms(hands: HandArray, prefix):
-    """The geometry_msgs/TransformStamped of hands that are seen and whose wrist pose is known.
+def wrist_transforms(hands: HandArray, prefix: str) -> list[TransformStamped]:
+    """Return the geometry_msgs/TransformStamped of visible hands with known wrist poses.
 
-    A hand that is not seen gets none, so that a transform is never newer than its measurement.
+    Hands that are not seen have none, so that a transform is never newer than its measurement.
     """
     transforms = []
     for hand in hands.hands:
@@ -43,18 +42,20 @@ def wrist_transforms(hands: HandArray, prefix):
 
 
 class WristFrames:
-    """Publishes them on /tf."""
+    """Publisher of the frames on /tf."""
 
-    def __init__(self, node):
-        from tf2_msgs.msg import TFMessage  # optional: see tf_is_installed
+    def __init__(self, node: Node) -> None:
+        from tf2_msgs.msg import TFMessage  # optional, see tf_is_installed
 
         self._type, self._node = TFMessage, node
         self._publisher = node.create_publisher(TFMessage, '/tf', QUEUE)
 
-    def publish(self, hands: HandArray, prefix):
+    def publish(self, hands: HandArray, prefix: str) -> None:
+        """Publish the frames of a HandArray."""
         transforms = wrist_transforms(hands, prefix)
         if transforms:
             self._publisher.publish(self._type(transforms=transforms))
 
-    def destroy(self):
+    def destroy(self) -> None:
+        """Destroy the publisher."""
         self._node.destroy_publisher(self._publisher)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import awr_ros
@@ -20,15 +21,16 @@ NAME = 'network'  # stem of the files of an entry
 def cache_folder() -> Path:
     """Return the folder of converted networks, by the XDG base directory specification.
 
-    Without XDG_CACHE_HOME and a home it is in the folder for temporary files, with the user id in
-    its name.
+    Without XDG_CACHE_HOME and a home, both absolute paths, it is in the folder for temporary files,
+    with the user id in its name.
     """
-    if os.environ.get('XDG_CACHE_HOME'):
-        return Path(os.environ['XDG_CACHE_HOME']) / 'awr_ros'
-    try:
-        return Path.home() / '.cache' / 'awr_ros'
-    except RuntimeError:  # neither HOME nor an entry in passwd: a container's user
-        return Path(tempfile.gettempdir()) / f'awr_ros-{os.getuid()}'
+    caches = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    if not caches.is_absolute() and os.environ.get('HOME') != '':  # home() would be /
+        with suppress(RuntimeError):  # neither HOME nor an entry in passwd: a container's user
+            caches = Path.home() / '.cache'
+    if caches.is_absolute():
+        return caches / 'awr_ros'
+    return Path(tempfile.gettempdir()) / f'awr_ros-{os.getuid()}'
 
 
 def own_cache_folder() -> Path:

@@ -1,23 +1,20 @@
 """Convert checkpoints to the files of an engine in a separate process, so that a node that only
-tracks does not keep PyTorch in memory.
+tracks keeps neither PyTorch nor the graphs that it traces in memory.
 
 The process writes the files to its standard output, so no disk is needed.
 """
 
 import os
 import pickle
-import signal
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-PROGRAM = (
-    'import sys; sys.path[:] = {path!r}; '
-    'from awr_ros.runtime.convert import main; main({arguments!r})'
-)
+from awr_ros.runtime.child import run_apart
 
 
-def load_network(path):
+def load_network(path: str | Path) -> tuple[Any, str]:
     """Load the network of a checkpoint and the origin of its weights, a text. Raise ValueError that
     names the path.
     """
@@ -29,7 +26,7 @@ def load_network(path):
     )
 
 
-def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+def convert(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     """Convert a checkpoint for an engine; return {suffix: contents}. suffix: '.onnx' (int8:
     quantised) or '.xml'.
     """
@@ -47,21 +44,19 @@ def convert(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
         raise ValueError(f'weights {path} cannot be converted: {reason}') from error
 
 
-def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
-    """Convert as `convert` does, in another process unless PyTorch is already loaded in this
-    one.
+def convert_apart(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+    """Convert as `convert` does, in another process.
+
+    ONNX is converted in this one where PyTorch is loaded already. OpenVINO never is:
+    `torch.jit.trace` registers the classes of a traced module with a compilation unit that lives
+    as long as the process, weights and graph included.
     """
-    if 'torch' in sys.modules or not sys.executable:
+    if 'torch' in sys.modules and suffix == '.onnx':
         return convert(path, suffix, int8)
-    program = PROGRAM.format(
-        path=sys.path, arguments=(os.fspath(Path(path).resolve()), suffix, int8)
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', program],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = run_apart(__name__, (os.fspath(Path(path).resolve()), suffix, int8))
+    except OSError:  # no other process can be started
+        return convert(path, suffix, int8)
     try:
         result = pickle.loads(done.stdout)  # output of our own process
     except Exception:
@@ -75,11 +70,11 @@ def convert_apart(path, suffix: str, int8: bool = False) -> dict[str, bytes]:
     return result
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the conversion process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends this process
     output = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)  # libraries may print to standard output
+    result: object
     try:
         result = convert(*arguments)
     except ModuleNotFoundError as error:

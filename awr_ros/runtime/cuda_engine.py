@@ -8,19 +8,28 @@ padded with background.
 """
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
 from awr_ros.crop import BACKGROUND
 from awr_ros.runtime.fused_network import fused_readout
-from awr_ros.runtime.readout import MAX_BATCH, EngineConfig, check_crops, predict_in_passes
+from awr_ros.runtime.readout import (
+    MAX_BATCH,
+    EngineConfig,
+    Predictions,
+    check_crops,
+    predict_in_passes,
+)
 
 # max_hands x sides is 4 by default; a search takes MAX_BATCH, and twice that for both sides.
 GRAPH_BATCHES = (1, 2, 4, MAX_BATCH, 2 * MAX_BATCH)
 WARM_UPS = 3  # passes before the capture: cuDNN chooses its kernels, the allocator its blocks
 
 
-def graph_batch(count, batches=GRAPH_BATCHES):
+def graph_batch(count: int, batches: Sequence[int] = GRAPH_BATCHES) -> int:
     """Return the smallest batch size that holds `count` crops."""
     if not 1 <= count <= max(batches):
         raise ValueError(f'a pass takes 1 to {max(batches)} crops, got {count}')
@@ -32,7 +41,14 @@ class CudaEngine:
     for one.
     """
 
-    def __init__(self, network, origin='', half=True, batches=GRAPH_BATCHES, compiled=False):
+    def __init__(
+        self,
+        network: Any,
+        origin: str = '',
+        half: bool = True,
+        batches: Sequence[int] = GRAPH_BATCHES,
+        compiled: bool = False,
+    ) -> None:
         """Capture the graphs.
 
         network: of awr_ros.networks.checkpoint; origin: of its weights, a text; half: half
@@ -53,18 +69,18 @@ class CudaEngine:
         self.stream = torch.cuda.Stream()
         with torch.inference_mode(), torch.cuda.stream(self.stream):
             # The largest first: the smaller graphs then fit into the memory pool that it made.
-            self.graphs = {}
+            self.graphs: dict[int, _Graph] = {}
             for size in sorted(batches, reverse=True):
                 pool = next(iter(self.graphs.values())).graph.pool() if self.graphs else None
                 self.graphs[size] = _Graph(readout, size, self.config.crop_size, pool, self.stream)
         self.stream.synchronize()
 
-    def predict(self, crops):
+    def predict(self, crops: np.ndarray) -> Predictions:
         """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self.run_graph, crops, self.max_batch)
 
-    def run_graph(self, crops):
+    def run_graph(self, crops: np.ndarray) -> list[np.ndarray]:
         """Run one pass with at most as many crops as the largest graph. Return the arrays of
         Predictions.
         """

@@ -1,15 +1,19 @@
 """Export a checkpoint, network and read-out in one graph, for engines and for other programs."""
 
 from pathlib import Path
+from typing import Any
 
-from awr_ros.runtime.select import SUFFIXES, load_engine, load_network
+from awr_ros.files import write_bytes
+from awr_ros.runtime.select import SUFFIXES, convert_checkpoint, load_engine
 from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 # Values of `--format`, and the engine that loads the file.
 FORMATS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
 
-def export(weights, output, file_format):
+def export(
+    weights: str | Path | None, output: str | Path | None, file_format: str
+) -> tuple[Path, Any]:
     """Write a file for `load_engine` and load it again as a check. Return (its path, its engine).
 
     weights: checkpoint, None for the package's; output: path, None: named after the weights, in the
@@ -21,23 +25,24 @@ def export(weights, output, file_format):
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == engine)
     weights = Path(weights or DEFAULT_WEIGHTS)
     output = Path(output or weights.stem).with_suffix(suffix)
-    network, origin = load_network(weights)
-    if file_format == 'onnx':
-        from awr_ros.runtime.onnx_engine import write_onnx as write
-    else:
-        from awr_ros.runtime.openvino_engine import write_openvino as write
+    files = convert_checkpoint(weights, suffix)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write(network, origin, output)
+    for ending in sorted(files):  # .bin before the .xml that holds its checksum
+        write_bytes(output.with_suffix(ending), files[ending])
     return output, load_engine(output, engine, 'cpu')
 
 
-def add_commands(verbs):
+def add_commands(verbs: Any) -> None:
     """Add the verb `export` to argparse's subparsers."""
-    parser = verbs.add_parser('export', help='network and read-out as one ONNX or OpenVINO file')
+    parser = verbs.add_parser(
+        'export', help='export network and read-out as one ONNX or OpenVINO file'
+    )
     parser.add_argument(
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'
     )
-    parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: %(default)s')
+    parser.add_argument(
+        '--format', choices=FORMATS, default='onnx', help='format (default: %(default)s)'
+    )
     parser.add_argument(
         '--output',
         type=Path,

@@ -14,24 +14,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from awr_ros.runtime.cache import converted, own_cache_folder
+from awr_ros.runtime.child import run_apart
 
 PASSES = 40  # measured passes of each engine
 GAIN = 0.9  # an engine of lower precision must need less than this share of the time
 MAX_S = 300.0  # [s] limit of the whole measurement, conversions included
-PROGRAM = (
-    'import sys; sys.path[:] = {path!r}; '
-    'from awr_ros.runtime.fastest import main; main({arguments!r})'
-)
 
 
-def measured(path: Path, choice, threads: int, measure=None):
+def measured(path: Path, choice: Any, threads: int, measure: Callable | None = None) -> Any:
     """Return the Choice (awr_ros.runtime.select) of the fastest of choice.candidates, with the
     times as its reason.
 
@@ -61,8 +59,8 @@ def measured(path: Path, choice, threads: int, measure=None):
         times = json.loads(files['.json'])
     except OSError as error:
         return replace(choice, reason=f'{choice.reason}, not measured: {error}')
-    said = ', '.join(f'{name} {times[name]:.1f} ms' for name in engines if name in times)
-    return replace(choice, engine=preferred(engines, times), reason=f'the fastest here: {said}')
+    shown = ', '.join(f'{name} {times[name]:.1f} ms' for name in engines if name in times)
+    return replace(choice, engine=preferred(engines, times), reason=f'the fastest here: {shown}')
 
 
 def preferred(engines: Sequence[str], times: dict[str, float]) -> str:
@@ -81,17 +79,8 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
     Raise OSError if none does.
     """
     arguments = (os.fspath(Path(path).resolve()), tuple(engines), threads)
-    if not sys.executable:
-        raise OSError('there is no Python to start')
-    program = PROGRAM.format(path=sys.path, arguments=arguments)
     try:
-        done = subprocess.run(
-            [sys.executable, '-c', program],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=MAX_S,
-        )
+        done = run_apart(__name__, arguments, MAX_S)
         times = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError, subprocess.TimeoutExpired) as error:
         raise OSError(f'the measurement failed: {type(error).__name__}') from None
@@ -100,14 +89,16 @@ def measure_apart(path: Path, engines: Sequence[str], threads: int) -> dict[str,
     return times
 
 
-def main(arguments):
+def main(arguments: Sequence[Any]) -> None:
     """Run the measuring process: the last line of its output is JSON."""
     path, names, threads = arguments
     print(json.dumps(measure_here(Path(path), names, threads)), flush=True)
 
 
 def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, float]:
-    """Return {engine: median ms of a pass of one crop} of the engines that run."""
+    """Return {engine: median ms of a pass of one crop} of the engines that run: CPU time, which
+    other processes hardly change.
+    """
     from awr_ros.runtime.select import load_engine
 
     engines = {}
@@ -122,9 +113,9 @@ def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, fl
             crop = np.full(
                 (1, 1, engine.config.crop_size, engine.config.crop_size), 0.2, np.float32
             )
-            start = time.perf_counter()
+            start = time.process_time()
             engine.predict(crop)
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.process_time() - start))
     return {name: statistics.median(each) for name, each in times.items()}
 
 

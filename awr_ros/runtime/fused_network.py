@@ -28,7 +28,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, depth):
+    def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the output of `forward_features` for the compact network, of `forward` for
         others.
         """
@@ -120,7 +120,7 @@ class CudnnConvolution(nn.Module):
             list(getattr(convolution, name)) for name in ('stride', 'padding', 'dilation')
         ] + [convolution.groups]
 
-    def forward(self, x, added=None):
+    def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
         """Apply to x (B,C,H,W). added: tensor of the shape of the output to add before the ReLU,
         None: nothing.
         """

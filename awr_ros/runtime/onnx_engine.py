@@ -5,7 +5,9 @@ installed.
 import io
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from awr_ros.runtime.readout import (
     MAX_BATCH,
     OUTPUTS,
     EngineConfig,
+    Predictions,
     check_answers,
     check_crops,
     predict_in_passes,
@@ -27,7 +30,7 @@ OPSET = 17  # supported from ONNX Runtime 1.13 on
 CUDA_PROVIDERS = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')  # the fastest first
 
 
-def import_onnxruntime():
+def import_onnxruntime() -> Any:
     """Import onnxruntime without its telemetry. Raise ModuleNotFoundError if it is not installed.
 
     From 1.29 on importing it stores an id of the machine in the user's cache folder and reports to
@@ -39,12 +42,12 @@ def import_onnxruntime():
     return onnxruntime
 
 
-def write_onnx(network, origin, path):
+def write_onnx(network: Any, origin: str, path: str | Path) -> None:
     """Convert network and read-out to a sealed ONNX file. Needs the package onnx, beside torch."""
     write_bytes(path, onnx_bytes(network, origin))
 
 
-def onnx_bytes(network, origin, int8=False):
+def onnx_bytes(network: Any, origin: str, int8: bool = False) -> bytes:
     """Return the contents of the file that `write_onnx` writes. int8: quantise
     (awr_ros.runtime.quantized); ValueError if that is not possible.
     """
@@ -63,11 +66,11 @@ def onnx_bytes(network, origin, int8=False):
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.simplefilter('ignore', DeprecationWarning)
         # The exporter from TorchScript: the newer one needs another package and ten times as long.
-        options = {'dynamo': False} if _has_dynamo_option(torch) else {}
+        options: Any = {'dynamo': False} if _has_dynamo_option(torch) else {}
         torch.onnx.export(
             readout_module(folded(network)),
             (torch.ones(2, 1, size, size),),
-            exported,
+            exported,  # type: ignore[arg-type]  # a file object
             input_names=['depth'],
             output_names=list(OUTPUTS),
             dynamic_axes=batch,
@@ -88,7 +91,7 @@ def _has_dynamo_option(torch):
     return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= (2, 5)
 
 
-def cuda_providers():
+def cuda_providers() -> tuple[str, ...]:
     """Return the CUDA providers in the installed ONNX Runtime, the fastest first; their libraries
     may be missing.
     """
@@ -99,7 +102,9 @@ def cuda_providers():
     )
 
 
-def first_that_starts(path, num_threads, providers, model=None):
+def first_that_starts(
+    path: str | Path, num_threads: int, providers: Sequence[str], model: bytes | None = None
+) -> 'OnnxEngine':
     """Return the OnnxEngine of the first provider that starts; its description names those that do
     not. Arguments and errors as OnnxEngine.
     """
@@ -123,7 +128,13 @@ class OnnxEngine:
 
     max_batch = MAX_BATCH
 
-    def __init__(self, path, num_threads=1, provider='CPUExecutionProvider', model=None):
+    def __init__(
+        self,
+        path: str | Path,
+        num_threads: int = 1,
+        provider: str = 'CPUExecutionProvider',
+        model: bytes | None = None,
+    ) -> None:
         """path: of the .onnx; num_threads: CPU threads; provider: of ONNX Runtime, no other one is
         used; model: contents of the file if already read.
 
@@ -186,7 +197,7 @@ class OnnxEngine:
             }
         return provider
 
-    def predict(self, crops):
+    def predict(self, crops: np.ndarray) -> Predictions:
         """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self._pass, crops)

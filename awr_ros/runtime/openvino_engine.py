@@ -2,7 +2,9 @@
 
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from awr_ros.files import write_bytes
 from awr_ros.runtime.readout import (
     MAX_BATCH,
     EngineConfig,
+    Predictions,
     check_answers,
     check_crops,
     predict_in_passes,
@@ -20,20 +23,20 @@ from awr_ros.weight_files import check_xml, reason_unreadable, sealed_xml
 METADATA = 'awr_ros'  # key of EngineConfig.to_json in a model's metadata
 
 
-def import_openvino():
+def import_openvino() -> Any:
     """Import openvino without its telemetry. Raise ModuleNotFoundError if it is not installed.
 
     Importing openvino reports the import to its vendor over the network, which a robot should not
     do. It works without the package openvino_telemetry if that cannot be imported.
     """
     if 'openvino' not in sys.modules:
-        sys.modules.setdefault('openvino_telemetry', None)
+        sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     import openvino
 
     return openvino
 
 
-def fastest_precision(flags=None):
+def fastest_precision(flags: Collection[str] | None = None) -> str:
     """Return 'bf16' on CPUs that multiply bfloat16 matrices in hardware (AMX), else 'f32'.
 
     OpenVINO's own query is not used: with AVX512_BF16 alone bf16 took 1.5 times as long as f32.
@@ -45,7 +48,7 @@ def fastest_precision(flags=None):
     return 'bf16' if 'amx_bf16' in flags else 'f32'
 
 
-def write_openvino(network, origin, path):
+def write_openvino(network: Any, origin: str, path: str | Path) -> None:
     """Convert network and read-out to an OpenVINO model at path (.xml, sealed; the weights in a
     .bin beside it).
     """
@@ -54,7 +57,7 @@ def write_openvino(network, origin, path):
     write_bytes(path, model)
 
 
-def openvino_bytes(network, origin):
+def openvino_bytes(network: Any, origin: str) -> tuple[bytes, bytes]:
     """Return the contents of the two files that `write_openvino` writes, .xml and .bin."""
     ov = import_openvino()
     config = EngineConfig.of(network.config, origin)
@@ -87,7 +90,13 @@ class OpenVinoEngine:
 
     max_batch = MAX_BATCH
 
-    def __init__(self, path, num_threads=1, precision=None, model=None):
+    def __init__(
+        self,
+        path: str | Path,
+        num_threads: int = 1,
+        precision: str | None = None,
+        model: tuple[bytes, bytes] | None = None,
+    ) -> None:
         """path: of the .xml; num_threads: CPU threads; precision: 'f32' or 'bf16', None: the
         fastest on this CPU; model: contents of .xml and .bin if already read.
 
@@ -100,14 +109,14 @@ class OpenVinoEngine:
         xml, weights = _files(path) if model is None else model
         check_xml(xml, weights, path)
         try:
-            model = _read(ov, xml, weights)
+            network = _read(ov, xml, weights)
         except RuntimeError as error:
             raise ValueError(f'{path} is no OpenVINO model: {_reason(path, error)}') from error
-        if not model.has_rt_info([METADATA]):
+        if not network.has_rt_info([METADATA]):
             raise ValueError(
                 f'{path} was not exported by this package: it has no metadata {METADATA}'
             )
-        self.config = EngineConfig.from_json(model.get_rt_info([METADATA]).astype(str), path)
+        self.config = EngineConfig.from_json(network.get_rt_info([METADATA]).astype(str), path)
         self.description = (
             f'OpenVINO {ov.__version__.split("-")[0]} on the CPU, {precision}, {num_threads} '
             f'threads'
@@ -116,7 +125,7 @@ class OpenVinoEngine:
         try:
             # a thread pinned to a core that a camera driver occupies would wait for it
             compiled = core.compile_model(
-                model,
+                network,
                 'CPU',
                 {
                     'PERFORMANCE_HINT': 'LATENCY',
@@ -134,7 +143,7 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise ValueError(f'OpenVINO cannot run {path}: {_reason(path, error)}') from error
 
-    def predict(self, crops):
+    def predict(self, crops: np.ndarray) -> Predictions:
         """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self._pass, crops)

@@ -7,6 +7,7 @@ cost most accuracy there; so do the votes and all but the largest layers of the 
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return depth, stored['joints_uvdn'], stored['hand']
 
 
-def quantizable(network) -> str:
+def quantizable(network: Any) -> str:
     """Return why a network cannot be quantised, '' if it can: the stored crops fit the compact
     network for right hands.
     """

@@ -104,7 +104,7 @@ def choose(
         return _as_asked(
             file_engine or engine,
             device,
-            f'{weights} is a file for it' if file_engine else 'asked for',
+            f'{weights} is a file for it' if file_engine else 'requested',
             cuda,
             installed,
             driver,
@@ -230,6 +230,17 @@ def load_network(path: str | Path) -> tuple[Any, str]:
     return convert.load_network(path)
 
 
+def convert_checkpoint(path: str | Path, suffix: str, int8: bool = False) -> dict[str, bytes]:
+    """Convert as `runtime.convert.convert_apart` does. Raises ValueError where PyTorch is not
+    installed.
+    """
+    if not installed('torch'):
+        load_network(path)
+    from awr_ros.runtime.convert import convert_apart
+
+    return convert_apart(path, suffix, int8)
+
+
 def _load_torch(path: Path, choice: Choice, threads: int) -> Engine:
     network, origin = load_network(path)
     _try_out(network, path)
@@ -273,7 +284,7 @@ def _load_openvino(path: Path, _: Choice, threads: int) -> Engine:
 
     def load(path: Path, files: Mapping[str, bytes] | None = None) -> Any:
         return openvino_engine.OpenVinoEngine(
-            path, threads, model=files and (files['.xml'], files['.bin'])
+            path, threads, model=(files['.xml'], files['.bin']) if files else None
         )
 
     return _load_converted(path, f'openvino {version}', '.xml', check, load)
@@ -299,7 +310,9 @@ def _load_onnx(path: Path, choice: Choice, threads: int) -> Engine:
             raise DamagedFile(f'{path} has no checksum')
 
     def load(path: Path, files: Mapping[str, bytes] | None = None) -> Any:
-        return onnx_engine.first_that_starts(path, threads, providers, files and files['.onnx'])
+        return onnx_engine.first_that_starts(
+            path, threads, providers, files['.onnx'] if files else None
+        )
 
     if int8:
         from awr_ros.runtime.quantized import CALIBRATION
@@ -327,14 +340,9 @@ def _load_converted(
         return load(path)
     check_whole(path)
 
-    def convert() -> dict[str, bytes]:
-        if not installed('torch'):  # checked only here: a start from the cache does not need it
-            load_network(path)
-        from awr_ros.runtime.convert import convert_apart
-
-        return convert_apart(path, suffix, int8)
-
-    files, failure = converted(path, converter, convert, check)
+    files, failure = converted(
+        path, converter, lambda: convert_checkpoint(path, suffix, int8), check
+    )
     loaded = load(path, files)
     if failure:
         loaded.description += (

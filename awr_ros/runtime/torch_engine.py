@@ -1,11 +1,15 @@
 """torch on the CPU: always available, the reference for the other engines."""
 
+from typing import Any
+
+import numpy as np
 import torch
 
 from awr_ros.runtime.fused_network import folded
 from awr_ros.runtime.readout import (
     MAX_BATCH,
     EngineConfig,
+    Predictions,
     check_crops,
     predict_in_passes,
     readout_module,
@@ -17,7 +21,7 @@ class TorchEngine:
 
     max_batch = MAX_BATCH
 
-    def __init__(self, network, origin='', num_threads=None):
+    def __init__(self, network: Any, origin: str = '', num_threads: int | None = None) -> None:
         """network: of awr_ros.networks.checkpoint; origin: of its weights, a text; num_threads: of
         torch in the whole process, None: unchanged.
         """
@@ -31,7 +35,7 @@ class TorchEngine:
         self.description += f' ({note})' if note else ''
         self._readout = readout_module(network, trunk)
 
-    def predict(self, crops):
+    def predict(self, crops: np.ndarray) -> Predictions:
         """Predict from crops (B,1,S,S) float32 uvdn. Return Predictions."""
         check_crops(crops, self.config)
         return predict_in_passes(self._pass, crops)

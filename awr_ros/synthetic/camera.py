@@ -3,6 +3,7 @@ joints.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from awr_ros.camera import Intrinsics
+from awr_ros.skeleton import Side
 from awr_ros.synthetic.hand import forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import POSTURES, HandPose, thumb_roll
 from awr_ros.synthetic.render import splat_image
@@ -28,7 +30,7 @@ CAMERA_FROM_UPRIGHT = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.
 class TrueHand:
     """Ground truth of a rendered hand."""
 
-    side: str  # 'left' or 'right'
+    side: Side  # 'left' or 'right'
     joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm]
 
@@ -40,7 +42,13 @@ class SyntheticCamera:
     show in this order, repeatedly; empty: all, in random order.
     """
 
-    def __init__(self, intrinsics=DEFAULT_INTRINSICS, num_hands=1, seed=0, postures=()):
+    def __init__(
+        self,
+        intrinsics: Intrinsics = DEFAULT_INTRINSICS,
+        num_hands: int = 1,
+        seed: int = 0,
+        postures: Sequence[str] = (),
+    ) -> None:
         if num_hands not in (1, 2):
             raise ValueError(f'num_hands must be 1 or 2, got {num_hands}')
         self.intrinsics, self.num_hands, self.seed = intrinsics, num_hands, seed
@@ -48,7 +56,7 @@ class SyntheticCamera:
         self._shapes = [random_shapes(1, generator) for _ in range(num_hands)]
         self._skin = procedural_skin(SKIN_MM, 260.0)
         rng = np.random.default_rng(seed)
-        self._order = [rng.permutation(len(POSTURES)) for _ in range(num_hands)]
+        self._order: list = [rng.permutation(len(POSTURES)) for _ in range(num_hands)]
         if postures:
             self._order = [[list(POSTURES).index(name) for name in postures]] * num_hands
         self._phases = rng.uniform(0, 2 * np.pi, (num_hands, 6))
@@ -56,7 +64,7 @@ class SyntheticCamera:
             np.float32
         )
 
-    def frame(self, t_s):
+    def frame(self, t_s: float) -> tuple[np.ndarray, list[TrueHand]]:
         """Return depth (H,W) uint16 [mm], 0 invalid, and the true hands at a time [s]."""
         clouds, hands = [], []
         for index in range(self.num_hands):
@@ -72,7 +80,7 @@ class SyntheticCamera:
         depth = splat_image(torch.cat(clouds, 1), self.intrinsics, SKIN_MM).numpy()
         return self._sense(depth, t_s), hands
 
-    def true_joints(self, t_s, index=0):
+    def true_joints(self, t_s: float, index: int = 0) -> np.ndarray:
         """Return the true joints (21,3) float32 [mm] of a hand at a time [s], without rendering
         it.
         """

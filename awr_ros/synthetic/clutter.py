@@ -13,7 +13,9 @@ from awr_ros.synthetic.poses import random_rotations
 from awr_ros.synthetic.render import chunk_size, fused
 
 
-def random_clutter(depth, generator, hidden=0.25, compiled=False):
+def random_clutter(
+    depth: torch.Tensor, generator: torch.Generator, hidden: float = 0.25, compiled: bool = False
+) -> torch.Tensor:
     """Add objects to some of the crops.
 
     depth: (B,1,S,S) float uvdn of a hand alone. Return (B,1,S,S): the nearer of hand and objects
@@ -83,8 +85,16 @@ def _spare_hands(depth, result, hidden):
     return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)
 
 
-def random_objects(batch, size, generator, device='cpu', compiled=False):
-    """Draw (B,1,size,size) uvdn: round objects, boxes and bars, without a hand."""
+def random_objects(
+    batch: int,
+    size: int,
+    generator: torch.Generator,
+    device: str | torch.device = 'cpu',
+    compiled: bool = False,
+) -> torch.Tensor:
+    """Draw (B,1,size,size) uvdn without a hand: mostly objects assembled of bars and boards
+    (monitors on their arms, stands, chairs), else three round objects, boxes or bars.
+    """
     count = 3 * batch
 
     def uniform(*shape):
@@ -94,10 +104,66 @@ def random_objects(batch, size, generator, device='cpu', compiled=False):
     extent[:, 0] *= torch.where(uniform(count) < 0.4, 4.0, 1.0)
     centre = torch.randn(count, 3, generator=generator, device=device) * 0.4
     turn = random_rotations(count, generator, device)
-    objects = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
+    apart = solids(size, uniform(count) < 0.6, centre, extent, turn, compiled).view(
         batch, 3, size, size
     )
-    return objects.amin(1, keepdim=True).clamp_(-1, 1)
+    joined = _assemblies(batch, size, generator, device, compiled)
+    chosen = uniform(batch, 1, 1, 1) < 0.7
+    objects = torch.where(chosen, joined, apart.amin(1, keepdim=True))
+    return objects.clamp_(-1, 1)
+
+
+ASSEMBLY_PARTS = 4  # a long bar, and what is joined to it
+
+
+def _assemblies(batch, size, generator, device, compiled):
+    """Draw (B,1,size,size) uvdn: a bar and one to three bars, boards or knobs that begin on it."""
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, device=device)
+
+    parts = ASSEMBLY_PARTS
+    # Columns are a part's axes: along, across, thickness. Most meet at right angles.
+    frames = random_rotations(batch, generator, device)[:, None].expand(-1, parts, -1, -1)
+    quarter = torch.tensor(
+        [[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 0, -1], [0, 1, 0], [1, 0, 0]]], device=device
+    )
+    chosen = (uniform(batch, parts) < 0.3).long()
+    upright = frames @ quarter[chosen]
+    tilted = random_rotations(batch * parts, generator, device).view(batch, parts, 3, 3)
+    turn = torch.where(uniform(batch, parts, 1, 1) < 0.75, upright, tilted)
+    turn = torch.cat([frames[:, :1], turn[:, 1:]], 1)
+    thick = 0.04 + 0.14 * uniform(batch, parts, 1) ** 1.5
+    half = torch.cat(
+        [0.2 + 0.6 * uniform(batch, parts, 1), thick, thick * uniform(batch, parts, 1)], 2
+    )
+    half[:, 0, 0] += 0.8 * uniform(batch)
+    board = uniform(batch, parts) < 0.35
+    board[:, 0] = False
+    half[..., 1] = torch.where(board, 0.15 + 0.5 * uniform(batch, parts), half[..., 1])
+    half[..., 2].clamp_min_(0.02)
+    half[:, -1] *= torch.where(uniform(batch, 1) < 0.5, 0.35, 1.0)  # a knob, a clamp
+    start = 0.15 * normal(batch, 1, 3)
+    at = torch.where(uniform(batch, parts, 1) < 0.5, uniform(batch, parts, 1) * 2 - 1, 1.0)
+    joint = start + at * half[:, :1, :1] * frames[:, :1, :, 0]
+    side = torch.where(uniform(batch, parts, 1) < 0.5, 1.0, uniform(batch, parts, 1) * 2 - 1)
+    centre = joint + side * half[..., :1] * turn[..., 0]
+    centre[:, 0] = start[:, 0]
+    missing = uniform(batch, parts) < 0.3
+    missing[:, :2] = False
+    centre[..., 2] = torch.where(missing, 9.0, centre[..., 2])
+    drawn = solids(
+        size,
+        (uniform(batch, parts) < 0.3).flatten(),
+        centre.flatten(0, 1),
+        half.flatten(0, 1),
+        turn.flatten(0, 1),
+        compiled,
+    ).unflatten(0, (batch, parts))
+    return drawn.amin(1, keepdim=True)
 
 
 # A person from the neck up [mm], upright in the camera's frame: semi-axes and centre of each part;
@@ -111,7 +177,9 @@ HEAD = (
 )
 
 
-def random_heads(cube_mm, size, generator, compiled=False):
+def random_heads(
+    cube_mm: torch.Tensor, size: int, generator: torch.Generator, compiled: bool = False
+) -> torch.Tensor:
     """Draw (B,1,size,size) uvdn: heads on shoulders, which in depth alone resemble fists on arms.
     cube_mm: (B,).
     """
@@ -164,7 +232,14 @@ def random_heads(cube_mm, size, generator, compiled=False):
     return torch.where(swallowed, 1.0, depth.clamp(-1, 1))[:, None]
 
 
-def solids(size, round_, centre, extent, turn, compiled):
+def solids(
+    size: int,
+    round_: torch.Tensor,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    turn: torch.Tensor,
+    compiled: bool,
+) -> torch.Tensor:
     """Return the nearest depth (n,S,S) of ellipsoids where round_ (n,) is set and boxes elsewhere.
     centre, extent: (n,3); turn: (n,3,3).
     """
@@ -176,7 +251,13 @@ def solids(size, round_, centre, extent, turn, compiled):
     return depth
 
 
-def ellipsoids(size, centre, extent, rotation, compiled=False):
+def ellipsoids(
+    size: int,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    rotation: torch.Tensor,
+    compiled: bool = False,
+) -> torch.Tensor:
     """Return the nearest depth (n,S,S) of ellipsoids with semi-axes extent (n,3); +inf where a ray
     misses.
 
@@ -209,7 +290,13 @@ def _ellipsoid_hit(middle, root):
     return torch.where(root > 0, middle - root.clamp_min(0).sqrt(), torch.inf)
 
 
-def boxes(size, centre, extent, rotation, compiled=False):
+def boxes(
+    size: int,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    rotation: torch.Tensor,
+    compiled: bool = False,
+) -> torch.Tensor:
     """Return the nearest depth (n,S,S) of boxes with half sides extent (n,3), by the slab method;
     +inf where a ray misses.
     """

@@ -1,7 +1,9 @@
 """Training samples: crops of random hands, poses, views, objects and sensors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from awr_ros.synthetic.clutter import random_clutter, random_heads, random_objec
 from awr_ros.synthetic.hand import (
     FOREARM,
     HandPose,
+    HandSkin,
     forward_kinematics,
     procedural_skin,
     random_shapes,
@@ -81,7 +84,7 @@ class CropBatch:
     centre_xyz: torch.Tensor  # (B,3) float [mm] centre of the cube, camera optical frame
     cube_mm: torch.Tensor  # (B,) float
 
-    def errors_mm(self, joints_uvdn):
+    def errors_mm(self, joints_uvdn: torch.Tensor) -> torch.Tensor:
         """Return the distances [mm] (B,J) of predicted joints (B,J,3) uvdn from the true ones, in
         space.
         """
@@ -91,12 +94,12 @@ class CropBatch:
         )
         return (predicted - true).norm(dim=-1)
 
-    def __getitem__(self, chosen):
+    def __getitem__(self, chosen: Any) -> 'CropBatch':
         """Return some of them. chosen: an index of tensors."""
         return CropBatch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
     @classmethod
-    def join(cls, parts):
+    def join(cls, parts: Sequence['CropBatch']) -> 'CropBatch':
         """Concatenate several."""
         return cls(
             *(
@@ -105,7 +108,8 @@ class CropBatch:
             )
         )
 
-    def to(self, device):
+    def to(self, device: str | torch.device) -> 'CropBatch':
+        """Return the batch on a device."""
         return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
@@ -120,14 +124,14 @@ class CropSource:
 
     def __init__(
         self,
-        seed,
-        config=CropConfig(),
-        skins=None,
-        negatives=None,
-        device='cpu',
-        compiled=False,
-        largest=0,
-    ):
+        seed: int,
+        config: CropConfig = CropConfig(),
+        skins: Sequence[HandSkin] | None = None,
+        negatives: torch.Tensor | None = None,
+        device: str | torch.device = 'cpu',
+        compiled: bool = False,
+        largest: int = 0,
+    ) -> None:
         self.config, self.device = config, device
         self.negatives = None if negatives is None else negatives.to(device)
         self.compiled = compiled
@@ -144,7 +148,7 @@ class CropSource:
         return torch.randn(*shape, generator=self.generator, device=self.device)
 
     @torch.no_grad()
-    def draw(self, batch):
+    def draw(self, batch: int) -> CropBatch:
         """Return a CropBatch of B samples."""
         stereo = round(self.config.stereo * batch)  # a fixed number: each shape is compiled once
         if not stereo:
@@ -470,15 +474,15 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
 
 # Configuration of training; the defaults are those of older weights, kept for comparisons.
 TRAINING = CropConfig(
-    stereo=0.375,
+    stereo=0.45,
     cut=0.06,
     arms=0.75,
     arm_mm=150.0,
-    objects=0.12,
-    heads=0.18,
-    negative_share=0.2,
+    objects=0.3,
+    heads=0.15,
+    negative_share=0.25,
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,
-    negatives=0.7,
+    negatives=0.55,
 )

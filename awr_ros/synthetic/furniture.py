@@ -1,4 +1,6 @@
-"""Furniture and objects of rendered scenes: poles and legs, table ends, cabinets, frames, cups."""
+"""Furniture and objects of rendered scenes: poles and legs, table ends, cabinets, frames, cups,
+monitors on arms, stands.
+"""
 
 import torch
 
@@ -11,9 +13,7 @@ def random_piece(place: torch.Tensor, upright: torch.Tensor, draws: Draws) -> li
     """Return the solids of one piece. place: (3,) [mm] about its centre; upright: (3,3) axes of the
     room, y down.
     """
-    return draws.choice((_legs, _legs, _table_end, _table_end, _cabinet, _frame))(
-        place, upright, draws
-    )
+    return draws.choice(PIECES)(place, upright, draws)
 
 
 def random_thing(place: torch.Tensor, draws: Draws, smaller: bool = False) -> list:
@@ -104,6 +104,78 @@ def _frame(place, upright, draws):
             ((0.0, -half[1]), (half[0], thick)),
         )
     ]
+
+
+def _board_on_arm(place, upright, draws):
+    """Draw a monitor, a sign, a lamp or a tablet: a board at the end of an arm, which often bends
+    once.
+    """
+    turn = upright @ _small_turn(draws, 0.5)
+    half = [draws.log_uniform(35, 260) for _ in range(2)]
+    parts = [Box(place, torch.tensor([*half, draws.uniform(4, 25)]), turn)]
+    radius, end = draws.log_uniform(8, 45), place + turn @ torch.tensor([0.0, half[1], 15.0])
+    downwards = torch.tensor([0.0, 1.0, 0.3])
+    for _ in range(1 + draws.chance(0.5)):
+        along = upright @ torch.nn.functional.normalize(downwards + 0.5 * draws.normal(3), dim=0)
+        start, end = end, end + draws.log_uniform(80, 500) * along
+        parts.append(_bar(start, end, radius, draws))
+        if draws.chance(0.4):
+            parts.append(Ellipsoid.ball(end, radius * draws.uniform(1.0, 2.0)))
+    return parts
+
+
+def _joined_bars(place, upright, draws):
+    """Draw a stand, a chair's arm, a handle or a robot's gripper: bars that end on one another."""
+    axes = upright @ _small_turn(draws, 0.8)
+    radius = draws.log_uniform(6, 35)
+    along = axes[:, int(draws.uniform(0, 3))]
+    half = draws.log_uniform(60, 400) * along
+    parts = [_bar(place - half, place + half, radius, draws)]
+    for _ in range(int(draws.uniform(1, 4))):
+        start = place + draws.choice((-1.0, 1.0, draws.uniform(-1, 1))) * half
+        across = axes[:, int(draws.uniform(0, 3))] * draws.choice((-1, 1))
+        across = torch.nn.functional.normalize(across + 0.25 * draws.normal(3), dim=0)
+        end = start + draws.log_uniform(40, 250) * across
+        parts.append(_bar(start, end, radius * draws.uniform(0.5, 1.3), draws))
+        if draws.chance(0.3):
+            parts.append(Ellipsoid.ball(end, radius * draws.uniform(1.0, 2.5)))
+    return parts
+
+
+def _bar(start, end, radius, draws):
+    """Return a round or flat bar from start to end, (3,) [mm] each."""
+    if draws.chance(0.6):
+        radii = radius, radius * draws.uniform(0.7, 1.2)
+        return Cone(start, end, radii, draws.direction(), draws.uniform(0.5, 1.0), capped=True)
+    along = end - start
+    first = torch.nn.functional.normalize(along, dim=0)
+    second = torch.nn.functional.normalize(
+        torch.linalg.cross(first, draws.direction()) + 1e-6, dim=0
+    )
+    turn = torch.stack([first, second, torch.linalg.cross(first, second)], 1)
+    extent = torch.tensor([float(along.norm()) / 2, radius, radius * draws.uniform(0.2, 1.0)])
+    return Box((start + end) / 2, extent, turn)
+
+
+PIECES = (
+    _legs,
+    _legs,
+    _table_end,
+    _table_end,
+    _cabinet,
+    _frame,
+    _board_on_arm,
+    _board_on_arm,
+    _joined_bars,
+    _joined_bars,
+)
+
+
+def _small_turn(draws, amount):
+    """Return a random rotation (3,3), mostly about y. amount: [rad] standard deviation."""
+    x, y, z = (amount * draws.normal(3) * torch.tensor([0.5, 1.0, 0.5])).tolist()
+    about = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return torch.linalg.matrix_exp(about)
 
 
 def _about_y(angle):

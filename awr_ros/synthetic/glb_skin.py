@@ -7,6 +7,7 @@ package contains no such file.
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ WIDTHS = {'SCALAR': 1, 'VEC2': 2, 'VEC3': 3, 'VEC4': 4, 'MAT4': 16}
 TIP_INSIDE_MM = 6.0  # depth of our fingertip joint inside the finger's end; WebXR's is about 12
 
 
-def read_glb_skin(path, spacing_mm):
+def read_glb_skin(path: str | Path, spacing_mm: float) -> HandSkin:
     """Load a right hand from a GLB file as a HandSkin on our bones, sampled about every
     spacing_mm.
     """
@@ -110,9 +111,8 @@ def read_glb_skin(path, spacing_mm):
     for column, share in zip(
         read(primitive['attributes']['JOINTS_0']).T, read(primitive['attributes']['WEIGHTS_0']).T
     ):
-        np.add.at(
-            vertex_weights, (np.arange(len(vertices)), [bone_of[names[i]] for i in column]), share
-        )
+        bones = np.array([bone_of[names[i]] for i in column])
+        np.add.at(vertex_weights, (np.arange(len(vertices)), bones), share)
     points, weights = _sample(vertices, vertex_weights, faces, spacing_mm)
     keep = points[:, 0] > -8  # the procedural forearm begins there
     arm = forearm_points(spacing_mm * 1.5, 150.0)

@@ -74,7 +74,7 @@ class HandPose:
     wrist: torch.Tensor
 
 
-def mean_shapes(batch, device='cpu'):
+def mean_shapes(batch: int, device: str | torch.device = 'cpu') -> HandShape:
     """Return the proportions of the template, B times."""
     return HandShape(
         torch.tensor([KNUCKLE_XYZ], device=device).expand(batch, 5, 3),
@@ -83,7 +83,9 @@ def mean_shapes(batch, device='cpu'):
     )
 
 
-def random_shapes(batch, generator, device='cpu'):
+def random_shapes(
+    batch: int, generator: torch.Generator, device: str | torch.device = 'cpu'
+) -> HandShape:
     """Draw B hands: men and women, large and small, thick and thin (British 5th to 95th percentile
     and a margin).
     """
@@ -115,7 +117,7 @@ def random_shapes(batch, generator, device='cpu'):
     return HandShape(knuckles, segments, thickness)
 
 
-def forward_kinematics(shape, pose):
+def forward_kinematics(shape: HandShape, pose: HandPose) -> tuple[torch.Tensor, torch.Tensor]:
     """Return bone frames hand_from_bone (B,22,4,4) float [mm] and joints (B,21,3) float [mm], both
     in the hand frame.
     """
@@ -134,7 +136,7 @@ def forward_kinematics(shape, pose):
     return frames, joints
 
 
-def finger_chains(shape, pose):
+def finger_chains(shape: HandShape, pose: HandPose) -> tuple[torch.Tensor, torch.Tensor]:
     """Return rotations hand_from_bone (B,5,3,3,3) of the three segments of every finger, and joints
     (B,21,3) float [mm].
     """
@@ -157,7 +159,7 @@ def finger_chains(shape, pose):
     return chain, torch.cat([torch.zeros_like(joints[:, :1]), joints], 1)
 
 
-def bone_lengths(shape):
+def bone_lengths(shape: HandShape) -> torch.Tensor:
     """Return the lengths (B,22) [mm]; the forearm's is nominal, since its skin is not stretched
     along it.
     """
@@ -178,7 +180,7 @@ class HandSkin:
     rest_lengths: torch.Tensor  # (22,) [mm]
 
     @functools.cached_property
-    def features(self):
+    def features(self) -> torch.Tensor:
         """Weights x homogeneous points (88,N): skinning is one matrix product with the bones'
         transforms.
         """
@@ -186,14 +188,17 @@ class HandSkin:
         return (self.weights[:, :, None] * homogeneous[:, None]).flatten(1).t().contiguous()
 
     @functools.cached_property
-    def bones_from_rest(self):
+    def bones_from_rest(self) -> torch.Tensor:
         """Inverse of rest_frames (22,4,4)."""
         return torch.linalg.inv(self.rest_frames)
 
-    def to(self, device):
+    def to(self, device: str | torch.device) -> 'HandSkin':
+        """Return the skin on a device."""
         return HandSkin(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
-    def posed(self, shape, frames, camera_from_hand):
+    def posed(
+        self, shape: HandShape, frames: torch.Tensor, camera_from_hand: torch.Tensor
+    ) -> torch.Tensor:
         """Return the skin points (B,3,N) [mm] in the camera frame. frames: (B,22,4,4);
         camera_from_hand: (B,4,4).
         """
@@ -212,7 +217,7 @@ class HandSkin:
         return (table @ self.features).unflatten(0, (-1, 3))
 
 
-def rest_pose():
+def rest_pose() -> HandPose:
     """Return the relaxed open hand in which the skin is baked: fingers apart so that they do not
     fuse.
     """
@@ -223,7 +228,7 @@ def rest_pose():
 
 
 @functools.lru_cache(maxsize=4)
-def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
+def procedural_skin(spacing_mm: float = 2.0, forearm_mm: float = 150.0) -> HandSkin:
     """Bake the skin: the zero surface of a smooth union of tapered capsules, sampled about every
     `spacing_mm`; and a forearm.
     """
@@ -259,7 +264,7 @@ def procedural_skin(spacing_mm=2.0, forearm_mm=150.0):
     )
 
 
-def forearm_points(spacing_mm, length_mm):
+def forearm_points(spacing_mm: float, length_mm: float) -> np.ndarray:
     """Return surface points (N,3) [mm] of a forearm from the wrist along -x, elliptic, thicker
     towards the elbow.
     """
@@ -280,7 +285,7 @@ def forearm_points(spacing_mm, length_mm):
     return np.concatenate(rows)
 
 
-def forearm_weights(points):
+def forearm_weights(points: np.ndarray) -> np.ndarray:
     """Return the weights (N,22) of the forearm's skin, which blends to the carpus within 20 mm of
     the wrist.
     """
@@ -399,7 +404,7 @@ def _along(direction, roll):
     return torch.stack([x, y, torch.linalg.cross(x, y)], -1) @ rotation('x', roll)
 
 
-def rotation(axis, angle):
+def rotation(axis: str, angle: torch.Tensor) -> torch.Tensor:
     """Return rotation matrices (...,3,3) about a coordinate axis; angle: (...) [rad]."""
     c, s, o, i = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = {

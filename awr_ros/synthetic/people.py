@@ -31,6 +31,7 @@ class Sleeve:
 
     @classmethod
     def random(cls, draws: Draws) -> 'Sleeve':
+        """Draw a sleeve, or none."""
         kind = draws.uniform()
         reach = (
             0.0
@@ -238,6 +239,7 @@ class LostHead:
 
     @classmethod
     def random(cls, head: Ellipsoid, draws: Draws) -> 'LostHead':
+        """Draw the loss of depth on a head."""
         parting = torch.nn.functional.normalize(
             torch.tensor([0.0, -1.0, 0.5]) + 0.3 * draws.normal(3), dim=0
         )

@@ -133,7 +133,9 @@ POSTURES = {
 }
 
 
-def random_poses(batch, generator, device='cpu', candidates=3):
+def random_poses(
+    batch: int, generator: torch.Generator, device: str | torch.device = 'cpu', candidates: int = 3
+) -> HandPose:
     """Draw B poses; if fingers intersect, draw a few candidates and keep the best one."""
     kept = _draw(batch, generator, device)
     depth = _penetration(kept)
@@ -151,7 +153,9 @@ def random_poses(batch, generator, device='cpu', candidates=3):
     return kept
 
 
-def random_rotations(batch, generator, device):
+def random_rotations(
+    batch: int, generator: torch.Generator, device: str | torch.device
+) -> torch.Tensor:
     """Draw (B,3,3) uniform on SO(3), from normalised Gaussian quaternions."""
     w, x, y, z = torch.nn.functional.normalize(
         torch.randn(batch, 4, generator=generator, device=device), dim=-1
@@ -222,7 +226,7 @@ def _draw(total, generator, device):
     return HandPose(*(torch.deg2rad(a) for a in (angles, roll, wrist)))
 
 
-def thumb_roll(elevation):
+def thumb_roll(elevation: torch.Tensor) -> torch.Tensor:
     """Return the roll of the thumb [deg]: its pad faces the fingers as it rises in front of the
     palm.
     """

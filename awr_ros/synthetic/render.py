@@ -2,10 +2,13 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
+
+from awr_ros.camera import Intrinsics
 
 UNEVEN = 2.0  # largest ratio of the distance of neighbours to the nominal spacing
 MAX_REACH = 7  # [px] largest closing; surfaces very near to the camera may have holes
@@ -21,7 +24,7 @@ def chunk_size(crops: torch.Tensor) -> int:
 
 
 @functools.cache
-def fused(function, compiled, dynamic=False):
+def fused(function: Callable, compiled: bool, dynamic: bool = False) -> Callable:
     """Return the function, or if `compiled` its version compiled by torch.compile, shared by all
     callers.
 
@@ -30,7 +33,13 @@ def fused(function, compiled, dynamic=False):
     return torch.compile(function, dynamic=dynamic) if compiled else function
 
 
-def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
+def splat_crops(
+    points: torch.Tensor,
+    centre_xyz: torch.Tensor,
+    cube_mm: torch.Tensor,
+    size: int,
+    compiled: bool = False,
+) -> torch.Tensor:
     """Render depth crops as `crop.crop_hand` would cut them from an ideal camera.
 
     points: (B,3,N) float [mm] camera optical frame; centre_xyz: (B,3) [mm]; cube_mm: (B,) side of
@@ -49,7 +58,7 @@ def splat_crops(points, centre_xyz, cube_mm, size, compiled=False):
     return torch.cat(crops)
 
 
-def looking_at(centre_xyz):
+def looking_at(centre_xyz: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the rotations of `camera.looking_at` for B centres, and their distances.
 
     centre_xyz: (B,3) [mm]. Return turned_from_camera (B,3,3) and (B,) [mm].
@@ -82,7 +91,7 @@ def _cells(points, rotation, distance, cube_mm, size):
     ).long(), d  # misses share a corner that nothing looks at
 
 
-def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
+def xyz_to_uvdn(xyz: torch.Tensor, centre_xyz: torch.Tensor, cube_mm: torch.Tensor) -> torch.Tensor:
     """Return crop coordinates (B,J,3) uvdn of joints. xyz: (B,J,3) [mm]; centre_xyz: (B,3) [mm];
     cube_mm: (B,).
     """
@@ -92,7 +101,9 @@ def xyz_to_uvdn(xyz, centre_xyz, cube_mm):
     return torch.cat([xy / z * distance, z - distance], -1) / half
 
 
-def uvdn_to_xyz(uvdn, centre_xyz, cube_mm):
+def uvdn_to_xyz(
+    uvdn: torch.Tensor, centre_xyz: torch.Tensor, cube_mm: torch.Tensor
+) -> torch.Tensor:
     """Return joints (B,J,3) [mm] camera optical frame, the inverse of `xyz_to_uvdn`. uvdn: (B,J,3);
     centre_xyz: (B,3) [mm]; cube_mm: (B,).
     """
@@ -114,7 +125,7 @@ def _close_padded(padded):
     return window3(near, torch.maximum)
 
 
-def close_pinholes(depth, window=3):
+def close_pinholes(depth: torch.Tensor, window: int = 3) -> torch.Tensor:
     """Fill holes narrower than `window` [px] between splats: a morphological closing of the nearer
     surface. depth: (H,W) on the CPU, changed in place.
     """
@@ -130,7 +141,7 @@ def close_pinholes(depth, window=3):
     return depth
 
 
-def window3(image, combine):
+def window3(image: torch.Tensor, combine: Callable) -> torch.Tensor:
     """Return minimum, maximum or sum (combine) of each 3x3 window by shifted views; pooling is slow
     here.
 
@@ -140,7 +151,7 @@ def window3(image, combine):
     return combine(combine(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
-def pad_by_one(image):
+def pad_by_one(image: torch.Tensor) -> torch.Tensor:
     """Pad (B,1,H,W) to (B,1,H+2,W+2) with the border repeated, which acts as if windows were cut
     there.
     """
@@ -150,7 +161,7 @@ def pad_by_one(image):
     return padded
 
 
-def splat_image(points, intrinsics, spacing_mm):
+def splat_image(points: torch.Tensor, intrinsics: Intrinsics, spacing_mm: float) -> torch.Tensor:
     """Render a depth image of closed surfaces. points: (3,N) float [mm] on the CPU, camera optical
     frame; spacing_mm: approximate distance of neighbours. Return (H,W) float [mm], +inf where
     nothing is.

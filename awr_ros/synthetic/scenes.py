@@ -69,7 +69,7 @@ class Scene:
     limbs: tuple = ()
 
     @property
-    def depth_mm(self):
+    def depth_mm(self) -> np.ndarray:
         """The first frame."""
         return self.frames[0]
 
@@ -169,7 +169,7 @@ class _Layout:
 class SceneSource:
     """An endless source of random scenes; a seed determines them all."""
 
-    def __init__(self, seed, resolutions=RESOLUTIONS):
+    def __init__(self, seed: int, resolutions: Sequence = RESOLUTIONS) -> None:
         self.generator, self.resolutions = torch.Generator().manual_seed(seed), resolutions
         self.draws = Draws(self.generator)
         self.skin = procedural_skin(SKIN_MM, FOREARM_MM)
@@ -286,10 +286,10 @@ class SceneSource:
             arms = int(draws.uniform(1, 3)) if draws.chance(0.3 if layout.palms else 0.55) else 0
         for _ in range(arms):
             self._add_arm_without_hand(layout)
-        if draws.chance(0.5):
-            for _ in range(int(draws.uniform(1, 3))):
+        if draws.chance(0.65):
+            for _ in range(int(draws.uniform(1, 4))):
                 self._add_if_clear(
-                    layout, random_piece(self._anywhere(layout, 450, 2300), layout.upright, draws)
+                    layout, random_piece(self._anywhere(layout, 450, 1900), layout.upright, draws)
                 )
         layout.objects = draws.chance(0.5)
         for _ in range(int(draws.uniform(1, 4)) if layout.objects else 0):

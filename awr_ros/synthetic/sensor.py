@@ -24,7 +24,14 @@ class NoiseBank:
     normal.
     """
 
-    def __init__(self, size, generator, device='cpu', images=384, reuse_count=1600):
+    def __init__(
+        self,
+        size: int,
+        generator: torch.Generator,
+        device: str | torch.device = 'cpu',
+        images: int = 384,
+        reuse_count: int = 1600,
+    ) -> None:
         self.size, self.generator, self.device, self.images, self.reuse_count = (
             size,
             generator,
@@ -34,7 +41,7 @@ class NoiseBank:
         )
         self.used = reuse_count
 
-    def draw(self, kind, batch):
+    def draw(self, kind: str, batch: int) -> torch.Tensor:
         """Return (B,1,S,S) float16: B consecutive images of the bank."""
         if batch > self.images:
             raise ValueError(f'batch must be at most {self.images}, got {batch}')
@@ -66,8 +73,15 @@ class NoiseBank:
 
 
 def random_sensor(
-    depth, depth_mm, cube_mm, generator, noise, compiled=False, bridges=False, kind='any'
-):
+    depth: torch.Tensor,
+    depth_mm: torch.Tensor,
+    cube_mm: torch.Tensor,
+    generator: torch.Generator,
+    noise: NoiseBank,
+    compiled: bool = False,
+    bridges: bool = False,
+    kind: str = 'any',
+) -> torch.Tensor:
     """Draw a sensor for every crop and apply it. generator: torch.Generator; noise: NoiseBank;
     kind: of KINDS; the rest as `apply_sensor`.
     """
@@ -78,7 +92,7 @@ def random_sensor(
             torch.rand(DRAWS, batch, 1, 1, 1, generator=generator, device=depth.device), kind
         )
         noisy.append(
-            apply_sensor(
+            apply_sensor(  # type: ignore[call-arg]  # three and four arguments
                 *chunk,
                 draws,
                 *(noise.draw(kind, batch) for kind in ('white', 'aside', 'fine', 'coarse')),
@@ -99,8 +113,17 @@ def of_kind(draws: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def apply_sensor(
-    depth, depth_mm, cube_mm, draws, white, aside, fine, coarse, compiled=False, bridges=False
-):
+    depth: torch.Tensor,
+    depth_mm: torch.Tensor,
+    cube_mm: torch.Tensor,
+    draws: torch.Tensor,
+    white: torch.Tensor,
+    aside: torch.Tensor,
+    fine: torch.Tensor,
+    coarse: torch.Tensor,
+    compiled: bool = False,
+    bridges: bool = False,
+) -> torch.Tensor:
     """Apply random sensor artefacts to a batch of crops.
 
     depth: (B,1,S,S) float uvdn, background +1; depth_mm: (B,) distance of the crop's centre, or
@@ -114,10 +137,11 @@ def apply_sensor(
     metres = depth_mm / 1000 if depth_mm.dim() == 4 else (depth_mm / 1000).view(-1, 1, 1, 1)
 
     def chance(p):
+        """Draw a bool for each crop, True with probability p."""
         return next(draw) < p
 
     def below(threshold, p):
-        """The threshold where chance has it, one that nothing exceeds elsewhere."""
+        """Return `threshold` with probability p, else infinity."""
         return torch.where(chance(p), threshold, torch.inf)
 
     reach = torch.where(chance(0.7), next(draw) * 0.9, 0.0)

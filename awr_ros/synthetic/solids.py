@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from awr_ros.camera import Intrinsics
+
 NEAR_MM = 50.0  # near plane
 
 
 class Rays:
     """Rays of a camera: x/z of its columns, y/z of its rows."""
 
-    def __init__(self, intrinsics):
+    def __init__(self, intrinsics: Intrinsics) -> None:
         self.x = (
             torch.arange(intrinsics.width, dtype=torch.float32) - intrinsics.cx
         ) / intrinsics.fx  # (W,)
@@ -28,11 +30,11 @@ class Rays:
             (intrinsics.fy, intrinsics.cy, intrinsics.height),
         )
 
-    def empty(self):
+    def empty(self) -> torch.Tensor:
         """Return a depth image with nothing in it."""
         return torch.full((len(self.y), len(self.x)), torch.inf)
 
-    def window(self, centre, reach):
+    def window(self, centre: torch.Tensor, reach: torch.Tensor) -> tuple[slice, slice]:
         """Return (rows, columns) slices that hold everything within `reach` (3,) [mm] of `centre`
         (3,) [mm] along each camera axis.
         """
@@ -61,13 +63,19 @@ class Rays:
         return span(1), span(0)
 
 
-def add_plane(depth, rays, normal, distance):
+def add_plane(depth: torch.Tensor, rays: Rays, normal: torch.Tensor, distance: float) -> None:
     """Lower depth to the plane at a distance [mm] along its normal (3,)."""
     across = rays.x * normal[0] + rays.y * normal[1] + normal[2]
     _lower(depth, distance / across)
 
 
-def add_ellipsoid(depth, rays, centre, extent, rotation):
+def add_ellipsoid(
+    depth: torch.Tensor,
+    rays: Rays,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    rotation: torch.Tensor,
+) -> None:
     """Lower depth to an ellipsoid with semi-axes extent (3,) [mm] along the columns of rotation
     (3,3).
     """
@@ -95,7 +103,13 @@ def _nearest_root(x, y, form, line, c):
     return (b - (b * b - a * c).sqrt()) / a
 
 
-def add_box(depth, rays, centre, extent, rotation):
+def add_box(
+    depth: torch.Tensor,
+    rays: Rays,
+    centre: torch.Tensor,
+    extent: torch.Tensor,
+    rotation: torch.Tensor,
+) -> None:
     """Lower depth to a box with half sides extent (3,) [mm] along the columns of rotation (3,3), by
     the slab method.
     """
@@ -103,13 +117,15 @@ def add_box(depth, rays, centre, extent, rotation):
     x, y = rays.x[window[1]], rays.y[window[0]]
     if not len(x) or not len(y):
         return
-    enter, leave, middle = None, None, centre @ rotation
+    middle = centre @ rotation
+    bounds: list[tuple[torch.Tensor, torch.Tensor]] = []
     for i in range(3):
         slope = rotation[0, i] * x + rotation[1, i] * y + rotation[2, i]
         one, two = (middle[i] - extent[i]) / slope, (middle[i] + extent[i]) / slope
-        low, high = torch.minimum(one, two), torch.maximum(one, two)
-        enter = low if enter is None else torch.maximum(enter, low)
-        leave = high if leave is None else torch.minimum(leave, high)
+        bounds.append((torch.minimum(one, two), torch.maximum(one, two)))
+    (enter, leave), *others = bounds
+    for low, high in others:
+        enter, leave = torch.maximum(enter, low), torch.minimum(leave, high)
     _lower(depth[window], torch.where(enter < leave, enter, torch.inf))
 
 
@@ -174,6 +190,7 @@ class Plane:
     distance: float
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_plane(depth, rays, self.normal, self.distance)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Plane':
@@ -192,9 +209,11 @@ class Ellipsoid:
 
     @classmethod
     def ball(cls, centre: torch.Tensor, radius: float) -> 'Ellipsoid':
+        """Return a sphere."""
         return cls(centre, torch.full((3,), float(radius)), torch.eye(3))
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_ellipsoid(depth, rays, self.centre, self.extent, self.rotation)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Ellipsoid':
@@ -209,6 +228,7 @@ class Box(Ellipsoid):
     """Box with half sides extent (3,) [mm] along the columns of rotation (3,3)."""
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_box(depth, rays, self.centre, self.extent, self.rotation)
 
 
@@ -227,6 +247,7 @@ class Cone:
     fold_slant: float = 0.0  # slant of the folds, turns from side to side
 
     def draw(self, depth: torch.Tensor, rays: Rays) -> None:
+        """Lower depth to this solid."""
         add_cone(depth, rays, self)
 
     def moved(self, rotation: torch.Tensor, shift: torch.Tensor) -> 'Cone':

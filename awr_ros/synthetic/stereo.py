@@ -16,6 +16,7 @@ import torch
 
 PATTERN_PX = 1024  # side of the dot pattern, which is tiled
 HARSH_SHARE = 0.3  # share of difficult conditions
+OVEREXPOSED_SHARE = 0.3  # share of cameras that overexpose what is near
 MAX_DISPARITIES = 128  # limits the nearest measured depth, as in real cameras
 
 
@@ -30,7 +31,10 @@ class StereoCamera:
     contrast: float  # of the pattern on bright skin at 0.5 m, share of full scale
     noise: float  # standard deviation of a pixel, share of full scale
     patchiness: float  # variation of the reflectance of surfaces
-    overexposed: float  # share of near surfaces that saturate
+    overexposed: float  # share of the surfaces nearer than bright_mm that saturate
+    bright_mm: float
+    # weight of the angle: surfaces that face the camera saturate first, and outlines are left
+    gloss: float
     block_px: int  # side of the matched blocks, odd
     smoothness: float  # penalty of disparity steps, relative to OpenCV's recommendation
     uniqueness: int  # [%] by which the best match must beat the second
@@ -58,7 +62,9 @@ def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCam
         contrast=contrast,
         noise=noise,
         patchiness=float(rng.uniform(0.1, 0.8 if harsh else 0.5)),
-        overexposed=float(rng.uniform(0, 0.25) * (rng.random() < 0.3)),
+        overexposed=float(rng.uniform(0, 0.5) * (rng.random() < OVEREXPOSED_SHARE)),
+        bright_mm=float(rng.uniform(500, 1400)),
+        gloss=float(rng.uniform(0, 6)),
         block_px=int(
             rng.choice([3, 5, 7, 9], p=[0.15, 0.4, 0.3, 0.15] if harsh else [0, 0.3, 0.35, 0.35])
         ),
@@ -93,7 +99,7 @@ def stereo_depth(
     count = min(MAX_DISPARITIES, 16 * math.ceil((float(matched.max()) - lowest + 4) / 16))
     pad = lowest + count  # the matcher has no result for the left columns: they are padding
     disparity = cv2.copyMakeBorder(disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE)
-    left, right = _images(disparity, camera, surface, noise)
+    left, right, saturated = _images(disparity, camera, surface, noise)
     block = camera.block_px
     smooth = camera.smoothness * block**2
     matcher = cv2.StereoSGBM_create(
@@ -111,6 +117,8 @@ def stereo_depth(
     )
     found = matcher.compute(left, right)[:, pad:].astype(np.float32) / 16
     known = found > max(lowest, 0.5)
+    # Blocks without texture are dropped; semi-global matching would bridge them.
+    known &= cv2.erode(saturated.astype(np.uint8), np.ones((block // 2 + 1,) * 2))[:, pad:] == 0
     # Cameras drop most matches where nothing reflects; islands are left.
     nothing = disparity[:, pad:] <= 0
     if nothing.any():
@@ -141,9 +149,9 @@ def _images(
     camera: StereoCamera,
     surface: np.random.Generator,
     noise: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Render the two cameras' images (H,W) uint8. disparity: (H,W) float32 [px] in the left one, 0
-    where nothing is.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Render the two cameras' images (H,W) uint8, and (H,W) bool where the left one is overexposed.
+    disparity: (H,W) float32 [px] in the left one, 0 where nothing is.
     """
     height, width = disparity.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -158,9 +166,8 @@ def _images(
     )
     reflect = np.exp(camera.patchiness * patches)
     reference = camera.focal_px * camera.baseline_mm / 500  # [px] disparity at 0.5 m
-    if camera.overexposed:
-        limit = np.quantile(patches[::4, ::4], 1 - camera.overexposed)
-        reflect[(patches > limit) & (disparity > 0.6 * reference)] = 0
+    saturated = _saturated(disparity, patches, camera)
+    reflect[saturated] = 0
     views = []
     for d, across in ((disparity, 0.0), (seen_right, 1.0)):
         source = x + (across - camera.projector) * d
@@ -181,7 +188,31 @@ def _images(
         image = 0.35 + light * dots + 0.08 * on_left * (d > 0)
         image += camera.noise * noise.standard_normal((height, width), dtype=np.float32)
         views.append(np.clip(255 * image, 0, 255).astype(np.uint8))
-    return views[0], views[1]
+    return views[0], views[1], saturated
+
+
+def _saturated(disparity: np.ndarray, patches: np.ndarray, camera: StereoCamera) -> np.ndarray:
+    """(H,W) bool where a near surface reflects more than the camera can tell apart. patches: (H,W)
+    how brightly it reflects, about standard normal.
+    """
+    near = disparity > camera.focal_px * camera.baseline_mm / camera.bright_mm
+    if not camera.overexposed or not near.any():
+        return np.zeros(disparity.shape, bool)
+    bright = patches + camera.gloss * _facing(disparity, camera)
+    return near & (bright > np.quantile(bright[near][::8], 1 - camera.overexposed))
+
+
+def _facing(disparity: np.ndarray, camera: StereoCamera) -> np.ndarray:
+    """(H,W) float32 cosine between surfaces' normals and the optical axis, smoothed over the
+    matched block. disparity: (H,W) float32 [px], 0 where nothing is.
+    """
+    depth = camera.focal_px * camera.baseline_mm / np.maximum(disparity, 0.5)
+    depth = cv2.blur(depth, (5, 5))
+    slopes = [
+        cv2.Sobel(depth, cv2.CV_32F, *axes, scale=1 / 8) * (camera.focal_px / depth)
+        for axes in ((1, 0), (0, 1))
+    ]
+    return 1 / np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
 
 
 def _in_right_view(disparity: np.ndarray) -> np.ndarray:

@@ -7,62 +7,62 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from awr_ros.files import check_output
 from awr_ros.settings import add_options, config_of
 
 TRAIN_HELP = {
-    'hard_negatives': 'share of the negatives that the weights of --init take for hands',
-    'size': 'network: s or m',
-    'samples': 'crops to see in all',
-    'batch': 'crops a step',
-    'learning_rate': 'peak',
-    'weight_decay': 'of the optimiser',
-    'ema': 'share of the average kept a step',
+    'hard_negatives': 'share of the negatives that are false positives of the weights of --init',
+    'size': 'size of the network, s or m',
+    'samples': 'training crops in total',
+    'batch': 'crops per step',
+    'learning_rate': 'peak learning rate',
+    'weight_decay': 'weight decay of the optimiser',
+    'ema': 'decay of the moving average of the weights, per step',
     'workers': 'rendering processes, 0: none',
     'validate_every': 'crops between validations and checkpoints',
-    'validation': 'crops to validate on',
+    'validation': 'validation crops',
     'seed': 'random seed',
     'device': 'auto, cpu or cuda',
-    'skin': 'GLB file of a skinned hand with the WebXR joints, drawn half the time',
-    'negatives': 'crops of other things that the finder offers, rendered at the start; 0: none',
-    'finder_weights': 'of the finder that offers these (default: the one of the package)',
+    'skin': 'GLB file of a skinned hand with the WebXR joints, used for half of the crops',
+    'negatives': 'hard negatives, false positives of the finders, rendered at the start; 0: none',
+    'finder_weights': 'ONNX file of the palm detector (default: the one of the package)',
     'init': 'checkpoint of the same size to start from (default: random weights)',
-    'compiled': 'fuse with torch.compile (needs a C++ compiler, renders twice as fast)',
+    'compiled': 'compile with torch.compile (needs a C++ compiler, renders twice as fast)',
     'bfloat16': (
-        'compute in it on the CPU (a third faster on some: measure; always taken on a GPU and '
-        'with AMX)'
+        'bfloat16 on the CPU (a third faster on some CPUs; always used on a GPU and with AMX)'
     ),
 }
 TRAIN_FINDER_HELP = {
     **TRAIN_HELP,
-    'scenes': 'to render once and keep in the folder, 40 kB each',
-    'samples': 'frames to see in all',
-    'batch': 'frames a step',
+    'scenes': 'scenes, rendered once and kept in the folder, 40 kB each',
+    'samples': 'training frames in total',
+    'batch': 'frames per step',
     'validate_every': 'frames between validations and checkpoints',
 }
 TRAIN_REFINER_HELP = {
     **TRAIN_HELP,
     'crops': 'rendered crops, kept in memory, 21 kB each',
-    'init': 'checkpoint whose refiner is the one to start from (default: random weights)',
+    'init': 'checkpoint with the refiner to start from (default: random weights)',
 }
 TRAIN_HANDEDNESS_HELP = {
     'device': TRAIN_HELP['device'],
     'crops': 'rendered crops, in both orientations',
-    'scenes': 'rendered scenes that the detection score is fitted to',
+    'scenes': 'rendered scenes to fit the detection score to; 0: no fit',
     'finder_weights': 'ONNX file of the palm detector (default: the one of the package)',
 }
 MAKE_HELP = {
     **TRAIN_HELP,
-    'samples': 'crops that the network learns from; what follows learns from shares of it',
-    'batch': 'crops a step, of all processes together',
-    'refiner_share': 'crops of the refiner, as a share of the samples',
-    'handedness_share': 'crops of the handedness head, likewise',
-    'scenes': 'that the detection score is fitted to',
-    'finder_samples': 'frames that a new finder learns from, 0: finder_weights is used',
-    'finder_scenes': 'that these frames are of',
-    'evaluated_crops': 'to evaluate the result on',
-    'evaluated_scenes': 'likewise',
-    'evaluated_sequences': 'likewise',
-    'evaluated_seconds': 'of the synthetic camera, likewise',
+    'samples': 'training crops of the pose network; those of the other stages are shares of it',
+    'batch': 'crops per step, of all processes together',
+    'refiner_share': 'training crops of the refiner, as a share of --samples',
+    'handedness_share': 'training crops of the handedness head, as a share of --samples',
+    'scenes': 'rendered scenes to fit the detection score to',
+    'finder_samples': 'training frames of a new palm detector; 0: use --finder-weights',
+    'finder_scenes': 'rendered scenes of these frames',
+    'evaluated_crops': 'crops of the evaluation',
+    'evaluated_scenes': 'scenes of the evaluation',
+    'evaluated_sequences': 'sequences of the evaluation',
+    'evaluated_seconds': 'seconds of the synthetic camera in the evaluation',
 }
 
 
@@ -82,7 +82,7 @@ def _add_train(verbs: Any) -> None:
     train = verbs.add_parser(
         'train',
         help='train the compact network on rendered hands, or with --dataset one of the '
-        "paper's on a public data set; goes on where it stopped",
+        "paper's networks on a public data set; resumable",
     )
     train.add_argument('folder', type=Path, help='folder of the run: last.pt, weights.pt, log.csv')
     taken = [field.name for field in fields(TrainConfig)]
@@ -128,6 +128,7 @@ def _train_refiner(arguments: argparse.Namespace) -> None:
     from awr_ros.training.refiner import train_refiner
 
     config = config_of(RefinerTrainConfig, arguments)
+    check_output(arguments.output)
     before, after = train_refiner(arguments.weights, arguments.output, **asdict(config))
     print(
         f'wrote {arguments.output}: mean joint error on held out crops {after:.2f} mm, '
@@ -154,6 +155,7 @@ def _train_handedness(arguments: argparse.Namespace) -> None:
     from awr_ros.training.handedness import train_handedness
 
     config = config_of(HandednessTrainConfig, arguments)
+    check_output(arguments.output)
     right, loss = train_handedness(arguments.weights, arguments.output, **asdict(config))
     print(
         f'wrote {arguments.output}: {right:.1%} of the held out crops on the right side, '
@@ -167,7 +169,7 @@ def _add_make_weights(verbs):
     make = verbs.add_parser(
         'make-weights',
         help='from random weights to a checkpoint with its evaluation and model card: network, '
-        'refiner, handedness head, detection score; goes on where it stopped',
+        'refiner, handedness head, detection score; resumable',
     )
     make.add_argument(
         'folder', type=Path, help='folder of the run: weights.pt, evaluation.txt, model-card.md'
@@ -176,7 +178,7 @@ def _add_make_weights(verbs):
         '--minutes',
         type=float,
         default=0.0,
-        help='about, without the evaluation: as many samples as fit here, instead of --samples',
+        help='approximate duration without the evaluation, sets --samples for this machine',
     )
     add_options(make, WeightsConfig, MAKE_HELP)
     make.set_defaults(run=_make_weights)
@@ -186,7 +188,7 @@ def _add_train_finder(verbs):
     from awr_ros.training.config import FinderTrainConfig
 
     train = verbs.add_parser(
-        'train-finder', help='train the learned finder on rendered scenes; goes on where it stopped'
+        'train-finder', help='train the palm detector on rendered scenes; resumable'
     )
     train.add_argument(
         'folder', type=Path, help='folder of the run: scenes, last.pt, finder.onnx, log.csv'

@@ -37,7 +37,7 @@ class TrainConfig:
     # none
     skin: str = ''
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ValueError(f'size must be one of {SIZES}, got {self.size!r}')
         for name in ('samples', 'batch', 'validate_every'):
@@ -74,7 +74,7 @@ class FinderTrainConfig:
     seed: int = 0
     device: str = 'auto'
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.scenes < SCENES_A_FILE:
             raise ValueError(f'scenes must be at least {SCENES_A_FILE}, got {self.scenes}')
         for name in ('samples', 'batch', 'validate_every'):

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from awr_ros.synthetic.crops import TRAINING, CropBatch, CropConfig, CropSource
+from awr_ros.synthetic.hand import HandSkin, procedural_skin
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.run import keep_memory
 
@@ -26,15 +28,13 @@ class PoolSizes:
     stereo: int = 4096  # crops of simulated stereo kept, a multiple of PART
     shown: int = 4  # uses of each of these, on average
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.stereo % PART:
             raise ValueError(f'stereo must be a multiple of {PART}, got {self.stereo}')
 
 
-def load_skins(path):
+def load_skins(path: str | Path) -> list[HandSkin]:
     """Return the hand skins to draw from: the procedural one and, if given, that of a GLB file."""
-    from awr_ros.synthetic.hand import procedural_skin
-
     if not path:
         return [procedural_skin(2.5, FOREARM_MM)]
     from awr_ros.synthetic.glb_skin import read_glb_skin

@@ -2,6 +2,9 @@
 joint scores.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_target
@@ -18,8 +21,12 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 
 
 def detection_examples(
-    estimator, scenes, seed=DETECTION_SEED, config=TrackerConfig(), progress=iter
-):
+    estimator: Any,
+    scenes: int,
+    seed: int = DETECTION_SEED,
+    config: TrackerConfig = TrackerConfig(),
+    progress: Callable = iter,
+) -> tuple[np.ndarray, ...]:
     """Run finder and pose network on rendered scenes and label their candidates. config: of the
     tracker.
 
@@ -29,7 +36,11 @@ def detection_examples(
     found.
     """
     source, finder = SceneSource(seed), PalmDetector(config.finder_weights)
-    features, hand, frame, peopled, targets = [], [], [], [], []
+    features: list = []
+    hand: list[int] = []
+    frame: list[int] = []
+    peopled: list[bool] = []
+    targets: list[int] = []
     for index in progress(range(scenes)):
         scene = source.draw()
         peopled.append(bool(scene.hands))
@@ -65,7 +76,7 @@ def detection_examples(
     )
 
 
-def fit_detection_weights(features, hand):
+def fit_detection_weights(features: np.ndarray, hand: np.ndarray) -> tuple[float, ...]:
     """Return the four weights of tracker.detection_score, by logistic regression.
 
     Arguments as returned by `detection_examples`. Raise ValueError when no candidate is a hand.
@@ -81,7 +92,9 @@ def fit_detection_weights(features, hand):
     return (*weights, constant)
 
 
-def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=iter):
+def learn_detection_weights(
+    estimator: Any, scenes: int, config: TrackerConfig = TrackerConfig(), progress: Callable = iter
+) -> tuple[float, ...]:
     """Return the four weights of tracker.detection_score for an estimator, fitted to rendered
     scenes.
 
@@ -100,7 +113,7 @@ def learn_detection_weights(estimator, scenes, config=TrackerConfig(), progress=
     if not (hand[~second] >= 0).any():
         return fit  # too few scenes for a table
     score = detection_score(fit_detection_weights(features[~second], hand[~second]), *features.T)
-    print('start score   hands   false, no hands there   false, beside hands')
+    print('      score   hands   false, no hands there   false, beside hands')
     for threshold in THRESHOLDS:
         over = second & (score >= threshold)
         found = len(np.unique(hand[over & (hand >= 0)])) / max(1, (targets >= scenes / 2).sum())

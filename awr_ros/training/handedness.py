@@ -2,6 +2,7 @@
 network.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,15 +32,15 @@ EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
 
 def train_handedness(
-    weights,
-    output,
-    crops=100_000,
-    scenes=1200,
-    seed=HANDEDNESS_SEED,
-    finder_weights='',
-    workers=0,
-    device='auto',
-):
+    weights: Path | None,
+    output: Path,
+    crops: int = 100_000,
+    scenes: int = 1200,
+    seed: int = HANDEDNESS_SEED,
+    finder_weights: str = '',
+    workers: int = 0,
+    device: str = 'auto',
+) -> tuple[float, float]:
     """Add to a checkpoint of the compact network a handedness head, a calibration of joint scores
     and, with scenes, the weights of the detection score.
 
@@ -49,11 +50,11 @@ def train_handedness(
     held-out crops. Raise ValueError for other networks.
     """
     network, about = load_compact(weights, 'handedness')
-    device = chosen_device(device)
+    torch_device = chosen_device(device)
     as_is, mirrored, errors_mm = _predict_both_orientations(
-        network.to(device), crops, seed, workers
+        network.to(torch_device), crops, seed, workers
     )
-    calibration = ()
+    calibration: tuple[float, ...] = ()
     if not network.refiner:  # a refiner predicts joint scores itself
         (slope,), constant = fit_logistic(
             as_is[1].cpu().reshape(-1, 1), errors_mm.cpu().flatten() <= RIGHT_MM
@@ -67,7 +68,9 @@ def train_handedness(
         strict=False,
     )
     torch.manual_seed(seed % 2**31)
-    right, loss = fit_handedness(trained.to(device).handedness, as_is, mirrored)
+    head = trained.to(torch_device).handedness
+    assert head is not None
+    right, loss = fit_handedness(head, as_is, mirrored)
     metrics = {**about['metrics'], 'side_right': right}
     save_checkpoint(Path(output), trained, about['step'], metrics, about.get('made_by'))
     if scenes:  # saved before: the fit of the detection score may fail for lack of hands
@@ -152,7 +155,9 @@ def _batches(wanted, seed, device, workers):
             yield drawn[chosen]
 
 
-def fit_handedness(handedness: HandednessHead, as_is, mirrored):
+def fit_handedness(
+    handedness: HandednessHead, as_is: Sequence[torch.Tensor], mirrored: Sequence[torch.Tensor]
+) -> tuple[float, float]:
     """Train a handedness head on pairs of hypotheses, as_is for the true side.
 
     Each is a tuple of joints_uvdn (N,J,3), joint_scores (N,J), hand_logit (N,) and crop_features

@@ -1,25 +1,26 @@
 """Logistic regression with PyTorch, from scores to probabilities."""
 
+import numpy as np
 import torch
 
 DECAY = 1e-5  # weight decay; keeps weights finite when the classes are separable
 
 
-def fit_logistic(inputs, target):
+def fit_logistic(inputs: np.ndarray, target: np.ndarray) -> tuple[list[float], float]:
     """Return the weights (K floats) and the constant of the logit of `target`. inputs: (N,K) array;
     target: (N,) bool.
     """
-    inputs, target = torch.as_tensor(inputs, dtype=torch.float64), torch.as_tensor(target).double()
+    features, true = torch.as_tensor(inputs, dtype=torch.float64), torch.as_tensor(target).double()
     # Normalised inputs, for fast convergence.
-    middle, size = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
-    layer = torch.nn.Linear(inputs.shape[1], 1, dtype=torch.float64)
+    middle, size = features.mean(0), features.std(0).clamp_min(1e-6)
+    layer = torch.nn.Linear(features.shape[1], 1, dtype=torch.float64)
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn='strong_wolfe')
 
     def loss():
         optimizer.zero_grad()
-        logit = layer((inputs - middle) / size)[:, 0]
+        logit = layer((features - middle) / size)[:, 0]
         value = (
-            torch.nn.functional.binary_cross_entropy_with_logits(logit, target)
+            torch.nn.functional.binary_cross_entropy_with_logits(logit, true)
             + DECAY * layer.weight.square().sum()
         )
         value.backward()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.offset_field import decode, encode, field_points
+from awr_ros.synthetic.crops import CropBatch
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,13 @@ class LossConfig:
     hand: float = 0.1  # hand score (cross entropy)
 
 
-def losses(field, hand_logit, batch, kernel_size, config=LossConfig()):
+def losses(
+    field: torch.Tensor,
+    hand_logit: torch.Tensor,
+    batch: CropBatch,
+    kernel_size: float,
+    config: LossConfig = LossConfig(),
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the total loss and its terms.
 
     field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch. Return (scalar tensor, {name: scalar
@@ -53,7 +60,9 @@ def _smooth_l1(pred, target, reduction):
     return nn_f.smooth_l1_loss(pred, target, beta=0.01, reduction=reduction)
 
 
-def validation_figures(field, hand_logit, batch, kernel_size):
+def validation_figures(
+    field: torch.Tensor, hand_logit: torch.Tensor, batch: CropBatch, kernel_size: float
+) -> dict[str, float]:
     """Return the errors on labelled crops: {name: float}, joints in mm in space.
 
     field: (B,4J,F,F); hand_logit: (B,); batch: CropBatch.

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from awr_ros.evaluation.crops import evaluate
+from awr_ros.files import write_text
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.training.config import FinderTrainConfig, TrainConfig
 from awr_ros.training.handedness import add_detection_weights, train_handedness
@@ -24,7 +25,7 @@ from awr_ros.training.palm_detector import train_finder
 from awr_ros.training.refiner import train_refiner
 from awr_ros.training.train import train
 from awr_ros.training.weights_config import WeightsConfig, differences
-from awr_ros.weight_files import checksum
+from awr_ros.weight_files import checksum, save_with_checksum
 
 # approximate share of the time for the pose network; the rest is for the stages after it
 NETWORK_TIME = 0.6
@@ -47,7 +48,7 @@ class Progress:
                     f'{folder} was begun with other settings ({", ".join(changed)}): repeat these '
                     f'or take another folder'
                 )
-            self.seconds = json.loads(self._path.read_text())['seconds']
+            self.seconds = _read(self._path)[1]
         self.config = config
         self._write()
 
@@ -55,7 +56,7 @@ class Progress:
     def kept_config(folder: Path) -> WeightsConfig | None:
         """Return the configuration of the run in a folder, None for a new one."""
         path = folder / 'progress.json'
-        return WeightsConfig(**json.loads(path.read_text())['config']) if path.exists() else None
+        return _read(path)[0] if path.exists() else None
 
     def finish(self, stage: str, seconds: float) -> None:
         """Mark a stage as done, with the duration of its last start."""
@@ -63,11 +64,22 @@ class Progress:
         self._write()
 
     def _write(self) -> None:
-        unfinished = self._path.with_suffix('.tmp')
-        unfinished.write_text(
-            json.dumps({'config': asdict(self.config), 'seconds': self.seconds}, indent=1)
+        write_text(
+            self._path,
+            json.dumps({'config': asdict(self.config), 'seconds': self.seconds}, indent=1),
         )
-        unfinished.replace(self._path)
+
+
+def _read(path: Path) -> tuple[WeightsConfig, dict[str, float]]:
+    """Return configuration and seconds of a progress.json. Raise ValueError that names it."""
+    try:
+        progress = json.loads(path.read_text())
+        seconds = {str(stage): float(value) for stage, value in progress['seconds'].items()}
+        return WeightsConfig(**progress['config']), seconds
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} is no record of such a run, or damaged: take another folder'
+        ) from error
 
 
 def make_weights(folder: Path | str, config: WeightsConfig) -> None:
@@ -89,7 +101,7 @@ def make_weights(folder: Path | str, config: WeightsConfig) -> None:
             began = time.monotonic()
             run()
             progress.finish(name, round(time.monotonic() - began, 1))
-    (folder / 'model-card.md').write_text(model_card(folder, config, progress.seconds))
+    write_text(folder / 'model-card.md', model_card(folder, config, progress.seconds))
     print(f'wrote {folder / "weights.pt"}, evaluation.txt and model-card.md')
 
 
@@ -98,7 +110,7 @@ def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
 
     def done() -> dict:
         path = folder / 'progress.json'
-        return json.loads(path.read_text())['seconds'] if path.exists() else {}
+        return _read(path)[1] if path.exists() else {}
 
     while 'finder' not in done():
         time.sleep(1)
@@ -164,8 +176,7 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
                 file=sys.stderr,
                 flush=True,
             )
-            weights.write_bytes(headed.read_bytes())
-            weights.with_suffix('.sha256').write_text(f'{checksum(weights)}  {weights.name}\n')
+            save_with_checksum(weights, lambda part: part.write_bytes(headed.read_bytes()))
 
     def report() -> None:
         with contextlib.redirect_stdout(io.StringIO()) as text:
@@ -176,7 +187,7 @@ def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]
                 config.evaluated_seconds,
                 sequences=config.evaluated_sequences,
             )
-        (folder / 'evaluation.txt').write_text(text.getvalue())
+        write_text(folder / 'evaluation.txt', text.getvalue())
         print(text.getvalue())
 
     return {

@@ -1,8 +1,10 @@
 """Optimisers of training: Muon for convolutions, AdamW for everything else."""
 
 import math
+from typing import Any
 
 import torch
+from torch import nn
 
 
 def make_optimizer(
@@ -22,7 +24,7 @@ class MuonAdamW:
     serves both. It has the methods of torch.optim.Optimizer that training uses.
     """
 
-    def __init__(self, network, learning_rate, weight_decay):
+    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float) -> None:
         """network: in channels_last memory format, in which a convolution's weights are such a
         matrix without a copy.
         """
@@ -49,7 +51,7 @@ class MuonAdamW:
         )
 
     @property
-    def param_groups(self):
+    def param_groups(self) -> list[dict]:
         """Parameter groups of both optimisers."""
         return self._muon.param_groups + self._adamw.param_groups
 
@@ -58,24 +60,24 @@ class MuonAdamW:
         for group in self.param_groups:
             group['lr'] = rate
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Delete all gradients."""
         for weight in self._weights:
             weight.grad = None
         self._adamw.zero_grad(set_to_none=True)
 
-    def step(self):
+    def step(self) -> None:
         """Do one step of both."""
         for matrix, weight in zip(self._matrices, self._weights):
             matrix.grad = None if weight.grad is None else _matrix(weight.grad)
         self._muon.step()
         self._adamw.step()
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return the states of both."""
         return {'muon': self._muon.state_dict(), 'adamw': self._adamw.state_dict()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load the output of `state_dict`. Raise ValueError for the state of another optimiser."""
         if set(state) != {'muon', 'adamw'}:
             raise ValueError(
@@ -141,12 +143,12 @@ class CapturableMuonAdamW(MuonAdamW):
             momenta.lerp_(gradients, 1 - settings['momentum'])
             update = _orthogonal(gradients.lerp(momenta, settings['momentum']), settings)
             rate = self._rate * (0.2 * math.sqrt(max(momenta.shape[1:])))  # match_rms_adamw
-            matrices = [self._matrices[i] for i in indices]
+            matrices: list[torch.Tensor] = [self._matrices[i] for i in indices]
             torch._foreach_mul_(matrices, 1 - self._rate * settings['weight_decay'])
-            torch._foreach_sub_(matrices, list((update.float() * rate).unbind()))
+            torch._foreach_sub_(matrices, (update.float() * rate).unbind())
         self._adamw.step()
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load the output of `state_dict`, from any device."""
         super().load_state_dict(state)
         self._keep_momenta()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as nn_f
+from torch import nn
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
 from awr_ros.networks.palm_detector import FinderNetwork, write_finder
@@ -15,6 +16,7 @@ from awr_ros.training.palm_detector_scenes import (
     IGNORED,
     SCENES_SEED,
     TARGET,
+    FinderBatch,
     FinderScenes,
     as_rendered,
     render_finder_scenes,
@@ -31,7 +33,7 @@ FOUND_SHARE = 0.1
 FAR_PALM_MM = 1000.0  # palms beyond this distance are also evaluated apart
 
 
-def train_finder(folder, config: FinderTrainConfig):
+def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     """Train for `config.samples` frames, resuming from `folder`/last.pt if it exists.
 
     Writes scenes_*.pt (rendered once), last.pt, finder.onnx (the averaged weights, as the package
@@ -97,7 +99,7 @@ def _rendered(folder, number):
     return FinderScenes.load(path)
 
 
-def targets(batch):
+def targets(batch: FinderBatch) -> tuple[torch.Tensor, ...]:
     """Make the training targets of a FinderBatch.
 
     Return closeness (B,1,32,40): 1 in the cell of a palm's centre, falling around it; mask
@@ -126,7 +128,13 @@ def targets(batch):
     return closeness, target, values, closeness * (closeness > 0.3)
 
 
-def finder_loss(said, closeness, target, values, nearness):
+def finder_loss(
+    said: torch.Tensor,
+    closeness: torch.Tensor,
+    target: torch.Tensor,
+    values: torch.Tensor,
+    nearness: torch.Tensor,
+) -> torch.Tensor:
     """Return the scalar loss. said: (B,4,32,40) output; the rest: of `targets`. The term of the
     palms is that of CenterNet (Zhou et al. 2019, equation 1).
     """
@@ -147,7 +155,7 @@ def finder_loss(said, closeness, target, values, nearness):
 
 
 @torch.no_grad()
-def validate_finder(network, scenes):
+def validate_finder(network: nn.Module, scenes: FinderScenes) -> dict[str, float]:
     """Return {name: float}: recall of unobstructed hands at the thresholds with false candidates in
     2 % and in 20 % of the frames, the former also for hands beyond 1 m alone, and the median
     distance of the hits from their palms [mm].

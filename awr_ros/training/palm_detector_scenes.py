@@ -1,5 +1,6 @@
 """Rendered training scenes of the palm detector, stored in files, and their random augmentation."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +33,15 @@ class FinderScenes:
     palms: torch.Tensor  # (N,2,3) float [px, px, mm] of the coarse frame, pixel centres at integers
     kind: torch.Tensor  # (N,2) uint8: NONE, IGNORED or TARGET
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.depth)
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write to one file."""
         save_whole(vars(self), Path(path))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | Path) -> 'FinderScenes':
         """Read from a file. Raise ValueError that names it if it is damaged; without the file it is
         rendered again.
         """
@@ -49,7 +50,7 @@ class FinderScenes:
         except TypeError as error:
             raise ValueError(f'{path} holds no scenes: {error}') from error
 
-    def to(self, device) -> 'FinderScenes':
+    def to(self, device: str | torch.device) -> 'FinderScenes':
         """Copy to a GPU, depth as int16: few operations there support uint16."""
         # depth beyond FAR_MM is invalid anyway
         depth = self.depth.int().clamp(max=2**15 - 1).short()
@@ -57,14 +58,16 @@ class FinderScenes:
         return FinderScenes(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
     @classmethod
-    def join(cls, parts):
+    def join(cls, parts: Sequence['FinderScenes']) -> 'FinderScenes':
         """Concatenate several."""
         return cls(
             *(torch.cat([vars(part)[name] for part in parts]) for name in cls.__dataclass_fields__)
         )
 
 
-def render_finder_scenes(count, seed=SCENES_SEED, progress=iter):
+def render_finder_scenes(
+    count: int, seed: int = SCENES_SEED, progress: Callable = iter
+) -> FinderScenes:
     """Render `count` scenes. progress: wraps their range, as tqdm does."""
     source = SceneSource(seed, RESOLUTIONS)
     scenes = FinderScenes(
@@ -95,7 +98,9 @@ class FinderBatch:
     kind: torch.Tensor  # (B,2) uint8
 
     @classmethod
-    def of(cls, depth, focal, palms, kind):
+    def of(
+        cls, depth: torch.Tensor, focal: torch.Tensor, palms: torch.Tensor, kind: torch.Tensor
+    ) -> 'FinderBatch':
         """Make the input from depth (B,128,160) float [mm], 0 invalid, and its hands."""
         depth = torch.where(depth <= FAR_MM, depth, 0)
         frame = torch.stack(
@@ -104,7 +109,7 @@ class FinderBatch:
         return cls(frame, focal, palms, kind)
 
 
-def as_rendered(scenes, chosen):
+def as_rendered(scenes: FinderScenes, chosen: torch.Tensor) -> FinderBatch:
     """Return a FinderBatch of some scenes without augmentation. chosen: (B,) long."""
     return FinderBatch.of(
         scenes.depth[chosen].float(),
@@ -114,7 +119,7 @@ def as_rendered(scenes, chosen):
     )
 
 
-def varied(scenes, chosen, generator):
+def varied(scenes: FinderScenes, chosen: torch.Tensor, generator: torch.Generator) -> FinderBatch:
     """Return a FinderBatch of some scenes with random augmentation. chosen: (B,) long.
 
     Mirrored, upside down, shifted, zoomed, resized, moved in depth, with additional loss of pixels.

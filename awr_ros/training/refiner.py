@@ -3,11 +3,14 @@ crops.
 """
 
 import json
+import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
@@ -15,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.scenes import RIGHT_MM
+from awr_ros.files import write_text
 from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
 from awr_ros.networks.refiner import pool_votes
 from awr_ros.offset_field import remove_isolated, vote
@@ -23,7 +27,13 @@ from awr_ros.synthetic.crops import TRAINING, CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import fresh_crops, load_skins
 from awr_ros.training.hard_negatives import mixed_negatives
-from awr_ros.training.run import keep_memory, progress_bar, save_whole
+from awr_ros.training.run import (
+    checked_count,
+    keep_memory,
+    progress_bar,
+    save_whole,
+    state_of,
+)
 from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 256
@@ -42,18 +52,18 @@ SAVE_EVERY = 500  # steps between saved states of the fitting
 
 
 def train_refiner(
-    weights,
-    output,
-    crops=500_000,
-    skin='',
-    workers=2,
-    compiled=False,
-    bfloat16=False,
-    init='',
-    seed=REFINER_SEED,
+    weights: str | Path | None,
+    output: str | Path,
+    crops: int = 500_000,
+    skin: str = '',
+    workers: int = 2,
+    compiled: bool = False,
+    bfloat16: bool = False,
+    init: str = '',
+    seed: int = REFINER_SEED,
     folder: Path | None = None,
     device: str = 'auto',
-):
+) -> tuple[float, float]:
     """Add a refiner to a checkpoint of the compact network, or replace the one it has.
 
     weights: path, None: the package's; output: path of the checkpoint to write; crops: number to
@@ -109,16 +119,16 @@ def train_refiner(
 
 
 def predict_crops(
-    network,
-    count,
-    seed,
-    skin='',
-    workers=2,
-    compiled=False,
-    bfloat16=False,
-    negatives=None,
-    folder=None,
-):
+    network: Any,
+    count: int,
+    seed: int,
+    skin: str = '',
+    workers: int = 2,
+    compiled: bool = False,
+    bfloat16: bool = False,
+    negatives: torch.Tensor | None = None,
+    folder: Path | None = None,
+) -> list[torch.Tensor]:
     """Predict from `count` rendered crops; return the inputs of the refiner and the truth, a list
     of tensors.
 
@@ -167,16 +177,17 @@ def _load_progress(folder: Path | None, count: int, seed: int) -> dict:
     """
     path = folder and folder / 'readings.json'
     if path and path.exists():
-        done = json.loads(path.read_text())
-        if (done['count'], done['seed']) == (count, seed):
-            return done
+        try:
+            done = json.loads(path.read_text())
+            if (done['count'], done['seed']) == (count, seed):
+                return {'predicted': int(done['predicted']), 'tensors': done['tensors'], **done}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'{path} cannot be read: remove it to begin anew') from error
     return {'predicted': 0, 'count': count, 'seed': seed, 'tensors': []}
 
 
 def _save_progress(folder: Path, done: dict) -> None:
-    unfinished = folder / 'readings.tmp'
-    unfinished.write_text(json.dumps(done))
-    unfinished.replace(folder / 'readings.json')
+    write_text(folder / 'readings.json', json.dumps(done))
 
 
 def _allocate(folder: Path | None, done: dict) -> list[torch.Tensor]:
@@ -187,11 +198,27 @@ def _allocate(folder: Path | None, done: dict) -> list[torch.Tensor]:
     if folder is None:
         return [torch.empty(shape, dtype=dtype) for shape, dtype in shapes]
     return [
-        torch.from_file(
-            str(folder / f'readings_{i}.bin'), True, torch.Size(shape).numel(), dtype=dtype
-        ).view(shape)
+        _mapped(folder / f'readings_{i}.bin', shape, dtype, done['predicted'] > 0)
         for i, (shape, dtype) in enumerate(shapes)
     ]
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, written: bool) -> torch.Tensor:
+    """Map a file to memory as a tensor. Raise OSError on a full disk, where a write to a mapped
+    file would end the process, and ValueError where a written file is gone or cut short.
+    """
+    size = torch.Size(shape).numel()
+    bytes_needed = size * dtype.itemsize
+    if written and (not path.is_file() or path.stat().st_size != bytes_needed):
+        raise ValueError(f'{path} is gone or cut short: remove readings.json to begin anew')
+    if not written and bytes_needed and hasattr(os, 'posix_fallocate'):
+        with path.open('wb') as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, bytes_needed)
+            except OSError as error:
+                path.unlink()
+                raise OSError(error.errno, error.strerror, str(path)) from None
+    return torch.from_file(str(path), True, size, dtype=dtype).view(shape)
 
 
 def _finished_samples(folder: Path | None, count: int, seed: int) -> list[torch.Tensor] | None:
@@ -262,7 +289,7 @@ def _device_readings(network, config, start, negatives):
             yield *predict, batch.joints_uvdn, batch.cube_mm, batch.hand
 
 
-def read_depth(network, depth, half=None):
+def read_depth(network: Any, depth: torch.Tensor, half: torch.dtype | None = None) -> Any:
     """Return a function from crops to the inputs of the refiner, see predict_crops. half: data type
     of the network.
     """
@@ -279,12 +306,14 @@ def read_depth(network, depth, half=None):
     )
 
 
-def as_bytes(depth):
+def as_bytes(depth: torch.Tensor) -> torch.Tensor:
     """Quantise depth [-1,1] in steps of DEPTH_STEP to uint8."""
     return ((depth + 1) / DEPTH_STEP).round().clamp(0, 255).to(torch.uint8)
 
 
-def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
+def fit_refiner(
+    refiner: Any, samples: Sequence[torch.Tensor], epochs: int = EPOCHS, state: Path | None = None
+) -> list[float]:
     """Train a refiner on the output of `predict_crops`, on its device. state: file of the training
     state, written now and then and resumed from, None: none. Return the mean error [mm] on held-out
     crops, before and after.
@@ -326,10 +355,10 @@ def fit_refiner(refiner, samples, epochs=EPOCHS, state: Path | None = None):
     step, order_seed = 0, int(torch.randint(2**31, ()))
     parts = {'refiner': refiner, 'optimizer': optimizer, 'schedule': schedule}
     if state and state.exists():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        step, order_seed = saved['step'], saved['order_seed']
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
+        with state_of(state, device) as saved:
+            step, order_seed = checked_count(saved['step']), checked_count(saved['order_seed'])
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
     with progress_bar(total=steps, initial=step, unit='step') as bar:
         while step < steps:
             epoch, first = divmod(step, steps // epochs)
@@ -374,7 +403,7 @@ def _beside_the_weights(samples, device):
     wanted = sum(tensor.numel() * tensor.element_size() for tensor in samples)
     if torch.cuda.is_available() and wanted > FILLED * torch.cuda.mem_get_info()[0]:
         print(
-            f'The readings take {wanted / 1e9:.1f} GB, more than this GPU has free: every step '
+            f'The samples take {wanted / 1e9:.1f} GB, more than this GPU has free: every step '
             'copies its own, which is slower.',
             file=sys.stderr,
             flush=True,

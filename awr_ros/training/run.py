@@ -4,9 +4,13 @@ import csv
 import ctypes
 import io
 import math
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from awr_ros.files import completed
 from awr_ros.networks.checkpoint import load_tensors, save_tensors
@@ -16,7 +20,7 @@ from awr_ros.training.optimizer import make_optimizer
 class Run:
     """State of a training run, resumed from folder/last.pt if it exists."""
 
-    def __init__(self, folder, network, config):
+    def __init__(self, folder: Path, network: nn.Module, config: Any) -> None:
         """folder: existing Path; network: on its device; config: of config.py. Raise ValueError
         when last.pt is of another network.
         """
@@ -35,11 +39,11 @@ class Run:
         trim_log(folder / 'log.csv', self.seen)
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether all samples are done."""
         return self.seen >= self.config.samples
 
-    def step(self, loss, samples):
+    def step(self, loss: torch.Tensor, samples: int) -> bool:
         """Do one step of optimiser and average. loss: scalar tensor; samples: number in the batch.
         Return whether to validate and save now.
         """
@@ -99,7 +103,7 @@ class Run:
         self.average.n_averaged += 1
         self._averaged += 1
 
-    def save(self):
+    def save(self) -> None:
         """Write last.pt."""
         save_whole(
             {
@@ -112,21 +116,21 @@ class Run:
         )
 
 
-def schedule(seen, total):
+def schedule(seen: int, total: int) -> float:
     """Return the learning rate as a share of its peak: linear warm-up over 20k samples, then a
     cosine to zero.
     """
     return min(1, (seen + 1) / 20_000) * 0.5 * (1 + math.cos(math.pi * min(1, seen / total)))
 
 
-def save_whole(state, path):
+def save_whole(state: Any, path: str | Path) -> None:
     """Save as torch.save does, atomically: after an interruption the old file is still there."""
     with completed(path) as part:
         save_tensors(state, part)
 
 
 @contextmanager
-def state_of(last, device):
+def state_of(last: Path, device: str | torch.device) -> Any:
     """Load a last.pt, a dict. Raise ValueError that names it if it cannot be read or used."""
     try:
         state = load_tensors(last, 'file', device)
@@ -148,7 +152,7 @@ def state_of(last, device):
         ) from error
 
 
-def load_network_of(last, network, state):
+def load_network_of(last: Path, network: nn.Module, state: dict[str, Any]) -> None:
     """Load state['network'] of a last.pt into a network. Raise ValueError when it is of another
     one.
     """
@@ -158,14 +162,14 @@ def load_network_of(last, network, state):
         raise ValueError(f'{last} is of another network: take another folder') from error
 
 
-def checked_count(value):
+def checked_count(value: Any) -> int:
     """Return a number of samples, steps, ... of a state. Raise ValueError when it is none."""
     if type(value) is not int or value < 0:
         raise ValueError(f'expected a number of samples, got {value!r:.60}')
     return value
 
 
-def log(path, row):
+def log(path: Path, row: Mapping[str, Any]) -> None:
     """Append a row to a CSV file, with a header if it is new. A file with other columns is renamed
     first.
 
@@ -182,7 +186,7 @@ def log(path, row):
         file.write(text.getvalue())
 
 
-def trim_log(path, seen):
+def trim_log(path: Path, seen: int) -> None:
     """Remove the rows of a log after `seen` samples, which a resumed run will write again."""
     if not path.exists():
         return
@@ -209,14 +213,14 @@ def _seen_in(row, columns):
         return math.inf
 
 
-def progress_bar(iterable=None, **options):
+def progress_bar(iterable: Iterable | None = None, **options: Any) -> Any:
     """Return a tqdm progress bar."""
     from tqdm import tqdm  # from the training extras, not needed for evaluation
 
     return tqdm(iterable, mininterval=5, **options)
 
 
-def keep_memory():
+def keep_memory() -> None:
     """Tell glibc to keep freed memory: rendering allocates hundreds of megabytes, and fresh pages
     would add a third to its time.
     """

@@ -5,11 +5,13 @@ torchrun, several.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.contact_sheet import crop_sheet
@@ -39,7 +41,7 @@ NETWORKS = {'s': replace(COMPACT_S, upright=True), 'm': replace(COMPACT_M, uprig
 VALIDATION_SEED = 1_000_000_007
 
 
-def train(folder, config: TrainConfig):
+def train(folder: str | Path, config: TrainConfig) -> None:
     """Train for `config.samples` crops, resuming from `folder`/last.pt if it exists.
 
     Writes last.pt (the state to resume from), weights.pt (the averaged weights, as the package
@@ -134,7 +136,7 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def start_network(config):
+def start_network(config: TrainConfig) -> tuple[Any, int]:
     """Return the network of a run with its initial weights, and the samples these were trained on.
     Raise ValueError when they are of another network.
     """
@@ -157,7 +159,7 @@ def start_network(config):
     return network, seen
 
 
-def load_compact(path, wanted):
+def load_compact(path: str | Path | None, wanted: str) -> tuple[Any, dict[str, Any]]:
     """Return (network, description) of a checkpoint of the compact network; path: None: the
     package's.
 
@@ -173,7 +175,7 @@ def load_compact(path, wanted):
     return network, about
 
 
-def join_processes(device):
+def join_processes(device: str | torch.device) -> tuple[int, int]:
     """Return (rank, number of processes): from torchrun, or 0 and 1."""
     if 'RANK' not in os.environ:
         return 0, 1
@@ -183,7 +185,7 @@ def join_processes(device):
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def hard_negatives(folder, config, model, rank):
+def hard_negatives(folder: Path, config: TrainConfig, model: Any, rank: int) -> torch.Tensor | None:
     """Return the run's negatives (see negatives.py), rendered by its first process; None without
     any.
     """
@@ -231,7 +233,9 @@ def _render_negatives(config: TrainConfig, model: ModelConfig, progress: Callabl
 
 
 @torch.no_grad()
-def predicted_sheet(path, network, batch, device):
+def predicted_sheet(
+    path: str | Path, network: nn.Module, batch: CropBatch, device: str | torch.device
+) -> None:
     """Draw the predictions for the first crops with hands of a CropBatch."""
     batch = batch[batch.hand.nonzero()[:48, 0]]
     field, _ = network.eval()(batch.depth.to(device))
@@ -240,7 +244,9 @@ def predicted_sheet(path, network, batch, device):
 
 
 @torch.no_grad()
-def validate(network, batches, device):
+def validate(
+    network: nn.Module, batches: Sequence[CropBatch], device: str | torch.device
+) -> dict[str, float]:
     """Return the figures of one network on labelled crops. batches: list of CropBatch on the
     CPU.
     """

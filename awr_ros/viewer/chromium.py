@@ -1,5 +1,5 @@
-"""Headless Chromium by its DevTools protocol: for tests, measurements and screenshots
-of the view.
+"""Headless Chromium by its DevTools protocol: for tests, measurements and screenshots of the
+view.
 """
 
 import base64
@@ -29,15 +29,15 @@ OPTIONS = (
 
 
 def find_chromium() -> str | None:
-    """Path of an installed Chromium, None where there is none (Debian: apt install chromium)."""
+    """Return the path of an installed Chromium, None without one (Debian: apt install chromium)."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 class Chromium:
-    """One page of a browser of its own, to be used as a context."""
+    """One page of a new browser process, a context manager."""
 
     def __init__(self, width: int = 1280, height: int = 800):
-        """Raises FileNotFoundError where no Chromium is installed."""
+        """Raise FileNotFoundError if no Chromium is installed."""
         program = find_chromium()
         if program is None:
             raise FileNotFoundError('no chromium is installed (Debian: apt install chromium)')
@@ -94,7 +94,7 @@ class Chromium:
         raise RuntimeError('chromium did not start')
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol. Raises RuntimeError with what the browser says."""
+        """Call a method of the protocol. Raise RuntimeError with the error of the browser."""
         self._count += 1
         self._socket.send(json.dumps({'id': self._count, 'method': method, 'params': parameters}))
         while True:  # events come in between
@@ -105,11 +105,11 @@ class Chromium:
                 return answer['result']
 
     def open(self, url: str) -> None:
-        """Go to a page."""
+        """Load a page."""
         self.call('Page.navigate', url=url)
 
     def evaluate(self, expression: str) -> Any:
-        """Value of a JavaScript expression; a promise is waited for."""
+        """Return the value of a JavaScript expression; promises are awaited."""
         answer = self.call(
             'Runtime.evaluate', expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -119,11 +119,11 @@ class Chromium:
         return answer['result'].get('value')
 
     def text(self) -> str:
-        """Visible text of the page."""
+        """Return the visible text of the page."""
         return self.evaluate('document.body ? document.body.innerText : ""')
 
     def wait_for(self, text: str, seconds: float = PATIENCE_S) -> str:
-        """Wait until the page shows a text; returns all of it. Raises TimeoutError."""
+        """Wait until the page shows a text; return all of it. Raise TimeoutError."""
         end_s = time.monotonic() + seconds
         while text not in (shown := self.text()):
             if time.monotonic() > end_s:
@@ -132,5 +132,5 @@ class Chromium:
         return shown
 
     def screenshot(self) -> bytes:
-        """The page as PNG."""
+        """Return the page as PNG."""
         return base64.b64decode(self.call('Page.captureScreenshot', format='png')['data'])

@@ -1,7 +1,7 @@
-"""The verb `view`: the tracker at work, in the browser.
+"""Command-line verb `view`: the tracker at work, in the browser.
 
-viser (extra "view") serves the page. The tracker runs here, so that its settings can be tried out
-while it plays; with `--node` it is that of a running ROS node.
+viser (extra "view") serves the page. The tracker runs in this process, so that its settings can be
+changed while it plays; with `--node` it is that of a running ROS node.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.viewer.sources import NO_JOINT, Source, recording_player, synthetic_player
 
 DEFAULT_PORT = 8080
-IDLE_S = 0.005  # [s] between looks for something new
+IDLE_S = 0.005  # [s] polling interval
 
 
 def run(source: Source, page: Any, images: int | None = None) -> None:
-    """Play until interrupted, or for so many images. page: awr_ros.viewer.page.Page."""
+    """Play until interrupted, or for a number of images. page: awr_ros.viewer.page.Page."""
     stepping: list[bool] = []
     page.next.on_click(lambda _: stepping.append(True))
     config, count, due_s = source.config, 0, time.perf_counter()
@@ -37,20 +37,22 @@ def run(source: Source, page: Any, images: int | None = None) -> None:
         if shown is None:
             time.sleep(IDLE_S)
             continue
-        # By the clock, not by the last image: one that is late does not slow all others down.
+        # By the clock, not by the last image: a late image does not delay all others.
         due_s = max(due_s + 1 / source.rate_hz, time.perf_counter() - 1 / source.rate_hz)
         page.draw(shown)
         count += 1
-        # A timeline that was moved meanwhile stays where it is: the next image is the one chosen.
+        # A timeline that was moved meanwhile is not set: the next image is the chosen one.
         if at is not None and page.index.value == at != source.index:
             page.index.value = source.index
 
 
 def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
-    """Add the verb to argparse's subparsers. open_node(name, depth topic): the Source of a node."""
+    """Add the verb to argparse's subparsers. open_node(name, depth topic): makes the Source of a
+    node.
+    """
     parser = verbs.add_parser(
         'view',
-        help='the tracker at work, in the browser: synthetic camera, recording or running node',
+        help='show the tracker in the browser: synthetic camera, recording or running node',
     )
     parser.add_argument(
         'input',
@@ -63,7 +65,7 @@ def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
         nargs='?',
         const='/tracker',
         metavar='NAME',
-        help='instead show a running ROS node of this name (default: %(const)s)',
+        help='show a running ROS node of this name instead (default: %(const)s)',
     )
     parser.add_argument(
         '--intrinsics',
@@ -72,32 +74,38 @@ def add_view(verbs: Any, open_node: Callable[[str, str], Source]) -> None:
     )
     parser.add_argument(
         '--topic',
-        help='depth images in a bag (default: the only ones), or of a node (default: depth/image '
-        'in its namespace)',
+        help='topic of the images, in a bag (default: the only one) or of a node (default: '
+        'depth/image in its namespace)',
     )
     parser.add_argument(
         '--images',
         type=int,
         default=900,
         metavar='N',
-        help='of a recording, the first ones are kept in memory (default: %(default)s)',
+        help='most images of a recording, kept in memory (default: %(default)s)',
     )
     parser.add_argument(
-        '--hands', type=int, default=2, choices=(1, 2), help='of the synthetic camera (default: 2)'
+        '--hands',
+        type=int,
+        default=2,
+        choices=(1, 2),
+        help='hands of the synthetic camera (default: 2)',
     )
     parser.add_argument(
         '--joint',
         default=NO_JOINT,
         choices=(NO_JOINT, *JOINT_NAMES),
         metavar='NAME',
-        help='whose field is shown first, e.g. index_tip (default: %(default)s)',
+        help='joint with the field to show, e.g. index_tip (default: %(default)s)',
     )
     parser.add_argument(
         '--host',
         default='127.0.0.1',
-        help='0.0.0.0 lets other machines see it (default: %(default)s)',
+        help='address to serve; 0.0.0.0 for other machines too (default: %(default)s)',
     )
-    parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='default: %(default)s')
+    parser.add_argument(
+        '--port', type=int, default=DEFAULT_PORT, help='port (default: %(default)s)'
+    )
     parser.set_defaults(run=lambda arguments: view(arguments, open_node), extra='view')
 
 
@@ -122,14 +130,12 @@ def view(arguments: argparse.Namespace, open_node: Callable[[str, str], Source])
             run(source, page)
         finally:
             server.stop()
-    except KeyboardInterrupt:
-        pass
     finally:
         source.close()
 
 
 def _source(arguments: argparse.Namespace, open_node: Callable[[str, str], Source]) -> Source:
-    """What the arguments ask for."""
+    """Make the Source that the arguments describe."""
     if arguments.node is not None:
         return open_node(arguments.node, arguments.topic or '')
     from awr_ros.tracker import HandTracker

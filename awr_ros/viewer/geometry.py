@@ -1,4 +1,4 @@
-"""What the view draws of an image and its hands, as arrays of metres and colours."""
+"""Geometry of the view: points, bones and crops as arrays of metres and colours."""
 
 from typing import Any
 
@@ -8,13 +8,15 @@ from awr_ros.camera import Intrinsics
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.skeleton import BONES, PALM
 
-MAX_POINTS = 40_000  # of the cloud, more are left out evenly
+MAX_POINTS = 40_000  # limit of the cloud, subsampled evenly
 FAR_M = 1.6  # farther points are not drawn
 SIDE_COLOURS = {'left': (80, 150, 255), 'right': (255, 150, 50)}
 
 
 def cloud(depth_mm: np.ndarray, intrinsics: Intrinsics, most: int = MAX_POINTS) -> np.ndarray:
-    """Points (N,3) float32 [m] of a depth image in the optical frame, at most about `most`."""
+    """Return points (N,3) float32 [m] of a depth image in the optical frame, at most about
+    `most`.
+    """
     depth_mm = np.asarray(depth_mm, np.float32)
     near = np.isfinite(depth_mm) & (depth_mm > 0) & (depth_mm < FAR_M * MM_PER_M)
     v, u = near.nonzero()
@@ -25,13 +27,13 @@ def cloud(depth_mm: np.ndarray, intrinsics: Intrinsics, most: int = MAX_POINTS) 
 
 
 def depth_colours(points: np.ndarray) -> np.ndarray:
-    """Colours (N,3) uint8 for points [m]: near bright, far dark."""
+    """Return colours (N,3) uint8 for points [m]: near bright, far dark."""
     shade = np.clip(230 - 150 * (points[:, 2] - 0.3) / 1.1, 40, 230)
     return np.repeat(shade[:, None], 3, 1).astype(np.uint8)
 
 
 def score_colours(scores: np.ndarray) -> np.ndarray:
-    """Colours (N,3) uint8 for joint scores [0,1]: red over yellow to green; NaN is grey."""
+    """Return colours (N,3) uint8 for joint scores [0,1]: red over yellow to green; NaN is grey."""
     scores = np.asarray(scores, np.float64)
     share = np.clip(np.nan_to_num(scores), 0, 1)
     colours = np.stack(
@@ -41,7 +43,9 @@ def score_colours(scores: np.ndarray) -> np.ndarray:
 
 
 def bone_lines(hand: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Known bones of a TrackedHand: ends (B,2,3) float32 [m] and their colours (B,2,3) uint8."""
+    """Return the known bones of a TrackedHand: ends (B,2,3) float32 [m] and their colours (B,2,3)
+    uint8.
+    """
     bones = np.array(BONES)
     ends = np.asarray(hand.joints_xyz, np.float32)[bones] / np.float32(MM_PER_M)
     known = np.isfinite(ends).all((1, 2))
@@ -49,7 +53,7 @@ def bone_lines(hand: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop_lines(hand: Any, intrinsics: Intrinsics) -> np.ndarray:
-    """Outline of a hand's crop at the palm's depth, (4,2,3) float32 [m]."""
+    """Return the outline of a hand's crop at the palm's depth, (4,2,3) float32 [m]."""
     x, y, width, height = hand.roi
     d = float(np.nanmean(np.asarray(hand.joints_uvd)[list(PALM), 2]))
     corners = np.array(

@@ -1,8 +1,8 @@
-"""The dense field of one joint, made visible: what every pixel of the crop votes for.
+"""Visualisation of the dense field of one joint: the vote of every pixel of the crop.
 
 AWR (Huang et al., AAAI 2020, section 3) predicts at each pixel of a crop the direction to the joint
-and a closeness, 1 at the joint and 0 at the kernel's radius. The joint is the mean of what the
-pixels point at, weighted by a softmax over closeness.
+and a closeness, 1 at the joint and 0 at the kernel's radius. The joint is the mean of the pixels'
+votes, weighted by a softmax over closeness.
 """
 
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ from awr_ros.skeleton import JOINT_NAMES, hand_centre, in_plane_rotation
 from awr_ros.weight_files import DEFAULT_WEIGHTS
 
 PICTURE_PX = 512
-MAX_VOTES = 120  # lines drawn, of the pixels that weigh most
-MIN_SHARE = 0.02  # of the largest weight; pixels below are left out
+MAX_VOTES = 120  # lines drawn, from the pixels with the largest weights
+MIN_SHARE = 0.02  # minimum weight relative to the largest one
 ARROW_EVERY = 2  # field pixels between arrows
 MIN_ARROW_CLOSENESS = 0.25
 
 
 @dataclass(frozen=True)
 class JointField:
-    """One joint's field over one crop. A hand of the other side than the network's is mirrored."""
+    """Field of one joint over one crop. A hand of the other side than the network's is mirrored."""
 
     crop: Crop
     mirrored: bool
-    depth: np.ndarray  # (S,S) float32 uvdn, as the network sees it
+    depth: np.ndarray  # (S,S) float32 uvdn, input of the network
     directions: np.ndarray  # (3,F,F) unit vectors, 0 on the background
     closeness: np.ndarray  # (F,F) [0,1], 0 on the background
-    weights: np.ndarray  # (F,F) of the vote, their sum is 1
+    weights: np.ndarray  # (F,F) weights of the vote, their sum is 1
     points: np.ndarray  # (3,F,F) uvdn of the field's pixels
     kernel_size: float  # [uvdn]
-    voted: np.ndarray  # (3,) uvdn: the joint by the vote, before it is refined
+    voted: np.ndarray  # (3,) uvdn: voted joint, before refinement
 
     def votes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lines (N,2,3) float32 [m] in the optical frame, from the pixels that weigh most to where
-        each sees the joint, and their weights (N,), 1 for the largest.
+        """Return lines (N,2,3) float32 [m] in the optical frame, from the pixels with the largest
+        weights to the joint that each votes for, and their weights (N,), 1 for the largest.
         """
         weight = self.weights.ravel() / max(float(self.weights.max()), 1e-9)
         chosen = np.argsort(-weight)[:MAX_VOTES]
@@ -58,9 +58,10 @@ class JointField:
         return (xyz / MM_PER_M).astype(np.float32), weight[chosen]
 
     def picture(self) -> np.ndarray:
-        """Crop in grey, closeness as heat, directions as arrows, the voted joint as a cross.
+        """Draw the crop in grey, closeness as heat, directions as arrows, the voted joint as a
+        cross.
 
-        Returns (512,512,3) uint8 RGB; the crop is shown as the network sees it.
+        Return (512,512,3) uint8 RGB; the crop is shown as input of the network.
         """
         size = PICTURE_PX
         grey = np.where(self.depth < 0.99, 200 - 70 * self.depth, 20).astype(np.uint8)
@@ -84,11 +85,11 @@ class JointField:
 
 
 class FieldReader:
-    """Computes fields, by PyTorch whatever engine tracks: engines give joints only."""
+    """Compute fields with PyTorch, whatever engine tracks: engines return joints only."""
 
     def __init__(self, weights: str | Path | None = None):
-        """weights: a checkpoint, None for the one that comes with the package. Raises
-        FileNotFoundError or ValueError that names the path.
+        """weights: a checkpoint, None for the package's. Raise FileNotFoundError or ValueError that
+        names the path.
         """
         from awr_ros.networks.checkpoint import load_checkpoint
 
@@ -100,7 +101,7 @@ class FieldReader:
     def read(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, hand: Any, joint: str
     ) -> JointField | None:
-        """Field of a joint of a TrackedHand, None where its crop cannot be cut.
+        """Return the field of a joint of a TrackedHand, None if its crop cannot be cut.
 
         depth_mm: (H,W) [mm]; joint: one of joint_names.
         """

@@ -1,4 +1,4 @@
-"""The page in the browser: what is drawn, and the controls. viser's server is given."""
+"""The page in the browser: its pictures and controls. viser's server is an argument."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from awr_ros.viewer.geometry import (
 from awr_ros.viewer.joint_field import PICTURE_PX, FieldReader
 from awr_ros.viewer.sources import NO_JOINT, Shown
 
-SETTINGS = (  # live fields of TrackerConfig: name, least, most, step
+SETTINGS = (  # live fields of TrackerConfig: name, minimum, maximum, step
     ('max_hands', 1, 4, 1),
     ('score_threshold', 0.0, 1.0, 0.01),
     ('beside_threshold', 0.0, 1.0, 0.01),
@@ -30,7 +30,7 @@ SETTINGS = (  # live fields of TrackerConfig: name, least, most, step
     ('coast_s', 0.0, 2.0, 0.05),
     ('smoothing_min_cutoff_hz', 0.1, 5.0, 0.1),
 )
-POINT_M = 0.0016  # smaller than their distance: the skeleton inside shows through
+POINT_M = 0.0016  # smaller than their distance, so that the skeleton inside is visible
 NEWEST = 0.1  # weight of the newest image in rates and times
 
 
@@ -45,8 +45,8 @@ class Page:
         fields: Callable[[], FieldReader] = FieldReader,
         joint: str = NO_JOINT,
     ):
-        """length: images of a recording, None: endless; fields: makes the reader of joint fields,
-        once they are asked for; joint: whose field is shown first.
+        """length: images of a recording, None: endless; fields: makes the FieldReader on first use;
+        joint: whose field is shown first.
         """
         self._server, self._nodes = server, {}
         self._make_fields, self._fields = fields, None
@@ -84,7 +84,7 @@ class Page:
         self._start = self._values()
 
     def config(self) -> TrackerConfig:
-        """The settings that the page began with, changed by the controls that were moved."""
+        """Return the initial settings with the changes by the controls."""
         changed = {k: v for k, v in self._values().items() if v != self._start[k]}
         return replace(self._base, **changed)
 
@@ -96,7 +96,7 @@ class Page:
         return {**values, 'smoothing': bool(self._smoothing.value)}
 
     def draw(self, shown: Shown) -> None:
-        """Show an image and its hands; what is there is replaced, what is gone is removed."""
+        """Show an image and its hands; existing parts are replaced, others removed."""
         start_s = time.perf_counter()
         wanted = {}
         if self._show['cloud'].value:

@@ -1,4 +1,4 @@
-"""Where images and hands of the view come from: anything with the attributes of `Source`."""
+"""Sources of images and hands for the view: objects with the attributes of `Source`."""
 
 import itertools
 import time
@@ -13,27 +13,27 @@ from awr_ros.camera import Intrinsics
 from awr_ros.tracker_config import TrackerConfig
 
 RATE_HZ = 30.0
-NO_JOINT = 'off'  # no joint's field is shown
+NO_JOINT = 'off'  # value for no field
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One image and what was tracked in it."""
+    """One image and its tracked hands."""
 
     depth_mm: np.ndarray  # (H,W) [mm]
     intrinsics: Intrinsics
     hands: tuple[Any, ...]  # TrackedHands
-    track_ms: float  # [ms] that the tracker took
+    track_ms: float  # [ms] duration of tracking
     index: int  # of the image
-    taken_s: float  # time.time() at which the image was there, or was taken where that is known
+    taken_s: float  # time.time() at which the image was taken, or arrived
 
 
 class Source(Protocol):
-    """What the view plays."""
+    """Interface of what the view plays."""
 
     length: int | None  # images of a recording, None: endless
     index: int  # of the last image, -1 before the first
-    rate_hz: float  # that it plays at
+    rate_hz: float  # rate of playing
     config: TrackerConfig
 
     def configure(self, config: TrackerConfig) -> None:
@@ -46,11 +46,11 @@ class Source(Protocol):
         """Return an image of a recording by its index."""
 
     def close(self) -> None:
-        """End what was started."""
+        """Release everything."""
 
 
 class Player:
-    """Tracks images one by one, forwards, and remembers what was tracked for going back.
+    """Track images one by one, forwards, and store the hands for going back.
 
     load(index) returns (depth_mm, intrinsics, stamp_s); length: of a recording, None: endless.
     """
@@ -68,7 +68,7 @@ class Player:
 
     @property
     def config(self) -> TrackerConfig:
-        """The tracker's settings."""
+        """Settings of the tracker."""
         return self.tracker.config
 
     def configure(self, config: TrackerConfig) -> None:
@@ -76,12 +76,15 @@ class Player:
         self.tracker.config = config
 
     def step(self) -> Shown:
-        """Return the next image; after a recording's last one the first, tracked afresh."""
-        following = self.index + 1
-        return self.show(0 if self.length is not None and following >= self.length else following)
+        """Return the next image; after the last one of a recording the first, with the tracker
+        reset.
+        """
+        if self.length is not None and self.index + 1 >= self.length:
+            self.index = -1
+        return self.show(self.index + 1)
 
     def show(self, index: int) -> Shown:
-        """Return an image; hands that were tracked in it before are shown again."""
+        """Return an image; with its stored hands if it was tracked before."""
         depth_mm, intrinsics, stamp_s = self._load(index)
         taken_s = time.time()
         if index in self._hands and index != self.index + 1:
@@ -96,7 +99,7 @@ class Player:
         return Shown(depth_mm, intrinsics, hands, track_ms, index, taken_s)
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: nothing was started."""
 
 
 def synthetic_player(tracker: Any, num_hands: int) -> Player:

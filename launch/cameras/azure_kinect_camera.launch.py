@@ -24,4 +24,5 @@ PRESET = CameraPreset(
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return driver_description(PRESET)

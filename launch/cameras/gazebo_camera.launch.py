@@ -25,6 +25,7 @@ PRESET = CameraPreset(
 
 
 def start(context):
+    """Return the actions for the arguments."""
     require_package(PRESET.package, 'a Gazebo camera', PRESET.install)
     depth, info, output = (LaunchConfiguration(name).perform(context) for name in PRESET.forwards)
     # '[': from Gazebo to ROS only.
@@ -44,6 +45,7 @@ def start(context):
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(

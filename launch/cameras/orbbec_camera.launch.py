@@ -30,11 +30,13 @@ PRESET = CameraPreset(
 
 
 def start(context):
+    """Return the actions for the arguments."""
     model = LaunchConfiguration('orbbec_model').perform(context)
     return [driver_description(replace(PRESET, launch_files=(f'{model}.launch.py',)))]
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(

@@ -1,4 +1,4 @@
-"""Rendered hands, no hardware needed; where their joints truly are is on synthetic_camera/truth."""
+"""Rendered hands, no hardware needed; their true joints are on synthetic_camera/truth."""
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -32,10 +32,12 @@ PARAMETERS = (
 
 
 def parameter(name, text, kind):
+    """Convert an argument to the type of its parameter."""
     return boolean(name, text) if kind is bool else number(name, text, kind)
 
 
 def start(context):
+    """Return the actions for the arguments."""
     namespace, output, log_level = (
         LaunchConfiguration(name).perform(context) for name in PRESET.forwards
     )
@@ -60,6 +62,7 @@ def start(context):
 
 
 def generate_launch_description():
+    """Return the launch description."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(

@@ -54,10 +54,14 @@ class Bench:
         return node
 
     def until(self, condition, what, seconds=PATIENCE_S):
-        """Spin until condition() is true; its value. Fails with `what` after some seconds."""
+        """Spin until condition() is true; its value. Fails with `what`, a text or a function that
+        returns one, after some seconds.
+        """
         end = time.monotonic() + seconds
         while not (value := condition()):
-            assert time.monotonic() < end, f'waited {seconds} s in vain for {what}'
+            if time.monotonic() >= end:
+                text = what() if callable(what) else what
+                pytest.fail(f'waited {seconds} s in vain for {text}')
             self.executor.spin_once(timeout_sec=0.02)
         return value
 
@@ -141,8 +145,10 @@ class Diagnostics:
 
         self._bench.until(
             said,
-            f'diagnostics "{text}"; the last ones were '
-            f'{[s.message for m in self._heard[-1:] for s in m.status]}',
+            lambda: (
+                f'diagnostics "{text}"; the last ones were '
+                f'{[s.message for m in self._heard[-1:] for s in m.status]}'
+            ),
         )
         self._heard.clear()
 

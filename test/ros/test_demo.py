@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ament_index_python.packages import get_package_prefix
 from builtin_interfaces.msg import Time
 from fakes import hand, open_hand_xyz
 from std_msgs.msg import Header
 
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 from awr_ros.msg import TrackerStats
 from awr_ros.ros import synthetic_camera
 from awr_ros.ros.conversions import hand_array
 from awr_ros.ros.measure import demo, session
-from awr_ros.ros.spin import CONFIGURATION_REFUSED
 
 MS = 1_000_000
 
@@ -255,6 +256,21 @@ def test_a_command_line_that_cannot_be_read_leaves_no_traceback(start_node, argu
     assert 'cannot start: ' in done.stderr and 'Traceback' not in done.stderr
 
 
+@pytest.mark.parametrize('name', ['tracker', 'trackers', 'synthetic_camera', 'fusion', 'demo'])
+def test_programs_on_a_system_with_old_libraries_say_so_in_one_line(tmp_path, name):
+    (tmp_path / 'cv2.py').write_text("__version__ = '4.5.4'")
+    done = subprocess.run(
+        [Path(get_package_prefix('awr_ros')) / 'lib' / 'awr_ros' / name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, 'PYTHONPATH': f'{tmp_path}:{os.environ["PYTHONPATH"]}'},
+    )
+    assert done.returncode == CONFIGURATION_REFUSED
+    assert done.stderr.startswith('cannot start: OpenCV 4.5.4 is too old, needed is 4.7 or newer')
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_help_lists_the_parameters_and_starts_nothing(start_node):
     done = start_node('node', '--help')
     assert done.returncode == 0 and not done.stderr
@@ -264,8 +280,6 @@ def test_help_lists_the_parameters_and_starts_nothing(start_node):
 
 
 def test_an_interrupt_during_the_imports_leaves_no_traceback():
-    from ament_index_python.packages import get_package_prefix
-
     program = Path(get_package_prefix('awr_ros')) / 'lib' / 'awr_ros' / 'synthetic_camera'
     process = subprocess.Popen(
         [program], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -279,8 +293,6 @@ def test_an_interrupt_during_the_imports_leaves_no_traceback():
 
 
 def test_installed_program_ends_in_good_order(tmp_path):
-    from ament_index_python.packages import get_package_prefix
-
     program = Path(get_package_prefix('awr_ros')) / 'lib' / 'awr_ros' / 'tracker'
     process = subprocess.Popen(
         [program, '--ros-args', '-p', f'weights:={tmp_path}/missing.pt'],

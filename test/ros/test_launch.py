@@ -15,9 +15,9 @@ import fake_launch
 import pytest
 from ament_index_python.packages import get_package_share_directory
 
+from awr_ros.dependencies import CONFIGURATION_REFUSED
 from awr_ros.ros.camera_preset import load_preset, preset_file, preset_names
 from awr_ros.ros.middleware import PROFILE_VARIABLES, profile_variable
-from awr_ros.ros.spin import CONFIGURATION_REFUSED
 
 SHARE = Path(get_package_share_directory('awr_ros'))
 CAMERAS = SHARE / 'launch' / 'cameras'

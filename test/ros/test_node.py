@@ -2,12 +2,13 @@
 
 import gc
 import math
+import time
 import weakref
 
 import numpy as np
 import pytest
 import rclpy
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fakes import BEST_EFFORT, LATCHED, RELIABLE, Camera, FakeTracker, hand, header, image
 from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.msg import State, Transition
@@ -347,6 +348,21 @@ def test_diagnostics_without_info(bench, node, diagnostics):
     camera.image()
     diagnostics.until('no camera_info on /depth/camera_info', 'input', DiagnosticStatus.ERROR)
     assert node._health.counts.refused == 0
+
+
+def test_a_network_that_is_slow_to_load_does_not_crowd_the_reports(bench, tracker):
+    def load_slowly(_values):
+        time.sleep(1.1)  # longer than the time between two reports
+        return tracker
+
+    node = bench.add(TrackerNode(tracker_factory=load_slowly))
+    reports = bench.listen(DiagnosticArray, '/diagnostics')
+    bench.until(node._diagnostics_pub.get_subscription_count, 'the listener to be known')
+    node.autostart()
+    start_s = time.monotonic()
+    bench.until(lambda: reports, 'a report')
+    bench.spin(0.2)
+    assert len(reports) <= 1 + (time.monotonic() - start_s), 'more than one in a second'
 
 
 def test_diagnostics_name_engine_and_are_ok_while_tracking(bench, camera, diagnostics):

@@ -1,24 +1,26 @@
-"""The whole path in some seconds: synthetic camera and tracker as two processes over DDS, measured
-by a third.
+"""Demo of the whole path in some seconds: synthetic camera and tracker as two processes over DDS,
+measured by a third.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from awr_ros.ros.measure.session import Result, Session, exit_on_endings, nanoseconds
 
-PICTURE_S = 10.0  # [s] patience
-# What "it works" means.
+PICTURE_S = 10.0  # [s] timeout
+# Limits of a good result.
 MIN_FOUND, MAX_ERROR_MM, MAX_ID_CHANGES, MAX_LATENCY_MS, MAX_LOST = 0.95, 9.0, 0, 60.0, 0
 
 
 @dataclass(frozen=True)
 class DrawnHand:
-    """What awr_ros.draw.overlay draws."""
+    """Hand for awr_ros.draw.overlay."""
 
     id: str
     side: str
@@ -26,8 +28,8 @@ class DrawnHand:
     joints_uvd: np.ndarray  # (21,3) [px, px, mm]
 
 
-def drawn_hands(message):
-    """The hands of a HandArray of the synthetic camera."""
+def drawn_hands(message: Any) -> list[DrawnHand]:
+    """Return the hands of a HandArray of the synthetic camera."""
     from awr_ros.ros.conversions import SIDES, joints_from_hand
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS
 
@@ -43,8 +45,8 @@ def drawn_hands(message):
     ]
 
 
-def report(result: Result):
-    """Print the result; returns whether it is good enough."""
+def report(result: Result) -> bool:
+    """Print the result; return whether it is good enough."""
     latency = result.latencies_ms if result.latencies_ms.size else np.array([np.inf])
     error = result.errors_mm.mean() if result.errors_mm.size else np.inf
     p50, p99 = np.percentile(latency, [50, 99])
@@ -73,8 +75,8 @@ def report(result: Result):
     return all(good for _, good in checks)
 
 
-def picture(session, path):
-    """Write one image with the tracked and the true skeleton; returns whether there was one."""
+def picture(session: Session, path: str | Path) -> bool:
+    """Write one image with the tracked and the true skeleton; return whether there was one."""
     from sensor_msgs.msg import Image
 
     from awr_ros.draw import overlay, write_picture
@@ -106,7 +108,8 @@ def picture(session, path):
     return True
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, default=10.0, help='how long to measure [s]')
     parser.add_argument('--num-hands', type=int, default=1, choices=(1, 2))
@@ -130,8 +133,8 @@ def main(arguments=None):
         return 0 if good else 1
 
 
-def progress_bar(text, seconds):
-    """A line that grows on a terminal, one line in a log."""
+def progress_bar(text: str, seconds: float) -> Callable:
+    """Return a function that shows progress: a growing line on a terminal, one line in a log."""
     interactive = sys.stdout.isatty()
     last = [None]
 

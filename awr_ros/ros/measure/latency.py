@@ -1,6 +1,9 @@
-"""From message to message: camera and tracker as two processes, at several rates, with one and two
-hands.
+"""Latency from message to message: camera and tracker as two processes, at several rates, with one
+and two hands.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,13 +11,15 @@ from awr_ros.ros.measure.session import STAGES, Session, exit_on_endings
 
 HANDS = (1, 2)
 STALL_MS = 40.0  # longer latencies are counted as stalls
-REPEAT_S = 2.0  # [s] rendered before, so that rendering takes no CPU while the tracker is measured
-SHOWN = 30  # [Hz] the rate whose stages are shown
+REPEAT_S = 2.0  # [s] rendered beforehand, so that rendering takes no CPU during the measurement
+SHOWN = 30  # [Hz] rate for the table of stages
 
 
-def bench_messages(report, seconds, rates, hands=HANDS):
-    """Two tables: latency at each rate and number of hands; what the tracker's node says of its
-    stages.
+def bench_messages(
+    report: Any, seconds: float, rates: Sequence[float], hands: Sequence[int] = HANDS
+) -> None:
+    """Measure two tables: latency at each rate and number of hands; the stages reported by the
+    node.
     """
     exit_on_endings()
     report.section(

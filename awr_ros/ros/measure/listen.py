@@ -29,7 +29,7 @@ def hand_from_message(message: OpenXRHand) -> Hand:
 
 
 def listen(topic: str, seconds: float) -> list[Frame]:
-    """Subscribe to an OpenXRHandArray for some seconds. Raises ValueError when nothing comes."""
+    """Subscribe to an OpenXRHandArray for some seconds. Raise ValueError when nothing arrives."""
     rclpy.init()
     node = rclpy.create_node('openxr_conformance')
     frames = []
@@ -44,7 +44,7 @@ def listen(topic: str, seconds: float) -> list[Frame]:
     give_up_s = time.monotonic() + 30
     while end_s is None or time.monotonic() < end_s:
         rclpy.spin_once(node, timeout_sec=0.1)
-        if end_s is None and frames:  # discovery is not counted
+        if end_s is None and frames:  # time starts after discovery
             end_s = time.monotonic() + seconds
         if end_s is None and time.monotonic() > give_up_s:
             break

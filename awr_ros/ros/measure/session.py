@@ -1,5 +1,5 @@
-"""Synthetic camera and tracker as two processes over DDS, listened to by this one: what the demo
-and the bench measure.
+"""Session of synthetic camera and tracker as two processes over DDS with a monitor in this one, for
+demo and benchmark.
 """
 
 import math
@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_m
 
 @dataclass
 class Recording:
-    """What the monitor hears, by stamp [ns]."""
+    """Messages received by the monitor, by stamp [ns]."""
 
     truth: dict = field(default_factory=dict)  # HandArray
     hands: dict = field(default_factory=dict)  # (HandArray, time of arrival [ns])
@@ -35,41 +37,42 @@ class Recording:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of the images of some seconds."""
+    """Result of tracking the images of some seconds."""
 
     published: int
     received: int
     processed: int
     dropped: int
     seconds: float
-    latencies_ms: np.ndarray  # (N,) image stamp to the arrival of the hands
-    found: float  # share of true hands with a tracked hand of the same side, [0,1]
+    latencies_ms: np.ndarray  # (N,) from image stamp to the arrival of the hands
+    found: float  # [0,1] share of true hands with a tracked hand of the same side
     errors_mm: np.ndarray  # (M,) mean joint error of each tracked hand
-    id_changes: int  # how often a true hand's tracked one got another id
-    stages_ms: dict  # median of each of STAGES, of TrackerStats
+    id_changes: int  # number of id switches
+    stages_ms: dict  # median of each of STAGES in TrackerStats
 
     @property
-    def lost(self):
+    def lost(self) -> int:
+        """Number of images without a result."""
         return self.published - self.received
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What the tracker's process took."""
+    """Resources of the tracker's process."""
 
-    cpu: float  # share of one core, 1: all of it
-    memory_mb: float  # resident at the end
-    # share of the machine's cores that its host gave to others meanwhile, if it is a virtual one
+    cpu: float  # CPU time, share of one core
+    memory_mb: float  # resident memory at the end
+    # CPU steal time of a virtual machine, share of all cores [0,1]
     stolen: float = math.nan
 
 
-def nanoseconds(header):
-    """The stamp of a std_msgs/Header [ns]."""
+def nanoseconds(header: Any) -> int:
+    """Return the stamp of a std_msgs/Header [ns]."""
     return header.stamp.sec * 10**9 + header.stamp.nanosec
 
 
-def evaluate(recording: Recording, first_ns, last_ns):
-    """The Result of the images after stamp first_ns up to last_ns; both must be stamps of
+def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
+    """Return the Result of the images after stamp first_ns up to last_ns; both must be stamps of
     TrackerStats.
     """
     from awr_ros.ros.conversions import joints_from_hand
@@ -79,7 +82,7 @@ def evaluate(recording: Recording, first_ns, last_ns):
     latencies, errors, ids, true_hands = [], [], {}, 0
     for stamp in stamps:
         if stamp not in recording.hands:
-            continue  # lost or dropped: counted as such, says nothing about the tracking
+            continue  # lost or dropped: counted elsewhere
         message, arrival = recording.hands[stamp]
         latencies.append((arrival - stamp) * 1e-6)
         tracked = {hand.side: hand for hand in message.hands}
@@ -112,7 +115,7 @@ def evaluate(recording: Recording, first_ns, last_ns):
 
 
 class Monitor:
-    """The third participant: records truth, hands and stats."""
+    """Third participant: records truth, hands and stats."""
 
     def __init__(self):
         import rclpy
@@ -140,9 +143,9 @@ class Monitor:
     def _subscribe(self, message_type, topic, callback, raw=False):
         self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
 
-    def read_truths(self):
-        """Make messages of the truth heard so far. Not as it comes: that takes 0.5 ms a hand, just
-        while the tracker works.
+    def read_truths(self) -> None:
+        """Deserialise the received truth. Not on arrival: that takes 0.5 ms per hand, while the
+        tracker works.
         """
         from rclpy.serialization import deserialize_message
 
@@ -152,9 +155,15 @@ class Monitor:
             message = deserialize_message(self.truths.pop(), HandArray)
             self.recording.truth[nanoseconds(message.header)] = message
 
-    def spin_until(self, done, seconds, processes, progress=lambda left_s: None):
-        """Spin until done() or the time is over; returns done(). A process that ended
-        is an error.
+    def spin_until(
+        self,
+        done: Callable,
+        seconds: float,
+        processes: Mapping[str, subprocess.Popen],
+        progress: Callable = lambda left_s: None,
+    ) -> bool:
+        """Spin until done() or the end of the time; return done(). The end of a process is an
+        error.
         """
         end = time.monotonic() + seconds
         while not done() and (left := end - time.monotonic()) > 0:
@@ -165,7 +174,8 @@ class Monitor:
             self._executor.spin_once(timeout_sec=min(left, 0.1))
         return done()
 
-    def close(self):
+    def close(self) -> None:
+        """Destroy node and context."""
         import rclpy
 
         self.node.destroy_node()
@@ -173,23 +183,24 @@ class Monitor:
 
 
 class Session:
-    """Camera, tracker and monitor, in a DDS domain of their own; a context manager that leaves no
+    """Camera, tracker and monitor, in a separate DDS domain; a context manager that leaves no
     process behind.
 
-    camera, tracker: parameters of the two nodes, 'name:=value'. Raises SystemExit when one of them
+    camera, tracker: parameters of the two nodes, 'name:=value'. Raise SystemExit when one of them
     does not start.
     """
 
-    def __init__(self, camera=(), tracker=()):
+    def __init__(self, camera: Sequence[str] = (), tracker: Sequence[str] = ()) -> None:
         self._parameters = {
             'camera': ('awr_ros.ros.synthetic_camera', *camera),
             'tracker': ('awr_ros.ros.node', *tracker),
         }
-        self.processes, self.monitor, self.cold_start_s = {}, None, float('nan')
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.monitor: Any = None  # Monitor, while running
+        self.cold_start_s = float('nan')
 
-    def __enter__(self):
-        # A domain of its own: nothing of this reaches a robot in the same network, nothing of that
-        # one is measured.
+    def __enter__(self) -> 'Session':
+        # A separate domain, isolated from robots in the same network.
         os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
         os.environ.update(missing_profile(profile_path()))
         try:
@@ -202,7 +213,7 @@ class Session:
     def _start(self):
         self.monitor = Monitor()
         record = self.monitor.recording
-        # One after the other: both at once would fight for the cores while they load.
+        # One after the other: both at once would compete for the cores while loading.
         for name, heard in (('camera', self.monitor.truths), ('tracker', record.stats)):
             print(f'starting the {name} (domain {os.environ["ROS_DOMAIN_ID"]}) ...', flush=True)
             started = time.monotonic()
@@ -212,12 +223,14 @@ class Session:
         if self.monitor.spin_until(
             lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes
         ):
-            # of the tracker's process, to the first hand
+            # [s] from the start of the tracker's process to the first hand
             self.cold_start_s = time.monotonic() - started
 
-    def measure(self, seconds, progress=lambda text, seconds: lambda left_s: None):
-        """(Result, Usage) of the next seconds [s], after a warm-up. progress(text, seconds)(left_s)
-        is told how it goes.
+    def measure(
+        self, seconds: float, progress: Callable = lambda text, seconds: lambda left_s: None
+    ) -> tuple[Result, Usage]:
+        """Return (Result, Usage) of the next seconds [s], after a warm-up. progress(text,
+        seconds)(left_s) is called meanwhile.
         """
         record, spin = self.monitor.recording, self.monitor.spin_until
         spin(lambda: False, WARM_UP_S, self.processes, progress('warming up', WARM_UP_S))
@@ -235,19 +248,19 @@ class Session:
             memory_mb(pid),
             (stolen_seconds() - stolen_s) / passed_s / os.cpu_count(),
         )
-        # what belongs to these images may still be on its way
+        # results of these images may still arrive
         spin(lambda: False, SETTLE_S, self.processes)
         self.monitor.read_truths()
         return evaluate(record, first_ns, last_ns), usage
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         end(self.processes.values())
         if self.monitor is not None:
             self.monitor.close()
 
 
-def cpu_seconds(pid):
-    """CPU time [s] of a process so far; NaN where there is no /proc."""
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time [s] of a process so far; NaN without /proc."""
     try:
         values = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
@@ -256,10 +269,8 @@ def cpu_seconds(pid):
     return (int(values[11]) + int(values[12])) / os.sysconf('SC_CLK_TCK')
 
 
-def stolen_seconds():
-    """CPU time [s] that this machine wanted and its host gave to others so far, over all cores; NaN
-    where there is no /proc.
-    """
+def stolen_seconds() -> float:
+    """Return the CPU steal time [s] of this machine so far, over all cores; NaN without /proc."""
     try:
         # steal: proc(5)
         return int(Path('/proc/stat').read_text().split()[8]) / os.sysconf('SC_CLK_TCK')
@@ -267,8 +278,8 @@ def stolen_seconds():
         return math.nan
 
 
-def memory_mb(pid):
-    """Resident memory [MB] of a process; NaN where there is no /proc."""
+def memory_mb(pid: int) -> float:
+    """Return the resident memory [MB] of a process; NaN without /proc."""
     try:
         pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
     except OSError:
@@ -276,8 +287,10 @@ def memory_mb(pid):
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
-def start(module, *parameters):
-    """A node in a process group of its own, so that all of it can be ended, whatever it starts."""
+def start(module: str, *parameters: str) -> subprocess.Popen:
+    """Start a node in its own process group, so that everything that it starts can be ended with
+    it.
+    """
     arguments = [argument for parameter in parameters for argument in ('-p', parameter)]
     # Safe path: started inside the source folder, the children must not import it instead of the
     # installed package.
@@ -288,15 +301,15 @@ def start(module, *parameters):
     )
 
 
-def end(processes):
+def end(processes: Iterable[subprocess.Popen]) -> None:
     """End the process groups: politely, then not."""
-    # an impatient second Ctrl-C
+    # a second Ctrl-C
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
     # must not leave one behind
     for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
         for process in processes:
             if process.poll() is None:
-                os.killpg(process.pid, number)  # not reaped yet, so the group is still there
+                os.killpg(process.pid, number)  # not reaped yet, so the group still exists
         deadline = time.monotonic() + patience_s
         for process in processes:
             try:
@@ -307,8 +320,8 @@ def end(processes):
         signal.signal(number, handler)
 
 
-def exit_on_endings():
-    """SIGINT, SIGTERM and SIGHUP become SystemExit, so that a Session ends its processes."""
+def exit_on_endings() -> None:
+    """Turn SIGINT, SIGTERM and SIGHUP into SystemExit, so that a Session ends its processes."""
 
     def interrupted(number, _):
         raise SystemExit(128 + number)
