@@ -117,7 +117,7 @@ def test_the_weights_of_the_start_score_go_into_the_checkpoint(tmp_path, monkeyp
     )
     train_handedness(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=7)
     assert HandPoseEstimator.from_pretrained(
-        tmp_path / 'with.pt', 'cpu', engine='torch'
+        tmp_path / 'with.pt', device='cpu', engine='torch'
     ).config.detection_weights == (1, 2, 3, 7)
 
 
