@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as nn_f
 
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.runtime.readout import readout_module
 
 # tolerated difference of the outputs after fusing, relative to their size, in half precision
@@ -24,22 +25,16 @@ class Trunk(nn.Module):
     features.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: AwrNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the output of `forward_features` for the compact network, of `forward` for
-        others.
-        """
-        return (
-            self.network.forward_features(depth)
-            if hasattr(self.network, 'forward_features')
-            else self.network(depth)
-        )
+        """Return the output of `forward_features`."""
+        return self.network.forward_features(depth)
 
 
-def folded(network: nn.Module) -> tuple[nn.Module, str]:
+def folded(network: AwrNetwork) -> tuple[nn.Module, str]:
     """Return the trunk of a network in eval mode without batch norms, and '' or the reason why it
     has them.
     """
@@ -80,7 +75,7 @@ def with_fused_convolutions(
 
 
 def fused_readout(
-    network: nn.Module, device: str, half: bool, compiled: bool = False
+    network: AwrNetwork, device: str, half: bool, compiled: bool = False
 ) -> tuple[nn.Module, str]:
     """Return network and read-out as one module on a device, fused as far as possible there.
 
