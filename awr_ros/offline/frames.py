@@ -178,7 +178,7 @@ def even_stamps(count: int, rate_hz: float) -> list[int]:
     """Return stamps [ns] of `count` images at this rate, the first at 1 s, because 0 means no
     stamp.
     """
-    if not rate_hz > 0:
+    if not 0 < rate_hz < math.inf:
         raise ValueError(f'the rate must be positive, got {rate_hz:g} Hz')
     if 1 + count / rate_hz > LATEST_S:
         raise ValueError(
