@@ -6,6 +6,7 @@ A checkpoint is self-contained: kind of network, configuration, joint names, wei
 metrics and training settings. It is loaded strictly and never unpickles code.
 """
 
+import errno
 import math
 import warnings
 from dataclasses import asdict, fields
@@ -145,7 +146,9 @@ def save_tensors(state, path):
         torch.save(state, path)
     except RuntimeError as error:
         raise OSError(
-            f'PyTorch cannot write {path}, as on a full disk: {_first_line(error)}'
+            errno.EIO,
+            f'PyTorch cannot write it, as on a full disk: {_first_line(error)}',
+            str(path),
         ) from error
 
 
