@@ -9,7 +9,7 @@ from torch import nn
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.networks.refiner import Refiner, pool_votes
 from awr_ros.offset_field import remove_isolated, vote
-from awr_ros.skeleton import JOINT_NAMES, SIDES
+from awr_ros.skeleton import JOINT_NAMES, SIDES, Side
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ModelConfig:
     crop_size: int = 128  # side of the input [px]
     cube_mm: float = 280.0  # side of the cropped cube [mm]
     kernel_size: float = 0.8  # radius of closeness, uvdn units
-    side: str = 'right'  # side of the hands in training; the others are mirrored
+    side: Side = 'right'  # side of the hands in training; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = True  # crops by crop.crop_hand, else crop.crop_along_axes
     upright: bool = False  # trained on crops rotated so that the fingers point up

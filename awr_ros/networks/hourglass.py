@@ -10,7 +10,7 @@ import torch.nn.functional as nn_f
 from torch import nn
 
 from awr_ros.networks.resnet import check_common
-from awr_ros.skeleton import JOINT_NAMES
+from awr_ros.skeleton import JOINT_NAMES, Side
 
 DEPTH = 4  # halvings of the resolution in an hourglass
 
@@ -25,7 +25,7 @@ class HourglassConfig:
     crop_size: int = 128  # side of the input [px]
     cube_mm: float = 300.0  # side of the cropped cube [mm]
     kernel_size: float = 0.4  # radius of closeness, uvdn units
-    side: str = 'right'  # side of the hands in training; the others are mirrored
+    side: Side = 'right'  # side of the hands in training; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
     upright: bool = False  # trained on crops rotated so that the fingers point up

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
-from awr_ros.skeleton import JOINT_NAMES, SIDES
+from awr_ros.skeleton import JOINT_NAMES, SIDES, Side
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage (He et al. 2016)
 DECODER_WIDTH = 256
@@ -26,7 +26,7 @@ class ResNetConfig:
     crop_size: int = 128  # side of the input [px]
     cube_mm: float = 300.0  # side of the cropped cube [mm]
     kernel_size: float = 0.8  # radius of closeness, uvdn units
-    side: str = 'right'  # side of the hands in training; the others are mirrored
+    side: Side = 'right'  # side of the hands in training; the others are mirrored
     authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
     virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
     upright: bool = False  # trained on crops rotated so that the fingers point up

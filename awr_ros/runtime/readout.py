@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_origin
 
 import numpy as np
 
-from awr_ros.skeleton import SIDES
+from awr_ros.skeleton import SIDES, Side
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class EngineConfig:
     joint_names: tuple[str, ...]  # names of the J joints, in order
     crop_size: int  # S, side of the input [px]
     cube_mm: float  # side of the cropped cube [mm]
-    side: str = 'right'  # side of the hands in training
+    side: Side = 'right'  # side of the hands in training
     authors_crop: bool = False  # crops as the authors' code cuts them (awr_ros.crop)
     virtual_crop: bool = False  # crops of a virtual camera turned to the centre (awr_ros.crop)
     # crops rotated so that the fingers point up, once their direction is known
@@ -88,6 +88,8 @@ class EngineConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             kind = kinds.get(getattr(field.type, '__name__', field.type), tuple)
+            if get_origin(field.type) is Literal:
+                kind = str
             if not isinstance(value, kind) or kind is int and isinstance(value, bool):
                 raise ValueError(f'{field.name} is {value!r:.60}')
         if (

@@ -45,7 +45,8 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     keep_memory()
     torch.manual_seed(config.seed)
     device = chosen_device(config.device)
-    network = FinderNetwork().to(device, memory_format=torch.channels_last)
+    network = FinderNetwork().to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = Run(folder, network, config)
     # the first is for validation
     files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]
@@ -53,7 +54,7 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     if device.type != 'cpu':
         scenes = scenes.to(device)
     generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + run.seen)
-    total, count, began = 0.0, 0, time.time()
+    total, count, began = torch.zeros((), device=device), 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='frame', smoothing=0.05) as bar:
         while not run.finished:
             network.train()
@@ -81,7 +82,7 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
                 write_finder(average, folder / 'finder.onnx')
                 run.save()
-                total, count, began = 0.0, 0, time.time()
+                total, count, began = torch.zeros((), device=device), 0, time.time()
 
 
 def _rendered(folder, number):
@@ -194,11 +195,16 @@ def validate_finder(network: nn.Module, scenes: FinderScenes) -> dict[str, float
                 if scores[-1] > 0:
                     distances.append(distance[i].flatten()[where[i]].item())
         false += (score * (peak & ~taken)).flatten(1).amax(1).tolist()
-    scores, false = torch.tensor(scores), torch.tensor(false)
+    score, highest_false = torch.tensor(scores), torch.tensor(false)
     found = {
-        f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item()
+        f'found_at_{share:.0%}_false': (score > highest_false.quantile(1 - share))
+        .float()
+        .mean()
+        .item()
         for share in (0.02, 0.2)
     }
-    far = scores[torch.tensor(depths) > FAR_PALM_MM]
-    found['far_at_2%_false'] = (far > false.quantile(0.98)).float().mean().item() if len(far) else 0
+    far = score[torch.tensor(depths) > FAR_PALM_MM]
+    found['far_at_2%_false'] = (
+        (far > highest_false.quantile(0.98)).float().mean().item() if len(far) else 0
+    )
     return {**found, 'median_mm': torch.tensor(distances).median().item() if distances else 0}
