@@ -68,7 +68,14 @@ def main() -> None:
     server = viser.ViserServer('127.0.0.1', 0, label='awr_ros', verbose=False)
     page = TimedPage(server, source.config, source.length, joint=arguments.joint)
     page.taken_s, page.draw_ms = {}, []
-    threading.Thread(target=run, args=(source, page), daemon=True).start()
+    ended = threading.Event()
+
+    def play() -> None:
+        while not ended.is_set():
+            run(source, page, images=1)
+
+    player = threading.Thread(target=play, daemon=True)
+    player.start()
     with Chromium(*map(int, arguments.size.split('x'))) as browser:
         browser.open(f'http://127.0.0.1:{server.get_port()}')
         browser.wait_for('after the image')
@@ -91,6 +98,8 @@ def main() -> None:
     )
     print(f'browser   {frames / seconds:.1f} frames, {len(seen) / seconds:.1f} images a second')
     print(f'latency   p50 {np.median(late_ms):.0f} ms, p95 {np.percentile(late_ms, 95):.0f} ms')
+    ended.set()
+    player.join()
     server.stop()
 
 

@@ -488,12 +488,13 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.camera:
         return run_camera(arguments.camera)
-    from awr_ros.ros.measure.session import exit_on_endings, profile_path
+    from awr_ros.ros.measure.session import exit_on_endings
+    from awr_ros.ros.middleware import missing_profile, profile_path
     from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, SyntheticCamera
 
     # nothing of this reaches a robot
     os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
-    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', profile_path())
+    os.environ.update(missing_profile(profile_path()))
     arguments.output.mkdir(parents=True)
     exit_on_endings()
     seconds, pause = 60 * arguments.minutes, random.Random(arguments.seed)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from awr_ros.__main__ import main
+from awr_ros.bench import gpu
 from awr_ros.bench.cameras import Rig, movement
 from awr_ros.bench.frame import python_calls
 from awr_ros.bench.gpu import bench_gpu, work
@@ -105,6 +106,20 @@ def test_what_is_measured_on_a_gpu_runs_without_one(tmp_path):
     assert re.search(r'^\| 2 x 1 \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$', text, re.M)
     for what in ('rendering', 'training S, batch 8'):
         assert re.search(rf'^\| {what} \| [1-9]\d* \|$', text, re.M), text
+
+
+def test_a_benchmark_that_fails_on_a_gpu_ends_no_other(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise RuntimeError('out of memory')
+
+    for name in ('passes', 'updates', 'cameras'):
+        monkeypatch.setattr(gpu, f'bench_{name}', fails if name == 'passes' else lambda *_: None)
+    monkeypatch.setattr(gpu, 'bench_learning', lambda report, *_: report.remark('crops were drawn'))
+    output = tmp_path / 'results.md'
+    assert main(['bench', '--only', 'gpu', '--tiny', '--output', str(output)]) == 1
+    text = output.read_text()
+    assert 'The part passes failed: RuntimeError: out of memory' in text
+    assert 'crops were drawn' in text and 'Traceback' in capsys.readouterr().err
 
 
 def test_trackers_of_the_bench_follow_all_hands():

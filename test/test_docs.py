@@ -96,6 +96,19 @@ def test_the_documents_say_how_much_shared_memory_a_container_needs_and_how_all_
     assert 'ros2 interface show --all-comments' in messages
 
 
+def test_the_distributions_are_listed_with_what_was_run_on_them():
+    text = (REPOSITORY / 'docs' / 'deployment.md').read_text()
+    rows = dict(re.findall(r'^\| ([A-Z][a-z]+)[^|]*\|[^|]*\|([^|]*)\|', text, re.M))
+    tried = {
+        path.stem.removeprefix('ros-').capitalize()
+        for path in (REPOSITORY / 'requirements').glob('ros-*.txt')
+        if path.stem != 'ros-apt'
+    }
+    assert {'Humble', 'Jazzy', 'Kilted', 'Lyrical'} <= set(rows) and tried == {'Jazzy', 'Kilted'}
+    assert {name for name, run in rows.items() if not run.strip().startswith('never')} == tried
+    assert re.search(r'^## Why there is no composable component\n\n\w', text, re.M)
+
+
 def test_the_functions_of_the_walkthrough_are_where_it_says():
     text = (REPOSITORY / 'docs' / 'walkthrough.md').read_text()
     steps = re.findall(r'^\| (\d+) \| `([^`]+)` \| `([^`]+)` \|', text, re.M)

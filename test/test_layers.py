@@ -15,8 +15,10 @@ LAYERS = (
     (
         'camera',
         'dependencies',
+        'file_kinds',
         'files',
         'interrupts',
+        'opencv_log',
         'settings',
         'skeleton',
         'stamps',

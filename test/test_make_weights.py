@@ -99,6 +99,37 @@ def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_pa
     }
 
 
+@pytest.mark.timeout(550)  # half a minute on an idle core
+def test_two_processes_make_one_checkpoint_also_after_a_kill(tmp_path):
+    """By torchrun, as with several GPUs; gloo exchanges the gradients."""
+    program, folder = tmp_path / 'program.py', tmp_path / 'run'
+    program.write_text(PROGRAM)
+    folder.mkdir()
+
+    def torchrun(kill_at):
+        return subprocess.run(
+            [
+                *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
+                *('--nproc-per-node', '2', program, folder, kill_at),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=250,
+        )
+
+    killed = torchrun('network 8')
+    assert killed.returncode and 'SIGKILL' in killed.stderr, killed.stderr[-3000:]
+    done = torchrun('')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (folder / 'events').read_text().split('\n')[:3] == ['network 8', 'network 16', 'read 64']
+    header, *rows = (folder / 'network' / 'log.csv').read_text().splitlines()
+    assert header.startswith('seen,') and [row.partition(',')[0] for row in rows] == ['8', '16']
+    assert json.loads((folder / 'network' / 'config.json').read_text())['batch'] == 4  # of each
+    network, about = load_checkpoint(folder / 'weights.pt')
+    assert network.refiner and network.handedness and about['step'] == 16
+    HandPoseEstimator.from_pretrained(folder / 'weights.pt', 'cpu', engine='torch')
+
+
 @pytest.fixture
 def stages(monkeypatch):
     """The stages of a run as a list of their names that grows as they run."""

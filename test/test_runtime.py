@@ -473,6 +473,36 @@ def test_the_first_provider_that_starts_is_taken(tmp_path):
         first_that_starts(file, 1, onnx_engine.CUDA_PROVIDERS)
 
 
+def test_tensorrt_is_taken_where_it_is_installed_with_half_precision_and_a_cache(
+    tmp_path, monkeypatch
+):
+    """By an ONNX Runtime that claims to have it and computes on the CPU."""
+    onnxruntime, asked = pytest.importorskip('onnxruntime'), []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, model, options, providers):
+            asked.extend(providers)
+            super().__init__(model, options, providers=['CPUExecutionProvider'])
+
+        def get_providers(self):
+            return ['TensorrtExecutionProvider', 'CPUExecutionProvider']
+
+    file = export(tiny_checkpoint(tmp_path), tmp_path / 'tiny', 'onnx')[0]
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', Session)
+    monkeypatch.setattr(
+        onnxruntime,
+        'get_available_providers',
+        lambda: ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider'],
+    )
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    engine = select.load_engine(file, 'onnxruntime', 'cuda')
+    assert 'on the GPU by TensorrtExecutionProvider' in engine.description
+    ((provider, options),) = asked
+    assert provider == 'TensorrtExecutionProvider' and options['trt_fp16_enable']
+    assert options['trt_engine_cache_enable'] and 'tensorrt' in options['trt_engine_cache_path']
+    assert len(engine.predict(np.full((3, 1, 32, 32), 0.5, np.float32))) == 3
+
+
 def test_a_read_out_is_freed_with_the_last_reference_to_it():
     network = CompactNetwork(TINY)
     gone, engine = weakref.ref(network), TorchEngine(network)

@@ -351,6 +351,16 @@ def test_rows_of_a_killed_run_are_not_doubled(tmp_path):
     assert len(kept.read_text().splitlines()) == 3 and not (tmp_path / 'log.csv').exists()
 
 
+def test_only_the_first_of_several_processes_trims_the_log(tmp_path, monkeypatch):
+    (tmp_path / 'log.csv').write_text('seen,lr\n8,0.1\n')
+    monkeypatch.setenv('RANK', '1')
+    run_in(tmp_path)
+    assert (tmp_path / 'log.csv').exists()
+    monkeypatch.setenv('RANK', '0')
+    run_in(tmp_path)
+    assert not (tmp_path / 'log.csv').exists()
+
+
 @pytest.mark.parametrize(
     'change',
     [

@@ -51,8 +51,8 @@ def add_bench(verbs, messages):
 
 
 def bench(arguments, messages):
-    """Run the requested benchmarks. Other load on the machine makes figures worse: the report
-    mentions it.
+    """Run the requested benchmarks; return the exit status. Other load on the machine makes figures
+    worse: the report mentions it.
     """
     from awr_ros.bench import cameras, frame, gpu, machine, mediapipe, network
     from awr_ros.bench.readme import update_readme
@@ -67,7 +67,7 @@ def bench(arguments, messages):
         row(what, value)
     row('weights', f'SHA-256 {checksum(arguments.weights or DEFAULT_WEIGHTS)}')
     row('engine', load_engine(arguments.weights).description.partition(';')[0])
-    wanted = set(arguments.only)
+    wanted, failed = set(arguments.only), False
     if 'networks' in wanted:
         network.bench_networks(report, arguments.weights, arguments.repeats)
     if 'frame' in wanted:
@@ -84,10 +84,11 @@ def bench(arguments, messages):
     if 'cameras' in wanted:
         cameras.bench_cameras(report, arguments.weights, arguments.repeats)
     if 'gpu' in wanted:
-        gpu.bench_gpu(report, arguments.weights, arguments.repeats, arguments.tiny)
+        failed = not gpu.bench_gpu(report, arguments.weights, arguments.repeats, arguments.tiny)
     if arguments.output is not None:
         report.write(arguments.output)
         print(f'\nwrote {arguments.output}')
     if arguments.readme is not None:
         update_readme(arguments.readme, report.text())
         print(f'wrote the table of {arguments.readme}')
+    return int(failed)

@@ -7,6 +7,7 @@ only a card has: to test the code, not for figures.
 
 import tempfile
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from awr_ros.bench.cameras import Rig, bench_cameras, movement
+from awr_ros.bench.cameras import CASES, FRAMES, Rig, bench_cameras, movement
 from awr_ros.bench.timing import median_ms
 from awr_ros.networks.checkpoint import ResNet, ResNetConfig
 from awr_ros.runtime.cuda_engine import CudaEngine
@@ -91,23 +92,42 @@ class CpuAsCard:
 
 
 def bench_gpu(report, weights, repeats, tiny=False):
-    """Run all GPU benchmarks. tiny: as little as possible, on the CPU."""
+    """Run all GPU benchmarks; return whether all succeeded. tiny: as little as possible, on the
+    CPU.
+    """
     if not tiny and not torch.cuda.is_available():
         report.section('GPU')
         report.remark(
             'No GPU here: nothing was measured. On a machine with one this section has its figures.'
         )
-        return
+        return True
     card = CpuAsCard() if tiny else Card()
-    bench_passes(
-        report, card, weights, repeats, 256 if tiny else 8192, BATCHES[: 1 if tiny else None]
-    )
-    bench_updates(report, card, weights, repeats, HANDS[:1] if tiny else HANDS, 2 if tiny else 30)
-    if tiny:
-        bench_cameras(report, weights, repeats, 'cpu', ((2, 1),), 2)
-    else:
-        bench_cameras(report, weights, repeats, 'cuda')
-    bench_learning(report, card, 16 if tiny else DRAW, 16 if tiny else TRAINED)
+    cases, frames = (((2, 1),), 2) if tiny else (CASES, FRAMES)
+    parts = {
+        'passes': lambda: bench_passes(
+            report, card, weights, repeats, 256 if tiny else 8192, BATCHES[: 1 if tiny else None]
+        ),
+        'updates': lambda: bench_updates(
+            report, card, weights, repeats, HANDS[: 1 if tiny else None], 2 if tiny else FRAMES
+        ),
+        'cameras': lambda: bench_cameras(report, weights, repeats, card.device, cases, frames),
+        'learning': lambda: bench_learning(
+            report, card, 16 if tiny else DRAW, 16 if tiny else TRAINED
+        ),
+    }
+    succeeded = [_succeeds(report, name, run) for name, run in parts.items()]
+    return all(succeeded)
+
+
+def _succeeds(report, name, run):
+    """Run a part; return whether it succeeded. A failure is reported and ends no other part."""
+    try:
+        run()
+    except Exception as error:
+        traceback.print_exc()
+        report.remark(f'The part {name} failed: {type(error).__name__}: {error}')
+        return False
+    return True
 
 
 def bench_passes(report, card, weights, repeats, matrix, batches):
@@ -118,8 +138,9 @@ def bench_passes(report, card, weights, repeats, matrix, batches):
     torch.manual_seed(0)
     made = {
         'compact': (lambda: load_network(weights)[0], False),
-        'compact, torch.compile': (lambda: load_network(weights)[0], True),
         'ResNet-18': (lambda: ResNet(ResNetConfig()).eval(), False),
+        # the last, because compiling takes longest
+        'compact, torch.compile': (lambda: load_network(weights)[0], True),
     }
     peak_flops, bandwidth = card_peaks(card, matrix)
     report.section(

@@ -4,6 +4,7 @@ import csv
 import ctypes
 import io
 import math
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,8 @@ class Run:
                 self.seen = checked_count(state['seen'])
         # step counts on the host, so that no step synchronises with the GPU
         self._averaged = int(self.average.n_averaged)
-        trim_log(folder / 'log.csv', self.seen)
+        if int(os.environ.get('RANK', 0)) == 0:  # of several processes the first one writes
+            trim_log(folder / 'log.csv', self.seen)
 
     @property
     def finished(self) -> bool:

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from awr_ros.ros import endpoints, middleware
+from awr_ros.ros.measure import session
 from awr_ros.ros.middleware import (
     PROFILE_VARIABLES,
     lost_images_advice,
@@ -85,6 +86,26 @@ def test_the_shell_script_sets_the_name_that_is_read(environment, expected):
         check=True,
     )
     assert shown.stdout.split() == [expected]
+
+
+def test_the_demo_and_the_bench_set_the_profile_for_their_processes(monkeypatch):
+    for name in (*PROFILE_VARIABLES, 'ROS_DOMAIN_ID'):
+        monkeypatch.setenv(name, '')  # so that monkeypatch restores the variables afterwards
+    monkeypatch.setattr(
+        session.Session, '_start', lambda _: started.append(os.environ.get(profile_variable()))
+    )
+    started = []
+    with session.Session():
+        pass
+    assert started == [profile_path()]
+
+
+def test_programs_leave_the_choice_of_the_variable_to_one_function():
+    sources = [*(REPOSITORY / 'awr_ros').rglob('*.py'), *(REPOSITORY / 'scripts').glob('*.py')]
+    naming = {
+        path.name for path in sources if any(name in path.read_text() for name in PROFILE_VARIABLES)
+    }
+    assert naming == {'middleware.py'}
 
 
 def test_who_reads_of_one_name_reads_of_the_other():
