@@ -122,9 +122,8 @@ class ExternalCandidates:
             )
         if not fresh and now - self._last_s > KEEP_S:
             topics = ' and '.join(f'{s.topic} ({s.describe_publishers()})' for s in self._inputs)
-            return (
-                f'finder is external, but no candidate came for {now - self._last_s:.0f} s on {topics}'
-            )
+            return f'finder is external, but no candidate came for {now - self._last_s:.0f} s on '
+                f'{topics}'
         return ''
 
     def centres(

@@ -130,16 +130,16 @@ def targets(batch: FinderBatch) -> tuple[torch.Tensor, ...]:
 
 
 def finder_loss(
-    said: torch.Tensor,
+    output: torch.Tensor,
     closeness: torch.Tensor,
     target: torch.Tensor,
     values: torch.Tensor,
     nearness: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the scalar loss. said: (B,4,32,40) output; the rest: of `targets`. The term of the
+    """Return the scalar loss. output: (B,4,32,40); the rest: of `targets`. The term of the
     palms is that of CenterNet (Zhou et al. 2019, equation 1).
     """
-    score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
+    score = output[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
     palms = (
         torch.where(
@@ -150,8 +150,8 @@ def finder_loss(
         * target
     )
     weight = nearness / nearness.sum().clamp_min(1)
-    place = (said[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
-    depth = (said[:, 3:] - values[:, 2:]).abs()
+    place = (output[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
+    depth = (output[:, 3:] - values[:, 2:]).abs()
     return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * place + 10 * depth)).sum()
 
 
@@ -165,21 +165,21 @@ def validate_finder(network: nn.Module, scenes: FinderScenes) -> dict[str, float
     scores, depths, distances, false = [], [], [], []
     for first in range(0, len(scenes), 100):
         batch = as_rendered(scenes, torch.arange(first, min(first + 100, len(scenes))))
-        said = network(batch.frame)
-        score = said[:, 0].sigmoid()
+        output = network(batch.frame)
+        score = output[:, 0].sigmoid()
         peak = score == nn_f.max_pool2d(score[:, None], 3, 1, 1)[:, 0]
         rows, columns = torch.meshgrid(
             torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij'
         )
         u, v = (
-            (columns + said[:, 1]) * CELL + (CELL - 1) / 2,
-            (rows + said[:, 2]) * CELL + (CELL - 1) / 2,
+            (columns + output[:, 1]) * CELL + (CELL - 1) / 2,
+            (rows + output[:, 2]) * CELL + (CELL - 1) / 2,
         )
         taken = torch.zeros_like(peak)
         for j in range(batch.palms.shape[1]):
             palm, focal = batch.palms[:, j, :, None, None], batch.focal[:, None, None]
             aside = ((u - palm[:, 0]) ** 2 + (v - palm[:, 1]) ** 2).sqrt() * palm[:, 2] / focal
-            deeper = (1000 * said[:, 3] - palm[:, 2]).abs()
+            deeper = (1000 * output[:, 3] - palm[:, 2]).abs()
             distance = (aside**2 + deeper**2).sqrt()  # (B,32,40) [mm]
             near = (
                 peak

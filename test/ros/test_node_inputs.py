@@ -336,7 +336,10 @@ def test_a_detector_that_sees_nothing_neither_alarms_nor_takes_the_other_candida
     assert candidates.centres(FRAME_ID, depth, K, 10.1).tolist() == [[100, 0, 500]]
     now[0] = 11.0
     candidates._on_boxes(SimpleNamespace(header=header(), detections=[]))
-    assert candidates.centres(FRAME_ID, depth, K, 11.1).size == 0 and candidates.note(FRAME_ID, 11.1) == ''
+    assert (
+        candidates.centres(FRAME_ID, depth, K, 11.1).size == 0
+        and candidates.note(FRAME_ID, 11.1) == ''
+    )
     assert 'no candidate came for 1 s' in candidates.note(FRAME_ID, 12.0)
 
 
