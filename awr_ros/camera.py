@@ -37,10 +37,10 @@ class Intrinsics:
         """
         uvd = np.asarray(uvd)
         d = uvd[..., 2]
-        return np.stack(
-            [(uvd[..., 0] - self.cx) * d / self.fx, (uvd[..., 1] - self.cy) * d / self.fy, d],
-            axis=-1,
-        )
+        x = (uvd[..., 0] - self.cx) * d / self.fx
+        xyz = np.empty(uvd.shape, x.dtype)
+        xyz[..., 0], xyz[..., 1], xyz[..., 2] = x, (uvd[..., 1] - self.cy) * d / self.fy, d
+        return xyz
 
     def xyz_to_uvd(self, xyz: npt.ArrayLike) -> np.ndarray:
         """Project. xyz: (..., 3) array [mm] with z > 0, camera optical frame. Return (..., 3) float

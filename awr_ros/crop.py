@@ -54,10 +54,11 @@ class Crop:
     def uvd_from_uvdn(self, uvdn: npt.ArrayLike) -> np.ndarray:
         """Map from crop to full image. uvdn: (..., 3). Return (..., 3) float64 [px, px, mm]."""
         uvdn = np.asarray(uvdn, np.float64)
-        image = uvdn[..., :2] @ self.image_from_crop[:, :2].T + self.image_from_crop[:, 2]
-        s = image[..., 2:]
-        depth = (uvdn[..., 2:] * (self.cube[2] / 2) + self.distance) * s
-        return np.concatenate([image[..., :2] / s, depth], axis=-1)
+        by_u, by_v, constant = self.image_from_crop.T
+        uvd = uvdn[..., :1] * by_u + uvdn[..., 1:2] * by_v + constant  # s (u, v, 1)
+        uvd[..., :2] /= uvd[..., 2:]
+        uvd[..., 2:] *= uvdn[..., 2:] * (self.cube[2] / 2) + self.distance
+        return uvd
 
     def uvdn_from_uvd(self, uvd: npt.ArrayLike) -> np.ndarray:
         """Map from full image to crop, inverse of `uvd_from_uvdn`. uvd: (..., 3) [px, px, mm]."""
@@ -126,8 +127,9 @@ def _normalised(depth_mm: np.ndarray, distance: float, cube: np.ndarray) -> np.n
     """
     normal = depth_mm - np.float32(distance)
     normal /= np.float32(cube[2] / 2)
+    np.minimum(np.maximum(normal, -1, out=normal), 1, out=normal)
     # NaN compares false; depth beyond the cube is clamped to 1, the background.
-    return np.where(depth_mm > 0, np.clip(normal, -1, 1, out=normal), np.float32(BACKGROUND))
+    return np.where(depth_mm > 0, normal, np.float32(BACKGROUND))
 
 
 def _bounds(image_from_crop: np.ndarray) -> tuple[int, int, int, int]:

@@ -41,13 +41,17 @@ def remove_isolated(depth: torch.Tensor) -> torch.Tensor:
     """
     foreground = (depth < BACKGROUND_FROM).to(depth.dtype)
     around = nn_f.avg_pool2d(foreground, ISOLATED_WINDOW, stride=1, padding=ISOLATED_WINDOW // 2)
-    return torch.where(
-        around * ISOLATED_WINDOW**2 < ISOLATED_PIXELS + 0.5, torch.ones_like(depth), depth
-    )
+    # More than 1 where isolated, else less than -1, which no depth is: three times as fast as
+    # `torch.where` in an exported graph.
+    isolated = 60 * ((ISOLATED_PIXELS + 0.5) / ISOLATED_WINDOW**2 - around)
+    return torch.maximum(depth, isolated).clamp(max=1)
 
 
 def _at_size(depth: torch.Tensor, field_size: int) -> torch.Tensor:
     """Sample the depth of each field pixel. (B,1,S,S) -> (B,1,F,F)."""
+    stride, rest = divmod(int(depth.shape[-1]), field_size)
+    if not rest and depth.shape[-2] == depth.shape[-1]:
+        return depth[..., ::stride, ::stride]  # the same, by one operation of an exported graph
     return nn_f.interpolate(depth, size=(field_size, field_size), mode='nearest')
 
 
@@ -115,21 +119,22 @@ def vote(
     # Python integers, so that they are constants of an exported graph, in which only the batch size
     # varies: otherwise 60 of its 90 nodes after the network would compute shapes.
     num_joints, size = int(field.shape[1]) // 4, int(field.shape[2])
-    grid = _grid(size, field).reshape(2, -1)  # (2,P)
+    grid = nn_f.pad(_grid(size, field).reshape(2, -1), (0, 0, 0, 1))  # (3,P), of depth 0
     depth = _at_size(depth.to(field.dtype), size).reshape(-1, 1, size * size)  # (B,1,P)
-    foreground = (depth < BACKGROUND_FROM).to(field.dtype)
-    # (B,J,P)
+    foreground = SHARPNESS * (depth < BACKGROUND_FROM).to(field.dtype)
+    # (B,J,P), times SHARPNESS
     closeness = field[:, 3 * num_joints :].reshape(-1, num_joints, size * size) * foreground
-    weights = torch.softmax(SHARPNESS * closeness, dim=-1)  # (B,J,P)
+    weights = torch.softmax(closeness, dim=-1)  # (B,J,P)
     # joint = sum_p w_p (direction_p * distance_p + point_p), distance = k (1 - closeness),
-    # background has no direction:
-    # matrix products, so that no (B,J,3,F,F) copy of the points is made.
-    reach = weights * (kernel_size - kernel_size * closeness) * foreground  # (B,J,P)
+    # background has no direction: matrix products, so that no (B,J,3,F,F) copy of the points is
+    # made, and factors where tensors are small.
+    reach = weights * (foreground - closeness)  # (B,J,P), times SHARPNESS / k
     directions = field[:, : 3 * num_joints].reshape(-1, num_joints, 3, size * size)  # (B,J,3,P)
-    points = torch.cat([weights @ grid.T, weights @ depth.transpose(1, 2)], dim=-1)  # (B,J,3)
+    offsets = (directions @ reach.unsqueeze(-1)).squeeze(-1) * (kernel_size / SHARPNESS)  # (B,J,3)
+    points = grid + depth * grid.new_tensor([[0.0], [0.0], [1.0]])  # (B,3,P)
     return (
-        (directions @ reach.unsqueeze(-1)).squeeze(-1) + points,
-        closeness.amax(-1).clamp(0, 1),
+        offsets + weights @ points.transpose(1, 2),
+        (closeness.amax(-1) / SHARPNESS).clamp(0, 1),
         weights,
     )
 

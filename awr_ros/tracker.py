@@ -203,14 +203,13 @@ class HandTracker:
         for track, (palm, _), hypotheses in zip(self._tracks, expected, all_hypotheses):
             track.seen = False
             if hypotheses:
-                right_logit = float(
-                    np.clip(track.right_logit + _right_logit(hypotheses), -MAX_LOGIT, MAX_LOGIT)
-                )
+                right_logit = track.right_logit + _right_logit(hypotheses)
+                right_logit = min(max(right_logit, -MAX_LOGIT), MAX_LOGIT)
                 pose = self._as_side(hypotheses, right_logit, track.pose.side)
                 if pose.hand_score >= self.config.lose_threshold:
                     matches.append(
                         (
-                            float(np.linalg.norm(_palm(pose) - palm)),
+                            math.dist(_palm(pose), palm),
                             len(matches),
                             track,
                             pose,
@@ -222,7 +221,7 @@ class HandTracker:
         for _, _, track, pose, hypotheses, right_logit in sorted(
             matches, key=lambda match: match[:2]
         ):
-            if all(np.linalg.norm(_palm(pose) - other) > SAME_HAND_MM for other in taken):
+            if all(math.dist(_palm(pose), other) > SAME_HAND_MM for other in taken):
                 taken.append(_palm(pose))
                 self._accept(track, pose, hypotheses, right_logit, stamp_s)
         self._tracks = [
@@ -250,7 +249,7 @@ class HandTracker:
                 other
                 if other
                 and other.side == side
-                and np.linalg.norm(_palm(other) - track.palm) < SAME_HAND_MM
+                and math.dist(_palm(other), track.palm) < SAME_HAND_MM
                 else track.pose
             )
             requests[side] = replace(own.request(_palm(own) + moved), side=side)
@@ -278,7 +277,7 @@ class HandTracker:
         if dt > 0:
             velocity = moved / dt
             track.velocity = velocity * min(
-                1, MAX_SPEED_MM_S / max(float(np.linalg.norm(velocity)), 1e-9)
+                1, MAX_SPEED_MM_S / max(math.hypot(*velocity.tolist()), 1e-9)
             )
 
     def _search(
@@ -296,7 +295,7 @@ class HandTracker:
             candidate
             for candidate in candidates
             if all(
-                np.linalg.norm(candidate.centre_xyz - track.palm) > 1.5 * SAME_HAND_MM
+                math.dist(candidate.centre_xyz, track.palm) > 1.5 * SAME_HAND_MM
                 for track in self._tracks
             )
         ]
@@ -311,10 +310,7 @@ class HandTracker:
             if (
                 self._detection_score(candidate.score, pose) >= self._min_score()
                 and len(self._tracks) < self.config.max_hands
-                and all(
-                    np.linalg.norm(_palm(pose) - track.palm) > SAME_HAND_MM
-                    for track in self._tracks
-                )
+                and all(math.dist(_palm(pose), track.palm) > SAME_HAND_MM for track in self._tracks)
             ):
                 self._tracks.append(
                     _Track(
@@ -361,10 +357,7 @@ class HandTracker:
         kept: list[Candidate] = []
         wanted: list[Request] = []
         for candidate, pose in rough:
-            if all(
-                np.linalg.norm(_palm(pose) - other.centre_xyz) > SAME_HAND_MM / 2
-                for other in wanted
-            ):
+            if all(math.dist(_palm(pose), other.centre_xyz) > SAME_HAND_MM / 2 for other in wanted):
                 kept.append(candidate)
                 wanted.append(pose.request())
         sides: tuple[Side, ...] = SIDES if config.side == 'auto' else (usual,)
@@ -408,7 +401,7 @@ class HandTracker:
                 self._detection_weights,
                 finder_score,
                 pose.hand_score,
-                np.nanmean(pose.joint_scores),
+                pose.mean_joint_score,
             )
         )
 
@@ -479,7 +472,7 @@ class HandTracker:
         joints_xyz, joints_uvd = pose.joints_xyz, pose.joints_uvd
         if self.config.smoothing or self.config.hand_size != NONE:
             joints_xyz, joints_uvd = self._filtered(track, intrinsics)
-        score = pose.hand_score * float(np.nanmean(pose.joint_scores))
+        score = pose.hand_score * pose.mean_joint_score
         return TrackedHand(
             track.id,
             pose.side,
@@ -549,7 +542,7 @@ def detection_score(
 
 def logit(score: npt.ArrayLike) -> np.ndarray:
     """Return the log odds of scores in [0,1], numbers or arrays."""
-    score = np.clip(score, 1e-6, 1 - 1e-6)  # finite logits
+    score = np.minimum(np.maximum(score, 1e-6), 1 - 1e-6)  # finite logits
     return np.log(score / (1 - score))
 
 
@@ -568,9 +561,8 @@ def _right_logit(hypotheses: Hypotheses) -> float:
     if len(hypotheses) < 2:
         return 0.0
     right_logit = hypotheses['right'].handedness_logit - hypotheses['left'].handedness_logit
-    if np.isnan(right_logit):
+    if math.isnan(right_logit):
         right_logit = LOGIT_PER_CONFIDENCE * (
-            np.nanmean(hypotheses['right'].joint_scores)
-            - np.nanmean(hypotheses['left'].joint_scores)
+            hypotheses['right'].mean_joint_score - hypotheses['left'].mean_joint_score
         )
-    return float(np.clip(right_logit, -MAX_FRAME_LOGIT, MAX_FRAME_LOGIT))
+    return float(min(max(right_logit, -MAX_FRAME_LOGIT), MAX_FRAME_LOGIT))

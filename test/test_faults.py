@@ -43,6 +43,7 @@ from awr_ros.draw import write_picture
 from awr_ros.file_kinds import describe_file
 from awr_ros.files import FULL, check_output, completed, work_folder, write_text
 from awr_ros.messages.depth_image import BadInputError
+from awr_ros.messages.png16 import decode_png16
 from awr_ros.offline import bag_writer, outputs, pictures
 from awr_ros.offline.bag_files import zstd
 from awr_ros.offline.bag_types import typestore
@@ -584,6 +585,49 @@ def test_an_odd_file_in_a_folder_is_left_out_and_named(content, words, tmp_path,
         and words in line
         and (not others or 'Not enough image data' in others[0])
     )
+
+
+def unpacked_bomb(name, start):
+    """A chunk that unpacks to 60 MB."""
+    return chunk(name, start + zlib.compress(bytes(60_000_000)))
+
+
+@pytest.mark.parametrize(
+    'extra',
+    [
+        unpacked_bomb(b'zTXt', b'k\0\0'),
+        unpacked_bomb(b'iCCP', b'k\0\0'),
+        chunk(b'iCCP', b'k\0\0damaged'),
+        chunk(b'tRNS', b'\1\364'),  # 500 is transparent
+        chunk(b'gAMA', struct.pack('>I', 45455)),
+        chunk(b'sBIT', b'\14'),
+        chunk(b'acTL', struct.pack('>II', 2, 0)),  # an animation
+        chunk(b'eXIf', b'MM\0*'),
+    ],
+    ids=lambda extra: f'{extra[4:8].decode()}-{len(extra)}',
+)
+def test_chunks_that_are_no_pixels_do_not_matter(extra, tmp_path, capfd):
+    (tmp_path / 'a.png').write_bytes(GOOD[:33] + extra + GOOD[33:])
+    (frame,) = DepthImages([tmp_path / 'a.png'], lambda *_: camera_info(0), [SECOND])
+    assert (frame.load()[0] == 500).all() and capfd.readouterr().err == ''
+
+
+DAMAGED_ROWS = {
+    'filter': (b'\x09' + bytes(2 * WIDTH)) * HEIGHT,
+    'short': bytes((1 + 2 * WIDTH) * HEIGHT - 1),
+    'none': b'',
+}
+
+
+@pytest.mark.parametrize('rows', DAMAGED_ROWS.values(), ids=DAMAGED_ROWS)
+def test_images_whose_pixels_are_damaged_flood_no_log(rows, capfd):
+    """libpng and OpenCV print a line for each, and cannot be told not to."""
+    head = struct.pack('>IIBBBBB', WIDTH, HEIGHT, 16, 0, 0, 0, 0)
+    data = GOOD[:8] + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(rows)) + GOOD[-12:]
+    for _ in range(100):
+        assert decode_png16(memoryview(data), WIDTH, HEIGHT) is None
+    assert len(capfd.readouterr().err.splitlines()) <= 2
+    assert (decode_png16(memoryview(GOOD), WIDTH, HEIGHT) == 500).all()
 
 
 def test_folders_pipes_and_vanished_files_among_images_are_left_out(tmp_path, capfd):

@@ -6,12 +6,13 @@ from pathlib import Path
 from awr_ros.bench.report import Report
 from awr_ros.files import check_output
 
+RATES_HZ = (15, 30, 60, 90)
 PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
 
 
 def add_bench(verbs, messages):
-    """Add the verb `bench` to argparse's subparsers. messages(report, seconds): measures over ROS,
-    None without ROS.
+    """Add the verb `bench` to argparse's subparsers. messages(report, seconds, rates): measures
+    over ROS, None without ROS.
     """
     parser = verbs.add_parser('bench', help='measure the speed on this machine')
     parser.add_argument(
@@ -28,6 +29,14 @@ def add_bench(verbs, messages):
         type=float,
         default=10.0,
         help='duration of each measurement over ROS (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--rates',
+        nargs='+',
+        type=int,
+        default=RATES_HZ,
+        metavar='HZ',
+        help=f'image rates of the measurements over ROS (default: {" ".join(map(str, RATES_HZ))})',
     )
     parser.add_argument(
         '--only',
@@ -78,7 +87,7 @@ def bench(arguments, messages):
         with tempfile.TemporaryDirectory() as folder:
             frame.bench_cold_start(report, arguments.weights, Path(folder))
     if 'ros' in wanted:
-        messages(report, arguments.seconds)
+        messages(report, arguments.seconds, arguments.rates)
     if 'training' in wanted:
         frame.bench_training(report, arguments.repeats)
     if 'cameras' in wanted:

@@ -10,10 +10,10 @@ import struct
 import zlib
 from typing import Any
 
-import cv2
 import numpy as np
 
 from awr_ros.messages.depth_image import MM_PER_M, BadInputError, check_size, shown
+from awr_ros.messages.png16 import decode_png16
 
 TRANSPORT = 'compressedDepth'  # suffix of topics and name in formats
 HEADER = struct.Struct('<iff')  # ConfigHeader: compression format, A, B
@@ -37,25 +37,16 @@ def depth_from_compressed(msg: Any, expected_size: tuple[int, int] | None = None
             f'a PNG'
         )
     _, a, b = HEADER.unpack_from(msg.data)
-    width, height = png_size(memoryview(msg.data).cast('B')[HEADER.size :])
+    png = memoryview(msg.data).cast('B')[HEADER.size :]
+    width, height = png_size(png)
     if expected_size not in (None, (width, height)):
         raise BadInputError(
             f'image is {width} x {height}, but camera_info is for {expected_size[0]} x '
             f'{expected_size[1]}'
         )
-    try:
-        pixels = cv2.imdecode(
-            np.frombuffer(msg.data, np.uint8, offset=HEADER.size), cv2.IMREAD_UNCHANGED
-        )
-    except cv2.error as error:
-        raise BadInputError(f'compressed image is no PNG that can be read: {error.err}') from None
+    pixels = decode_png16(png, width, height)
     if pixels is None:
         raise BadInputError('compressed image is no PNG that can be read')
-    if pixels.dtype != np.uint16 or pixels.ndim != 2:
-        raise BadInputError(
-            f'compressed image is a PNG of {pixels.dtype} {pixels.shape}, expected one channel of '
-            f'16 bits'
-        )
     if encoding != '32FC1':
         return pixels
     if not (np.isfinite([a, b]).all() and a > 0):

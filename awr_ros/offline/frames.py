@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 
 from awr_ros.file_kinds import describe_file
 from awr_ros.files import printable
 from awr_ros.messages.depth_camera import DepthCamera, Distortion
 from awr_ros.messages.depth_image import BadInputError, stamp_seconds
+from awr_ros.messages.png16 import decode_png16
 
 NS_PER_S = 10**9
 LATEST_S = 2**31 - 1  # [s] last stamp of ROS, in 2038
@@ -134,13 +134,8 @@ def _decoded(path):
         )
     if not _chunks_are_whole(data):  # OpenCV's libraries would print a line
         raise BadInputError('not an image that can be read: it is cut short or damaged')
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise BadInputError(
-            f'not an image that OpenCV can read: {" ".join(error.err.split())[:100]}'
-        ) from error
-    if pixels is None or pixels.shape != (height, width) or pixels.dtype != np.uint16:
+    pixels = decode_png16(memoryview(data), width, height)
+    if pixels is None:
         raise BadInputError('not an image that OpenCV can read: it is cut short or damaged')
     return pixels
 

@@ -12,6 +12,7 @@ from awr_ros.messages.depth_camera import DepthCamera, Distortion
 from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInputError
+from awr_ros.ros.info_bytes import is_camera_info
 
 # [bytes] head of a serialised message: encapsulation 4, header.stamp 8 (OMG DDS-RTPS 10, CDR)
 AFTER_STAMP = 12
@@ -87,6 +88,8 @@ class CameraInput:
             try:
                 if len(data) < MIN_INFO:
                     raise ValueError('too few for a CameraInfo')
+                if not is_camera_info(data):
+                    raise ValueError('its fields do not fit into them')
                 self._info = deserialize_message(data, CameraInfo)
             except (
                 Exception

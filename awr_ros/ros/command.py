@@ -18,7 +18,7 @@ def add_commands(verbs: Any) -> None:
     add_view(verbs, _open_node)
 
 
-def _bench_messages(report, seconds):
+def _bench_messages(report, seconds, rates):
     """Return the benchmark over ROS, None without ROS."""
     if importlib.util.find_spec('rclpy') is None or importlib.util.find_spec('awr_ros.msg') is None:
         report.section('Message to message')
@@ -26,7 +26,7 @@ def _bench_messages(report, seconds):
         return
     from awr_ros.ros.measure.latency import bench_messages
 
-    bench_messages(report, seconds)
+    bench_messages(report, seconds, rates)
 
 
 def _open_node(name, topic):

@@ -49,6 +49,7 @@ from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 
 REPEAT_S = 10.0  # least interval between repeated log messages
+TRACEBACK = 10  # innermost calls of an error that are logged
 # Gives each output the parameters qos_overrides./tracker/hands.publisher.reliability and so on.
 OVERRIDABLE = QoSOverridingOptions(
     [
@@ -371,7 +372,8 @@ class TrackerNode(LifecycleNode):
         except Exception as error:  # one bad image must not stop the node
             self._health.refused(f'{type(error).__name__}: {error}', time.monotonic())
             self.get_logger().error(
-                f'tracking failed: {traceback.format_exc()}', throttle_duration_sec=REPEAT_S
+                f'tracking failed: {traceback.format_exc(limit=-TRACEBACK)}',
+                throttle_duration_sec=REPEAT_S,
             )
 
     def _track(self, frame, dropped):

@@ -96,7 +96,9 @@ def main(arguments: Sequence[Any]) -> None:
 
 
 def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, float]:
-    """Return {engine: median ms of a pass of one crop} of the engines that run."""
+    """Return {engine: median ms of a pass of one crop} of the engines that run: CPU time, which
+    other processes hardly change.
+    """
     from awr_ros.runtime.select import load_engine
 
     engines = {}
@@ -111,9 +113,9 @@ def measure_here(path: Path, names: Sequence[str], threads: int) -> dict[str, fl
             crop = np.full(
                 (1, 1, engine.config.crop_size, engine.config.crop_size), 0.2, np.float32
             )
-            start = time.perf_counter()
+            start = time.process_time()
             engine.predict(crop)
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (time.process_time() - start))
     return {name: statistics.median(each) for name, each in times.items()}
 
 

@@ -7,6 +7,7 @@ can quantise.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,14 +16,14 @@ from torch.nn import functional as nn_f
 from awr_ros.networks.refiner import DEPTH_RANGE, PATCH_SIZE, PATCH_STEP
 
 
-def folded(network: nn.Module) -> nn.Module:
+def folded(network: Any) -> nn.Module:
     """Return a copy of a network with its refiner folded; a network without a refiner is returned
     itself.
     """
     if not getattr(network, 'refiner', None):
         return network
     network = copy.deepcopy(network)
-    network.refiner = FoldedRefiner(network.refiner.float())
+    network.refiner = FoldedRefiner(network.refiner.float(), network.config.crop_size)
     return network
 
 
@@ -31,9 +32,10 @@ class FoldedRefiner(nn.Module):
     arguments, same results.
     """
 
-    def __init__(self, refiner):
-        """refiner: trained, on the CPU."""
+    def __init__(self, refiner, crop_size):
+        """refiner: trained, on the CPU; crop_size: side of the crops [px]."""
         super().__init__()
+        self.sample_patches = _PatchSampler(crop_size)
         self.global_features = refiner.global_features
         self.stages = nn.ModuleList(_FoldedStage(stage) for stage in refiner.stages)
         first, mean, deviation = (
@@ -63,9 +65,9 @@ class FoldedRefiner(nn.Module):
         of_votes = _parts(self.votes(pooled_votes), len(self.stages))  # (J,B,W) each
         # (B,rounds*G) each
         seen = _parts(self.seen(self.global_features(crop_features)), len(self.stages))
-        moved = None
+        depth, moved = depth.reshape(-1, self.sample_patches.size**2), None
         for stage, of_vote, overview in zip(self.stages, of_votes, seen):
-            patches = _around(depth, joints_uvdn)
+            patches = self.sample_patches(depth, joints_uvdn)  # (B*J,1,PATCH,PATCH)
             output = stage(patches, joints_uvdn, moved, of_vote, overview)  # (B,J,4)
             joints_uvdn = joints_uvdn + output[..., :3]
             moved = output if moved is None else moved + output
@@ -112,7 +114,6 @@ class _FoldedStage(nn.Module):
         logits of the stages before, or None; of_votes: (J,B,W); overview: (B,rounds*G) from the
         global features.
         """
-        patches = patches.reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
         seen = self.encoder(torch.cat([patches, (patches >= DEPTH_RANGE).to(patches.dtype)], 1))
         looked = nn_f.relu(self.head(seen))  # (B,J,E)
         middle = joints_uvdn.mean(1, keepdim=True)  # (B,1,3)
@@ -172,16 +173,36 @@ class _Grouped(nn.Module):
         )
 
 
-def _around(depth, joints_uvdn):
-    """Sample patches as `awr_ros.networks.refiner.sample_patches` does, both axes at once."""
-    size = int(depth.shape[-1])
-    offsets = (PATCH_STEP * (torch.arange(PATCH_SIZE) - (PATCH_SIZE - 1) / 2) + 1) * (size / 2)
-    pixels = joints_uvdn[..., :2, None] * (size / 2) + offsets  # (B,J,2,PATCH)
-    columns, rows = pixels.clamp(0, size - 1).long().unbind(2)
-    places = (rows * size)[..., None] + columns[..., None, :]  # (B,J,PATCH,PATCH)
-    seen = depth.reshape(-1, size * size).gather(1, places.flatten(1))
-    seen = seen.view(-1, *map(int, places.shape[1:]))
-    return (seen - joints_uvdn[..., 2, None, None]).clamp(-DEPTH_RANGE, DEPTH_RANGE)
+class _PatchSampler(nn.Module):
+    """Sampler of patches that returns what `awr_ros.networks.refiner.sample_patches` does with half
+    the operations: the pixels of both axes and their indices are products with constants.
+    """
+
+    def __init__(self, size):
+        """size: side of the crops [px]."""
+        super().__init__()
+        self.size = size
+        ones = torch.ones(1, PATCH_SIZE)
+        offsets = 1 + PATCH_STEP * (torch.arange(PATCH_SIZE) - (PATCH_SIZE - 1) / 2)
+        # From u, v, d to the columns and the rows of a patch: (3,2P) and (2P,)
+        per_axis = nn_f.pad(torch.block_diag(ones, ones), (0, 0, 0, 1))
+        self.register_buffer('per_axis', per_axis * (size / 2), persistent=False)
+        self.register_buffer('offsets', offsets.repeat(2) * (size / 2), persistent=False)
+        # From columns and rows to the indices of all pixels: (2P,P*P)
+        eye = torch.eye(PATCH_SIZE)
+        indices = torch.cat(
+            [eye.repeat(1, PATCH_SIZE), size * eye.repeat_interleave(PATCH_SIZE, 1)]
+        )
+        self.register_buffer('indices', indices, persistent=False)
+
+    def forward(self, depth, joints_uvdn):
+        """depth: (B,S*S) uvdn; joints_uvdn: (B,J,3). Return (B*J,1,PATCH,PATCH)."""
+        count = int(joints_uvdn.shape[1]) * PATCH_SIZE**2
+        pixels = (joints_uvdn @ self.per_axis + self.offsets).clamp(0, self.size - 1).floor()
+        samples = depth.gather(1, (pixels @ self.indices).long().reshape(-1, count))
+        patches = samples.reshape(-1, 1, PATCH_SIZE, PATCH_SIZE)
+        patches = patches - joints_uvdn[..., 2:].reshape(-1, 1, 1, 1)
+        return patches.clamp(-DEPTH_RANGE, DEPTH_RANGE)
 
 
 def _parts(x, count):

@@ -20,7 +20,7 @@ MOST_LOST_MM = 0.3  # largest accepted increase of the mean joint error on these
 KEPT = '/stem/stem.0'  # layer of the network in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
 # The refiner's largest layers (runtime.folded_refiner), bound by memory bandwidth.
-REFINED = ('/seen/', '/head/', '/to_hidden.', '/to_joints.')
+REFINED = ('/encoder.2/', '/encoder.4/', '/seen/', '/head/', '/to_hidden.', '/to_joints.')
 
 
 def calibration_crops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message, serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
 
 from awr_ros.messages.depth_image import BadInputError, info_from_intrinsics
 from awr_ros.ros.node import TrackerNode, load_tracker
@@ -111,40 +112,45 @@ def garbled(draw, make):
 pixels = st.lists(float32s, min_size=1, max_size=20).map(
     lambda values: array('B', np.resize(np.array(values, '<f4'), HEIGHT * WIDTH).tobytes())
 )
-images = changed(
-    image,
-    header__stamp=stamps,
-    header__frame_id=texts,
-    width=st.one_of(uint32s, small),
-    height=st.one_of(uint32s, small),
-    step=st.one_of(uint32s, small),
-    encoding=encodings,
-    is_bigendian=st.integers(0, 255),
-    data=blobs,
-)
+HEADER = {'header__stamp': stamps, 'header__frame_id': texts}
+sides = st.one_of(uint32s, small)
+# Of each message every field, a test below compares them with the messages' definitions.
+FIELDS = {
+    Image: HEADER
+    | {
+        'width': sides,
+        'height': sides,
+        'step': sides,
+        'encoding': encodings,
+        'is_bigendian': st.integers(0, 255),
+        'data': blobs,
+    },
+    CameraInfo: HEADER
+    | {
+        'width': sides,
+        'height': sides,
+        'distortion_model': st.one_of(
+            st.sampled_from(['plumb_bob', 'rational_polynomial', 'equidistant']), texts
+        ),
+        'd': st.lists(floats, max_size=20).map(lambda d: array('d', d)),
+        'binning_x': uint32s,
+        'binning_y': uint32s,
+        'k': st.lists(floats, min_size=9, max_size=9),
+        'r': st.lists(floats, min_size=9, max_size=9),
+        'p': st.lists(floats, min_size=12, max_size=12),
+        **{f'roi__{name}': uint32s for name in ('x_offset', 'y_offset', 'width', 'height')},
+        'roi__do_rectify': st.booleans(),
+    },
+    PointStamped: HEADER | {f'point__{axis}': floats for axis in 'xyz'},
+}
+images = changed(image, **FIELDS[Image])
 float_images = changed(
     lambda: image(encoding='32FC1'),
     data=pixels,
     header__stamp=stamps,
     is_bigendian=st.integers(0, 255),
 )
-infos = changed(
-    info,
-    header__frame_id=texts,
-    width=st.one_of(uint32s, small),
-    height=st.one_of(uint32s, small),
-    distortion_model=st.one_of(
-        st.sampled_from(['plumb_bob', 'rational_polynomial', 'equidistant']), texts
-    ),
-    d=st.lists(floats, max_size=20).map(lambda d: array('d', d)),
-    binning_x=uint32s,
-    binning_y=uint32s,
-    k=st.lists(floats, min_size=9, max_size=9),
-    p=st.lists(floats, min_size=12, max_size=12),
-    roi=st.builds(
-        RegionOfInterest, x_offset=uint32s, y_offset=uint32s, width=uint32s, height=uint32s
-    ),
-)
+infos = changed(info, **FIELDS[CameraInfo])
 
 
 def png(depth, claimed=None):
@@ -164,14 +170,12 @@ def png(depth, claimed=None):
 
 WALL = np.full((HEIGHT, WIDTH), 600, np.uint16)
 PNG = bytes(png(WALL).data)
+FIELDS[CompressedImage] = HEADER | {
+    'format': st.one_of(encodings, texts.map(lambda text: f'16UC1; compressedDepth {text}')),
+    'data': st.one_of(blobs, garbled(PNG).map(lambda data: array('B', data))),
+}
 compressed = st.one_of(
-    changed(
-        lambda: png(WALL),
-        header__stamp=stamps,
-        header__frame_id=texts,
-        format=st.one_of(encodings, texts.map(lambda text: f'16UC1; compressedDepth {text}')),
-        data=st.one_of(blobs, garbled(PNG).map(lambda data: array('B', data))),
-    ),
+    changed(lambda: png(WALL), **FIELDS[CompressedImage]),
     st.builds(lambda *claimed: png(WALL, claimed), uint32s, uint32s),
     st.builds(
         lambda a, b: CompressedImage(
@@ -183,30 +187,36 @@ compressed = st.one_of(
         float32s,
     ),
 )
-points = changed(
-    lambda: PointStamped(header=header(), point=Point(z=0.5)),
-    header__frame_id=texts,
-    header__stamp=stamps,
-    point__x=floats,
-    point__y=floats,
-    point__z=floats,
-)
+points = changed(lambda: PointStamped(header=header(), point=Point(z=0.5)), **FIELDS[PointStamped])
+
+
+def detection(frame_id, stamp, text, u, v, theta, width, height, score):
+    """A vision_msgs/Detection2D, which is not installed everywhere, by its fields."""
+    pose = SimpleNamespace(pose=SimpleNamespace(position=Point(x=u, y=v, z=score)))
+    hypothesis = SimpleNamespace(class_id=text, score=score)
+    return SimpleNamespace(
+        header=SimpleNamespace(frame_id=frame_id, stamp=stamp),
+        id=text,
+        results=[SimpleNamespace(hypothesis=hypothesis, pose=pose)],
+        bbox=SimpleNamespace(
+            center=SimpleNamespace(position=SimpleNamespace(x=u, y=v), theta=theta),
+            size_x=width,
+            size_y=height,
+        ),
+    )
+
+
+frames = st.one_of(st.just(header().frame_id), texts)
+numbers = st.one_of(st.tuples(*6 * [floats]), floats.map(lambda value: (value,) * 6))
 boxes = st.builds(
-    lambda frame_id, values: SimpleNamespace(
-        header=header(frame_id=frame_id),
-        detections=[
-            SimpleNamespace(
-                bbox=SimpleNamespace(
-                    center=SimpleNamespace(position=SimpleNamespace(x=u, y=v)), size_x=w, size_y=h
-                )
-            )
-            for u, v, w, h in values
-        ],
+    lambda frame_id, stamp, detections: SimpleNamespace(
+        header=SimpleNamespace(frame_id=frame_id, stamp=stamp), detections=detections
     ),
-    st.one_of(st.just(header().frame_id), texts),
+    frames,
+    stamps,
     st.lists(
-        st.one_of(
-            st.tuples(floats, floats, floats, floats), floats.map(lambda value: (value,) * 4)
+        st.builds(
+            lambda *named, values: detection(*named, *values), frames, stamps, texts, values=numbers
         ),
         max_size=12,
     ),
@@ -221,9 +231,9 @@ messages = st.one_of(
     boxes,
     clocks,
     garbled(bytes(serialize_message(info()))).map(lambda data: (CameraInfo, data)),
-    garbled(bytes(serialize_message(image()))).map(lambda data: (Image, data)),
-    garbled(bytes(serialize_message(PointStamped(header=header())))).map(
-        lambda data: (PointStamped, data)
+    *(
+        garbled(bytes(serialize_message(good))).map(lambda data, kind=type(good): (kind, data))
+        for good in (image(), png(WALL), PointStamped(header=header()), Clock())
     ),
 )
 
@@ -394,6 +404,22 @@ def resident_mb():
 
 
 # ---- the tests
+
+
+def leaves(kind, start=''):
+    """The names of all fields of a message, of the messages in it as parent__field."""
+    for name, described in kind.get_fields_and_field_types().items():
+        inner = {
+            'std_msgs/Header': Header,
+            'geometry_msgs/Point': Point,
+            'sensor_msgs/RegionOfInterest': RegionOfInterest,
+        }.get(described)
+        yield from leaves(inner, f'{start}{name}__') if inner else [start + name]
+
+
+@pytest.mark.parametrize('kind', FIELDS)
+def test_every_field_is_drawn(kind):
+    assert sorted(leaves(kind)) == sorted(FIELDS[kind])
 
 
 def in_rounds(victim, bursts, check, examples):

@@ -9,13 +9,14 @@ import numpy as np
 
 from awr_ros.ros.measure.session import STAGES, Session, exit_on_endings
 
-RATES_HZ, HANDS = (15, 30, 60, 90), (1, 2)
+HANDS = (1, 2)
+STALL_MS = 40.0  # longer latencies are counted as stalls
 REPEAT_S = 2.0  # [s] rendered beforehand, so that rendering takes no CPU during the measurement
 SHOWN = 30  # [Hz] rate for the table of stages
 
 
 def bench_messages(
-    report: Any, seconds: float, rates: Sequence[float] = RATES_HZ, hands: Sequence[int] = HANDS
+    report: Any, seconds: float, rates: Sequence[float], hands: Sequence[int] = HANDS
 ) -> None:
     """Measure two tables: latency at each rate and number of hands; the stages reported by the
     node.
@@ -24,14 +25,12 @@ def bench_messages(
     report.section(
         'Message to message',
         'Camera and tracker as two processes over DDS, best effort, 640 x 480, '
-        f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, '
-        f'taken before it is '
-        "published, to the arrival of its hands. Dropped: a newer image came before this one's "
-        'turn. Lost: never '
-        "arrived. CPU: of the tracker's process, 100 % is one core. Start: of that process, to "
-        'its first hand. '
-        'Stolen: of all cores, what the host of a virtual machine gave to others; p99 is theirs '
-        'as soon as it is not 0.',
+        f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, taken '
+        'before it is published, to the arrival of its hands; stalls are latencies above '
+        f"{STALL_MS:g} ms. Dropped: a newer image came before this one's turn. Lost: never "
+        "arrived. CPU: of the tracker's process, 100 % is one core. Start: of that process, to its "
+        'first hand. Stolen: of all cores, what the host of a virtual machine gave to others; p99 '
+        'is theirs as soon as it is not 0.',
     )
     measured = {}
     for count in hands:
@@ -51,6 +50,8 @@ def bench_messages(
             'hands, rate',
             'p50 [ms]',
             'p99 [ms]',
+            'longest [ms]',
+            'stalls',
             'published',
             'dropped',
             'lost',
@@ -63,16 +64,15 @@ def bench_messages(
         )
     )
     for (count, rate), (result, usage, start_s) in measured.items():
-        p50, p99 = (
-            np.percentile(result.latencies_ms, [50, 99])
-            if result.latencies_ms.size
-            else (np.nan, np.nan)
-        )
+        latencies_ms = result.latencies_ms if result.latencies_ms.size else np.array([np.nan])
+        p50, p99, longest = np.percentile(latencies_ms, [50, 99, 100])
         error = result.errors_mm.mean() if result.errors_mm.size else np.nan
         row(
             f'{count} at {rate} Hz',
             float(p50),
             float(p99),
+            float(longest),
+            int((latencies_ms > STALL_MS).sum()),
             result.published,
             result.dropped,
             result.lost,
