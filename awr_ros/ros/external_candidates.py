@@ -122,8 +122,8 @@ class ExternalCandidates:
             )
         if not fresh and now - self._last_s > KEEP_S:
             topics = ' and '.join(f'{s.topic} ({s.describe_publishers()})' for s in self._inputs)
-            return f'finder is external, but no candidate came for {now - self._last_s:.0f} s on '
-                f'{topics}'
+            silent_s = now - self._last_s
+            return f'finder is external, but no candidate came for {silent_s:.0f} s on {topics}'
         return ''
 
     def centres(
