@@ -22,6 +22,7 @@ setup(
     packages=[*find_packages(include=['awr_ros', 'awr_ros.*']), 'awr_ros.message_definitions'],
     package_dir={'awr_ros.message_definitions': 'msg'},
     package_data={'awr_ros': ['py.typed', 'weights/*'], 'awr_ros.message_definitions': ['*.msg']},
+    license='Apache-2.0',
     install_requires=requirements('run'),
     extras_require={
         **{

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from awr_ros.crop import (
     crop_as_authors,
     crop_hand,
 )
+from awr_ros.hypotheses import Hypotheses, likelier, likelier_side, right_logit
 from awr_ros.runtime.readout import Engine, EngineConfig
 from awr_ros.runtime.select import Device, EngineName, load_engine
 from awr_ros.skeleton import PALM, SIDES, Side, as_21_joints, hand_centre
@@ -100,9 +101,10 @@ class HandPoseEstimator:
     def from_pretrained(
         cls,
         weights: str | Path | None = None,
+        *,
         device: Device = 'auto',
-        num_threads: int | None = None,
         engine: EngineName = 'auto',
+        num_threads: int | None = None,
     ) -> 'HandPoseEstimator':
         """Load weights (None: the package's) into the fastest engine of this machine, or a given
         one.
@@ -119,27 +121,40 @@ class HandPoseEstimator:
         depth_mm: np.ndarray,
         intrinsics: Intrinsics,
         centre_xyz: npt.ArrayLike,
-        side: Side = 'right',
+        side: Side | Literal['auto'] = 'auto',
+        *,
         passes: int = 3,
     ) -> HandPose | None:
         """Estimate the pose of the hand at a given centre.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within about 40 mm
-        of the palm's centre; side: assumed side of the hand, a hand of the other side gets a wrong
-        pose; passes: number of crops, each after the first centred on the palm of the one before
-        and rotated like it. Return the HandPose with the highest mean joint score of the passes
-        after the first, None when the cube around the centre is empty. Raise ValueError for a
-        centre that is not a finite point in front of the camera.
+        of the palm's centre; side: of the hand, 'auto': the likelier one, which takes twice as
+        long; a hand of another side than the given one gets a wrong pose; passes: number of crops,
+        each after the first centred on the palm of the one before and rotated like it. Return the
+        HandPose with the highest mean joint score of the passes after the first, None when the cube
+        around the centre is empty. Raise ValueError for a centre that is not a finite point in
+        front of the camera.
         """
-        request = Request(checked_centre(centre_xyz), side)
-        poses: list[HandPose] = []
+        centre_xyz = checked_centre(centre_xyz)
+        sides: tuple[Side, ...] = SIDES if side == 'auto' else (side,)
+        requests = [Request(centre_xyz, side) for side in sides]
+        poses: dict[Side, list[HandPose]] = {}
         for _ in range(passes):
-            pose = self.estimate_batch(depth_mm, intrinsics, [request])[0]
-            if pose is None:
+            found = self.estimate_batch(depth_mm, intrinsics, requests)
+            requests = [pose.request() for pose in found if pose is not None]
+            if not requests:
                 break
-            poses.append(pose)
-            request = pose.request()
-        return max(poses[1:] or poses, key=lambda pose: pose.mean_joint_score, default=None)
+            for pose in filter(None, found):
+                poses.setdefault(pose.side, []).append(pose)
+        hypotheses: Hypotheses = {
+            side: max(each[1:] or each, key=lambda pose: pose.mean_joint_score)
+            for side, each in poses.items()
+        }
+        if not hypotheses:
+            return None
+        usual: Side = 'left' if self.config.side == 'left' else 'right'
+        logit = right_logit(hypotheses)
+        return likelier(hypotheses, logit, likelier_side(logit, usual))
 
     def estimate_batch(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, requests: Sequence[Request]

@@ -131,7 +131,9 @@ def vote(
     reach = weights * (foreground - closeness)  # (B,J,P), times SHARPNESS / k
     directions = field[:, : 3 * num_joints].reshape(-1, num_joints, 3, size * size)  # (B,J,3,P)
     offsets = (directions @ reach.unsqueeze(-1)).squeeze(-1) * (kernel_size / SHARPNESS)  # (B,J,3)
-    points = grid + depth * grid.new_tensor([[0.0], [0.0], [1.0]])  # (B,3,P)
+    # (3,1), made on the device: a copy from the host could not be captured in a CUDA graph
+    depth_axis = nn_f.pad(torch.ones(1, 1, device=field.device, dtype=field.dtype), (0, 0, 2, 0))
+    points = grid + depth * depth_axis  # (B,3,P)
     return (
         offsets + weights @ points.transpose(1, 2),
         (closeness.amax(-1) / SHARPNESS).clamp(0, 1),

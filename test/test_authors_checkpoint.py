@@ -197,7 +197,7 @@ def test_the_wrong_data_set_and_files_that_are_none_are_refused(
 
 @pytest.fixture(scope='module')
 def estimator(imported):
-    return HandPoseEstimator.from_pretrained(imported, 'cpu', 1, engine='torch')
+    return HandPoseEstimator.from_pretrained(imported, device='cpu', engine='torch', num_threads=1)
 
 
 @pytest.fixture(scope='module')

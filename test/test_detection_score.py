@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from awr_ros.detector import detection_score
 from awr_ros.estimator import HandPoseEstimator
-from awr_ros.tracker import detection_score
 from awr_ros.training.detection_score import (
     detection_examples,
     fit_detection_weights,

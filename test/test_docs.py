@@ -122,6 +122,22 @@ def test_the_functions_of_the_walkthrough_are_where_it_says():
     assert not missing
 
 
+def test_the_tests_that_hold_the_promises_exist():
+    """In docs/reliability.md each line of the tables names test files, and words for `pytest -k`."""
+    text = (REPOSITORY / 'docs' / 'reliability.md').read_text()
+    rows = [row for row in text.splitlines() if row.startswith('| ') and '-- |' not in row]
+    rows = [row.strip('| ').split(' | ')[-1] for row in rows if '| tests |' not in row]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r'([\w/]+\.py)(?: -k (?:"([\w ]+)"|(\w+)))?', row)
+        assert named, row
+        for file, several, one in named:
+            path = REPOSITORY / 'test' / file.removeprefix('test/')
+            names = re.findall(r'^def (test_\w+)', path.read_text(), re.M)
+            for word in (several or one).split(' or ') if several or one else ():
+                assert any(word in name for name in names), f'{path.name} -k {word}'
+
+
 def test_the_version_is_the_same_everywhere():
     version = ElementTree.parse(REPOSITORY / 'package.xml').getroot().findtext('version')
     assert f'version: {version}\n' in (REPOSITORY / 'CITATION.cff').read_text()

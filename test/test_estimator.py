@@ -180,7 +180,7 @@ def test_later_passes_look_at_the_palm_that_was_found(camera):
     network = KnowingNetwork(
         [uvdn(depth, hand.joints_xyz, off)], *[[uvdn(depth, hand.joints_xyz, found)]] * 2
     )
-    pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off)
+    pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off, 'right')
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
     assert len(network.inputs) == 3
     expected = crop_hand(depth, K, found, 280.0, 128).depth
@@ -207,7 +207,7 @@ def test_of_the_centred_looks_the_surest_counts(camera, monkeypatch, scores, cho
     ]
     estimator, left = HandPoseEstimator(TorchEngine(KnowingNetwork())), list(poses)
     monkeypatch.setattr(estimator, 'estimate_batch', lambda *_: [left.pop(0)])
-    assert estimator.estimate(None, K, (0.0, 0.0, 400.0)) is poses[chosen]
+    assert estimator.estimate(None, K, (0.0, 0.0, 400.0), 'right') is poses[chosen]
 
 
 @pytest.mark.parametrize('direction', [(1, 0, 0), (0, -1, 0), (0, 0, 1), (-0.6, 0.6, -0.53)])
@@ -231,6 +231,17 @@ def test_a_first_look_40_mm_off_is_as_good_as_one_that_is_not(camera, direction)
                 errors.append(np.linalg.norm(found.joints_xyz - hand.joints_xyz, axis=1).mean())
     given, off, tracked = np.reshape(errors, (-1, 3)).mean(0)
     assert given < 6 and off < 1.25 * given and tracked < 1.25 * given
+
+
+def test_a_hand_whose_side_is_not_given_is_estimated_as_the_likelier_one(camera):
+    estimator = HandPoseEstimator.from_pretrained(device='cpu')
+    depth, hands = camera.frame(0.0)
+    assert {hand.side for hand in hands} == {'left', 'right'}
+    for hand in hands:
+        found = estimator.estimate(depth, K, palm(hand))
+        given = estimator.estimate(depth, K, palm(hand), hand.side)
+        assert found.side == hand.side
+        np.testing.assert_allclose(found.joints_xyz, given.joints_xyz, atol=0.01)
 
 
 def test_misuse_of_the_estimator_is_named(camera):

@@ -8,12 +8,12 @@ import torch
 
 import awr_ros.training.handedness
 from awr_ros.estimator import HandPose, HandPoseEstimator
+from awr_ros.hypotheses import right_logit
 from awr_ros.networks.checkpoint import load_checkpoint, save_checkpoint
 from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.tracker import _right_logit
 from awr_ros.training.handedness import fit_handedness, train_handedness
 
 TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
@@ -115,7 +115,7 @@ def test_the_weights_of_the_start_score_go_into_the_checkpoint(tmp_path, monkeyp
     )
     train_handedness(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=7)
     assert HandPoseEstimator.from_pretrained(
-        tmp_path / 'with.pt', 'cpu', engine='torch'
+        tmp_path / 'with.pt', device='cpu', engine='torch'
     ).config.detection_weights == (1, 2, 3, 7)
 
 
@@ -127,8 +127,8 @@ def pose(side, handedness_logit, score):
 
 
 def test_the_tracker_uses_the_head_and_without_one_the_closeness():
-    assert _right_logit({'right': pose('right', 1.0, 0.7), 'left': pose('left', -0.5, 0.8)}) == 1.5
-    assert _right_logit(
+    assert right_logit({'right': pose('right', 1.0, 0.7), 'left': pose('left', -0.5, 0.8)}) == 1.5
+    assert right_logit(
         {'right': pose('right', np.nan, 0.71), 'left': pose('left', np.nan, 0.7)}
     ) == pytest.approx(0.8, abs=1e-4)
-    assert _right_logit({'left': pose('left', 3.0, 0.7)}) == 0
+    assert right_logit({'left': pose('left', 3.0, 0.7)}) == 0

@@ -75,7 +75,9 @@ def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_pa
         *(f'fitted {i}' for i in range(1, 7)),
     ]
     assert not (folder / 'refiner').exists()
-    estimator = HandPoseEstimator.from_pretrained(folder / 'weights.pt', 'cpu', engine='torch')
+    estimator = HandPoseEstimator.from_pretrained(
+        folder / 'weights.pt', device='cpu', engine='torch'
+    )
     assert estimator.config.crop_size == 64
     network, about = load_checkpoint(folder / 'weights.pt')
     assert (
@@ -127,7 +129,7 @@ def test_two_processes_make_one_checkpoint_also_after_a_kill(tmp_path):
     assert json.loads((folder / 'network' / 'config.json').read_text())['batch'] == 4  # of each
     network, about = load_checkpoint(folder / 'weights.pt')
     assert network.refiner and network.handedness and about['step'] == 16
-    HandPoseEstimator.from_pretrained(folder / 'weights.pt', 'cpu', engine='torch')
+    HandPoseEstimator.from_pretrained(folder / 'weights.pt', device='cpu', engine='torch')
 
 
 @pytest.fixture

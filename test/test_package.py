@@ -205,6 +205,7 @@ def test_an_sdist_has_what_it_is_built_from(sources, tmp_path):
     text = metadata.read_text()
     assert (
         f'Version: {version}' in text
+        and 'License: Apache-2.0' in text
         and 'Requires-Dist: numpy' in text
         and 'Provides-Extra: offline' in text
     )

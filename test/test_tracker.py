@@ -9,12 +9,13 @@ import pytest
 import awr_ros.tracker
 from awr_ros.camera import Intrinsics
 from awr_ros.derived.hand_size import bone_lengths
+from awr_ros.detector import DEFAULT_DETECTION_WEIGHTS, detection_score
 from awr_ros.estimator import HandPose
 from awr_ros.finders.palm_detector import Candidate
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, palm_centre
-from awr_ros.tracker import DEFAULT_DETECTION_WEIGHTS, HandTracker, TrackerConfig, detection_score
+from awr_ros.tracker import HandTracker, TrackerConfig
 
 K = Intrinsics(fx=475.0, fy=475.0, cx=319.5, cy=239.5, width=640, height=480)
 SHAPE = np.zeros((21, 3))

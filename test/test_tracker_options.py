@@ -50,6 +50,23 @@ def test_a_finder_of_ones_own_is_read_at_the_start_and_asked(monkeypatch, tmp_pa
     HandTracker(scene, TrackerConfig(finder='nearest'))  # needs none
 
 
+def test_a_finder_is_handed_in_and_other_finder_weights_are_loaded_or_refused(monkeypatch):
+    scene, read = Scene(monkeypatch, (0, 0, 500)), []
+    monkeypatch.setattr(awr_ros.tracker, 'PalmDetector', lambda *path: read.append(path) or scene)
+    tracker = HandTracker(scene, finder=scene)
+    assert ids([tracker.update(None, K, 0.0)]) == [['0']] and read == []
+    with pytest.raises(ValueError, match="finder_weights is 'mine.onnx', but .* finder of its own"):
+        tracker.config = TrackerConfig(finder_weights='mine.onnx')
+    assert tracker.config.finder_weights == ''
+    tracker = HandTracker(scene, TrackerConfig(finder='nearest'))
+    tracker.config = TrackerConfig(finder_weights='mine.onnx')
+    tracker.config = TrackerConfig(finder_weights='mine.onnx', max_hands=1)
+    assert read == [('mine.onnx',)]
+    tracker.config = TrackerConfig(finder='nearest', finder_weights='others.onnx')
+    tracker.config = TrackerConfig(finder_weights='others.onnx')
+    assert ids([tracker.update(None, K, 0.0)]) == [['0']] and read[1:] == [('others.onnx',)]
+
+
 def noisy(scene, tracker, frames, still=(0, 0, 500), noise_mm=2.0, speed_mm_s=0.0):
     """Measured and reported joints (frames,21,3) of one hand whose palm trembles, and what was
     asked for.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from awr_ros.detector import DEFAULT_DETECTION_WEIGHTS, DEFAULT_FINDER_SCORE, detection_score
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.contact_sheet import crop_sheet
 from awr_ros.evaluation.curves import draw_curves, draw_reliability
@@ -28,7 +29,6 @@ from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
 from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
-from awr_ros.tracker import DEFAULT_DETECTION_WEIGHTS, DEFAULT_FINDER_SCORE, detection_score
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import VALIDATION_SEED
@@ -180,7 +180,7 @@ def print_crops(
     found: torch.Tensor,
     detection_weights: Sequence[float],
 ) -> None:
-    """Print the table of `crop_figures`. detection_weights: of tracker.detection_score."""
+    """Print the table of `crop_figures`. detection_weights: of detector.detection_score."""
     print(f'crops, {kind}: {len(is_hand)}, of them {len(error)} with a hand')
     print(f'joint error       mean {error.mean():6.2f} mm   median {error.median():6.2f} mm')
     print(

@@ -43,7 +43,7 @@ def off_axis_errors(
         centre, way = palm + rng.normal(0, CENTRE_ERROR_MM, 3), rng.uniform(0, 2 * np.pi)
         for j, degree in enumerate(degrees):
             camera, depth_mm, panned_from_before = panned_view(points, palm, degree, way)
-            pose = estimator.estimate(depth_mm, camera, panned_from_before @ centre)
+            pose = estimator.estimate(depth_mm, camera, panned_from_before @ centre, 'right')
             if pose is not None:
                 off = pose.joints_xyz - joints @ panned_from_before.T
                 errors[i, j] = np.linalg.norm(off, axis=1)

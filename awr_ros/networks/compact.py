@@ -34,7 +34,7 @@ class ModelConfig:
     # slope and centre of the logistic from closeness to joint score, the probability that the joint
     # is within 10 mm; empty: the score is the closeness
     calibration: tuple[float, ...] = ()
-    # the four weights of tracker.detection_score, fitted to these scores (train-handedness
+    # the four weights of detector.detection_score, fitted to these scores (train-handedness
     # --scenes); empty: the defaults for closeness, too strict for calibrated scores
     detection_weights: tuple[float, ...] = ()
 

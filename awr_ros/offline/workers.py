@@ -76,7 +76,10 @@ def _estimator(settings: TrackerSettings) -> Any:
     from awr_ros.estimator import HandPoseEstimator
 
     return HandPoseEstimator.from_pretrained(
-        settings.weights, settings.device, settings.num_threads or 1, settings.engine
+        settings.weights,
+        device=settings.device,
+        engine=settings.engine,
+        num_threads=settings.num_threads or 1,
     )
 
 

@@ -79,7 +79,7 @@ def spare_garbage_collector() -> None:
 
 
 def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
-    """Spin nodes until SIGINT or SIGTERM. Return the exit status.
+    """Spin nodes until SIGINT, SIGTERM or SIGHUP. Return the exit status.
 
     make_nodes: returns a node or a list of them, each of which gets its own thread and executor, so
     that none waits for another's callbacks; usage: text of --help. Unusable arguments, parameters
@@ -91,8 +91,9 @@ def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
     # rclpy's own handlers invalidate the context under a running callback; these let it come to its
     # end.
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda *_: stop.set())
     try:
         for file in parameter_files(sys.argv):
             nodes_of_file(file)  # before rclpy parses the command line

@@ -1,4 +1,4 @@
-"""Fit the detection score (tracker.detection_score), a logistic regression over finder, hand and
+"""Fit the detection score (detector.detection_score), a logistic regression over finder, hand and
 joint scores.
 """
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from awr_ros.detector import HandDetector, detection_score, logit
 from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_target
 from awr_ros.finders.palm_detector import PalmDetector
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
-from awr_ros.tracker import HandTracker, detection_score, logit
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.logistic import fit_logistic
 
@@ -36,6 +36,7 @@ def detection_examples(
     found.
     """
     source, finder = SceneSource(seed), PalmDetector(config.finder_weights)
+    detector = HandDetector(estimator)
     features: list = []
     hand: list[int] = []
     frame: list[int] = []
@@ -56,15 +57,16 @@ def detection_examples(
             config.max_depth_mm,
             MIN_FITTED_SCORE,
         )
-        for candidate, _, pose, _ in HandTracker(estimator, config).verify(
-            scene.depth_mm, scene.intrinsics, candidates
+        for detection in detector.verify(
+            scene.depth_mm, scene.intrinsics, candidates, side=config.side
         ):
+            pose = detection.pose
             near = [
                 name
                 for name, truth in zip(names, scene.hands)
                 if np.linalg.norm(pose.centre_xyz - palm_centre(truth.joints_xyz)) < FOUND_MM
             ]
-            features.append((candidate.score, pose.hand_score, np.nanmean(pose.joint_scores)))
+            features.append((detection.candidate.score, pose.hand_score, pose.mean_joint_score))
             hand.append(near[0] if near else -1)
             frame.append(index)
     return (
@@ -77,7 +79,7 @@ def detection_examples(
 
 
 def fit_detection_weights(features: np.ndarray, hand: np.ndarray) -> tuple[float, ...]:
-    """Return the four weights of tracker.detection_score, by logistic regression.
+    """Return the four weights of detector.detection_score, by logistic regression.
 
     Arguments as returned by `detection_examples`. Raise ValueError when no candidate is a hand.
     """
@@ -95,7 +97,7 @@ def fit_detection_weights(features: np.ndarray, hand: np.ndarray) -> tuple[float
 def learn_detection_weights(
     estimator: Any, scenes: int, config: TrackerConfig = TrackerConfig(), progress: Callable = iter
 ) -> tuple[float, ...]:
-    """Return the four weights of tracker.detection_score for an estimator, fitted to rendered
+    """Return the four weights of detector.detection_score for an estimator, fitted to rendered
     scenes.
 
     Print the result of weights fitted to one half of the scenes on the other half. config: of the

@@ -114,10 +114,10 @@ def _mistaken(tracker: HandTracker, candidates: list[Candidate], scene: Scene) -
     hand.
     """
     palms = [palm_centre(hand.joints_xyz) for hand in scene.hands]
-    verified = tracker.verify(scene.depth_mm, scene.intrinsics, candidates)
+    detections = tracker.detector.verify(scene.depth_mm, scene.intrinsics, candidates)
     return [
         pose
-        for _, _, pose, _ in verified
+        for pose in (detection.pose for detection in detections)
         if pose.hand_score > MIN_HAND_SCORE
         and all(np.linalg.norm(pose.centre_xyz - palm) > CLEAR_MM for palm in palms)
     ]

@@ -1,6 +1,7 @@
 """A node's process: what ends it and what must not."""
 
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,35 @@ def test_a_clock_before_1970_ends_only_what_wants_to_end(keep_going):
         )
         == keep_going
     )
+
+
+STOPPED = """
+import os, signal, sys, threading
+import rclpy
+from awr_ros.ros.spin import run
+signal.signal(signal.SIGHUP, signal.{nohup})
+threading.Timer(1.0, os.kill, (os.getpid(), {number})).start()
+threading.Timer({limit_s}, os._exit, (3,)).start()
+status = run(lambda: rclpy.create_node('stopped'), 'usage')
+print('ended in order', flush=True)
+os._exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    'number, nohup, status',
+    [('SIGINT', 'SIG_DFL', 0), ('SIGTERM', 'SIG_DFL', 0), ('SIGHUP', 'SIG_DFL', 0)]
+    + [('SIGHUP', 'SIG_IGN', 3)],
+)
+def test_a_node_ends_in_order_by_a_signal_and_heeds_nohup(number, nohup, status):
+    program = STOPPED.format(
+        number=int(getattr(signal, number)), nohup=nohup, limit_s=2.5 if status else 50
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status, done
+    assert ('ended in order' in done.stdout) == (status == 0) and 'Traceback' not in done.stderr
 
 
 def resident_mb():

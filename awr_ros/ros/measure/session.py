@@ -308,8 +308,8 @@ def end(processes: Iterable[subprocess.Popen]) -> None:
     """End the process groups: politely, then not."""
     # a second Ctrl-C
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
-    # must not leave one behind
-    for number, patience_s in ((signal.SIGINT, 5.0), (signal.SIGKILL, 5.0)):
+    # must not leave one behind; SIGINT while Python starts would print a traceback
+    for number, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         for process in processes:
             if process.poll() is None:
                 os.killpg(process.pid, number)  # not reaped yet, so the group still exists
