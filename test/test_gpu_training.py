@@ -103,6 +103,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     monkeypatch.setattr(handedness, 'EPOCHS', 1)
     monkeypatch.setattr(refiner_training, 'BATCH', 20)
     monkeypatch.setattr(refiner_training, 'EPOCHS', 6)
+    monkeypatch.setattr(refiner_training, 'HELD_OUT', 0.25)  # some of them with a hand
     monkeypatch.setattr(refiner_training, 'SAVE_EVERY', 10_000)
     monkeypatch.setattr(refiner_training, 'mixed_negatives', lambda *_: torch.rand(3, 1, 64, 64))
     return tmp_path / 'net.pt'

@@ -4,6 +4,7 @@ import time
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
@@ -45,8 +46,8 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     keep_memory()
     torch.manual_seed(config.seed)
     device = chosen_device(config.device)
-    network = FinderNetwork().to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network: Any = FinderNetwork()
+    network = network.to(device, memory_format=torch.channels_last)
     run = Run(folder, network, config)
     # the first is for validation
     files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]
