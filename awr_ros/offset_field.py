@@ -131,9 +131,9 @@ def vote(
     reach = weights * (foreground - closeness)  # (B,J,P), times SHARPNESS / k
     directions = field[:, : 3 * num_joints].reshape(-1, num_joints, 3, size * size)  # (B,J,3,P)
     offsets = (directions @ reach.unsqueeze(-1)).squeeze(-1) * (kernel_size / SHARPNESS)  # (B,J,3)
-    # (3,1), made on the device: a copy from the host could not be captured in a CUDA graph
-    depth_axis = nn_f.pad(torch.ones(1, 1, device=field.device, dtype=field.dtype), (0, 0, 2, 0))
-    points = grid + depth * depth_axis  # (B,3,P)
+    # padded, because a constant made here would be copied to a GPU in every pass, which the capture
+    # of a CUDA graph refuses
+    points = grid + nn_f.pad(depth, (0, 0, 2, 0))  # (B,3,P)
     return (
         offsets + weights @ points.transpose(1, 2),
         (closeness.amax(-1) / SHARPNESS).clamp(0, 1),

@@ -4,7 +4,8 @@ Each is described where its default is: in the metadata of a field of TrackerCon
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -141,6 +142,24 @@ def _number(each: Setting) -> Any:
     return number
 
 
+def number_from(least: float, kind: type = int) -> Callable[[str], Any]:
+    """Return a parser of finite numbers of `kind` (int or float) that are `least` or more, for
+    argparse.
+    """
+
+    def number(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value < math.inf:
+            what = KINDS[int] if kind is int else 'a number'
+            raise argparse.ArgumentTypeError(f'{text!r} is not {what} of {least:g} or more')
+        return value
+
+    return number
+
+
 def add_options(
     parser: Any,
     config_class: type,
@@ -164,7 +183,10 @@ def add_options(
             continue
         if each.default != '' and 'default' not in text:
             text += f' (default: {each.default})'
-        parser.add_argument(option, type=type(each.default), default=default, help=text)
+        kind: Any = type(each.default)
+        if kind in (int, float):
+            kind = number_from(0, kind)
+        parser.add_argument(option, type=kind, default=default, help=text)
 
 
 # Arguments that argparse and the verbs add.

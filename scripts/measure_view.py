@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument(
         '--joint', default=NO_JOINT, choices=(NO_JOINT, *JOINT_NAMES), metavar='NAME'
     )
+    parser.add_argument('--no-cloud', action='store_true', help='the point cloud is not shown')
     parser.add_argument('--seconds', type=float, default=20.0, help='default: %(default)s')
     parser.add_argument('--screenshot', type=Path, help='PNG or JPEG to write at the end')
     parser.add_argument('--size', default='1280x800', metavar='WxH', help='default: %(default)s')
@@ -68,6 +69,7 @@ def main() -> None:
     server = viser.ViserServer('127.0.0.1', 0, label='awr_ros', verbose=False)
     page = TimedPage(server, source.config, source.length, joint=arguments.joint)
     page.taken_s, page.draw_ms = {}, []
+    page.show['cloud'].value = not arguments.no_cloud
     ended = threading.Event()
 
     def play() -> None:

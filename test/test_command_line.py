@@ -72,3 +72,30 @@ def test_track_refuses_values_out_of_range_and_names_the_range(name, capsys):
     with pytest.raises(SystemExit):
         main(['track', 'x', f'--{name.replace("_", "-")}', str(int(setting.range[1]) + 1)])
     assert f'from {setting.limits}' in capsys.readouterr().err
+
+
+COUNTS = {
+    'render': ['--crops', '--scenes', '--bag', '--seed'],
+    'evaluate': ['--crops', '--scenes', '--seconds', '--sequences', '--off-axis'],
+    'bench': ['--repeats', '--seconds'],
+    'conformance': ['--seconds'],
+    'train': ['--samples', '--batch', '--learning-rate', '--weight-decay', '--seed', '--workers'],
+    'train-refiner': ['--crops', '--workers'],
+    'train-handedness': ['--crops', '--scenes'],
+    'train-finder': ['--scenes', '--seed'],
+    'make-weights': ['--minutes', '--validation', '--scenes', '--evaluated-seconds', '--workers'],
+}
+
+
+@pytest.mark.parametrize('value', ['-1', 'nan', 'inf', '-inf', '1e400', ''])
+@pytest.mark.parametrize(
+    'verb, option', [(verb, option) for verb, options in COUNTS.items() for option in options]
+)
+def test_numbers_that_are_none_are_refused_before_the_work(verb, option, value, tmp_path, capsys):
+    """Counts below 0 ended in tracebacks of torch, times that are none in divisions by zero."""
+    output = [] if verb in ('evaluate', 'bench', 'conformance') else [str(tmp_path / 'o')]
+    with pytest.raises(SystemExit):
+        main([verb, *output, f'{option}={value}'])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert option in said and ' is not a' in said and 'or more' in said
+    assert list(tmp_path.iterdir()) == []

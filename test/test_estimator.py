@@ -11,6 +11,7 @@ import torch.fx
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_along_axes, crop_hand
 from awr_ros.estimator import HandPose, HandPoseEstimator, Request
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.networks.checkpoint import ModelConfig, ResNetConfig
 from awr_ros.offset_field import encode
 from awr_ros.runtime.torch_engine import TorchEngine
@@ -26,14 +27,14 @@ def camera():
     return SyntheticCamera(num_hands=2, seed=1)
 
 
-class KnowingNetwork(torch.nn.Module):
+class KnowingNetwork(AwrNetwork):
     """Answers call after call with the field of given joints (B,21,3) uvdn, and with the
     given logit.
     """
 
     def __init__(self, *answers, logit=3.0, config=ModelConfig()):
-        super().__init__()
-        self.config, self.answers, self.logit, self.inputs = config, list(answers), logit, []
+        super().__init__(config)
+        self.answers, self.logit, self.inputs = list(answers), logit, []
 
     def forward(self, depth):
         if isinstance(depth, torch.fx.Proxy):

@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from recordings import (
     HEIGHT,
     SECOND,
@@ -511,6 +512,14 @@ def test_an_output_that_is_checked_is_not_changed(tmp_path):
     (tmp_path / 'o').write_text('old')
     check_output(tmp_path / 'o')
     assert (tmp_path / 'o').read_text() == 'old' and names(tmp_path) == ['new', 'o']
+
+
+def test_a_checkpoint_without_room_is_an_error_with_the_wanted_name(tmp_path):
+    from awr_ros.training.run import save_whole
+
+    with limited_files(3000), pytest.raises(OSError, match=f"full disk: .*'{tmp_path / 'o.pt'}'$"):
+        save_whole({'a': torch.zeros(9999)}, tmp_path / 'o.pt')
+    assert names(tmp_path) == []
 
 
 def test_folders_of_others_are_not_taken_for_left_over_ones(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from fake_cuda import OnDevice, fake_cuda
 from torch.nn import functional as nn_f
 
 from awr_ros.networks.checkpoint import (
@@ -185,3 +186,20 @@ def test_a_missing_compiler_is_said_and_lived_with(cudnn, monkeypatch):
     assert note.startswith('not compiled: Failed to find C compiler')
     with torch.inference_mode():
         readout(torch.rand(1, 1, 32, 32))
+
+
+def test_a_pass_has_no_tensor_of_the_cpu_and_waits_for_nothing(monkeypatch):
+    """The capture of a CUDA graph refuses both."""
+    torch.manual_seed(0)
+    readout = readout_module(load_checkpoint()[0].eval())
+    crops = 2 * torch.rand(2, 1, 128, 128) - 1
+    with torch.no_grad():
+        expected = readout(crops)
+        with fake_cuda(monkeypatch) as gpu:
+            readout.to('cuda', memory_format=torch.channels_last)
+            on_gpu = crops.to('cuda')
+            gpu.waits.clear()
+            got = readout(on_gpu)
+            assert gpu.waits == [] and {type(output) for output in got} == {OnDevice}
+            for output, same in zip(got, expected):
+                torch.testing.assert_close(output.cpu(), same, atol=1e-4, rtol=1e-4)

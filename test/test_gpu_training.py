@@ -4,16 +4,22 @@ its steps are the same.
 
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from fake_cuda import OnDevice, fake_cuda
+from torch.utils.data import DataLoader
 
+import awr_ros.datasets.train as data_set_training
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.handedness as handedness
 import awr_ros.training.palm_detector as palm_training
 import awr_ros.training.refiner as refiner_training
 import awr_ros.training.train as training
+from awr_ros.datasets.config import PaperTrainConfig
+from awr_ros.datasets.rendered_set import write_nyu
+from awr_ros.datasets.train import train_on_dataset
 from awr_ros.networks.checkpoint import (
     CompactNetwork,
     ModelConfig,
@@ -103,7 +109,7 @@ def shipped_as_small(monkeypatch, tmp_path):
     monkeypatch.setattr(handedness, 'EPOCHS', 1)
     monkeypatch.setattr(refiner_training, 'BATCH', 20)
     monkeypatch.setattr(refiner_training, 'EPOCHS', 6)
-    monkeypatch.setattr(refiner_training, 'HELD_OUT', 0.25)  # some of them with a hand
+    monkeypatch.setattr(refiner_training, 'HELD_OUT', 0.1)  # of these few crops some with a hand
     monkeypatch.setattr(refiner_training, 'SAVE_EVERY', 10_000)
     monkeypatch.setattr(refiner_training, 'mixed_negatives', lambda *_: torch.rand(3, 1, 64, 64))
     return tmp_path / 'net.pt'
@@ -185,6 +191,40 @@ def test_a_finder_learns_on_a_gpu(monkeypatch, tmp_path):
         )
     assert set(kinds[:-1]) == {OnDevice}
     assert (tmp_path / 'finder.onnx').exists()
+
+
+def test_a_network_of_the_paper_learns_from_a_data_set_on_a_gpu(monkeypatch, tmp_path):
+    write_nyu(tmp_path / 'nyu', train=8, test=3)
+    settings = PaperTrainConfig(
+        network='hourglass_1',
+        width=16,
+        crop_size=32,
+        batch=4,
+        workers=0,
+        device='cuda',
+        max_steps=2,
+    )
+    kinds, compute = [], data_set_training.stage_losses
+    monkeypatch.setattr(
+        data_set_training,
+        'stage_losses',
+        lambda fields, depth, joints, *rest: (
+            kinds.extend(type(tensor) for tensor in (*fields, depth, joints)),
+            compute(fields, depth, joints, *rest),
+        )[1],
+    )
+    # memory is only pinned for a GPU that is there
+    monkeypatch.setattr(data_set_training, 'DataLoader', partial(without_pinning, DataLoader))
+    with fake_cuda(monkeypatch):
+        train_on_dataset(tmp_path / 'run', tmp_path / 'nyu', settings)
+    assert kinds and set(kinds) == {OnDevice}
+    network, about = load_checkpoint(tmp_path / 'run' / 'weights.pt')
+    assert network.config.crop_size == 32 and about['step'] == 8
+
+
+def without_pinning(make, *arguments, pin_memory, **options):
+    assert pin_memory
+    return make(*arguments, **options)
 
 
 def test_a_tensor_of_the_cpu_in_that_path_would_be_noticed(monkeypatch):

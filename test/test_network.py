@@ -324,14 +324,14 @@ def test_an_untrained_refiner_moves_no_joint():
     network = CompactNetwork(replace(TINY, refiner=8)).eval()
     depth = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
-        field, _, crop_features = network.forward_features(depth)
-        joints, scores, voted, closeness = network.read_out(field, depth, crop_features)
+        field, *rest = network.forward_features(depth)
+        out = network.read_out(field, depth, *rest)
         expected, confidence = decode(field, depth, TINY.kernel_size)
     for got, want in (
-        (joints, expected),
-        (voted, expected),
-        (closeness, confidence),
-        (scores, torch.full((3, 21), 0.5)),
+        (out.joints_uvdn, expected),
+        (out.voted_uvdn, expected),
+        (out.closeness, confidence),
+        (out.joint_scores, torch.full((3, 21), 0.5)),
     ):
         torch.testing.assert_close(got, want)
 
@@ -345,11 +345,11 @@ def test_a_stray_pixel_does_not_outvote_the_hand():
     stray = depth.clone()
     stray[:, :, 28, 28] = 0.9
     with torch.no_grad():
-        for got, want in zip(
-            network.read_out(field, stray, crop_features),
-            network.read_out(field, depth, crop_features),
-        ):
-            torch.testing.assert_close(got, want)
+        got, want = (
+            network.read_out(field, seen, torch.zeros(1), crop_features) for seen in (stray, depth)
+        )
+        torch.testing.assert_close(got.joints_uvdn, want.joints_uvdn)
+        torch.testing.assert_close(got.joint_scores, want.joint_scores)
         assert (
             vote(field, stray, TINY.kernel_size)[0] - vote(field, depth, TINY.kernel_size)[0]
         ).abs().max() > 0.1

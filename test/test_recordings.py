@@ -238,6 +238,41 @@ def test_timestamps_keep_their_nanoseconds(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'content, stamps_ns',
+    [
+        (b'\xef\xbb\xbf1.0\n2.0\n', [SECOND, 2 * SECOND]),  # as editors on Windows write it
+        (b'1.0\r\n2.0\r\n', [SECOND, 2 * SECOND]),
+        (b'# seconds name\n1.0 a.png\n\n2.0,b.png\n', [SECOND, 2 * SECOND]),
+    ],
+)
+def test_timestamps_of_other_programs_are_read(content, stamps_ns, tmp_path):
+    (tmp_path / 't.txt').write_bytes(content)
+    assert read_stamps(tmp_path / 't.txt') == stamps_ns
+
+
+@pytest.mark.parametrize(
+    'content, words',
+    [
+        ('1.0\n'.encode('utf-16'), 'no text in UTF-8'),
+        (b'\xe4\n', 'no text in UTF-8'),
+        (b'9' * 400, 'line 1: expected seconds like'),
+        (b'9' * 9999, 'line 1: expected seconds like'),
+        ('\u0661\n'.encode(), 'line 1: expected seconds like'),
+        (b'1,033\n1,066\n', 'line 2: all images have the same stamp; is there a comma'),
+        (b'nan\n', "line 1: .* got 'nan'"),
+        (b'-1.0\n', "line 1: .* got '-1.0'"),
+        (b'2026-11-27T12:00:00Z\n', 'line 1: expected seconds like'),
+        (b'\0', 'line 1: expected seconds like'),
+    ],
+)
+def test_timestamps_that_are_none_are_refused_in_a_short_line(content, words, tmp_path):
+    (tmp_path / 't.txt').write_bytes(content)
+    with pytest.raises(ValueError, match=f't.txt.*{words}') as caught:
+        read_stamps(tmp_path / 't.txt')
+    assert len(str(caught.value)) < 250 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
     'lines, words',
     [
         (

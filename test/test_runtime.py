@@ -26,7 +26,7 @@ from awr_ros.networks.checkpoint import (
     ResNetConfig,
     save_checkpoint,
 )
-from awr_ros.runtime import cache, cuda_engine, fastest, onnx_engine, quantized, select
+from awr_ros.runtime import cache, convert, cuda_engine, fastest, onnx_engine, quantized, select
 from awr_ros.runtime.export import export
 from awr_ros.runtime.folded_refiner import folded
 from awr_ros.runtime.onnx_engine import OnnxEngine, first_that_starts, write_onnx
@@ -932,10 +932,16 @@ def test_what_a_file_of_weights_is_instead(name, content, words, tmp_path):
     assert 'weights_only' not in str(error.value)
 
 
+def no_process(*_):
+    raise OSError('no process can be started')
+
+
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime', 'openvino'])
 def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
     checkpoint = tiny_checkpoint(tmp_path)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    # where no process can be started this one converts, in which the network does not run
+    monkeypatch.setattr(convert, 'run_apart', no_process)
     monkeypatch.setattr(
         CompactNetwork,
         'forward_features',

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from awr_ros.bench.report import Report
 from awr_ros.files import check_output
+from awr_ros.settings import number_from
 
 RATES_HZ = (15, 30, 60, 90)
 PARTS = ('networks', 'frame', 'mediapipe', 'start', 'ros', 'training', 'cameras', 'gpu')
@@ -20,13 +21,13 @@ def add_bench(verbs, messages):
     )
     parser.add_argument(
         '--repeats',
-        type=int,
+        type=number_from(1),
         default=100,
         help='runs of each stage; medians are shown (default: %(default)s)',
     )
     parser.add_argument(
         '--seconds',
-        type=float,
+        type=number_from(0, float),
         default=10.0,
         help='duration of each measurement over ROS (default: %(default)s)',
     )

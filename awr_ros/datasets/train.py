@@ -107,8 +107,8 @@ class Run:
         self.folder, self.config, self.device = Path(folder), config, device
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.network = build_network(config).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network: Any = build_network(config)
+        self.network = network.to(device, memory_format=torch.channels_last)
         # epoch and step: within stage and epoch
         self.stage = self.epoch = self.step = self.seen = self.steps = 0
         self.optimizer = self._new_optimizer()

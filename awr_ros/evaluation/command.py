@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from awr_ros.files import check_output
-from awr_ros.settings import add_settings, config_from
+from awr_ros.settings import add_settings, config_from, number_from
 from awr_ros.tracker_config import TRACKER_SETTINGS, TrackerConfig
 
 TRACKER_OPTIONS = ('finder_weights', 'score_threshold', 'beside_threshold', 'max_depth')
@@ -30,32 +30,32 @@ def _add_evaluate(verbs: Any) -> None:
         '--weights', type=Path, help='checkpoint (default: the weights of the package)'
     )
     evaluate.add_argument(
-        '--crops', type=int, default=4096, help='rendered crops (default: %(default)s)'
+        '--crops', type=number_from(0), default=4096, help='rendered crops (default: %(default)s)'
     )
     evaluate.add_argument(
         '--scenes',
-        type=int,
+        type=number_from(0),
         default=1000,
         help='rendered frames: errors at given centres, recall, handedness, false hands '
         '(default: %(default)s)',
     )
     evaluate.add_argument(
         '--sequences',
-        type=int,
+        type=number_from(0),
         default=80,
         help='rendered sequences of a moving camera or arms, half of them without a hand: false '
         'hands and recall, by kind of camera and distance (default: %(default)s)',
     )
     evaluate.add_argument(
         '--seconds',
-        type=float,
+        type=number_from(0, float),
         default=20.0,
         help='duration of the synthetic camera: jitter, lost hands (default: %(default)s)',
     )
     evaluate.add_argument('--sheet', type=Path, help='picture of the worst crops to write')
     evaluate.add_argument(
         '--off-axis',
-        type=int,
+        type=number_from(0),
         nargs='?',
         const=100,
         metavar='HANDS',
@@ -75,18 +75,20 @@ def _add_render(verbs: Any) -> None:
     )
     render.add_argument('output', type=Path, help='picture to write; with --bag the folder')
     render.add_argument(
-        '--crops', type=int, default=48, help='number of crops (default: %(default)s)'
+        '--crops', type=number_from(1), default=48, help='number of crops (default: %(default)s)'
     )
-    render.add_argument('--seed', type=int, default=1, help='random seed (default: %(default)s)')
+    render.add_argument(
+        '--seed', type=number_from(0), default=1, help='random seed (default: %(default)s)'
+    )
     render.add_argument(
         '--scenes',
-        type=int,
+        type=number_from(1),
         metavar='N',
         help='render N frames of people instead: tracked hands in colour, true ones in white',
     )
     render.add_argument(
         '--bag',
-        type=int,
+        type=number_from(1),
         metavar='FRAMES',
         help='write a new bag of the synthetic camera instead, with this number of images, their '
         'camera info and the true hands',

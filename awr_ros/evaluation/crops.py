@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from awr_ros.detector import DEFAULT_DETECTION_WEIGHTS, DEFAULT_FINDER_SCORE, detection_score
 from awr_ros.estimator import HandPoseEstimator
@@ -24,6 +23,7 @@ from awr_ros.evaluation.scenes import (
     scene_figures,
     sequence_figures,
 )
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
@@ -100,7 +100,7 @@ def _load(weights):
 
 @torch.inference_mode()
 def evaluate_crops(
-    network: nn.Module, crops: int, sheet: str | Path | None = None
+    network: AwrNetwork, crops: int, sheet: str | Path | None = None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Print the errors on crops of the difficulty of training, by kind: any sensor, clutter,
     occlusion and view; upright ones off centre as while tracking, the others also as for a new
@@ -145,7 +145,7 @@ def evaluate_crops(
     return hand_scores
 
 
-def crop_figures(network: nn.Module, source: CropSource, batches: int) -> tuple:
+def crop_figures(network: AwrNetwork, source: CropSource, batches: int) -> tuple:
     """Return errors (n,21) [mm], leads (n,) of the right over the left hypothesis, sure (N,) mean
     joint score, is_hand (N,), hand score (N,) and the worst 48 of N crops, n of them of hands.
     """
@@ -157,7 +157,7 @@ def crop_figures(network: nn.Module, source: CropSource, batches: int) -> tuple:
         _, other_confidence, _, other_handedness = predict(batch.depth.flip(-1))
         lead = (
             handedness_logit - other_handedness
-            if predict.handedness
+            if network.handedness is not None
             else confidence.mean(1) - other_confidence.mean(1)
         )
         error = batch.errors_mm(pred)  # (B,21)

@@ -28,6 +28,7 @@ from awr_ros.derived.openxr import (
 from awr_ros.files import check_output, write_text
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
+from awr_ros.settings import number_from
 from awr_ros.skeleton import Side
 
 # postures, 1.5 s each
@@ -263,7 +264,10 @@ def add_conformance(verbs: Any, listen: Callable[[str, float], list[Frame]]) -> 
         'conformance', help='test the OpenXR output, with scripted gestures or a running node'
     )
     parser.add_argument(
-        '--seconds', type=float, default=12.0, help='duration (default: %(default)s)'
+        '--seconds',
+        type=number_from(1, float),
+        default=12.0,
+        help='duration (default: %(default)s)',
     )
     parser.add_argument(
         '--topic', help='check this OpenXRHandArray of a running node, for example tracker/openxr'

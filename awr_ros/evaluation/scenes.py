@@ -287,7 +287,7 @@ def print_sequence(estimator: Any, seconds: float, config: TrackerConfig = Track
     each_error: list[np.ndarray] = []
     ids: set[str] = set()
     seen = 0
-    for i in range(round(seconds * RATE)):
+    for i in range(max(3, round(seconds * RATE))):  # jitter takes three
         depth, (truth,) = camera.frame(i / RATE)
         hands = tracker.update(depth, camera.intrinsics, i / RATE)
         (hand,) = match(hands, (truth,))

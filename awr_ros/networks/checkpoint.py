@@ -1,13 +1,12 @@
 """Networks and their checkpoints.
 
-All networks have one interface: `config`; forward, depth (B,1,S,S) float uvdn -> field (B,4J,F,F)
-and hand logit (B,), the log odds that a hand is centred in the crop, NaN for networks without it;
-and `fields`, all fields to supervise.
+All networks have the interface of awr_ros.networks.base.AwrNetwork.
 
 A checkpoint is self-contained: kind of network, configuration, joint names, weights, training step,
 metrics and training settings. It is loaded strictly and never unpickles code.
 """
 
+import errno
 import math
 import warnings
 from dataclasses import asdict, fields
@@ -147,7 +146,9 @@ def save_tensors(state, path):
         torch.save(state, path)
     except RuntimeError as error:
         raise OSError(
-            f'PyTorch cannot write {path}, as on a full disk: {_first_line(error)}'
+            errno.EIO,
+            f'PyTorch cannot write it, as on a full disk: {_first_line(error)}',
+            str(path),
         ) from error
 
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.networks.base import AwrNetwork, ReadOut
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.networks.refiner import Refiner, pool_votes
 from awr_ros.offset_field import remove_isolated, vote
@@ -106,7 +107,7 @@ class ResidualBlock(nn.Module):
         return nn_f.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-class CompactNetwork(nn.Module):
+class CompactNetwork(AwrNetwork):
     """Small residual encoder with a light top-down decoder.
 
     forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/4,S/4) and hand logit (B,), the log odds
@@ -114,8 +115,7 @@ class CompactNetwork(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
 
         def conv(inputs, outputs, stride=1):
             return nn.Sequential(
@@ -144,17 +144,12 @@ class CompactNetwork(nn.Module):
         self.fuse = nn.ModuleList(conv(width, width) for _ in config.widths[:-1])
         self.field = nn.Conv2d(width, 4 * len(config.joint_names), 1)
         self.hand = nn.Linear(config.widths[-1], 1)
-        self.refiner = self.handedness = None  # used by the read-out, not by forward
         if config.refiner:
             self.refiner = Refiner(len(config.joint_names), config.widths[-1], config.refiner)
         if config.handedness:
             self.handedness = HandednessHead(
                 len(config.joint_names), config.widths[-1], config.handedness
             )
-
-    def fields(self, depth: torch.Tensor) -> list[torch.Tensor]:
-        """Return the fields to supervise, here one: [(B,4J,S/4,S/4)]."""
-        return [self(depth)[0]]
 
     def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the field and the hand logit of depth (B,1,S,S)."""
@@ -179,24 +174,28 @@ class CompactNetwork(nn.Module):
         return self.field(x), hand, crop_features
 
     def read_out(
-        self, field: torch.Tensor, depth: torch.Tensor, crop_features: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """Read out the joints of a field, in single precision. field, crop_features: of
-        `forward_features`, float32; depth: (B,1,S,S).
-
-        Return the joints (B,J,3) uvdn; their scores (B,J) [0,1], the probability that each is
-        within 10 mm (closeness without refiner and calibration); and the joints and closeness of
-        the votes, before refinement.
+        self,
+        field: torch.Tensor,
+        depth: torch.Tensor,
+        hand_logits: torch.Tensor,
+        crop_features: torch.Tensor | None = None,
+    ) -> ReadOut:
+        """Read out the joints of a field, as AwrNetwork.read_out, refined and with calibrated
+        scores.
         """
         depth = remove_isolated(depth)
         voted, closeness, weights = vote(field, depth, self.config.kernel_size)
+        joints_uvdn, scores = voted, closeness
         if self.refiner:
-            joints_uvdn, logits = self.refiner(
-                voted, closeness, pool_votes(field, weights), crop_features, depth
-            )
-            return joints_uvdn, logits.sigmoid(), voted, closeness
-        scores = closeness
-        if self.config.calibration:
+            pooled = pool_votes(field, weights)
+            joints_uvdn, logits = self.refiner(voted, closeness, pooled, crop_features, depth)
+            scores = logits.sigmoid()
+        elif self.config.calibration:
             slope, middle = self.config.calibration
             scores = torch.sigmoid(slope * (closeness - middle))
-        return voted, scores, voted, closeness
+        handedness = (
+            self.handedness(voted, closeness, hand_logits, crop_features)
+            if self.handedness
+            else torch.full_like(hand_logits, torch.nan)
+        )
+        return ReadOut(joints_uvdn, scores, hand_logits, handedness, voted, closeness)

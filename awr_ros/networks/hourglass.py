@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.networks.resnet import check_common
 from awr_ros.skeleton import JOINT_NAMES, Side
 
@@ -113,7 +114,7 @@ class Merge(nn.Module):
         return self.conv(x)
 
 
-class StackedHourglass(nn.Module):
+class StackedHourglass(AwrNetwork):
     """Stem at half resolution, then hourglasses with one field each; the last field is the output.
 
     forward: depth (B,1,S,S) float uvdn -> field (B,4J,S/2,S/2) and NaN (B,), as there is no hand
@@ -121,8 +122,7 @@ class StackedHourglass(nn.Module):
     """
 
     def __init__(self, config: HourglassConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, joints = config.width, len(config.joint_names)
 
         def stacked(make, count=config.stacks):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.skeleton import JOINT_NAMES, SIDES, Side
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage (He et al. 2016)
@@ -105,7 +106,7 @@ class Bottleneck(nn.Module):
         return nn_f.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class ResNet(nn.Module):
+class ResNet(AwrNetwork):
     """ResNet encoder (1/16) and transposed convolutions up to the field (1/downsample).
 
     forward: depth (B,1,S,S) float uvdn -> field (B,4J,F,F) and NaN (B,), as there is no hand score.
@@ -117,8 +118,7 @@ class ResNet(nn.Module):
     layer4: nn.Module
 
     def __init__(self, config: ResNetConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         block = BasicBlock if config.layers == 18 else Bottleneck
         self.pre = nn.Sequential(
             nn.Conv2d(1, 64, 5, 1, 2, bias=False),

@@ -42,7 +42,7 @@ def given_camera_info(text: str) -> Callable:
 
 def _read(path):
     try:
-        text = Path(path).read_text(encoding='utf-8')
+        text = Path(path).read_text(encoding='utf-8-sig')
         # The first document: `ros2 topic echo` ends with the mark of a second, empty one.
         values = (
             json.loads(text) if path.endswith('.json') else next(yaml.safe_load_all(text), None)

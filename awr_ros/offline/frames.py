@@ -178,7 +178,7 @@ def even_stamps(count: int, rate_hz: float) -> list[int]:
     """Return stamps [ns] of `count` images at this rate, the first at 1 s, because 0 means no
     stamp.
     """
-    if not rate_hz > 0:
+    if not 0 < rate_hz < math.inf:
         raise ValueError(f'the rate must be positive, got {rate_hz:g} Hz')
     if 1 + count / rate_hz > LATEST_S:
         raise ValueError(
@@ -195,15 +195,19 @@ def read_stamps(path: str | Path) -> list[int]:
     ValueError names a line that is not, or cannot be, a number of seconds, with its likely unit.
     """
     stamps_ns, numbers = [], []
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+    try:
+        content = Path(path).read_text(encoding='utf-8-sig')  # with or without a byte order mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no text in UTF-8: {error.reason}') from error
+    for number, line in enumerate(content.splitlines(), 1):
         text = line.split('#')[0].replace(',', ' ').split()
         if not text:
             continue
-        match = re.fullmatch(r'(\d+)(?:\.(\d{1,9})\d*)?', text[0])
+        match = re.fullmatch(r'([0-9]{1,30})(?:\.([0-9]{1,9})[0-9]*)?', text[0])
         if not match:
             raise ValueError(
                 f'{path}, line {number}: expected seconds like 1700000000.033333333, got '
-                f"'{text[0]}'"
+                f"'{text[0][:60]}'"
             )
         # Not by float: a double cannot represent nanoseconds at today's times.
         if int(match[1]) > LATEST_S:
@@ -231,6 +235,11 @@ def _check_gaps(path, numbers, stamps_ns):
     """
     gaps_s = np.abs(np.diff(np.array(stamps_ns, np.float64))) / NS_PER_S
     usual_s = float(np.median(gaps_s)) if gaps_s.size else 0.0
+    if gaps_s.size and not gaps_s.any():
+        raise ValueError(
+            f'{path}, line {numbers[1]}: all images have the same stamp; is there a comma where a '
+            'decimal point belongs?'
+        )
     if usual_s > LONGEST_GAP_S:
         unit = next((unit for unit, in_a_second in UNITS.items() if usual_s / in_a_second <= 1), '')
         raise ValueError(

@@ -7,20 +7,20 @@ can quantise.
 """
 
 import copy
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as nn_f
 
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.networks.refiner import DEPTH_RANGE, PATCH_SIZE, PATCH_STEP
 
 
-def folded(network: Any) -> nn.Module:
+def folded(network: AwrNetwork) -> AwrNetwork:
     """Return a copy of a network with its refiner folded; a network without a refiner is returned
     itself.
     """
-    if not getattr(network, 'refiner', None):
+    if network.refiner is None:
         return network
     network = copy.deepcopy(network)
     network.refiner = FoldedRefiner(network.refiner.float(), network.config.crop_size)

@@ -14,6 +14,7 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as nn_f
 
+from awr_ros.networks.base import AwrNetwork
 from awr_ros.runtime.readout import readout_module
 
 # tolerated difference of the outputs after fusing, relative to their size, in half precision
@@ -25,22 +26,16 @@ class Trunk(nn.Module):
     features.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: AwrNetwork) -> None:
         super().__init__()
         self.network: Any = network
 
     def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the output of `forward_features` for the compact network, of `forward` for
-        others.
-        """
-        return (
-            self.network.forward_features(depth)
-            if hasattr(self.network, 'forward_features')
-            else self.network(depth)
-        )
+        """Return the output of `forward_features`."""
+        return self.network.forward_features(depth)
 
 
-def folded(network: nn.Module) -> tuple[nn.Module, str]:
+def folded(network: AwrNetwork) -> tuple[nn.Module, str]:
     """Return the trunk of a network in eval mode without batch norms, and '' or the reason why it
     has them.
     """
@@ -81,7 +76,7 @@ def with_fused_convolutions(
 
 
 def fused_readout(
-    network: Any, device: str, half: bool, compiled: bool = False
+    network: AwrNetwork, device: str, half: bool, compiled: bool = False
 ) -> tuple[nn.Module, str]:
     """Return network and read-out as one module on a device, fused as far as possible there.
 
@@ -97,7 +92,10 @@ def fused_readout(
     size = network.config.crop_size
     probe = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     trunk, second = with_fused_convolutions(trunk, probe.to(dtype))
-    readout = readout_module(network.to(device, dtype, memory_format=torch.channels_last), trunk)
+    network.to(  # type: ignore[call-overload]
+        device, dtype, memory_format=torch.channels_last
+    )
+    readout = readout_module(network, trunk)
     notes = [note, second]
     if compiled:
         plain = readout

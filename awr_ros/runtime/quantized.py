@@ -36,8 +36,10 @@ def quantizable(network: Any) -> str:
     """Return why a network cannot be quantised, '' if it can: the stored crops fit the compact
     network for right hands.
     """
+    from awr_ros.networks.compact import CompactNetwork
+
     config = network.config
-    if not hasattr(network, 'read_out') or config.crop_size != 128 or config.side != 'right':
+    if not isinstance(network, CompactNetwork) or config.crop_size != 128 or config.side != 'right':
         return 'only the compact network with crops of 128 x 128 of right hands can be quantised'
     if len(config.joint_names) != 21 or not config.virtual_crop:
         return 'only networks of 21 joints and virtual crops can be quantised'

@@ -21,6 +21,8 @@ from awr_ros.skeleton import SIDES, Side
 if TYPE_CHECKING:
     import torch
 
+    from awr_ros.networks.base import AwrNetwork
+
 OUTPUTS = ('joints_uvdn', 'joint_scores', 'hand_scores', 'handedness_logits')
 FORMAT = 'awr_ros engine 4'
 MAX_CROP = 4096  # [px] largest input of a network
@@ -209,7 +211,7 @@ def check_answers(arrays: Sequence[np.ndarray], config: EngineConfig, path: str 
         )
 
 
-def readout_module(network: Any, trunk: Callable | None = None) -> 'torch.nn.Module':
+def readout_module(network: 'AwrNetwork', trunk: Callable | None = None) -> 'torch.nn.Module':
     """Return network and read-out as one torch module: depth (B,1,S,S) -> arrays of Predictions, as
     tensors.
 
@@ -217,39 +219,25 @@ def readout_module(network: Any, trunk: Callable | None = None) -> 'torch.nn.Mod
     """
     import torch
 
-    from awr_ros.offset_field import decode
-
     class Readout(torch.nn.Module):
-        def __init__(self, network: Any, trunk: Callable | None) -> None:
+        def __init__(self, network: 'AwrNetwork', trunk: Callable | None) -> None:
             super().__init__()
-            self.network, self.kernel_size = network, network.config.kernel_size
-            self.trunk = trunk
-            self.reads_out = hasattr(network, 'read_out')  # the compact network
-            self.handedness = getattr(network, 'handedness', None)
-            for part in (getattr(network, 'refiner', None), self.handedness):
+            self.network, self.trunk = network, trunk
+            for part in (network.refiner, network.handedness):
                 if part:
                     part.float()
 
         def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            # The weights may be in half precision; the read-out is always in single precision.
-            forward_features = self.trunk or (
-                self.network.forward_features if self.reads_out else self.network
-            )
-            field, hand_logit, *crop_features = (
+            # The weights may be of half precision; the read-out's softmax and sums are always of
+            # single precision.
+            forward_features = self.trunk or self.network.forward_features
+            field, hand_logits, *crop_features = (
                 part.float()
                 for part in forward_features(depth.to(next(self.network.parameters(), depth).dtype))
             )
-            joints_uvdn, joint_scores, *voted = (
-                self.network.read_out(field, depth, *crop_features)
-                if self.reads_out
-                else decode(field, depth, self.kernel_size)
-            )
-            handedness_logit = (
-                self.handedness(*voted, hand_logit, *crop_features)
-                if self.handedness
-                else torch.full_like(hand_logit, torch.nan)
-            )
-            return joints_uvdn, joint_scores, hand_logit.sigmoid(), handedness_logit
+            out = self.network.read_out(field, depth, hand_logits, *crop_features)
+            scores = out.joint_scores, out.hand_logits.sigmoid()
+            return out.joints_uvdn, *scores, out.handedness_logits
 
     return Readout(network, trunk).eval()
 

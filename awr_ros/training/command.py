@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from awr_ros.files import check_output
-from awr_ros.settings import add_options, config_of
+from awr_ros.settings import add_options, config_of, number_from
 
 TRAIN_HELP = {
     'hard_negatives': 'share of the negatives that are false positives of the weights of --init',
@@ -176,7 +176,7 @@ def _add_make_weights(verbs):
     )
     make.add_argument(
         '--minutes',
-        type=float,
+        type=number_from(0, float),
         default=0.0,
         help='approximate duration without the evaluation, sets --samples for this machine',
     )

@@ -125,8 +125,8 @@ def _predict_both_orientations(network, count, seed, workers=0):
         field, hand_logit, crop_features = network.forward_features(
             depth.contiguous(memory_format=torch.channels_last)
         )
-        joints_uvdn, _, voted, closeness = network.read_out(field, depth, crop_features)
-        return joints_uvdn, (voted, closeness, hand_logit, crop_features)
+        out = network.read_out(field, depth, hand_logit, crop_features)
+        return out.joints_uvdn, (out.voted_uvdn, out.closeness, hand_logit, crop_features)
 
     hypotheses, errors_mm, seen = ([], []), [], 0
     with progress_bar(total=count, unit='crop') as bar:

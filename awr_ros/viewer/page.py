@@ -73,7 +73,7 @@ class Page:
             self._picture = gui.add_image(blank, label='closeness and direction', format='jpeg')
             self._picture.visible = False
         with gui.add_folder('show'):
-            self._show = {
+            self.show = {
                 name: gui.add_checkbox(name, name != 'crop') for name in ('cloud', 'crop', 'label')
             }
         with gui.add_folder('tracker'):
@@ -103,7 +103,7 @@ class Page:
         """Show an image and its hands; existing parts are replaced, others removed."""
         start_s = time.perf_counter()
         wanted = {}
-        if self._show['cloud'].value:
+        if self.show['cloud'].value:
             points = cloud(shown.depth_mm, shown.intrinsics)
             wanted['/cloud'] = lambda name: self._server.scene.add_point_cloud(
                 name, points, depth_colours(points), point_size=POINT_M
@@ -183,12 +183,12 @@ class Page:
                 name, dots, dot_colours, point_size=0.007, point_shape='circle'
             ),
         )
-        if self._show['crop'].value and np.isfinite(np.asarray(hand.joints_uvd)).any():
+        if self.show['crop'].value and np.isfinite(np.asarray(hand.joints_uvd)).any():
             outline, colour = crop_lines(hand, intrinsics), SIDE_COLOURS[hand.side]
             yield (
                 f'{root}/crop',
                 lambda name: scene.add_line_segments(name, outline, colour, thickness=0.002),
             )
-        if self._show['label'].value and known[0]:
+        if self.show['label'].value and known[0]:
             text, place = f'{hand.id} {hand.side} {hand.score:.2f}', joints[0] + (0, 0.03, 0)
             yield f'{root}/label', lambda name: scene.add_label(name, text, position=place)
