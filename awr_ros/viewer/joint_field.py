@@ -14,7 +14,6 @@ import numpy as np
 
 from awr_ros.camera import Intrinsics, looking_at
 from awr_ros.crop import Crop
-from awr_ros.estimator import Request, cut_crop
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, hand_centre, in_plane_rotation
@@ -113,7 +112,7 @@ class FieldReader:
         if not np.isfinite(centre).all() or centre[2] < 60:
             return None
         roll = float(in_plane_rotation(np.asarray(hand.joints_xyz) @ looking_at(centre).T))
-        crop = cut_crop(self._config, depth_mm, intrinsics, Request(centre, hand.side, roll))
+        crop = self._config.cut(depth_mm, intrinsics, centre, roll)
         mirrored = hand.side != self._config.side
         depth = np.ascontiguousarray(crop.depth[:, ::-1] if mirrored else crop.depth)
         kernel_size = self._network.config.kernel_size
