@@ -947,6 +947,10 @@ def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
         'forward_features',
         lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ')),
     )
+    # in this process, where the network is patched
+    monkeypatch.setattr(
+        convert, 'run_apart', lambda *_: (_ for _ in ()).throw(OSError('no process'))
+    )
     with pytest.raises(ValueError, match='tiny.pt .*sizes differ'):
         select.load_engine(checkpoint, engine)
 
