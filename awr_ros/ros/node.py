@@ -408,10 +408,10 @@ class TrackerNode(LifecycleNode):
             )
             self._reset_wanted.set()
         self._prepare_tracker()
-        places = ()
+        centres_xyz = ()
         if self._values.finder == 'external':
-            places = self._external.centres(header.frame_id, depth_mm, intrinsics, decoded_s)
-        hands = self._tracker.update(depth_mm, intrinsics, time_s, places)
+            centres_xyz = self._external.centres(header.frame_id, depth_mm, intrinsics, decoded_s)
+        hands = self._tracker.update(depth_mm, intrinsics, time_s, centres_xyz)
         message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
         self._hands_pub.publish(message)
         done_s = time.monotonic()

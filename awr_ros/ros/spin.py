@@ -24,7 +24,7 @@ from awr_ros.ros.parameter_files import nodes_of_file, parameter_files, unused_f
 try:
     from rclpy.experimental import EventsExecutor
 except ImportError:  # rclpy before 7.1.4
-    EventsExecutor = None
+    EventsExecutor = None  # type: ignore[assignment,misc]
 
 # What rclpy and we raise for arguments that cannot be used; its RCLError and what it says of
 # qos_overrides are RuntimeErrors.
