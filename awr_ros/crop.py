@@ -25,12 +25,55 @@ import numpy as np
 import numpy.typing as npt
 
 from awr_ros.camera import Intrinsics, looking_at
+from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 BACKGROUND = 1.0
 MIN_CENTRE_MM = 50.0  # below it the window exceeds any image
 MIN_RAY_Z = 1e-3  # rays with a smaller z lie outside the image
 # uvdn (u, v, 1)
 CORNERS = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """The crops that a network was trained on, and the joints that it finds in them."""
+
+    joint_names: tuple[str, ...] = JOINT_NAMES  # of the J joints, in order
+    crop_size: int = 128  # S, side of the input [px]
+    cube_mm: float = 280.0  # side of the cropped cube [mm]
+    side: str = 'right'  # side of the hands in training; the others are mirrored
+    authors_crop: bool = False  # crops as the authors' code cuts them (crop_as_authors)
+    virtual_crop: bool = False  # crops by crop_hand, else crop_along_axes
+    upright: bool = False  # trained on crops rotated so that the fingers point up
+
+    def check(self, step: int = 1) -> None:
+        """Raise ValueError for crops that cannot be cut. step: divisor of crop_size."""
+        if not self.joint_names:
+            raise ValueError('joint_names must name at least one joint')
+        if self.crop_size <= 0 or self.crop_size % step:
+            raise ValueError(
+                f'crop_size must be a positive multiple of {step}, got {self.crop_size}'
+            )
+        if not self.cube_mm > 0:
+            raise ValueError(f'cube_mm must be positive, got {self.cube_mm}')
+        if self.side not in SIDES:
+            raise ValueError(f"side must be 'left' or 'right', got {self.side!r}")
+
+    def cut(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        centre_xyz: npt.ArrayLike,
+        roll: float = 0.0,
+    ) -> 'Crop':
+        """Cut a crop as the network expects it. Arguments and errors as `crop_hand`; only networks
+        of upright crops use the roll.
+        """
+        if self.authors_crop:
+            return crop_as_authors(depth_mm, intrinsics, centre_xyz, self.cube_mm, self.crop_size)
+        cut = crop_hand if self.virtual_crop else crop_along_axes
+        roll = roll if self.upright else 0.0
+        return cut(depth_mm, intrinsics, centre_xyz, self.cube_mm, self.crop_size, roll)
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from awr_ros.camera import Intrinsics, looking_at
-from awr_ros.crop import (
-    MIN_CENTRE_MM,
-    Crop,
-    checked_centre,
-    crop_along_axes,
-    crop_as_authors,
-    crop_hand,
-)
+from awr_ros.crop import MIN_CENTRE_MM, checked_centre
 from awr_ros.hypotheses import Hypotheses, likelier, likelier_side, right_logit
-from awr_ros.runtime.readout import Engine, EngineConfig
+from awr_ros.runtime.readout import Engine
 from awr_ros.runtime.select import Device, EngineName, load_engine
 from awr_ros.skeleton import PALM, SIDES, Side, as_21_joints, hand_centre
 
@@ -168,7 +161,7 @@ class HandPoseEstimator:
             if request.side not in SIDES:
                 raise ValueError(f"side must be 'left' or 'right', got {request.side!r}")
         crops: list[Any] = [  # Crop, None where the centre is too near
-            cut_crop(self.config, depth_mm, intrinsics, request)
+            self.config.cut(depth_mm, intrinsics, request.centre_xyz, request.roll)
             if request.centre_xyz[2] >= MIN_CENTRE_MM
             else None
             for request in requests
@@ -217,18 +210,3 @@ class HandPoseEstimator:
                 float(handedness_logit),
             )
         return poses
-
-
-def cut_crop(
-    config: EngineConfig, depth_mm: np.ndarray, intrinsics: Intrinsics, request: Request
-) -> Crop:
-    """Cut the crop of a Request as the network expects it.
-
-    config: EngineConfig; depth_mm: (H,W) [mm]. Return awr_ros.crop.Crop.
-    """
-    centre_xyz, cube_mm, size = request.centre_xyz, config.cube_mm, config.crop_size
-    if config.authors_crop:
-        return crop_as_authors(depth_mm, intrinsics, centre_xyz, cube_mm, size)
-    cut = crop_hand if config.virtual_crop else crop_along_axes
-    roll = request.roll if config.upright else 0.0
-    return cut(depth_mm, intrinsics, centre_xyz, cube_mm, size, roll)

@@ -75,7 +75,7 @@ def networks():
     return {
         'compact': trained(CompactNetwork(TINY)),
         'resnet': trained(ResNet(ResNetConfig(crop_size=32))),
-        'hourglass': trained(StackedHourglass(HourglassConfig(1, 16, crop_size=64))),
+        'hourglass': trained(StackedHourglass(HourglassConfig(stacks=1, width=16, crop_size=64))),
     }
 
 

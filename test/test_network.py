@@ -389,6 +389,7 @@ def test_around_a_joint_depth_is_seen_relative_to_it():
     torch.testing.assert_close(upright, seen.transpose(2, 3))
 
 
+@pytest.mark.timeout(600)  # it takes seconds, but on a busy machine minutes
 def test_a_refiner_learns_where_a_joint_is_from_the_others():
     """Joints on a line, of which the last one has no votes worth the name."""
     torch.manual_seed(0)

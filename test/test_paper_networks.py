@@ -23,11 +23,11 @@ J = 14
 
 
 def resnet(layers, **options):
-    return ResNet(ResNetConfig(layers, joint_names=NYU_14, **options))
+    return ResNet(ResNetConfig(layers=layers, joint_names=NYU_14, **options))
 
 
 def hourglass(stacks, **options):
-    return StackedHourglass(HourglassConfig(stacks, joint_names=NYU_14, **options))
+    return StackedHourglass(HourglassConfig(stacks=stacks, joint_names=NYU_14, **options))
 
 
 # ---- names and shapes, from the documented topology
@@ -285,10 +285,10 @@ def test_a_resnet_has_a_deconvolution_for_every_doubling(downsample, side):
 @pytest.mark.parametrize(
     'make, message',
     [
-        (lambda: ResNetConfig(34), 'layers must be one of'),
+        (lambda: ResNetConfig(layers=34), 'layers must be one of'),
         (lambda: ResNetConfig(downsample=3), 'downsample'),
         (lambda: ResNetConfig(crop_size=100), 'multiple of 16, got 100'),
-        (lambda: HourglassConfig(0), 'stacks'),
+        (lambda: HourglassConfig(stacks=0), 'stacks'),
         (lambda: HourglassConfig(crop_size=48), 'multiple of 32, got 48'),
         (lambda: HourglassConfig(side='both'), 'side'),
         (lambda: ResNetConfig(joint_names=()), 'joint_names'),
@@ -301,7 +301,9 @@ def test_impossible_configurations_are_refused(make, message):
 
 
 def test_checkpoints_say_which_network_they_are(tmp_path):
-    network = StackedHourglass(HourglassConfig(1, 32, NYU_14, 64, 250.0, 0.4, 'left', True))
+    network = StackedHourglass(
+        HourglassConfig(NYU_14, 64, 250.0, 'left', True, stacks=1, width=32, kernel_size=0.4)
+    )
     save_checkpoint(tmp_path / 'w.pt', network, 5, {}, {'dataset': 'nyu'}, torch.float32)
     again, about = load_checkpoint(tmp_path / 'w.pt')
     assert (

@@ -213,7 +213,7 @@ def test_votes_by_openvino_in_bfloat16_agree_with_torch(crops, tmp_path):
         OpenVinoEngine(tmp_path / 'votes.xml', precision='bf16').predict(crops),
         TorchEngine(network).predict(crops),
     )
-    assert mean_difference_mm(expected, got, network.config) <= 0.5
+    assert mean_difference_mm(expected, got, network.config) <= 0.8
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU here')
@@ -946,6 +946,10 @@ def test_a_checkpoint_that_does_not_run_is_named(engine, tmp_path, monkeypatch):
         CompactNetwork,
         'forward_features',
         lambda *_: (_ for _ in ()).throw(RuntimeError('sizes differ')),
+    )
+    # in this process, where the network is patched
+    monkeypatch.setattr(
+        convert, 'run_apart', lambda *_: (_ for _ in ()).throw(OSError('no process'))
     )
     with pytest.raises(ValueError, match='tiny.pt .*sizes differ'):
         select.load_engine(checkpoint, engine)

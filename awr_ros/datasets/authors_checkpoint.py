@@ -66,14 +66,16 @@ def import_authors_checkpoint(
     network: ResNet | StackedHourglass
     if stacks:
         network = StackedHourglass(
-            HourglassConfig(stacks, kernel_size=kernel_size or KERNEL_SIZE['hourglass'], **common)
+            HourglassConfig(
+                stacks=stacks, kernel_size=kernel_size or KERNEL_SIZE['hourglass'], **common
+            )
         )
         joints = state['outs_2.0.weight'].shape[0]
     elif deconvolutions in DECONVOLUTIONS and 'final2.weight' in state:
         network = ResNet(
             ResNetConfig(
-                50 if 'layer1.0.conv3.weight' in state else 18,
-                DECONVOLUTIONS[deconvolutions],
+                layers=50 if 'layer1.0.conv3.weight' in state else 18,
+                downsample=DECONVOLUTIONS[deconvolutions],
                 kernel_size=kernel_size or KERNEL_SIZE['resnet'],
                 **common,
             )

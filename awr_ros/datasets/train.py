@@ -94,8 +94,8 @@ def build_network(config: PaperTrainConfig) -> ResNet | StackedHourglass:
         authors_crop=config.authors_crop,
     )
     if kind == 'resnet':
-        return ResNet(ResNetConfig(int(number), config.downsample, **common))
-    return StackedHourglass(HourglassConfig(int(number), config.width, **common))
+        return ResNet(ResNetConfig(layers=int(number), downsample=config.downsample, **common))
+    return StackedHourglass(HourglassConfig(stacks=int(number), width=config.width, **common))
 
 
 class Run:

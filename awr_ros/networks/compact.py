@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.crop import CropSpec
 from awr_ros.networks.base import AwrNetwork, ReadOut
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.networks.refiner import Refiner, pool_votes
 from awr_ros.offset_field import remove_isolated, vote
-from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(CropSpec):
     """Architecture of the compact network, its crops and its read-out."""
 
     stem: tuple[int, int] = (16, 32)  # channels of the two stride-2 convolutions
@@ -22,14 +22,8 @@ class ModelConfig:
     widths: tuple[int, ...] = (32, 64, 128, 256)
     blocks: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks of each stage
     decoder_width: int = 64  # channels of the top-down decoder
-    joint_names: tuple[str, ...] = JOINT_NAMES
-    crop_size: int = 128  # side of the input [px]
-    cube_mm: float = 280.0  # side of the cropped cube [mm]
     kernel_size: float = 0.8  # radius of closeness, uvdn units
-    side: str = 'right'  # side of the hands in training; the others are mirrored
-    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
-    virtual_crop: bool = True  # crops by crop.crop_hand, else crop.crop_along_axes
-    upright: bool = False  # trained on crops rotated so that the fingers point up
+    virtual_crop: bool = True
     refiner: int = 0  # hidden units of the joint refiner (refiner.py), 0: none
     handedness: int = 0  # hidden units of the handedness head (handedness.py), 0: none
     # slope and centre of the logistic from closeness to joint score, the probability that the joint
@@ -52,16 +46,9 @@ class ModelConfig:
                 f'widths and blocks must be positive and of one length, got {self.widths} and '
                 f'{self.blocks}'
             )
-        step = 2 ** (len(self.widths) + 1)
-        if self.crop_size <= 0 or self.crop_size % step:
-            raise ValueError(
-                f'crop_size must be a positive multiple of {step}, got {self.crop_size}'
-            )
-        if not self.cube_mm > 0 or not self.kernel_size > 0:
-            raise ValueError(
-                f'cube_mm and kernel_size must be positive, got {self.cube_mm} and '
-                f'{self.kernel_size}'
-            )
+        self.check(2 ** (len(self.widths) + 1))
+        if not self.kernel_size > 0:
+            raise ValueError(f'kernel_size must be positive, got {self.kernel_size}')
         for name in ('refiner', 'handedness'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name} must be at least 0, got {getattr(self, name)}')
@@ -71,8 +58,6 @@ class ModelConfig:
             raise ValueError(
                 f'detection_weights must be four weights, got {self.detection_weights}'
             )
-        if self.side not in SIDES:
-            raise ValueError(f"side must be 'left' or 'right', got {self.side!r}")
 
     @property
     def field_size(self) -> int:

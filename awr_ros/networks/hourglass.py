@@ -9,27 +9,20 @@ import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.crop import CropSpec
 from awr_ros.networks.base import AwrNetwork
-from awr_ros.networks.resnet import check_common
-from awr_ros.skeleton import JOINT_NAMES
 
 DEPTH = 4  # halvings of the resolution in an hourglass
 
 
 @dataclass(frozen=True)
-class HourglassConfig:
+class HourglassConfig(CropSpec):
     """Architecture, crops and read-out."""
 
     stacks: int = 1  # hourglasses, one after the other
     width: int = 256  # channels inside them
-    joint_names: tuple[str, ...] = JOINT_NAMES
-    crop_size: int = 128  # side of the input [px]
-    cube_mm: float = 300.0  # side of the cropped cube [mm]
+    cube_mm: float = 300.0
     kernel_size: float = 0.4  # radius of closeness, uvdn units
-    side: str = 'right'  # side of the hands in training; the others are mirrored
-    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
-    virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
-    upright: bool = False  # trained on crops rotated so that the fingers point up
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'joint_names', tuple(self.joint_names))  # JSON gives lists
@@ -38,7 +31,9 @@ class HourglassConfig:
                 f'stacks must be at least 1 and width positive and even, got {self.stacks} and '
                 f'{self.width}'
             )
-        check_common(self, 2 ** (DEPTH + 1))
+        self.check(2 ** (DEPTH + 1))
+        if not self.kernel_size > 0:
+            raise ValueError(f'kernel_size must be positive, got {self.kernel_size}')
 
     @property
     def field_size(self) -> int:

@@ -4,33 +4,26 @@ checkpoints.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
 from torch import nn
 
+from awr_ros.crop import CropSpec
 from awr_ros.networks.base import AwrNetwork
-from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # of each stage (He et al. 2016)
 DECODER_WIDTH = 256
 
 
 @dataclass(frozen=True)
-class ResNetConfig:
+class ResNetConfig(CropSpec):
     """Architecture, crops and read-out."""
 
     layers: int = 18  # 18 or 50
     downsample: int = 2  # 1, 2 or 4: crop side over field side
-    joint_names: tuple[str, ...] = JOINT_NAMES
-    crop_size: int = 128  # side of the input [px]
-    cube_mm: float = 300.0  # side of the cropped cube [mm]
+    cube_mm: float = 300.0
     kernel_size: float = 0.8  # radius of closeness, uvdn units
-    side: str = 'right'  # side of the hands in training; the others are mirrored
-    authors_crop: bool = False  # crops as the authors' code cuts them (crop.crop_as_authors)
-    virtual_crop: bool = False  # crops by crop.crop_hand, else crop.crop_along_axes
-    upright: bool = False  # trained on crops rotated so that the fingers point up
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'joint_names', tuple(self.joint_names))  # JSON gives lists
@@ -38,29 +31,14 @@ class ResNetConfig:
             raise ValueError(f'layers must be one of {tuple(BLOCKS)}, got {self.layers}')
         if self.downsample not in (1, 2, 4):
             raise ValueError(f'downsample must be 1, 2 or 4, got {self.downsample}')
-        check_common(self, 16)
+        self.check(16)
+        if not self.kernel_size > 0:
+            raise ValueError(f'kernel_size must be positive, got {self.kernel_size}')
 
     @property
     def field_size(self) -> int:
         """Side of the dense field [px]."""
         return self.crop_size // self.downsample
-
-
-def check_common(config: Any, step: int) -> None:
-    """Check the fields that both networks of the paper have, or raise ValueError. step: divisor of
-    crop_size.
-    """
-    if not config.joint_names:
-        raise ValueError('joint_names must name at least one joint')
-    if config.crop_size <= 0 or config.crop_size % step:
-        raise ValueError(f'crop_size must be a positive multiple of {step}, got {config.crop_size}')
-    if not config.cube_mm > 0 or not config.kernel_size > 0:
-        raise ValueError(
-            f'cube_mm and kernel_size must be positive, got {config.cube_mm} and '
-            f'{config.kernel_size}'
-        )
-    if config.side not in SIDES:
-        raise ValueError(f"side must be 'left' or 'right', got {config.side!r}")
 
 
 class BasicBlock(nn.Module):

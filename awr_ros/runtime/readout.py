@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from awr_ros.crop import CropSpec
 from awr_ros.skeleton import SIDES
 
 if TYPE_CHECKING:
@@ -31,19 +32,12 @@ MAX_BATCH = 8
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """Input and output specification of an exported network."""
+class EngineConfig(CropSpec):
+    """Input and output of an engine's network."""
 
-    joint_names: tuple[str, ...]  # names of the J joints, in order
-    crop_size: int  # S, side of the input [px]
-    cube_mm: float  # side of the cropped cube [mm]
-    side: str = 'right'  # side of the hands in training
-    authors_crop: bool = False  # crops as the authors' code cuts them (awr_ros.crop)
-    virtual_crop: bool = False  # crops of a virtual camera turned to the centre (awr_ros.crop)
-    # crops rotated so that the fingers point up, once their direction is known
-    upright: bool = False
-    detection_weights: tuple[float, ...] = ()  # of the detection score (awr_ros.tracker), if fitted
-    origin: str = ''  # origin of the weights, a text
+    # weights of detector.detection_score, where they were fitted
+    detection_weights: tuple[float, ...] = ()
+    origin: str = ''  # origin of its weights in words
 
     @classmethod
     def of(cls, config: Any, origin: str = '') -> 'EngineConfig':
@@ -75,7 +69,9 @@ class EngineConfig:
             # older files have no such field; upright crops are always virtual ones
             values.setdefault('virtual_crop', values.get('upright', False))
             config = cls(
-                tuple(values.pop('joint_names')),
+                joint_names=tuple(values.pop('joint_names')),
+                crop_size=values.pop('crop_size'),
+                cube_mm=values.pop('cube_mm'),
                 detection_weights=tuple(values.pop('detection_weights')),
                 **values,
             )

@@ -14,7 +14,6 @@ import numpy as np
 
 from awr_ros.camera import Intrinsics, looking_at
 from awr_ros.crop import Crop
-from awr_ros.estimator import Request, cut_crop
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, hand_centre, in_plane_rotation
@@ -76,8 +75,8 @@ class JointField:
             if u % ARROW_EVERY == v % ARROW_EVERY == 0:
                 start = (np.array([u, v]) + 0.5) * scale
                 end = start + 1.4 * ARROW_EVERY * scale * self.directions[:2, v, u] / 2
-                ends = (tuple(int(x) for x in p.round()) for p in (start, end))
-                cv2.arrowedLine(image, *ends, (120, 220, 255), 1, cv2.LINE_AA, tipLength=0.35)
+                first, last = ([int(x) for x in p.round()] for p in (start, end))
+                cv2.arrowedLine(image, first, last, (120, 220, 255), 1, cv2.LINE_AA, tipLength=0.35)
         centre = tuple(int(x) for x in ((self.voted[:2] + 1) * size / 2).round())
         cv2.drawMarker(image, centre, (255, 255, 255), cv2.MARKER_CROSS, 26, 5, cv2.LINE_AA)
         cv2.drawMarker(image, centre, (30, 160, 30), cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
@@ -113,7 +112,7 @@ class FieldReader:
         if not np.isfinite(centre).all() or centre[2] < 60:
             return None
         roll = float(in_plane_rotation(np.asarray(hand.joints_xyz) @ looking_at(centre).T))
-        crop = cut_crop(self._config, depth_mm, intrinsics, Request(centre, hand.side, roll))
+        crop = self._config.cut(depth_mm, intrinsics, centre, roll)
         mirrored = hand.side != self._config.side
         depth = np.ascontiguousarray(crop.depth[:, ::-1] if mirrored else crop.depth)
         kernel_size = self._network.config.kernel_size

@@ -47,7 +47,7 @@ LACKING = [
 @pytest.fixture(scope='module')
 def network():
     torch.manual_seed(1)
-    return StackedHourglass(HourglassConfig(1, joint_names=NYU_14))
+    return StackedHourglass(HourglassConfig(stacks=1, joint_names=NYU_14))
 
 
 @pytest.fixture(scope='module')
@@ -101,7 +101,7 @@ def test_an_official_checkpoint_becomes_one_that_describes_itself(network, impor
 
 
 def test_a_bare_state_dict_of_a_resnet_tells_its_layers_joints_and_downsampling(tmp_path):
-    state = ResNet(ResNetConfig(18, 4, ICVL_16)).state_dict()
+    state = ResNet(ResNetConfig(ICVL_16, layers=18, downsample=4)).state_dict()
     torch.save({f'module.{name}': value for name, value in state.items()}, tmp_path / 'r.pth')
     assert (
         main(
