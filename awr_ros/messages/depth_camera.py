@@ -66,7 +66,7 @@ class DepthCamera:
         )
         if distortion == 'refuse':
             raise BadInputError(
-                f'{described}, which parameter distortion says to refuse: publish an undistorted depth '
+                f'{described}, which parameter distortion refuses: publish an undistorted depth '
                 f'image, or set '
                 'it to undistort'
             )
