@@ -86,7 +86,7 @@ def _kind_of_zip(path: str | Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except Exception:  # zipfile raises whatever it meets in a damaged file
         return 'a zip archive or checkpoint that is cut short or damaged'
     if any(name.endswith('/constants.pkl') for name in names):
         return 'a TorchScript program'

@@ -109,7 +109,7 @@ def calibration_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConf
         ),
     }
     print(
-        '| | RMS error [mm, mm/s] | deviation claimed | within 1 deviation (68 %) | within 2 (95 '
+        '| | RMS error [mm, mm/s] | predicted deviation | within 1 deviation (68 %) | within 2 (95 '
         '%) |'
     )
     print('|---|---|---|---|---|')
@@ -131,8 +131,8 @@ def glitch_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -
     way *= GLITCH_MM / np.linalg.norm(way, axis=-1, keepdims=True)
     glitch = rng.random(tracked.shape[:2]) < GLITCH_SHARE
     glitch[:SETTLE] = False
-    spoilt = tracked + way * glitch[..., None]
-    motions = run(spoilt, config)
+    with_glitches = tracked + way * glitch[..., None]
+    motions = run(with_glitches, config)
     rejected = np.array([motion.rejected for motion in motions])
     true = truth_at(truth, np.arange(len(tracked)) / RATE)
     filtered = np.array([motion.positions for motion in motions])
@@ -143,7 +143,7 @@ def glitch_table(tracked: np.ndarray, truth: np.ndarray, config: MotionConfig) -
         f'{rejected[glitch].mean():.1%} rejected in '
         f'their own frame; those joints are then {np.nanmean(errors[glitch]):.1f} mm off, all '
         f'joints '
-        f'{error_mm(filtered, true):.2f} mm (unfiltered {error_mm(spoilt, true):.2f} mm)'
+        f'{error_mm(filtered, true):.2f} mm (unfiltered {error_mm(with_glitches, true):.2f} mm)'
     )
     print(f'without glitches {clean[SETTLE:].mean():.2%} of the joints are rejected')
 

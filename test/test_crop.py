@@ -148,14 +148,14 @@ def test_every_crop_pixel_shows_the_image_pixel_it_says(cut, intrinsics, centre,
         crop = cut(
             centre[2] + 0.1 * own - 30, intrinsics, centre, (280.0, 280.0, 4000.0), size, roll
         )
-        said = crop.uvd_from_uvdn(np.concatenate([cell_centres(size), crop.depth[..., None]], -1))
-        shown = (said[..., 2] + 30 - centre[2]) / 0.1
+        uvd = crop.uvd_from_uvdn(np.concatenate([cell_centres(size), crop.depth[..., None]], -1))
+        shown = (uvd[..., 2] + 30 - centre[2]) / 0.1
         seen = crop.depth < 1
         assert seen.mean() > 0.1
-        assert np.abs(said[..., axis] - shown)[seen].max() <= 0.51
+        assert np.abs(uvd[..., axis] - shown)[seen].max() <= 0.51
         outside = (
-            (said[..., :2] < -0.5)
-            | (said[..., :2] >= [intrinsics.width - 0.5, intrinsics.height - 0.5])
+            (uvd[..., :2] < -0.5)
+            | (uvd[..., :2] >= [intrinsics.width - 0.5, intrinsics.height - 0.5])
         ).any(-1)
         np.testing.assert_array_equal(seen, ~outside)
 
@@ -180,11 +180,11 @@ def test_a_crop_off_the_axis_is_the_one_on_the_axis_of_the_camera_turned_to_it(d
     centre = at(degrees)
     turned_from_camera = looking_at(centre)
 
-    def crop(place, first_from_camera):
-        """The crop around a place, from a camera that is turned against the first one and looks
-        past the place by as much.
+    def crop(centre_xyz, first_from_camera):
+        """The crop around a point, from a camera that is turned against the first one and looks
+        past the point by as much.
         """
-        u, v = 350 * place[:2] / place[2]
+        u, v = 350 * centre_xyz[:2] / centre_xyz[2]
         camera = Intrinsics(fx=350.0, fy=350.0, cx=449.5 - u, cy=449.5 - v, width=900, height=900)
         rays = camera.uvd_to_xyz(np.stack([*np.indices((900, 900))[::-1], np.ones((900, 900))], -1))
         distance = np.linalg.norm(rays, axis=-1)
@@ -192,7 +192,9 @@ def test_a_crop_off_the_axis_is_the_one_on_the_axis_of_the_camera_turned_to_it(d
             rays @ (turned_from_camera @ first_from_camera).T / distance[..., None], -1, 0
         )
         surface = 450 + 30 * np.sin(12 * x) * np.cos(15 * y + 1)  # [mm] from the cameras' centre
-        return crop_hand((surface / distance).astype(np.float32), camera, place, 280.0, 128, roll)
+        return crop_hand(
+            (surface / distance).astype(np.float32), camera, centre_xyz, 280.0, 128, roll
+        )
 
     aside, ahead = crop(centre, np.eye(3)), crop(turned_from_camera @ centre, turned_from_camera.T)
     assert ahead.centre_xyz[:2] == pytest.approx(0, abs=1e-9)

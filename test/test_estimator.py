@@ -1,4 +1,4 @@
-"""From a depth frame and a place to a pose, by a network that answers with the encoded truth."""
+"""From a depth frame and a candidate to a pose, by a network that answers with the encoded truth."""
 
 import math
 from types import SimpleNamespace
@@ -28,18 +28,18 @@ def camera():
 
 
 class KnowingNetwork(AwrNetwork):
-    """Answers call after call with the field of joints it was told (B,21,3) uvdn, and with the
-    logit it was told.
+    """Answers call after call with the field of given joints (B,21,3) uvdn, and with the
+    given logit.
     """
 
     def __init__(self, *answers, logit=3.0, config=ModelConfig()):
         super().__init__(config)
-        self.answers, self.logit, self.asked = list(answers), logit, []
+        self.answers, self.logit, self.inputs = list(answers), logit, []
 
     def forward(self, depth):
         if isinstance(depth, torch.fx.Proxy):
             raise TypeError('its answers are no operations to trace')
-        self.asked.append(depth.clone())
+        self.inputs.append(depth.clone())
         joints = torch.tensor(np.stack(self.answers.pop(0)), dtype=torch.float32)
         assert len(joints) == len(depth)
         return (
@@ -82,7 +82,7 @@ def test_the_network_sees_left_hands_mirrored(camera):
     HandPoseEstimator(TorchEngine(network)).estimate_batch(
         depth, K, [Request(centre, 'left'), Request(centre, 'right')]
     )
-    seen = network.asked[0][:, 0].numpy()
+    seen = network.inputs[0][:, 0].numpy()
     np.testing.assert_array_equal(seen[1], crop_hand(depth, K, centre, 280.0, 128).depth)
     np.testing.assert_array_equal(seen[0], seen[1][:, ::-1])
 
@@ -101,7 +101,7 @@ def test_a_network_sees_the_kind_of_crops_it_learnt(camera, config, cut):
     network = KnowingNetwork([np.zeros((21, 3))], config=config)
     HandPoseEstimator(TorchEngine(network)).estimate_batch(depth, K, [Request(centre, 'right')])
     np.testing.assert_array_equal(
-        network.asked[0][0, 0].numpy(), cut(depth, K, centre, 280.0, 128).depth
+        network.inputs[0][0, 0].numpy(), cut(depth, K, centre, 280.0, 128).depth
     )
 
 
@@ -129,12 +129,12 @@ def test_a_hand_is_turned_up_and_comes_back_exactly_far_off_the_axis(degrees):
     request = pose.request()
     np.testing.assert_allclose(request.centre_xyz, centre, atol=1e-3)
     crop = crop_hand(depth, wide, request.centre_xyz, 280.0, 128, request.roll)
-    said = crop.uvdn_from_uvd(wide.xyz_to_uvd(joints))
-    up = said[[5, 9, 13, 17]].mean(0) - said[0]
+    uvdn = crop.uvdn_from_uvd(wide.xyz_to_uvd(joints))
+    up = uvdn[[5, 9, 13, 17]].mean(0) - uvdn[0]
     assert abs(up[0]) < 1e-3 and up[1] < -0.1
-    network.answers = [[said]]
+    network.answers = [[uvdn]]
     again = estimator.estimate_batch(depth, wide, [request])[0]
-    np.testing.assert_array_equal(network.asked[0][0, 0].numpy(), crop.depth)
+    np.testing.assert_array_equal(network.inputs[0][0, 0].numpy(), crop.depth)
     np.testing.assert_allclose(again.joints_xyz, joints, atol=0.2)
 
 
@@ -183,13 +183,13 @@ def test_later_passes_look_at_the_palm_that_was_found(camera):
     )
     pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off, 'right')
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
-    assert len(network.asked) == 3
+    assert len(network.inputs) == 3
     expected = crop_hand(depth, K, found, 280.0, 128).depth
-    for asked in network.asked[1:]:
+    for given in network.inputs[1:]:
         assert (
-            (asked[0, 0].numpy() == expected).mean()
+            (given[0, 0].numpy() == expected).mean()
             > 0.9
-            > (network.asked[0][0, 0].numpy() == expected).mean()
+            > (network.inputs[0][0, 0].numpy() == expected).mean()
         )
 
 

@@ -117,6 +117,18 @@ def test_weights_of_one_kind_named_as_another(tmp_path, capfd):
     assert capfd.readouterr().err == ''  # OpenCV has a page to say of it
 
 
+def test_any_damage_to_a_zip_is_one_kind(tmp_path):
+    good, rng = saved({'a': torch.ones(9)}), np.random.default_rng(0)
+    for number in range(2000):
+        bad = bytearray(good)
+        for at in rng.integers(4, len(good), 1 + number % 9):
+            bad[at] = rng.integers(256)
+        (tmp_path / 'a').write_bytes(bad)
+        assert 'checkpoint' in describe_file(tmp_path / 'a') or 'zip' in describe_file(
+            tmp_path / 'a'
+        )
+
+
 LISTED = {
     'sha256sum': '{sum}  a.pt\n',
     'binary': '{sum} *a.pt\n',

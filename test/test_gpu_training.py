@@ -155,10 +155,10 @@ def test_a_handedness_head_learns_on_a_gpu(monkeypatch, tmp_path):
     )
     with fake_cuda(monkeypatch):
         right, loss = handedness.train_handedness(
-            weights, tmp_path / 'judged.pt', 32, scenes=0, device='cuda'
+            weights, tmp_path / 'trained.pt', 32, scenes=0, device='cuda'
         )
     assert set(kinds) == {OnDevice} and 0 <= right <= 1 and loss > 0
-    assert load_checkpoint(tmp_path / 'judged.pt')[0].handedness is not None
+    assert load_checkpoint(tmp_path / 'trained.pt')[0].handedness is not None
 
 
 def test_a_finder_learns_on_a_gpu(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The learned finder: what it is shown, what its answers mean, its training, and the one that comes
+"""The palm detector: its input and output, its training, and the one that comes
 with the package.
 """
 
@@ -22,7 +22,7 @@ from awr_ros.finders.palm_detector import (
     palm_depth,
 )
 from awr_ros.networks.compact import CompactNetwork, ModelConfig
-from awr_ros.networks.palm_detector import write_finder
+from awr_ros.networks.palm_detector import FinderNetwork, write_finder
 from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
@@ -92,27 +92,27 @@ def test_a_mark_lies_in_the_frame_where_the_camera_saw_it():
 # What its answers mean
 
 
-class Says(nn.Module):
+class Fixed(nn.Module):
     """A network that says the same of every frame, but depends on it for the exporter's sake."""
 
-    def __init__(self, said):
+    def __init__(self, output):
         super().__init__()
-        self.said = nn.Parameter(torch.tensor(said)[None])
+        self.output = nn.Parameter(torch.tensor(output)[None])
 
     def forward(self, frame):
-        return self.said + 0 * nn.functional.avg_pool2d(frame[:, :1], CELL)
+        return self.output + 0 * nn.functional.avg_pool2d(frame[:, :1], CELL)
 
 
 def finder(tmp_path, *palms):
     """A finder that sees palms (u, v [px of VGA], depth [mm], logit)."""
-    said = np.zeros((4, ROWS // CELL, COLUMNS // CELL), np.float32)
-    said[0] = -9
+    output = np.zeros((4, ROWS // CELL, COLUMNS // CELL), np.float32)
+    output[0] = -9
     for u, v, depth, logit in palms:
         column, row = ((x + 0.5) / (4 * CELL) - 0.5 for x in (u, v))
         at = round(row), round(column)
-        said[:, at[0], at[1]] = logit, column - at[1], row - at[0], depth / 1000
-        said[0, at[0], at[1] + 1] = logit - 1  # the flank of the peak
-    write_finder(Says(said), tmp_path / 'finder.onnx')
+        output[:, at[0], at[1]] = logit, column - at[1], row - at[0], depth / 1000
+        output[0, at[0], at[1] + 1] = logit - 1  # the flank of the peak
+    write_finder(Fixed(output), tmp_path / 'finder.onnx')
     return PalmDetector(tmp_path / 'finder.onnx')
 
 
@@ -234,7 +234,8 @@ def test_another_network_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match='hand.onnx is another network'):
         PalmDetector(tmp_path / 'hand.onnx')
     write_finder(
-        Says(np.full((4, ROWS // CELL, COLUMNS // CELL), np.nan, np.float32)), tmp_path / 'nan.onnx'
+        Fixed(np.full((4, ROWS // CELL, COLUMNS // CELL), np.nan, np.float32)),
+        tmp_path / 'nan.onnx',
     )
     with pytest.raises(ValueError, match='nan.onnx returns values that are not finite'):
         PalmDetector(tmp_path / 'nan.onnx')
@@ -267,7 +268,7 @@ def test_scenes_are_kept_with_their_hands(scenes, tmp_path):
 
 
 def skin_above(batch):
-    """[mm] how far the median depth within two pixels of each palm that is asked for lies before
+    """[mm] how far the median depth within two pixels of each target palm lies before
     it.
     """
     near = []
@@ -321,33 +322,33 @@ def test_varied_scenes_reach_farther_with_things_of_their_size():
 # What it is to say
 
 
-def test_targets_point_to_palms_and_hidden_hands_are_not_asked_for():
+def test_targets_point_to_palms_and_hidden_hands_are_ignored():
     scenes = FinderScenes(
         torch.full((1, ROWS, COLUMNS), 700, dtype=torch.uint16),
         torch.tensor([150.0]),
         torch.tensor([[[41.0, 50.0, 600.0], [120.0, 80.0, 500.0]]]),
         torch.tensor([[TARGET, IGNORED]], dtype=torch.uint8),
     )
-    closeness, asked, values, nearness = (
+    closeness, mask, values, nearness = (
         t[0] for t in training.targets(as_rendered(scenes, torch.arange(1)))
     )
     row, column = divmod(closeness[0].argmax().item(), COLUMNS // CELL)
     du, dv, depth = values[:, row, column].tolist()
     assert closeness[0, row, column] == 1 == (closeness == 1).sum() and depth == pytest.approx(0.6)
     assert ((column + du) * CELL + 1.5, (row + dv) * CELL + 1.5) == pytest.approx((41.0, 50.0))
-    assert asked[0, 20, 30] == 0 and asked[0, row, column] == 1 and nearness[0, 20, 30] == 0
+    assert mask[0, 20, 30] == 0 and mask[0, row, column] == 1 and nearness[0, 20, 30] == 0
 
 
 def test_the_loss_is_least_for_who_says_the_truth(scenes):
     batch = as_rendered(scenes, torch.arange(16))
     truth = training.targets(batch)
     closeness, _, values, _ = truth
-    said = torch.cat([torch.where(closeness == 1, 9.0, -9.0), values], 1)
-    wrong = said.clone()
+    output = torch.cat([torch.where(closeness == 1, 9.0, -9.0), values], 1)
+    wrong = output.clone()
     wrong[:, 3] += 0.05
-    silent = said.clone()
+    silent = output.clone()
     silent[:, 0] = -9
-    right, off, missed = (training.finder_loss(s, *truth).item() for s in (said, wrong, silent))
+    right, off, missed = (training.finder_loss(s, *truth).item() for s in (output, wrong, silent))
     assert right < 0.01 and off == pytest.approx(right + 0.5, abs=0.01) and missed > 5
 
 
@@ -392,3 +393,12 @@ def test_the_folder_of_another_run_is_named(tmp_path):
 def test_wrong_settings_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         FinderTrainConfig(**change)
+
+
+def test_a_training_state_with_the_old_name_of_the_last_layer_loads():
+    network, other = FinderNetwork(), FinderNetwork()
+    old = {name.replace('output.', 'said.'): value for name, value in network.state_dict().items()}
+    assert 'said.weight' in old
+    other.load_state_dict(old)
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name

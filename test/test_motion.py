@@ -53,7 +53,7 @@ def test_filtering_adds_no_delay():
 
 
 def test_covariance_fits_the_errors():
-    """A joint that moves as the model has it: errors are as large as claimed."""
+    """A joint that moves as the model has it: errors are as large as predicted."""
     rng, dt = np.random.default_rng(1), 1 / RATE
     steps = CONFIG.velocity_walk * np.sqrt(dt) * rng.standard_normal((400, 21, 3))
     velocity = np.cumsum(steps, 0) + CONFIG.start_speed * rng.standard_normal((21, 3))
@@ -77,9 +77,9 @@ def test_covariance_fits_the_errors():
 
 def test_a_glitch_is_rejected_in_its_own_frame_and_only_there():
     joints, truth = swaying()
-    spoilt = joints.copy()
-    spoilt[100, 8] += (50, 30, 0)
-    motions = run(spoilt)
+    with_glitch = joints.copy()
+    with_glitch[100, 8] += (50, 30, 0)
+    motions = run(with_glitch)
     assert motions[100].rejected.tolist() == [j == 8 for j in range(21)]
     assert np.linalg.norm(motions[100].positions[8] - truth(100 / RATE)[8]) < 8
     assert not motions[101].rejected.any() and np.mean([m.rejected for m in run(joints)]) < 1e-3

@@ -132,7 +132,7 @@ def test_decode_equals_the_loops_on_any_field(hands, size):
 
 
 def test_decode_shares_its_weight_with_the_background(hands):
-    """Softmax runs over all F x F pixels: where nothing is claimed, the answer is the mean of all
+    """Softmax runs over all F x F pixels: without closeness, the answer is the mean of all
     points.
     """
     depth, _ = hands
@@ -274,7 +274,7 @@ def test_strays_become_background_and_thin_fingers_stay():
     depth = torch.ones(1, 1, 64, 64)
     depth[:, :, 10:50, 20:23] = 0.1  # a finger three pixels wide
     depth[:, :, :, 62:] = 0.1  # cut off by the border
-    strays = depth.clone()
+    isolated = depth.clone()
     for v, u in ((60, 4), (60, 7), (57, 5), (40, 40)):
-        strays[:, :, v, u] = 0.5
-    assert torch.equal(remove_isolated(strays), depth)
+        isolated[:, :, v, u] = 0.5
+    assert torch.equal(remove_isolated(isolated), depth)

@@ -260,7 +260,7 @@ def test_a_good_stream_conforms():
     assert failed(good_frames()) == []
 
 
-def spoilt(**changes):
+def changed(**changes):
     """Good frames, one hand of which is changed: each value is a function of the old one."""
     frames = good_frames()
     hand = frames[7].hands[0]
@@ -291,7 +291,7 @@ def spoilt(**changes):
     ],
 )
 def test_what_is_wrong_with_one_hand_is_found(changes, check):
-    assert check in failed(spoilt(**changes))
+    assert check in failed(changed(**changes))
 
 
 def test_turned_about_the_bone_is_found():
@@ -302,7 +302,7 @@ def test_turned_about_the_bone_is_found():
         x, y, z, w = np.moveaxis(q, -1, 0)
         return np.stack([y, -x, w, -z], -1)  # q times a half turn about z
 
-    assert half.any() and failed(spoilt(quaternions=turn)) == ['y out of the back of the hand']
+    assert half.any() and failed(changed(quaternions=turn)) == ['y out of the back of the hand']
 
 
 @pytest.mark.parametrize(

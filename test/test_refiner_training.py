@@ -24,7 +24,7 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(training, 'BATCH', 64)
 
 
-def readings(count=1000):
+def samples(count=1000):
     """Hands of five joints, of which the last was voted for in the middle of the crop; the others
     say where it is.
     """
@@ -32,14 +32,20 @@ def readings(count=1000):
     middle = 0.5 * torch.randn(count, 1, 3, generator=generator)
     true = middle + 0.2 * torch.randn(1, 5, 3, generator=generator)
     voted = torch.cat([true[:, :4], torch.zeros(count, 1, 3)], 1)
-    told = [
+    inputs = [
         voted,
         torch.ones(count, 5),
         torch.zeros(count, 5, 20).half(),
         torch.zeros(count, 16).half(),
     ]
     nothing = torch.full((count, 1, 32, 32), 255, dtype=torch.uint8)
-    return [*told, nothing, true, torch.full((count,), 280.0), torch.ones(count, dtype=torch.bool)]
+    return [
+        *inputs,
+        nothing,
+        true,
+        torch.full((count,), 280.0),
+        torch.ones(count, dtype=torch.bool),
+    ]
 
 
 def refine(refiner, given):
@@ -51,7 +57,7 @@ def refine(refiner, given):
 
 def test_it_learns_from_readings_and_says_how_well(small_batches):
     torch.manual_seed(0)
-    refiner, given = Refiner(5, 16, 32), readings()
+    refiner, given = Refiner(5, 16, 32), samples()
     before, after = fit_refiner(refiner, given, epochs=24)
     held_out = [tensor[980:] for tensor in given]
     off = (refine(refiner, held_out)[0] - held_out[5]).norm(dim=-1) * 140
@@ -63,9 +69,9 @@ def test_it_learns_from_readings_and_says_how_well(small_batches):
 
 
 def test_its_scores_are_chances_and_low_where_there_is_no_hand(small_batches):
-    """Half the crops show no hand, which the summary tells; one joint in two cannot be known."""
+    """Half the crops show no hand, which the crop features show; one joint in two cannot be known."""
     torch.manual_seed(0)
-    refiner, given = Refiner(5, 16, 32), readings()
+    refiner, given = Refiner(5, 16, 32), samples()
     given[-1][1::2] = False
     given[3][1::2, 0] = 1
     given[5] = given[5] + torch.where(torch.rand(1000, 5, 1) < 0.5, 0.5, 0.0)
@@ -82,7 +88,7 @@ def test_it_learns_from_the_depth_around_a_joint(small_batches):
     nothing of that.
     """
     torch.manual_seed(0)
-    refiner, given = Refiner(5, 16, 32), readings()
+    refiner, given = Refiner(5, 16, 32), samples()
     place = 0.3 * torch.rand(1000, 1, 1) - 0.15
     wall = torch.where((torch.arange(32) + 0.5) / 16 - 1 < place[..., None], 0.0, 0.2).expand(
         1000, 1, 32, 32
@@ -224,7 +230,7 @@ def test_a_damaged_state_of_the_training_is_named(content, small_batches, tmp_pa
     state = tmp_path / 'refiner-last.pt'
     state.write_bytes(content)
     with pytest.raises(ValueError, match='refiner-last.pt'):
-        fit_refiner(Refiner(5, 16, 32), readings(), epochs=1, state=state)
+        fit_refiner(Refiner(5, 16, 32), samples(), epochs=1, state=state)
     torch.save({'step': -1, 'order_seed': 1}, state)
     with pytest.raises(ValueError, match='refiner-last.pt.*expected a number of samples'):
-        fit_refiner(Refiner(5, 16, 32), readings(), epochs=1, state=state)
+        fit_refiner(Refiner(5, 16, 32), samples(), epochs=1, state=state)

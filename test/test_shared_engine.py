@@ -32,12 +32,12 @@ class GatedEngine:
 
     def __init__(self):
         self.passes, self.gate, self.began = [], threading.Event(), threading.Semaphore(0)
-        self.inside, self.most_inside = 0, 0
+        self.inside, self.max_inside = 0, 0
         self.gate.set()
 
     def predict(self, crops):
         self.inside += 1
-        self.most_inside = max(self.most_inside, self.inside)
+        self.max_inside = max(self.max_inside, self.inside)
         values = crops[:, 0, 0, 0]
         self.passes.append(values.tolist())
         self.began.release()
@@ -94,7 +94,7 @@ def callers():
     callers.threads.shutdown()
 
 
-def said(future):
+def numbers(future):
     return future.result(PATIENCE_S).hand_scores.tolist()
 
 
@@ -126,9 +126,9 @@ def test_who_waits_is_read_together_and_gets_their_own(callers):
     others = [callers.read(2, 3), callers.read(4), callers.read(5, 6)]
     callers.go_on()
     assert callers.engine.passes == [[1], [2, 3, 4, 5, 6]]
-    assert [said(future) for future in (first, *others)] == [[1], [2, 3], [4], [5, 6]]
+    assert [numbers(future) for future in (first, *others)] == [[1], [2, 3], [4], [5, 6]]
     assert others[0].result().joints_uvdn.shape == (2, 21, 3)
-    assert callers.engine.most_inside == 1
+    assert callers.engine.max_inside == 1
 
 
 def test_a_long_search_does_not_delay_a_single_hand(callers):
@@ -138,7 +138,7 @@ def test_a_long_search_does_not_delay_a_single_hand(callers):
     # the next pass has it, the rest of the search follows
     assert callers.engine.passes[1] == [10, 11, 12, 13, 14, 15, 16, 2]
     assert callers.engine.passes[2:] == [[17, 18, 19, 20, 21, 22, 23, 24], [25]]
-    assert said(search) == list(range(10, 26)) and said(single) == [2]
+    assert numbers(search) == list(range(10, 26)) and numbers(single) == [2]
 
 
 def test_of_more_callers_than_a_pass_holds_none_is_forgotten(callers):
@@ -146,7 +146,7 @@ def test_of_more_callers_than_a_pass_holds_none_is_forgotten(callers):
     waiting = [callers.read(10 * i, 10 * i + 1) for i in range(1, 11)]
     callers.go_on()
     assert callers.engine.passes[1] == [10 * i for i in range(1, 9)]
-    assert [said(future) for future in waiting] == [[10 * i, 10 * i + 1] for i in range(1, 11)]
+    assert [numbers(future) for future in waiting] == [[10 * i, 10 * i + 1] for i in range(1, 11)]
     assert sum(map(len, callers.engine.passes)) == 21
 
 
@@ -154,7 +154,7 @@ def test_an_error_reaches_only_the_caller_whose_crops_raise_it(callers):
     callers.hold(1)
     good, bad, other = callers.read(2), callers.read(3, BAD), callers.read(4)
     callers.go_on()
-    assert said(good) == [2] and said(other) == [4]
+    assert numbers(good) == [2] and numbers(other) == [4]
     with pytest.raises(RuntimeError, match='bad crop'):
         bad.result(PATIENCE_S)
     # and nothing is left over of it
@@ -183,7 +183,7 @@ def test_a_caller_that_is_interrupted_leaves_the_others_to_the_next(callers):
 
     callers.engine.predict = interrupted  # of the pass after the one that runs
     callers.go_on()
-    assert said(begun) == [1]
+    assert numbers(begun) == [1]
     ended = [future.exception(PATIENCE_S) for future in waiting]
     assert sorted(type(error).__name__ for error in ended) == ['Interrupted', 'NoneType']
     assert callers.batched._waiting == [] and callers.batched.predict(
@@ -204,7 +204,7 @@ def test_many_threads_get_what_they_asked_for():
 
     with ThreadPoolExecutor(6) as threads:
         assert all(threads.map(camera, wanted))
-    assert engine.most_inside == 1 and max(map(len, engine.passes)) <= 8
+    assert engine.max_inside == 1 and max(map(len, engine.passes)) <= 8
     assert sum(map(len, engine.passes)) == sum(len(values) for reads in wanted for values in reads)
 
 

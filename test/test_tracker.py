@@ -29,7 +29,7 @@ def palm(hand):
 
 class Scene:
     """Hands as palms (3,) with the side they look like; found by requests within 100 mm, scored as
-    told. Read as the other side, their joints are less sure by `lead`.
+    given. For the other side, their joint scores are lower by `lead`.
     """
 
     def __init__(self, monkeypatch, *palms):
@@ -45,10 +45,10 @@ class Scene:
         monkeypatch.setattr(awr_ros.tracker, 'PalmDetector', lambda path='': self)
 
     def find(self, depth_mm, intrinsics, min_depth_mm, max_depth_mm, min_score):
-        places = self.candidates
-        if places is None:
-            places = [p + 20 for i, p in enumerate(self.palms) if i not in self.hidden]
-        return [Candidate(np.array(place, float), 0.9) for place in places]
+        centres = self.candidates
+        if centres is None:
+            centres = [p + 20 for i, p in enumerate(self.palms) if i not in self.hidden]
+        return [Candidate(np.array(centre, float), 0.9) for centre in centres]
 
     def estimate_batch(self, depth_mm, intrinsics, requests):
         self.requests.append(requests)
@@ -340,7 +340,7 @@ def test_a_side_flips_only_after_evidence(monkeypatch):
     assert ids(run(tracker, 1, start=110 / 30)) == [['0']]
 
 
-def test_the_side_is_not_judged_while_the_hand_is_not_seen(monkeypatch):
+def test_the_side_is_not_updated_while_the_hand_is_not_seen(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene, TrackerConfig(coast_s=1.0))
     before = run(tracker, 10)[-1][0].side_score
@@ -471,7 +471,7 @@ def test_the_tracker_searches_between_its_depths_only(monkeypatch):
 
 
 def test_two_people_far_apart_in_depth_do_not_mix(monkeypatch):
-    """A candidate far from every known hand is verified, one near a known hand is not asked about
+    """A candidate far from every known hand is verified, one near a known hand is not evaluated
     again.
     """
     scene = Scene(monkeypatch, (0, 0, 500))

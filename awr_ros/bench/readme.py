@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from awr_ros.files import write_text
@@ -28,9 +29,7 @@ def readme_table(benchmark: str) -> str:
         ('images dropped, lost; hands found', '{dropped}, {lost}; {found}'),
         ('CPU, 100 % is one core', '{CPU}'),
     ):
-        cells = (
-            re.sub(r'\{(.+?)\}', lambda match, row=row: row[match[1]], show) for row in (one, two)
-        )
+        cells = (_filled(show, row) for row in (one, two))
         lines.append(f'| {what} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
@@ -43,6 +42,11 @@ def update_readme(path: Path, benchmark: str) -> None:
     if not begin or not end:
         raise ValueError(f'{path} has no marks for the table: {BEGIN} ... {END}')
     write_text(path, f'{before}{BEGIN}\n\n{readme_table(benchmark)}\n\n{END}{after}')
+
+
+def _filled(text: str, row: Mapping[str, str]) -> str:
+    """Replace each {column} by its cell."""
+    return re.sub(r'\{(.+?)\}', lambda match: row[match[1]], text)
 
 
 def _machine(benchmark, what):

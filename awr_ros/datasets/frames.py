@@ -5,12 +5,15 @@ crop.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from awr_ros.datasets.specs import DatasetSpec
 from awr_ros.files import printable
+
+Split = Literal['train', 'test']
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.frames import Frames, centres_of, read_png16
+from awr_ros.datasets.frames import Frames, Split, centres_of, read_png16
 from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
 HOLD_OUT_BLOCK = 1000  # frames of a video follow one another: whole blocks are held out
 
 
-def load_hands17(root: str | Path, split: str) -> Frames:
+def load_hands17(root: str | Path, split: Split) -> Frames:
     """Load the frames of HANDS17.
 
     root: folder with `training/Training_Annotation.txt` and `training/images`; split: 'train', or

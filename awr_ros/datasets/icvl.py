@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.frames import Frames, centres_of, read_png16
+from awr_ros.datasets.frames import Frames, Split, centres_of, read_png16
 from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
@@ -18,7 +18,7 @@ LABELS = {
 }
 
 
-def load_icvl(root: str | Path, split: str, whole: bool = False) -> Frames:
+def load_icvl(root: str | Path, split: Split, whole: bool = False) -> Frames:
     """Load the frames of ICVL.
 
     root: folder with `Training` and `Testing`; split: 'train' or 'test'; whole: include the rotated

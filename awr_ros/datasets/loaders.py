@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from awr_ros.datasets.frames import Frames
+from awr_ros.datasets.frames import Frames, Split
 from awr_ros.datasets.hands17 import load_hands17
 from awr_ros.datasets.icvl import load_icvl
 from awr_ros.datasets.msra import load_msra
@@ -10,7 +10,7 @@ from awr_ros.datasets.nyu import load_nyu
 
 
 def load_frames(
-    name: str, root: str | Path, split: str, subject: int = 0, oracle_cube: bool = False
+    name: str, root: str | Path, split: Split, subject: int = 0, oracle_cube: bool = False
 ) -> Frames:
     """Load the frames of a data set. split: 'train' or 'test'; subject: MSRA, left out of training;
     oracle_cube: NYU, see load_nyu.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.frames import Frames, centres_of
+from awr_ros.datasets.frames import Frames, Split, centres_of
 from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
 
@@ -36,7 +36,7 @@ FROM_FILE = np.array([1.0, -1.0, -1.0])  # y down, z forward
 HEADER_BYTES = 24
 
 
-def load_msra(root: str | Path, split: str, subject: int = 0) -> Frames:
+def load_msra(root: str | Path, split: Split, subject: int = 0) -> Frames:
     """Load the frames of MSRA, leaving one subject out: training is on the other eight, the test on
     this one.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from awr_ros.datasets.frames import Frames, centres_of, read_png_rgb
+from awr_ros.datasets.frames import Frames, Split, centres_of, read_png_rgb
 from awr_ros.datasets.metrics import NYU_IDS, read_joint_data
 from awr_ros.datasets.specs import DATASETS
 from awr_ros.datasets.text_files import read_table
@@ -18,7 +18,7 @@ SECOND_SUBJECT = 2440  # first test frame of the person who is not in the traini
 ORACLE_SHARE = 5 / 6
 
 
-def load_nyu(root: str | Path, split: str, oracle_cube: bool = False) -> Frames:
+def load_nyu(root: str | Path, split: Split, oracle_cube: bool = False) -> Frames:
     """Load the frames of NYU.
 
     root: folder with `train` and `test`; split: 'train' or 'test'; oracle_cube: crops of the new

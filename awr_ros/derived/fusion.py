@@ -7,14 +7,15 @@ associates them, and averages each joint, weighted by the scores of the cameras.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from awr_ros.derived.joint_scores import deviation_mm
 from awr_ros.derived.motion import MotionFilters
-from awr_ros.skeleton import NUM_JOINTS, hand_centre
+from awr_ros.skeleton import NUM_JOINTS, Side, hand_centre
 
+State = Literal['new', 'ok', 'coasting']
 MAX_SIDE_LOGIT = 6.0  # limit for one camera; also used for a side fixed by a parameter
 
 
@@ -48,9 +49,9 @@ class FusedHand:
     """
 
     id: str  # stable while any camera tracks the hand
-    side: str  # 'left' or 'right'
+    side: Side  # 'left' or 'right'
     side_score: float  # [0,1]; NaN when it is fixed for all cameras
-    state: str  # 'new', 'ok', or 'coasting': not seen by any camera
+    state: State  # 'new', 'ok', or 'coasting': not seen by any camera
     score: float  # [0,1] of the most confident camera
     joints_xyz: np.ndarray  # (21,3) float32 [mm] common frame
     joint_scores: np.ndarray  # (21,) float32 [0,1] of the most confident camera for each joint
@@ -247,10 +248,10 @@ class HandFusion:
 
     def _fused(self, group: _Group, members: list[_Observation]) -> FusedHand:
         seen = [member for member in members if member.hand.state != 'coasting']
-        state = ('new' if group.new else 'ok') if seen else 'coasting'
+        state: State = ('new' if group.new else 'ok') if seen else 'coasting'
         members = seen or members
         logit = sum(member.right_logit for member in members)
-        side = 'right' if logit > 0 else 'left' if logit < 0 else _surest(members).hand.side
+        side: Side = 'right' if logit > 0 else 'left' if logit < 0 else _surest(members).hand.side
         # Joints of the wrong side are at wrong fingers.
         members = [member for member in members if member.hand.side == side] or members
         fixed = all(math.isnan(member.hand.side_score) for member in members)

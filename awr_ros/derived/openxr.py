@@ -13,10 +13,11 @@ and have no TRACKED flag.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from awr_ros.skeleton import MIDDLE_MCP, WRIST, wrist_rotation
+from awr_ros.skeleton import MIDDLE_MCP, WRIST, Side, wrist_rotation
 
 _FINGERS = ('index', 'middle', 'ring', 'little')
 _BONES = ('metacarpal', 'proximal', 'intermediate', 'distal', 'tip')
@@ -55,7 +56,8 @@ _RADII_MM = np.array(
 _RADII_OF_MM = 90.0
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 
-REFERENCES = ('camera', 'view', 'mano', 'operator')
+Reference = Literal['camera', 'view', 'mano', 'operator']
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
 # Axes of an OpenXR VIEW space (x right, y up, z backward) in the optical frame (x right, y down, z
 # forward).
 CAMERA_FROM_VIEW = np.diag([1.0, -1.0, -1.0])
@@ -76,7 +78,7 @@ class OpenXRJoints:
     flags: np.ndarray  # (26,) uint8, XrSpaceLocationFlagBits
 
 
-def openxr_joints(joints_xyz: np.ndarray, side: str, tracked: bool = True) -> OpenXRJoints:
+def openxr_joints(joints_xyz: np.ndarray, side: Side, tracked: bool = True) -> OpenXRJoints:
     """Convert 21 joints to OpenXR's 26.
 
     joints_xyz: (21,3) float [any unit] right-handed frame, NaN where unknown. side: 'left' or
@@ -186,7 +188,7 @@ def operator_rotation(joints_xyz: np.ndarray) -> np.ndarray:
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
-def mano_rotation(joints_xyz: np.ndarray, side: str) -> np.ndarray:
+def mano_rotation(joints_xyz: np.ndarray, side: Side) -> np.ndarray:
     """Return the rotation camera_from_mano (3,3) of MANO's wrist frame as in dex-retargeting.
 
     z along the fingers, x out of the palm, y = z cross x: towards the thumb of a right hand, away
@@ -196,7 +198,7 @@ def mano_rotation(joints_xyz: np.ndarray, side: str) -> np.ndarray:
 
 
 def reference_frame(
-    joints_xyz: np.ndarray, side: str, reference: str
+    joints_xyz: np.ndarray, side: Side, reference: Reference
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return origin (3,) and rotation camera_from_reference (3,3) of one of REFERENCES for a hand.
 

@@ -29,6 +29,7 @@ from awr_ros.files import check_output, write_text
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.messages.hands import quaternion_from_rotation
 from awr_ros.settings import number_from
+from awr_ros.skeleton import Side
 
 # postures, 1.5 s each
 SCRIPT = ('spread', 'fist', 'point', 'pinch', 'thumb up', 'flat', 'ok', 'hook')
@@ -47,7 +48,7 @@ class Hand:
     """One published hand."""
 
     id: str
-    side: str  # 'left' or 'right'
+    side: Side  # 'left' or 'right'
     positions: np.ndarray  # (N,3) [m], N should be 26
     quaternions: np.ndarray  # (N,4) x, y, z, w
     radii: np.ndarray  # (N,) [m]
@@ -169,10 +170,11 @@ def _placement(hands: Sequence[Hand]) -> Iterable[Check]:
 
 
 def _truth(hands: Sequence[Hand]) -> Iterable[Check]:
+    truths = [hand.truth for hand in hands if hand.truth is not None]
     known = [hand for hand in hands if hand.truth is not None]
     if not known:
         return
-    positions, rotations = (np.stack([hand.truth[i] for hand in known]) for i in (0, 1))
+    positions, rotations = (np.stack([truth[i] for truth in truths]) for i in (0, 1))
     errors = 1e3 * np.linalg.norm(np.stack([hand.positions for hand in known]) - positions, axis=-1)
     cosine = (
         np.einsum(
@@ -204,7 +206,7 @@ def _rotations(quaternions: np.ndarray) -> np.ndarray:
 
 
 def hand_of(
-    joints_xyz: np.ndarray, side: str, name: str = '', truth_xyz: np.ndarray | None = None
+    joints_xyz: np.ndarray, side: Side, name: str = '', truth_xyz: np.ndarray | None = None
 ) -> Hand:
     """Convert (21,3) joints [mm], and true ones, as the node does."""
     joints = openxr_joints(joints_xyz, side)

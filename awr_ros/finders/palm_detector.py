@@ -103,15 +103,15 @@ class PalmDetector:
             )
         frame, step = coarse_frame(depth_mm, intrinsics)
         self._network.setInput(frame[None])
-        said = self._network.forward()[0]  # (4,32,40)
-        if said.shape != (OUTPUTS, ROWS // CELL, COLUMNS // CELL):
+        output = self._network.forward()[0]  # (4,32,40)
+        if output.shape != (OUTPUTS, ROWS // CELL, COLUMNS // CELL):
             raise ValueError(
                 f'a finder must return {(OUTPUTS, ROWS // CELL, COLUMNS // CELL)} values a frame, '
-                f'got {said.shape}'
+                f'got {output.shape}'
             )
         candidates: list[Candidate] = []
-        for score, row, column in _peaks(1 / (1 + np.exp(-said[0])), min_score):
-            _, du, dv, z = said[:, row, column]
+        for score, row, column in _peaks(1 / (1 + np.exp(-output[0])), min_score):
+            _, du, dv, z = output[:, row, column]
             u, v = ((np.array([column + du, row + dv]) + 0.5) * CELL * step) - 0.5
             z = palm_depth(depth_mm, intrinsics, u, v, 1000 * float(z))
             if not min_depth_mm <= z <= max_depth_mm:

@@ -4,7 +4,7 @@ The node and the readers of bags share it, so that both get the same depth.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -19,12 +19,13 @@ from awr_ros.messages.depth_image import (
 )
 from awr_ros.settings import Setting
 
+Distortion = Literal['undistort', 'ignore', 'refuse']
 DISTORTION = Setting(
     'distortion',
     'undistort',
     'images whose camera_info has lens distortion: undistort them, ignore the distortion (for '
     'rectified images), or refuse them',
-    choices=('undistort', 'ignore', 'refuse'),
+    choices=get_args(Distortion),
 )
 # Lens models of sensor_msgs/CameraInfo and how many coefficients each may have. OpenCV reads the
 # first two alike.
@@ -41,7 +42,7 @@ class DepthCamera:
     image. scale: factor on all depths, for drivers with another unit than that of the encoding.
     """
 
-    def __init__(self, info: Any, distortion: str = 'undistort', scale: float = 1.0) -> None:
+    def __init__(self, info: Any, distortion: Distortion = 'undistort', scale: float = 1.0) -> None:
         if len(info.d) > MAX_COEFFICIENTS:
             raise BadInputError(
                 f'camera_info has {len(info.d)} distortion coefficients, expected '

@@ -21,7 +21,7 @@ class HandMessages:
 
     def __init__(self, types: Any) -> None:
         self._types, hand = types, types.Hand
-        self.sides = {'left': hand.SIDE_LEFT, 'right': hand.SIDE_RIGHT}
+        self.sides: dict[Side, int] = {'left': hand.SIDE_LEFT, 'right': hand.SIDE_RIGHT}
         self.states = {
             'new': hand.TRACKING_NEW,
             'ok': hand.TRACKING_OK,

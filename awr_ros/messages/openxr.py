@@ -14,6 +14,7 @@ from awr_ros.derived.openxr import (
     ORIENTATION_VALID,
     POSITION_VALID,
     OpenXRJoints,
+    Reference,
     in_reference,
     openxr_joints,
     reference_frame,
@@ -34,7 +35,7 @@ class OpenXRMessages:
         self._types = types
         self._sides = {'left': types.Hand.SIDE_LEFT, 'right': types.Hand.SIDE_RIGHT}
 
-    def hand_array(self, hands: Sequence[Any], header: Any, reference: str = 'camera') -> Any:
+    def hand_array(self, hands: Sequence[Any], header: Any, reference: Reference = 'camera') -> Any:
         """Convert awr_ros.tracker.TrackedHands to awr_ros/OpenXRHandArray in one of
         openxr.REFERENCES.
         """
@@ -44,7 +45,7 @@ class OpenXRMessages:
             hands=[self._hand(hand, reference) for hand in hands],
         )
 
-    def _hand(self, hand: Any, reference: str) -> Any:
+    def _hand(self, hand: Any, reference: Reference) -> Any:
         joints_m = np.asarray(hand.joints_xyz, np.float64) / MM_PER_M
         joints = openxr_joints(hand.joints_xyz, hand.side, hand.state != 'coasting')
         joints = OpenXRJoints(

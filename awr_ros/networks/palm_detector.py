@@ -52,9 +52,15 @@ class FinderNetwork(nn.Module):
         self.fuse = nn.ModuleList(
             conv(config.decoder_width, config.decoder_width) for _ in config.widths[:-1]
         )
-        self.said = nn.Conv2d(config.decoder_width, OUTPUTS, 1)
+        self.output = nn.Conv2d(config.decoder_width, OUTPUTS, 1)
         # Palms are rare: a low initial score keeps the first losses small.
-        nn.init.constant_(self.said.bias.data[0:1], -4.0)  # type: ignore[union-attr]
+        nn.init.constant_(self.output.bias.data[0:1], -4.0)  # type: ignore[union-attr]
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        for name in ('weight', 'bias'):  # of training states before the layer was renamed
+            if f'{prefix}said.{name}' in state_dict:
+                state_dict[f'{prefix}output.{name}'] = state_dict.pop(f'{prefix}said.{name}')
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, frame: torch.Tensor) -> torch.Tensor:
         """Predict palms from a batch of coarse frames."""
@@ -70,8 +76,8 @@ class FinderNetwork(nn.Module):
         measured = nn_f.avg_pool2d(frame[:, :1], CELL) / (
             nn_f.avg_pool2d(frame[:, 1:2], CELL) + 1e-3
         )
-        said = self.said(x)
-        return torch.cat([said[:, :3], said[:, 3:] + measured], 1)
+        output = self.output(x)
+        return torch.cat([output[:, :3], output[:, 3:] + measured], 1)
 
 
 def write_finder(network: nn.Module, path: str | Path) -> None:
@@ -86,7 +92,7 @@ def write_finder(network: nn.Module, path: str | Path) -> None:
             (torch.zeros(1, 3, ROWS, COLUMNS),),
             model,  # type: ignore[arg-type]  # a file object
             input_names=['frame'],
-            output_names=['said'],
+            output_names=['palms'],
             opset_version=13,
             dynamo=False,
         )

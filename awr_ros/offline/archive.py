@@ -16,17 +16,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from awr_ros.files import printable, write_text
 from awr_ros.offline.bag_files import SUFFIXES, is_bag
 from awr_ros.offline.track import LEROBOT, Outputs, Recording
+from awr_ros.runtime.select import Device, EngineName
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.weight_files import DEFAULT_WEIGHTS, checksum
 
 try:
     import fcntl
 except ImportError:  # not a Unix
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 NAME = '{name}'  # placeholder in an output for the name of the recording
 FOLDER = '.awr_track'  # folder of the records, beside the outputs
@@ -37,8 +39,8 @@ class TrackerSettings:
     """Arguments of HandTracker.from_pretrained, serialisable."""
 
     weights: str | None = None
-    device: str = 'auto'
-    engine: str = 'auto'
+    device: Device = 'auto'
+    engine: EngineName = 'auto'
     num_threads: int | None = None
     config: TrackerConfig = TrackerConfig()
 
@@ -220,11 +222,16 @@ def _outputs_of_records(folder: Path) -> set[Path]:
 def _digest(recording: Recording, outputs: Outputs, tracker: TrackerSettings) -> str:
     """Return the digest of everything that determines the outputs; files by their contents."""
     finder = tracker.config.finder_weights or DEFAULT_WEIGHTS.with_name('finder.onnx')
-    files = [tracker.weights or DEFAULT_WEIGHTS, finder]
+    files: list[str | Path | None] = [tracker.weights or DEFAULT_WEIGHTS, finder]
     files += [recording.intrinsics, recording.timestamps]
     contents = [checksum(file) if file and Path(file).is_file() else '' for file in files]
     lerobot = outputs.lerobot and asdict(replace(outputs.lerobot, recording=Path()))
-    settings = [asdict(replace(recording, path=Path())), asdict(tracker.config), lerobot, contents]
+    settings: list[Any] = [
+        asdict(replace(recording, path=Path())),
+        asdict(tracker.config),
+        lerobot,
+        contents,
+    ]
     settings += [tracker.engine, tracker.device]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 

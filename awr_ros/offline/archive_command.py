@@ -103,7 +103,7 @@ def track_archive(
         file=sys.stderr,
     )
     if left:
-        work = (
+        work: Any = (
             on_ray(left, arguments.ray)
             if arguments.ray
             else on_processes(left, arguments.jobs or cores())

@@ -7,7 +7,7 @@ import numpy as np
 
 from awr_ros.files import printable
 from awr_ros.messages.compressed_depth import HEADER, png_size
-from awr_ros.messages.depth_camera import DepthCamera
+from awr_ros.messages.depth_camera import DepthCamera, Distortion
 from awr_ros.messages.depth_image import DEPTH_ENCODINGS
 from awr_ros.offline.bag_files import BagFiles
 from awr_ros.offline.bag_types import typestore
@@ -41,7 +41,7 @@ class BagImages:
         topic: str | None = None,
         info_topic: str | None = None,
         camera_info: Callable | None = None,
-        distortion: str = 'undistort',
+        distortion: Distortion = 'undistort',
         scale: float = 1.0,
     ) -> None:
         self._path, self._wanted, self._wanted_info = path, topic, info_topic

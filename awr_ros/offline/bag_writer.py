@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import ReaderError
@@ -19,12 +20,13 @@ from awr_ros.offline.bag_types import bag_types, typestore
 from awr_ros.offline.frames import NS_PER_S, even_stamps
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS, FRAME_ID, SyntheticCamera
 
+Storage = Literal['mcap', 'sqlite3']
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 MARKER_LIFETIME_S = 0.5  # default of the node
 
 
 @contextmanager
-def bag(path: str | Path, storage: str = 'mcap') -> Iterator[Callable]:
+def bag(path: str | Path, storage: Storage = 'mcap') -> Iterator[Callable]:
     """Yield a function write(topic, message type, time [ns], message) for a new bag: a folder that
     must not exist yet.
 
@@ -102,7 +104,7 @@ def record_synthetic(
     rate_hz: float = 30.0,
     num_hands: int = 1,
     seed: int = 0,
-    storage: str = 'mcap',
+    storage: Storage = 'mcap',
     progress: Callable = iter,
 ) -> None:
     """Record the synthetic camera with the topics of its node: /depth/image, /depth/camera_info and

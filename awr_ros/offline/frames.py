@@ -14,7 +14,7 @@ import numpy as np
 
 from awr_ros.file_kinds import describe_file
 from awr_ros.files import printable
-from awr_ros.messages.depth_camera import DepthCamera
+from awr_ros.messages.depth_camera import DepthCamera, Distortion
 from awr_ros.messages.depth_image import BadInputError, stamp_seconds
 from awr_ros.messages.png16 import decode_png16
 
@@ -60,7 +60,7 @@ class DepthImages:
         paths: Sequence[Path],
         camera_info: Callable,
         stamps_ns: Sequence[int],
-        distortion: str = 'undistort',
+        distortion: Distortion = 'undistort',
         scale: float = 1.0,
     ) -> None:
         if len(paths) != len(stamps_ns):

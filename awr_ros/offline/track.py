@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from awr_ros.file_kinds import describe_file
 from awr_ros.files import printable
+from awr_ros.messages.depth_camera import Distortion
 from awr_ros.messages.depth_image import BadInputError
 from awr_ros.offline.camera_file import given_camera_info
 from awr_ros.offline.frames import DepthImages, check_scale, even_stamps, image_paths, read_stamps
@@ -33,7 +34,7 @@ class Recording:
     topic: str | None = None  # topic of depth images in a bag; None: the only one
     info_topic: str | None = None  # topic of their camera info; None: the one beside them
     intrinsics: str | None = None  # 'fx,fy,cx,cy' [px] or a file; needed if the input has none
-    distortion: str = 'undistort'  # see awr_ros.messages.depth_camera.DepthCamera
+    distortion: Distortion = 'undistort'  # see awr_ros.messages.depth_camera.DepthCamera
     rate_hz: float | None = None  # [Hz] rate of images in files; None: DEFAULT_RATE_HZ
     timestamps: Path | None = None  # file with the time of each image
     depth_scale: float = 1.0  # factor on depths: [mm] per unit in an image file

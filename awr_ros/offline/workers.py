@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
@@ -91,7 +91,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def on_processes(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
+def on_processes(jobs: Sequence[Job], processes: int) -> Generator[Result, None, None]:
     """Do the jobs in processes of this machine; yield results as they are ready.
 
     When a process dies, for example for lack of memory, the jobs in progress are repeated one at a
@@ -106,7 +106,7 @@ def on_processes(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
             yield Result(job.name, 'failed', error='its process died: out of memory?')
 
 
-def _in_pool(waiting: deque[Job], processes: int) -> Iterator[Result]:
+def _in_pool(waiting: deque[Job], processes: int) -> Generator[Result, None, list[Job]]:
     """Do jobs until none is left, or a process dies; return those in progress then."""
     # Not forked: libraries have threads. A small window, so that the jobs in progress are known.
     spawn = multiprocessing.get_context('spawn')
@@ -140,7 +140,8 @@ def _start_process() -> None:
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:
-        parent.join()
+        if parent is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -8,7 +8,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from awr_ros.messages.compressed_depth import TRANSPORT
-from awr_ros.messages.depth_camera import DepthCamera
+from awr_ros.messages.depth_camera import DepthCamera, Distortion
 from awr_ros.messages.depth_image import shown
 from awr_ros.ros.adaptive_subscription import AdaptiveSubscription
 from awr_ros.ros.conversions import BadInputError
@@ -111,7 +111,7 @@ class CameraInput:
         return tuple((s.topic, s.describe_publishers()) for s in (self._images, self._infos))
 
     def camera_for(
-        self, image: Any, info: Any, distortion: str, depth_scale: float = 1.0
+        self, image: Any, info: Any, distortion: Distortion, depth_scale: float = 1.0
     ) -> DepthCamera:
         """Return the DepthCamera of an image, from the last CameraInfo. Raise NoCameraInfo without
         one, and BadInputError for an unusable one.

@@ -118,7 +118,7 @@ def driver_description(preset: CameraPreset) -> Any:
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-    from launch import LaunchDescription
+    from launch import LaunchDescription  # type: ignore[attr-defined]
 
     # Searched when it is run, so that --show-args works without the driver.
     return LaunchDescription(

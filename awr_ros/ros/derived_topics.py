@@ -31,7 +31,7 @@ class DerivedTopics:
         self._motion_pub = publisher(HandMotionArray, '~/motion')
         self._size_messages = HandSizeMessages(messages)
         self._sizes_pub = publisher(HandSizeArray, '~/hand_sizes')
-        self._named_pub = None
+        self._named_pub: Any = None
         if find_spec('teleop_ros2_interfaces'):  # NVIDIA Isaac Teleop's messages, optional
             from teleop_ros2_interfaces.msg import NamedPoseArray
 
@@ -41,7 +41,9 @@ class DerivedTopics:
 
     def reset(self) -> None:
         """Delete the state of all hands: their next image is the first one."""
-        self._recognizers = self._filters = self._sizes = None
+        self._recognizers: GestureRecognizers | None = None
+        self._filters: MotionFilters | None = None
+        self._sizes: HandSizes | None = None
 
     def publish(self, hands: Sequence[Any], header: Any, stamp_s: float, values: Any) -> None:
         """Publish all topics with subscribers.

@@ -104,7 +104,7 @@ class ExternalCandidates:
         foreign = sorted({candidate.frame_id for candidate in fresh} - {frame_id})
         if foreign:
             return (
-                f'finder is external, but places are told in frame {shown(foreign[0])} and the '
+                f'finder is external, but candidates are in frame {shown(foreign[0])} and the '
                 f'image is in {shown(frame_id)}: '
                 'they are left out, transform them before'
             )
@@ -116,15 +116,14 @@ class ExternalCandidates:
         if out_of_sight:
             x, y, z = (v / MM_PER_M for v in out_of_sight[0])
             return (
-                f'finder is external, but a place is told at ({x:.3g}, {y:.3g}, {z:.3g}) m, where '
+                f'finder is external, but a candidate is at ({x:.3g}, {y:.3g}, {z:.3g}) m, where '
                 f'the camera sees no hand: it is '
                 'left out; expected are metres in the optical frame, z forward'
             )
         if not fresh and now - self._last_s > KEEP_S:
             topics = ' and '.join(f'{s.topic} ({s.describe_publishers()})' for s in self._inputs)
-            return (
-                f'finder is external, but no place came for {now - self._last_s:.0f} s on {topics}'
-            )
+            silent_s = now - self._last_s
+            return f'finder is external, but no candidate came for {silent_s:.0f} s on {topics}'
         return ''
 
     def centres(

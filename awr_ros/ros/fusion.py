@@ -94,7 +94,9 @@ class FusionNode(Node):
         self._heard_s: dict[str, float] = {}  # last arrival per input, monotonic clock
         self._missing: dict[str, str] = {}  # input: its frame without a transform to ours
         self._round: set[str] = set()
-        self._newest_s, self._published_s, self._newest_stamp = None, None, None
+        self._newest_s: float | None = None
+        self._published_s: float | None = None
+        self._newest_stamp: Any = None
         self._hands_pub = self.create_publisher(HandArray, '~/hands', 10)
         self._markers_pub = self.create_publisher(MarkerArray, '~/markers', 10)
         self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -161,6 +163,7 @@ class FusionNode(Node):
         went_back = self._newest_s is not None and self._newest_s - stamp_s > 1.0
         if self._newest_s is None or stamp_s > self._newest_s or went_back:
             self._newest_s, self._newest_stamp = stamp_s, message.header.stamp
+        assert self._newest_s is not None
         again = topic in self._round  # whether it is its second image since the last publication
         self._round.add(topic)
         if again or self._round >= set(self._fusion.live(self._newest_s)):
@@ -180,6 +183,7 @@ class FusionNode(Node):
             return
         self._published_s = self._newest_s
         header = Header(frame_id=self._frame, stamp=self._newest_stamp)
+        assert self._newest_s is not None
         message = hand_array(self._fusion.fuse(self._newest_s), header, 0, 0)
         self._hands_pub.publish(message)
         if self._markers_pub.get_subscription_count():

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from awr_ros.derived.openxr import REFERENCES
+from awr_ros.derived.openxr import REFERENCES, Reference
 from awr_ros.messages.compressed_depth import TRANSPORT
-from awr_ros.messages.depth_camera import DISTORTION
+from awr_ros.messages.depth_camera import DISTORTION, Distortion
 from awr_ros.ros.parameter_files import unknown_parameters
 from awr_ros.ros.wrist_frames import tf_is_installed
 from awr_ros.settings import AT_START, WHEN_INACTIVE, Setting, config_from
@@ -75,7 +75,7 @@ class Parameters:
     engine: str
     num_threads: int
     image_transport: str
-    distortion: str
+    distortion: Distortion
     depth_scale: float
     max_hands: int
     side: str
@@ -94,7 +94,7 @@ class Parameters:
     smoothing_beta: float  # [Hz per m/s]
     tf: bool
     tf_prefix: str
-    openxr_reference: str
+    openxr_reference: Reference
     predict_ms: float  # [ms]
     marker_lifetime: float  # [s]
 

@@ -128,9 +128,8 @@ class NodeSource:
             self._executor.spin_once(timeout_sec=0.1)
         if not future.done():
             return TrackerConfig()
-        values = [
-            Parameter.from_parameter_msg(_named(value)).value for value in future.result().values
-        ]
+        answer: Any = future.result()
+        values = [Parameter.from_parameter_msg(_named(value)).value for value in answer.values]
         return TrackerConfig(**dict(zip(PARAMETERS, values)))
 
     def _spin(self) -> None:

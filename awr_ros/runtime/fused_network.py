@@ -7,6 +7,7 @@ stays unchanged, and the reason is returned as a text.
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -27,7 +28,7 @@ class Trunk(nn.Module):
 
     def __init__(self, network: AwrNetwork) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
 
     def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the output of `forward_features`."""
@@ -85,16 +86,21 @@ def fused_readout(
     """
     dtype = torch.half if half else torch.float32
     trunk, note = folded(network)
-    trunk = trunk.to(device, dtype, memory_format=torch.channels_last)
+    trunk = trunk.to(  # type: ignore[call-overload]
+        device, dtype, memory_format=torch.channels_last
+    )
     size = network.config.crop_size
     probe = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     trunk, second = with_fused_convolutions(trunk, probe.to(dtype))
-    readout = readout_module(network.to(device, dtype, memory_format=torch.channels_last), trunk)
+    network.to(  # type: ignore[call-overload]
+        device, dtype, memory_format=torch.channels_last
+    )
+    readout = readout_module(network, trunk)
     notes = [note, second]
     if compiled:
         plain = readout
         try:
-            readout = torch.compile(plain, dynamic=False)
+            readout = torch.compile(plain, dynamic=False)  # type: ignore[assignment]
             with torch.inference_mode():
                 off = (readout(probe)[0] - plain(probe)[0]).norm(dim=-1).mean()
             if not off <= DIFFERENCE:
@@ -111,7 +117,7 @@ class CudnnConvolution(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.weight, self.bias = convolution.weight, convolution.bias
-        self.settings = [
+        self.settings: list[Any] = [
             list(getattr(convolution, name)) for name in ('stride', 'padding', 'dilation')
         ] + [convolution.groups]
 

@@ -663,7 +663,8 @@ class SceneSource:
 
         depths: (H,W) [mm] each, inf where nothing is; focal_px: of the camera.
         """
-        sensor = FrameSensor(tuple(depths[0].shape), focal_px, FAR_MM, self.generator, self._later)
+        height, width = depths[0].shape
+        sensor = FrameSensor((height, width), focal_px, FAR_MM, self.generator, self._later)
         return [sensor.measure(depth) for depth in depths], sensor.kind
 
 

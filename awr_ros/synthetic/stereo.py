@@ -98,11 +98,13 @@ def stereo_depth(
     lowest = max(0, math.floor(float(matched.min())) - 2)
     count = min(MAX_DISPARITIES, 16 * math.ceil((float(matched.max()) - lowest + 4) / 16))
     pad = lowest + count  # the matcher has no result for the left columns: they are padding
-    disparity = cv2.copyMakeBorder(disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE)
+    disparity = cv2.copyMakeBorder(  # type: ignore[assignment]
+        disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE
+    )
     left, right, saturated = _images(disparity, camera, surface, noise)
     block = camera.block_px
     smooth = camera.smoothness * block**2
-    matcher = cv2.StereoSGBM_create(
+    matcher = cv2.StereoSGBM.create(
         lowest,
         count,
         block,

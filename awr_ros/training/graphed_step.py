@@ -62,14 +62,12 @@ class GraphedStep:
         """step: takes tensors of the same size and type at every call, updates weights in place and
         returns tensors, all without synchronising with the GPU; make_capture: makes the Capture.
         """
-        self._step, self._capture, self._given, self._replay, self._terms, self._warm_ups = (
-            step,
-            None,
-            None,
-            None,
-            {},
-            0,
-        )
+        self._step = step
+        self._capture: Capture | None = None
+        self._given: list[torch.Tensor] | None = None
+        self._replay: Callable[[], None] | None = None
+        self._terms: Terms = {}
+        self._warm_ups = 0
         self._try(lambda: setattr(self, '_capture', make_capture()))
 
     def __call__(self, *inputs: torch.Tensor) -> Terms:
@@ -91,9 +89,11 @@ class GraphedStep:
         return self._capture.warm_up(self._run)
 
     def _run(self) -> Terms:
+        assert self._given is not None
         return self._step(*self._given)
 
     def _record(self) -> None:
+        assert self._capture is not None
         self._replay, self._terms = self._capture.capture(self._run)
 
     def _try(self, prepare: Callable[[], None]) -> None:

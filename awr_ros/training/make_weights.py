@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -105,7 +106,7 @@ def make_weights(folder: Path | str, config: WeightsConfig) -> None:
     print(f'wrote {folder / "weights.pt"}, evaluation.txt and model-card.md')
 
 
-def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
+def _follow(folder: Path, stages: dict[str, Callable[[], object]]) -> None:
     """Take part in the training of the pose network, once the palm detector is finished."""
 
     def done() -> dict:
@@ -118,13 +119,13 @@ def _follow(folder: Path, stages: dict[str, Callable[[], None]]) -> None:
         stages['network']()
 
 
-def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], None]]:
+def _stages(folder: Path, config: WeightsConfig) -> dict[str, Callable[[], object]]:
     """Return the stages in their order, each with its function."""
     finder = (
         str(folder / 'finder' / 'finder.onnx') if config.finder_samples else config.finder_weights
     )
     processes = int(os.environ.get('WORLD_SIZE', 1))
-    common = dict(
+    common: dict[str, Any] = dict(
         skin=config.skin, workers=config.workers, compiled=config.compiled, bfloat16=config.bfloat16
     )
     network = TrainConfig(

@@ -4,6 +4,7 @@ import time
 from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
@@ -45,7 +46,8 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     keep_memory()
     torch.manual_seed(config.seed)
     device = chosen_device(config.device)
-    network = FinderNetwork().to(device, memory_format=torch.channels_last)
+    network: Any = FinderNetwork()
+    network = network.to(device, memory_format=torch.channels_last)
     run = Run(folder, network, config)
     # the first is for validation
     files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]
@@ -53,7 +55,7 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     if device.type != 'cpu':
         scenes = scenes.to(device)
     generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + run.seen)
-    total, count, began = 0.0, 0, time.time()
+    total, count, began = torch.zeros((), device=device), 0, time.time()
     with progress_bar(total=config.samples, initial=run.seen, unit='frame', smoothing=0.05) as bar:
         while not run.finished:
             network.train()
@@ -81,7 +83,7 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
                 bar.write(' '.join(f'{k}={v:.4g}' for k, v in row.items()))
                 write_finder(average, folder / 'finder.onnx')
                 run.save()
-                total, count, began = 0.0, 0, time.time()
+                total, count, began = torch.zeros((), device=device), 0, time.time()
 
 
 def _rendered(folder, number):
@@ -129,16 +131,16 @@ def targets(batch: FinderBatch) -> tuple[torch.Tensor, ...]:
 
 
 def finder_loss(
-    said: torch.Tensor,
+    output: torch.Tensor,
     closeness: torch.Tensor,
     target: torch.Tensor,
     values: torch.Tensor,
     nearness: torch.Tensor,
 ) -> torch.Tensor:
-    """Return the scalar loss. said: (B,4,32,40) output; the rest: of `targets`. The term of the
+    """Return the scalar loss. output: (B,4,32,40); the rest: of `targets`. The term of the
     palms is that of CenterNet (Zhou et al. 2019, equation 1).
     """
-    score = said[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
+    score = output[:, :1].sigmoid().clamp(1e-4, 1 - 1e-4)
     middle = closeness == 1
     palms = (
         torch.where(
@@ -149,8 +151,8 @@ def finder_loss(
         * target
     )
     weight = nearness / nearness.sum().clamp_min(1)
-    place = (said[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
-    depth = (said[:, 3:] - values[:, 2:]).abs()
+    place = (output[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
+    depth = (output[:, 3:] - values[:, 2:]).abs()
     return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * place + 10 * depth)).sum()
 
 
@@ -164,21 +166,21 @@ def validate_finder(network: nn.Module, scenes: FinderScenes) -> dict[str, float
     scores, depths, distances, false = [], [], [], []
     for first in range(0, len(scenes), 100):
         batch = as_rendered(scenes, torch.arange(first, min(first + 100, len(scenes))))
-        said = network(batch.frame)
-        score = said[:, 0].sigmoid()
+        output = network(batch.frame)
+        score = output[:, 0].sigmoid()
         peak = score == nn_f.max_pool2d(score[:, None], 3, 1, 1)[:, 0]
         rows, columns = torch.meshgrid(
             torch.arange(ROWS // CELL), torch.arange(COLUMNS // CELL), indexing='ij'
         )
         u, v = (
-            (columns + said[:, 1]) * CELL + (CELL - 1) / 2,
-            (rows + said[:, 2]) * CELL + (CELL - 1) / 2,
+            (columns + output[:, 1]) * CELL + (CELL - 1) / 2,
+            (rows + output[:, 2]) * CELL + (CELL - 1) / 2,
         )
         taken = torch.zeros_like(peak)
         for j in range(batch.palms.shape[1]):
             palm, focal = batch.palms[:, j, :, None, None], batch.focal[:, None, None]
             aside = ((u - palm[:, 0]) ** 2 + (v - palm[:, 1]) ** 2).sqrt() * palm[:, 2] / focal
-            deeper = (1000 * said[:, 3] - palm[:, 2]).abs()
+            deeper = (1000 * output[:, 3] - palm[:, 2]).abs()
             distance = (aside**2 + deeper**2).sqrt()  # (B,32,40) [mm]
             near = (
                 peak
@@ -194,11 +196,16 @@ def validate_finder(network: nn.Module, scenes: FinderScenes) -> dict[str, float
                 if scores[-1] > 0:
                     distances.append(distance[i].flatten()[where[i]].item())
         false += (score * (peak & ~taken)).flatten(1).amax(1).tolist()
-    scores, false = torch.tensor(scores), torch.tensor(false)
+    score, highest_false = torch.tensor(scores), torch.tensor(false)
     found = {
-        f'found_at_{share:.0%}_false': (scores > false.quantile(1 - share)).float().mean().item()
+        f'found_at_{share:.0%}_false': (score > highest_false.quantile(1 - share))
+        .float()
+        .mean()
+        .item()
         for share in (0.02, 0.2)
     }
-    far = scores[torch.tensor(depths) > FAR_PALM_MM]
-    found['far_at_2%_false'] = (far > false.quantile(0.98)).float().mean().item() if len(far) else 0
+    far = score[torch.tensor(depths) > FAR_PALM_MM]
+    found['far_at_2%_false'] = (
+        (far > highest_false.quantile(0.98)).float().mean().item() if len(far) else 0
+    )
     return {**found, 'median_mm': torch.tensor(distances).median().item() if distances else 0}

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,17 +73,19 @@ def train_refiner(
     auto, cpu or cuda. The handedness head has to be trained again afterwards. Return the mean error
     [mm] on held-out crops, before and after. Raise ValueError for other networks.
     """
-    device = chosen_device(device)
+    torch_device = chosen_device(device)
     network, about = load_compact(weights, 'refiner')
     torch.manual_seed(seed % 2**31)
     refined = CompactNetwork(
         replace(network.config, refiner=HIDDEN, calibration=(), detection_weights=())
     ).eval()
+    refiner = refined.refiner
+    assert refiner is not None
     own = {k: v for k, v in network.state_dict().items() if not k.startswith('refiner.')}
     refined.load_state_dict(refined.state_dict() | own)
     if init:
         try:
-            refined.refiner.load_state_dict(load_compact(init, 'refiner')[0].refiner.state_dict())
+            refiner.load_state_dict(load_compact(init, 'refiner')[0].refiner.state_dict())
         except (AttributeError, RuntimeError) as error:
             raise ValueError(f'init {init} holds no refiner of this size') from error
     folder = None if folder is None else Path(folder)
@@ -99,12 +101,20 @@ def train_refiner(
             partial(progress_bar, desc='negatives', unit='crop'),
         )
         samples = predict_crops(
-            network.to(device), crops, seed, skin, workers, compiled, bfloat16, negatives, folder
+            network.to(torch_device),
+            crops,
+            seed,
+            skin,
+            workers,
+            compiled,
+            bfloat16,
+            negatives,
+            folder,
         )
     if not init:
-        refined.refiner.fit_normalisation(*samples[2:4])
-    refined.to(device)
-    before, after = fit_refiner(refined.refiner, samples, state=folder and folder / 'fitting.pt')
+        refiner.fit_normalisation(*samples[2:4])
+    refined.to(torch_device)
+    before, after = fit_refiner(refiner, samples, state=folder and folder / 'fitting.pt')
     save_checkpoint(
         Path(output),
         refined,
@@ -141,14 +151,14 @@ def predict_crops(
     done = _load_progress(folder, count, seed)
     device = next(network.parameters()).device
     if device.type == 'cpu':
-        samples = _SampleStream(
+        stream = _SampleStream(
             network, seed, skin, compiled, bfloat16, negatives, done['predicted']
         )
-        samples = DataLoader(samples, batch_size=None, num_workers=workers)
+        samples: Iterable = DataLoader(stream, batch_size=None, num_workers=workers)
     else:
         config = TrainConfig(seed=seed, skin=skin, workers=workers, compiled=compiled)
         samples = _device_readings(network, config, done['predicted'], negatives)
-    kept = None
+    kept: list[torch.Tensor] = []
     with progress_bar(total=count, initial=done['predicted'], unit='crop') as bar:
         for number, part in enumerate(samples, 1):
             if not kept:  # at once: memory does not suffice for two of them

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.evaluation.contact_sheet import crop_sheet
@@ -59,8 +58,8 @@ def train(folder: str | Path, config: TrainConfig) -> None:
     negatives = hard_negatives(folder, config, run.network.config, rank)
     if rank == 0:
         write_text(folder / 'config.json', json.dumps(asdict(config), indent=1))
-        validation = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
-        validation = [validation.draw(128) for _ in range(config.validation // 128)]
+        source = CropSource(VALIDATION_SEED, TRAINING, skins=load_skins(config.skin))
+        validation = [source.draw(128) for _ in range(config.validation // 128)]
     crops = crop_stream(config, run.seen, negatives, rank, device)
     # bfloat16 is faster with matrix units for it; without them it is slower than float32 on many
     # CPUs.
@@ -87,7 +86,8 @@ def train(folder: str | Path, config: TrainConfig) -> None:
 
     # The exchange of gradients between processes is launched by the CPU and cannot be captured.
     graphed = GraphedStep(learn) if device.type == 'cuda' and processes == 1 else None
-    sums, count, began = {}, 0, time.time()
+    sums: dict[str, Any] = {}
+    count, began = 0, time.time()
     with progress_bar(
         total=config.samples, initial=run.seen, unit='crop', smoothing=0.05, disable=rank > 0
     ) as bar:
@@ -175,7 +175,7 @@ def load_compact(path: str | Path | None, wanted: str) -> tuple[Any, dict[str, A
     return network, about
 
 
-def join_processes(device: str | torch.device) -> tuple[int, int]:
+def join_processes(device: torch.device) -> tuple[int, int]:
     """Return (rank, number of processes): from torchrun, or 0 and 1."""
     if 'RANK' not in os.environ:
         return 0, 1
@@ -234,7 +234,7 @@ def _render_negatives(config: TrainConfig, model: ModelConfig, progress: Callabl
 
 @torch.no_grad()
 def predicted_sheet(
-    path: str | Path, network: nn.Module, batch: CropBatch, device: str | torch.device
+    path: str | Path, network: Any, batch: CropBatch, device: str | torch.device
 ) -> None:
     """Draw the predictions for the first crops with hands of a CropBatch."""
     batch = batch[batch.hand.nonzero()[:48, 0]]
@@ -245,17 +245,17 @@ def predicted_sheet(
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, batches: Sequence[CropBatch], device: str | torch.device
+    network: Any, batches: Sequence[CropBatch], device: str | torch.device
 ) -> dict[str, float]:
     """Return the figures of one network on labelled crops. batches: list of CropBatch on the
     CPU.
     """
     network.eval()
-    sums = {}
+    sums: dict[str, float] = {}
     for batch in batches:
         batch = batch.to(device)
-        for name, value in validation_figures(
-            *network(batch.depth), batch, network.config.kernel_size
-        ).items():
+        field, hand_logit = network(batch.depth)
+        kernel_size = network.config.kernel_size
+        for name, value in validation_figures(field, hand_logit, batch, kernel_size).items():
             sums[name] = sums.get(name, 0) + value / len(batches)
     return sums

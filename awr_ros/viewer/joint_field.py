@@ -75,8 +75,8 @@ class JointField:
             if u % ARROW_EVERY == v % ARROW_EVERY == 0:
                 start = (np.array([u, v]) + 0.5) * scale
                 end = start + 1.4 * ARROW_EVERY * scale * self.directions[:2, v, u] / 2
-                ends = (tuple(int(x) for x in p.round()) for p in (start, end))
-                cv2.arrowedLine(image, *ends, (120, 220, 255), 1, cv2.LINE_AA, tipLength=0.35)
+                first, last = ([int(x) for x in p.round()] for p in (start, end))
+                cv2.arrowedLine(image, first, last, (120, 220, 255), 1, cv2.LINE_AA, tipLength=0.35)
         centre = tuple(int(x) for x in ((self.voted[:2] + 1) * size / 2).round())
         cv2.drawMarker(image, centre, (255, 255, 255), cv2.MARKER_CROSS, 26, 5, cv2.LINE_AA)
         cv2.drawMarker(image, centre, (30, 160, 30), cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)

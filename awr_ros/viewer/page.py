@@ -48,9 +48,13 @@ class Page:
         """length: images of a recording, None: endless; fields: makes the FieldReader on first use;
         joint: whose field is shown first.
         """
-        self._server, self._nodes = server, {}
-        self._make_fields, self._fields = fields, None
-        self._rate_hz = self._latency_ms = self._last_s = None
+        self._server = server
+        self._nodes: dict = {}
+        self._make_fields = fields
+        self._fields: FieldReader | None = None
+        self._rate_hz: float | None = None
+        self._latency_ms: float | None = None
+        self._last_s: float | None = None
         server.scene.set_up_direction('-y')
         server.initial_camera.position = (0.28, -0.16, -0.02)
         server.initial_camera.look_at = (0.02, 0.05, 0.55)

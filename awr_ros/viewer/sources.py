@@ -34,7 +34,10 @@ class Source(Protocol):
     length: int | None  # images of a recording, None: endless
     index: int  # of the last image, -1 before the first
     rate_hz: float  # rate of playing
-    config: TrackerConfig
+
+    @property
+    def config(self) -> TrackerConfig:
+        """Settings of the tracker."""
 
     def configure(self, config: TrackerConfig) -> None:
         """Use other settings from the next image on."""

@@ -67,13 +67,13 @@ class FakeTracker:
 
     def __init__(self, hands=(FakeHand(),), config=TrackerConfig()):
         self.hands, self.config = list(hands), config
-        self.calls, self.places, self.resets, self.failure = [], [], 0, None
+        self.calls, self.centres, self.resets, self.failure = [], [], 0, None
         self.gate = threading.Event()
         self.gate.set()
 
     def update(self, depth_mm, intrinsics, stamp_s, centres_xyz=()):
         self.calls.append((np.array(depth_mm), intrinsics, stamp_s))
-        self.places.append(np.array(centres_xyz))
+        self.centres.append(np.array(centres_xyz))
         assert self.gate.wait(10)
         if self.failure is not None:
             raise self.failure

@@ -1,4 +1,4 @@
-"""Hands as detections of vision_msgs; by stand-ins with the fields of its messages (4.1.1) where it
+"""Hands as detections of vision_msgs; by classes with the fields of its messages (4.1.1) where it
 is not installed.
 """
 
@@ -40,7 +40,7 @@ ObjectHypothesisWithPose = message(
     'ObjectHypothesisWithPose', hypothesis=ObjectHypothesis, pose=PoseWithCovariance
 )
 DETECTION = dict(header=Header, results=list, id=str)
-STAND_INS = SimpleNamespace(
+REPLACEMENTS = SimpleNamespace(
     Point2D=Point2D,
     Pose2D=Pose2D,
     BoundingBox2D=BoundingBox2D,
@@ -55,7 +55,7 @@ STAND_INS = SimpleNamespace(
 TYPES = pytest.mark.parametrize(
     'types',
     [
-        pytest.param(STAND_INS, id='stand-ins'),
+        pytest.param(REPLACEMENTS, id='replacements'),
         *(
             [pytest.param(detections.vision_msgs, id='vision_msgs')]
             if detections.vision_msgs

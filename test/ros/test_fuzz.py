@@ -336,7 +336,7 @@ class Victim:
 
     def forget(self):
         """Drop what the fake tracker and garbage keep, so that memory is that of the node."""
-        for kept in (getattr(self.node._tracker, name, []) for name in ('calls', 'places')):
+        for kept in (getattr(self.node._tracker, name, []) for name in ('calls', 'centres')):
             kept.clear()
         gc.collect()
 
@@ -481,7 +481,7 @@ absurd = st.builds(
     st.sampled_from([320.0, -1e4, 1e4, 1e6, -(2.0**31)]),
     st.sampled_from([240.0, 1e4]),
 )
-places = st.builds(
+points = st.builds(
     lambda x, y, z: PointStamped(header=header(), point=Point(x=x, y=y, z=z)),
     st.floats(-1, 1),
     st.floats(-1, 1),
@@ -489,7 +489,7 @@ places = st.builds(
 )
 scenes = st.tuples(
     st.one_of(st.none(), believable, absurd, absurd),
-    places,
+    points,
     st.one_of(st.floats(0.1, 0.4), st.floats(0.1, 4)),
     st.sampled_from(['external', 'learned']),
 )
@@ -511,9 +511,9 @@ def test_hands_of_the_real_tracker_are_in_front_of_the_camera(victim):
 
     def check(burst):
         for message in burst:
-            # a camera, a place, the scene nearer or farther than it was
+            # a camera, a candidate, the scene nearer or farther than it was
             if isinstance(message, tuple) and len(message) == 4:
-                camera, place, scale, finder = message
+                camera, point, scale, finder = message
                 victim.send(camera or victim.good_info_message)
                 near = (depth * scale).clip(0, 65535).astype('<u2')
                 message = Image(
@@ -526,7 +526,7 @@ def test_hands_of_the_real_tracker_are_in_front_of_the_camera(victim):
                 victim.stamp_s += 1 / RATE_HZ
                 message.header = header(victim.stamp_s)
                 victim.node.set_parameters([Parameter('finder', value=finder)])
-                victim.send(place)
+                victim.send(point)
                 victim.send(
                     PointStamped(
                         header=header(),
@@ -537,10 +537,10 @@ def test_hands_of_the_real_tracker_are_in_front_of_the_camera(victim):
         victim.recover()
 
     # Each of those that hands would be found through without the bounds on cameras.
-    place = PointStamped(header=header(), point=Point(z=0.5))
+    point = PointStamped(header=header(), point=Point(z=0.5))
     for focal, cx in itertools.product((1.0, 10.0, 475.0, 3e4), (320.0, -1e4, 1e4)):
         if (focal, cx) != (475.0, 320.0):
-            check([(camera_of(focal, focal, cx, 240.0), place, 1.0, 'learned')])
+            check([(camera_of(focal, focal, cx, 240.0), point, 1.0, 'learned')])
     in_rounds(
         victim,
         st.lists(st.one_of(scenes, scenes, messages), min_size=2, max_size=8),

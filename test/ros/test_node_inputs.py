@@ -229,7 +229,7 @@ def test_a_rectified_image_with_the_lens_of_the_raw_one_is_named(bench, tracker,
     diagnostics.until('/depth/image_rect sounds rectified', 'input', DiagnosticStatus.WARN)
 
 
-# ---- places that others see
+# ---- candidates of external detectors
 
 
 def test_points_of_others_reach_the_tracker_and_foreign_frames_are_named(
@@ -246,8 +246,8 @@ def test_points_of_others_reach_the_tracker_and_foreign_frames_are_named(
     camera.info()
     bench.until(lambda: node._info, 'camera_info')
 
-    def publish(*places):
-        for frame_id, x in places:
+    def publish(*candidates):
+        for frame_id, x in candidates:
             points.publish(
                 PointStamped(header=header(frame_id=frame_id), point=Point(x=x, y=0.0, z=0.5))
             )
@@ -262,24 +262,24 @@ def test_points_of_others_reach_the_tracker_and_foreign_frames_are_named(
         )
 
     def both_hands():
-        # each replaces what was said of the same hand before
+        # each replaces the older one of the same hand
         publish((FRAME_ID, 0.1), (FRAME_ID, -0.1))
-        return tracker.places and tracker.places[-1].tolist() == [[-100, 0, 500], [100, 0, 500]]
+        return tracker.centres and tracker.centres[-1].tolist() == [[-100, 0, 500], [100, 0, 500]]
 
-    bench.until(both_hands, 'both places')
+    bench.until(both_hands, 'both candidates')
 
     def foreign():
         publish(('map', 0.0))
         return said(
-            "places are told in frame 'map' and the image is in 'camera_depth_optical_frame'"
+            "candidates are in frame 'map' and the image is in 'camera_depth_optical_frame'"
         )
 
     bench.until(foreign, 'the foreign frame to be named')
-    assert [0, 0, 500] not in tracker.places[-1].tolist()
+    assert [0, 0, 500] not in tracker.centres[-1].tolist()
 
     def silent():
         publish()
-        return said('no place came for', '/tracker/centre (published by /client')
+        return said('no candidate came for', '/tracker/centre (published by /client')
 
     bench.until(silent, 'the silence to be named')
 
@@ -288,7 +288,7 @@ def test_points_are_not_asked_for_with_the_own_finder(bench, node, camera, track
     node._external._on_point(PointStamped(header=header(), point=Point(z=0.5)))
     camera.image()
     bench.until(lambda: tracker.calls, 'a tracked image')
-    assert tracker.places[0].size == 0
+    assert tracker.centres[0].size == 0
 
 
 def test_a_box_is_as_far_away_as_what_is_near_in_its_inner_half():
@@ -307,37 +307,40 @@ def test_a_box_is_as_far_away_as_what_is_near_in_its_inner_half():
 
 def test_boxes_serve_for_half_a_second_and_only_in_the_frame_of_the_image(bench, node, monkeypatch):
     """The message of vision_msgs as an object with its fields, so that it need not be installed."""
-    places, now = node._external, [10.0]
+    candidates, now = node._external, [10.0]
     monkeypatch.setattr(external.time, 'monotonic', lambda: now[0])
     box = SimpleNamespace(
         center=SimpleNamespace(position=SimpleNamespace(x=16.0, y=12.0)), size_x=8.0, size_y=8.0
     )
-    places._on_boxes(SimpleNamespace(header=header(), detections=[SimpleNamespace(bbox=box)]))
+    candidates._on_boxes(SimpleNamespace(header=header(), detections=[SimpleNamespace(bbox=box)]))
     depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
     assert (
-        places.centres(FRAME_ID, depth, K, 10.4).shape == (1, 3)
-        and places.note(FRAME_ID, 10.4) == ''
+        candidates.centres(FRAME_ID, depth, K, 10.4).shape == (1, 3)
+        and candidates.note(FRAME_ID, 10.4) == ''
     )
-    assert places.centres('map', depth, K, 10.4).shape == (0, 3)
-    assert places.centres(FRAME_ID, depth, K, 10.6).shape == (
+    assert candidates.centres('map', depth, K, 10.4).shape == (0, 3)
+    assert candidates.centres(FRAME_ID, depth, K, 10.6).shape == (
         0,
         3,
-    ) and 'no place came for 1 s' in places.note(FRAME_ID, 10.6)
+    ) and 'no candidate came for 1 s' in candidates.note(FRAME_ID, 10.6)
 
 
-def test_a_detector_that_sees_nothing_neither_alarms_nor_takes_the_other_places(
+def test_a_detector_that_sees_nothing_neither_alarms_nor_takes_the_other_candidates(
     bench, node, monkeypatch
 ):
-    places, now = node._external, [10.0]
+    candidates, now = node._external, [10.0]
     monkeypatch.setattr(external.time, 'monotonic', lambda: now[0])
     depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
     for x in (0.1, math.nan):
-        places._on_point(PointStamped(header=header(), point=Point(x=x, z=0.5)))
-    assert places.centres(FRAME_ID, depth, K, 10.1).tolist() == [[100, 0, 500]]
+        candidates._on_point(PointStamped(header=header(), point=Point(x=x, z=0.5)))
+    assert candidates.centres(FRAME_ID, depth, K, 10.1).tolist() == [[100, 0, 500]]
     now[0] = 11.0
-    places._on_boxes(SimpleNamespace(header=header(), detections=[]))
-    assert places.centres(FRAME_ID, depth, K, 11.1).size == 0 and places.note(FRAME_ID, 11.1) == ''
-    assert 'no place came for 1 s' in places.note(FRAME_ID, 12.0)
+    candidates._on_boxes(SimpleNamespace(header=header(), detections=[]))
+    assert (
+        candidates.centres(FRAME_ID, depth, K, 11.1).size == 0
+        and candidates.note(FRAME_ID, 11.1) == ''
+    )
+    assert 'no candidate came for 1 s' in candidates.note(FRAME_ID, 12.0)
 
 
 @pytest.mark.parametrize(
@@ -354,13 +357,13 @@ def test_boxes_of_absurd_size_are_boxes(box):
     ids=['mm', 'absurd', 'behind', 'too near'],
 )
 def test_points_where_no_hand_can_be_are_left_out_and_named(bench, node, monkeypatch, x, z):
-    places, depth = node._external, np.full((HEIGHT, WIDTH), 500, np.uint16)
+    candidates, depth = node._external, np.full((HEIGHT, WIDTH), 500, np.uint16)
     monkeypatch.setattr(external.time, 'monotonic', lambda: 10.0)
-    places._on_point(PointStamped(header=header(), point=Point(x=x, z=z)))
-    assert places.centres(FRAME_ID, depth, K, 10.1).size == 0
+    candidates._on_point(PointStamped(header=header(), point=Point(x=x, z=z)))
+    assert candidates.centres(FRAME_ID, depth, K, 10.1).size == 0
     assert (
-        f'a place is told at ({x:.3g}, 0, {z:.3g}) m, where the camera sees no hand'
-        in places.note(FRAME_ID, 10.1)
+        f'a candidate is at ({x:.3g}, 0, {z:.3g}) m, where the camera sees no hand'
+        in candidates.note(FRAME_ID, 10.1)
     )
 
 
@@ -383,10 +386,10 @@ def test_boxes_over_dds(bench, tracker):
         )
         camera.image()
         bench.spin(0.05)
-        return tracker.places and tracker.places[-1].size
+        return tracker.centres and tracker.centres[-1].size
 
-    bench.until(told, 'a place')
-    np.testing.assert_allclose(tracker.places[-1], [[0, 0, 510]])
+    bench.until(told, 'a candidate')
+    np.testing.assert_allclose(tracker.centres[-1], [[0, 0, 510]])
 
 
 # ---- what else comes out

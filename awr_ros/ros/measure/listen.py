@@ -8,8 +8,9 @@ import rclpy
 from awr_ros.evaluation.openxr_conformance import Frame, Hand
 from awr_ros.msg import OpenXRHand, OpenXRHandArray
 from awr_ros.ros.conversions import SIDES, stamp_seconds
+from awr_ros.skeleton import Side
 
-_SIDE_NAMES = {number: name for name, number in SIDES.items()}
+_SIDE_NAMES: dict[int, Side] = {number: name for name, number in SIDES.items()}
 
 
 def hand_from_message(message: OpenXRHand) -> Hand:

@@ -79,7 +79,10 @@ def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
 
     stamps = sorted(stamp for stamp in recording.truth if first_ns < stamp <= last_ns)
     first, last = recording.stats[first_ns], recording.stats[last_ns]
-    latencies, errors, ids, true_hands = [], [], {}, 0
+    latencies: list[float] = []
+    errors: list[float] = []
+    ids: dict[str, list[str]] = {}  # ids of the tracked hands of each side
+    true_hands = 0
     for stamp in stamps:
         if stamp not in recording.hands:
             continue  # lost or dropped: counted elsewhere
@@ -246,7 +249,7 @@ class Session:
         usage = Usage(
             (cpu_seconds(pid) - cpu_s) / passed_s,
             memory_mb(pid),
-            (stolen_seconds() - stolen_s) / passed_s / os.cpu_count(),
+            (stolen_seconds() - stolen_s) / passed_s / (os.cpu_count() or 1),
         )
         # results of these images may still arrive
         spin(lambda: False, SETTLE_S, self.processes)

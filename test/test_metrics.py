@@ -1,4 +1,4 @@
-"""The papers' protocol on predictions with known answers, through the command line."""
+"""The papers' metrics on predictions with known answers, through the command line."""
 
 import re
 

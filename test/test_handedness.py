@@ -1,6 +1,4 @@
-"""The judge of sides: what it learns, how it goes along with a network, and that the tracker
-listens to it.
-"""
+"""The handedness head: its training, its place in a checkpoint, and its use by the tracker."""
 
 from dataclasses import replace
 
@@ -64,7 +62,7 @@ def test_it_heeds_the_summary_of_the_crop():
     assert right > 0.9
 
 
-def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
+def test_a_head_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     torch.manual_seed(0)
     network = CompactNetwork(TINY).eval()
     save_checkpoint(tmp_path / 'without.pt', network, 77, {'mean_mm': 9.0}, {'by': 'a test'})
@@ -90,7 +88,7 @@ def test_a_judge_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
         after.joint_scores, 1 / (1 + np.exp(-slope * (before.joint_scores - middle))), rtol=1e-4
     )
     assert np.isnan(before.handedness_logits).all() and np.isfinite(after.handedness_logits).all()
-    # a judge is replaced
+    # a head is replaced
     train_handedness(tmp_path / 'with.pt', tmp_path / 'again.pt', crops=128, scenes=0)
     again = load_checkpoint(tmp_path / 'again.pt')[0].config
     assert replace(again, calibration=trained.config.calibration) == trained.config
@@ -128,7 +126,7 @@ def pose(side, handedness_logit, score):
     )
 
 
-def test_the_tracker_believes_the_judge_and_without_one_the_closeness():
+def test_the_tracker_uses_the_head_and_without_one_the_closeness():
     assert right_logit({'right': pose('right', 1.0, 0.7), 'left': pose('left', -0.5, 0.8)}) == 1.5
     assert right_logit(
         {'right': pose('right', np.nan, 0.71), 'left': pose('left', np.nan, 0.7)}

@@ -1,4 +1,4 @@
-"""The start score and its fit: which candidates are hands."""
+"""The detection score and its fit: which candidates are hands."""
 
 import numpy as np
 import pytest

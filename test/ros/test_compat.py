@@ -1,4 +1,4 @@
-"""The stand-ins behave as message_filters and cv_bridge do; where those are installed, they take
+"""The replacements behave as message_filters and cv_bridge do; where those are installed, they take
 the same tests.
 """
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from awr_ros.ros import compat as stand_ins, conversions
+from awr_ros.ros import compat, conversions
 
 
 def variants(module, *names):
-    """The stand-ins and, where it is installed, the real module."""
-    found = [pytest.param(stand_ins, id='stand-in')]
+    """The replacement and, where it is installed, the real module."""
+    found = [pytest.param(compat, id='replacement')]
     try:
         real = importlib.import_module(module)
     except ImportError:
