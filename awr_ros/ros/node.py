@@ -49,6 +49,7 @@ from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 
 REPEAT_S = 10.0  # least interval between repeated log messages
+LOADING_S = 5.0  # [s] of loading without a word
 TRACEBACK = 10  # innermost calls of an error that are logged
 # Gives each output the parameters qos_overrides./tracker/hands.publisher.reliability and so on.
 OVERRIDABLE = QoSOverridingOptions(
@@ -192,6 +193,14 @@ class TrackerNode(LifecycleNode):
         """Load the network; on failure log the reason, keep it for /diagnostics and return
         False.
         """
+        patience = threading.Timer(
+            LOADING_S,
+            lambda: self.get_logger().info(
+                'still loading: a first start converts the network and measures the engines'
+            ),
+        )
+        patience.daemon = True
+        patience.start()
         try:
             self._tracker = self._tracker_factory(self._values)
         except Exception as error:  # any: rclpy would swallow it together with the reason
@@ -200,6 +209,8 @@ class TrackerNode(LifecycleNode):
             self._failure = str(error) if named else f'{type(error).__name__}: {error}'
             self.get_logger().error(f'cannot load the tracker: {self._failure}')
             return False
+        finally:
+            patience.cancel()
         self._failure, self._engine, self._values_taken = '', self._tracker.description, None
         spare_garbage_collector()
         # Loading takes longer than the timer's period, and the EventsExecutor calls an overdue

@@ -88,12 +88,20 @@ def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
     others must not end it. rclpy's own callbacks raise for a /clock before 1970, for example, and
     for messages that cannot be decoded.
     """
-    # rclpy's own handlers invalidate the context under a running callback; these let it come to its
-    # end.
-    stop = threading.Event()
+    # rclpy's own handlers invalidate the context under a running callback; this one lets it come to
+    # its end. A start is interrupted: a first one converts the network, which takes long.
+    stop, starting = threading.Event(), True
+
+    def end(*_: object) -> None:
+        nonlocal starting
+        stop.set()
+        if starting:
+            starting = False
+            raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, end)
     try:
         for file in parameter_files(sys.argv):
             nodes_of_file(file)  # before rclpy parses the command line
@@ -109,6 +117,7 @@ def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
             )
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         made = make_nodes()
+        starting = False
         nodes = made if isinstance(made, list) else [made]
         for line in unused_files(sys.argv, [node.get_fully_qualified_name() for node in nodes]):
             nodes[0].get_logger().warning(line)
@@ -118,6 +127,10 @@ def run(make_nodes: Callable, usage: str, keep_going: bool = False) -> int:
         with suppress(Exception):
             rclpy.try_shutdown()
         return CONFIGURATION_REFUSED
+    except KeyboardInterrupt:
+        with suppress(Exception):
+            rclpy.try_shutdown()
+        return 0
     spare_garbage_collector()
     try:
         with ThreadPoolExecutor(len(nodes)) as threads:

@@ -2,12 +2,15 @@
 
 import gc
 import math
+import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rclpy
+from conftest import PATIENCE_S
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fakes import BEST_EFFORT, LATCHED, RELIABLE, Camera, FakeTracker, hand, header, image
 from geometry_msgs.msg import PoseArray
@@ -363,6 +366,22 @@ def test_a_network_that_is_slow_to_load_does_not_crowd_the_reports(bench, tracke
     bench.until(lambda: reports, 'a report')
     bench.spin(0.2)
     assert len(reports) <= 1 + (time.monotonic() - start_s), 'more than one in a second'
+
+
+def test_who_waits_for_a_first_start_is_told_why(bench, tracker, monkeypatch):
+    said, told = [], threading.Event()
+    monkeypatch.setattr('awr_ros.ros.node.LOADING_S', 0.01)
+
+    def load_until_told(_values):
+        assert told.wait(PATIENCE_S)
+        return tracker
+
+    node = bench.add(TrackerNode(tracker_factory=load_until_told))
+    logger = SimpleNamespace(info=lambda text: (said.append(text), told.set()))
+    monkeypatch.setattr(node, 'get_logger', lambda: logger)
+    node.autostart()
+    assert said[0] == 'still loading: a first start converts the network and measures the engines'
+    assert said[1].startswith('tracking hands on')
 
 
 def test_diagnostics_name_engine_and_are_ok_while_tracking(bench, camera, diagnostics):

@@ -84,6 +84,31 @@ def test_a_node_ends_in_order_by_a_signal_and_heeds_nohup(number, nohup, status)
     assert ('ended in order' in done.stdout) == (status == 0) and 'Traceback' not in done.stderr
 
 
+SLOW = """
+import sys, time
+import rclpy
+from awr_ros.ros.spin import run
+
+def make_node():
+    node = rclpy.create_node('slow')
+    print('loading', flush=True)
+    time.sleep(100)
+    return node
+raise SystemExit(run(make_node, 'usage'))
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_start_that_takes_long(number):
+    process = subprocess.Popen(
+        [sys.executable, '-c', SLOW], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == 'loading\n'
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and not errors, errors
+
+
 def resident_mb():
     return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize() / 1e6
 
