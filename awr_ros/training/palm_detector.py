@@ -151,9 +151,9 @@ def finder_loss(
         * target
     )
     weight = nearness / nearness.sum().clamp_min(1)
-    place = (output[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
+    offset = (output[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
     depth = (output[:, 3:] - values[:, 2:]).abs()
-    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * place + 10 * depth)).sum()
+    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * offset + 10 * depth)).sum()
 
 
 @torch.no_grad()

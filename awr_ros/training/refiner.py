@@ -394,14 +394,14 @@ def fit_refiner(
                     )
     refiner.eval()
     with torch.no_grad():
-        off_mm = torch.cat(
+        errors_mm = torch.cat(
             [
                 refine(*(tensor.to(device) for tensor in part))[1].cpu()
                 for part in zip(*(tensor.split(BATCH) for tensor in held_out))
             ],
             1,
         )
-    return (off_mm.sum(1) / held_out[-1].sum()).tolist()
+    return (errors_mm.sum(1) / held_out[-1].sum()).tolist()
 
 
 def _beside_the_weights(samples, device):
