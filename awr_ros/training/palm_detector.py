@@ -12,10 +12,10 @@ from torch import nn
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
 from awr_ros.networks.palm_detector import FinderNetwork, write_finder
+from awr_ros.synthetic.seeds import PALM_DETECTOR_SEED
 from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
     IGNORED,
-    SCENES_SEED,
     TARGET,
     FinderBatch,
     FinderScenes,
@@ -97,7 +97,7 @@ def _rendered(folder, number):
                     yield i
                     bar.update()
 
-            render_finder_scenes(SCENES_A_FILE, SCENES_SEED + number, shown).save(path)
+            render_finder_scenes(SCENES_A_FILE, PALM_DETECTOR_SEED + number, shown).save(path)
     return FinderScenes.load(path)
 
 
