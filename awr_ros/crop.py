@@ -28,6 +28,7 @@ from awr_ros.camera import Intrinsics, looking_at
 from awr_ros.skeleton import JOINT_NAMES, SIDES
 
 BACKGROUND = 1.0
+BACKGROUND_FROM = 0.99  # pixels at least this deep (uvdn) are background and do not vote
 MIN_CENTRE_MM = 50.0  # below it the window exceeds any image
 MIN_RAY_Z = 1e-3  # rays with a smaller z lie outside the image
 # uvdn (u, v, 1)
@@ -92,7 +93,7 @@ class Crop:
     @property
     def foreground(self) -> float:
         """Share of pixels that are not background."""
-        return float(np.count_nonzero(self.depth < 0.99)) / self.depth.size
+        return float(np.count_nonzero(self.depth < BACKGROUND_FROM)) / self.depth.size
 
     def uvd_from_uvdn(self, uvdn: npt.ArrayLike) -> np.ndarray:
         """Map from crop to full image. uvdn: (..., 3). Return (..., 3) float64 [px, px, mm]."""

@@ -15,8 +15,9 @@ closeness maps.
 import torch
 import torch.nn.functional as nn_f
 
+from awr_ros.crop import BACKGROUND_FROM
+
 SHARPNESS = 30.0  # factor of the softmax, from the authors' code
-BACKGROUND_FROM = 0.99  # pixels at least this deep (uvdn) are background and do not vote
 # [px] side of a window, and most foreground pixels in it for an isolated pixel
 ISOLATED_WINDOW, ISOLATED_PIXELS = (5, 4)
 

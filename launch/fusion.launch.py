@@ -18,7 +18,7 @@ ARGUMENTS = {
         '/left/tracker/hands,/right/tracker/hands',
         'topics of the trackers to fuse, comma-separated',
     ),
-    'frame': ('', 'common frame; empty: that of the first tracker that is heard'),
+    'frame': ('', 'common frame; empty: that of the first tracker that publishes'),
     'extrinsics': ('', 'poses of camera frames in it instead of TF: FRAME x y z qx qy qz qw; ...'),
 }
 

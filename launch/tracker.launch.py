@@ -69,7 +69,7 @@ ARGUMENTS = (
     ),
     ('weights', '', None, 'file with the network; empty: as in params_file'),
     ('max_hands', '', None, 'most hands to track; empty: as in params_file'),
-    ('autostart', '', None, 'configure and activate without being asked; empty: as in params_file'),
+    ('autostart', '', None, 'configure and activate automatically; empty: as in params_file'),
     ('respawn', 'false', None, 'start the tracker again when it ends by itself, after 2 s'),
     ('rviz', 'false', None, 'start RViz, with a point cloud where depth_image_proc is installed'),
     ('frame', '', None, "RViz's fixed frame; empty: that of the camera's depth images"),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What smoothing gains and costs, measured on the synthetic camera: jitter at rest, delay and error
+"""Measure gain and cost of smoothing on the synthetic camera: jitter at rest, delay and error
 in motion.
 
     python scripts/measure_smoothing.py [--frames 300] [--record joints.npz]

@@ -316,7 +316,7 @@ def test_no_lens_is_said_so():
 @pytest.mark.parametrize(
     'model, d, distortion, words',
     [
-        ('rational_polynomial', RATIONAL, 'refuse', 'parameter distortion says to refuse'),
+        ('rational_polynomial', RATIONAL, 'refuse', 'parameter distortion refuses'),
         (
             'fov',
             [0.9],

@@ -189,7 +189,7 @@ def test_a_refiner_with_other_layers_is_an_error_when_quantised(monkeypatch):
 
 
 def test_a_network_that_8_bits_spoil_is_not_quantised(monkeypatch):
-    monkeypatch.setattr(quantized, 'MOST_LOST_MM', -10.0)
+    monkeypatch.setattr(quantized, 'MAX_LOSS_MM', -10.0)
     with pytest.raises(ValueError, match='in 8 bits its mean joint error is'):
         onnx_engine.onnx_bytes(select.load_network(DEFAULT_WEIGHTS)[0], '', int8=True)
 

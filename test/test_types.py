@@ -12,10 +12,12 @@ CORE = (
     'camera',
     'crop',
     'derived',
+    'detector',
     'draw',
     'estimator',
     'files',
     'finders',
+    'hypotheses',
     'interrupts',
     'messages',
     'offset_field',
@@ -28,6 +30,7 @@ CORE = (
     'stamps',
     'tracker',
     'tracker_config',
+    'tracks',
     'weight_files',
 )
 FILES = [

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.draw import TRUTH_COLOUR, grey, skeleton, write_picture
 from awr_ros.synthetic.crops import CropBatch
 
@@ -30,7 +31,7 @@ def crop_sheet(
         depth = batch.depth[i, 0].numpy()
         # nearest -1 .. background +1 as millimetres behind an arbitrary camera, with background
         # invalid
-        image = grey(np.where(depth < 0.99, 1000 + 500 * depth, 0), (500, 1500))
+        image = grey(np.where(depth < BACKGROUND_FROM, 1000 + 500 * depth, 0), (500, 1500))
         image = cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_NEAREST)
         if batch.hand[i]:
             if joints_pred is None:

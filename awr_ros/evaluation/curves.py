@@ -43,16 +43,16 @@ def draw_curves(
     bars = Figure(figsize=(max(7, 0.6 * len(joint_names)), 5), layout='constrained')
     bar_axes = bars.subplots()
     width = 0.8 / len(methods)
-    places = np.arange(len(joint_names) + 1)
+    positions = np.arange(len(joint_names) + 1)
     for i, (label, errors) in enumerate(methods.items()):
         bar_axes.bar(
-            places + (i - (len(methods) - 1) / 2) * width,
+            positions + (i - (len(methods) - 1) / 2) * width,
             [*errors.mean(0), errors.mean()],
             width,
             label=f'{label} ({errors.mean():.2f} mm)',
         )
     bar_axes.set(ylabel='mean error [mm]', title=name)
-    bar_axes.set_xticks(places, [*joint_names, 'mean'], rotation=60, ha='right')
+    bar_axes.set_xticks(positions, [*joint_names, 'mean'], rotation=60, ha='right')
     paths = [folder / f'{name}_frames.png', folder / f'{name}_joints.png']
     for path, figure, drawn in zip(paths, (frames, bars), (axes, bar_axes)):
         drawn.grid(alpha=0.3)

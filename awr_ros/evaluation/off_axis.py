@@ -11,8 +11,8 @@ from awr_ros.skeleton import TIPS, palm_centre
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import splat_image
+from awr_ros.synthetic.seeds import OFF_AXIS_SEED
 
-OFF_AXIS_SEED = 1_700_000_003  # seed used for nothing else
 DEGREES = (0, 15, 25, 35, 45, 55)
 FOCAL_PX = 250.0  # focal length of a wide camera
 MARGIN_PX = 8  # margin around the hand in the rendered part of the image

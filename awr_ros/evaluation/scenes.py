@@ -13,11 +13,10 @@ from awr_ros.estimator import HandPoseEstimator
 from awr_ros.skeleton import PALM, TIPS, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera, TrueHand
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.synthetic.seeds import SCENES_SEED, SEQUENCES_SEED
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 
-SCENES_SEED = 1_500_000_001  # seed of scenes, not used by training (negatives.py)
-SEQUENCES_SEED = 1_600_000_009
 SEQUENCE_FRAMES = 15
 # first frame in which hands count: the interval of searches beside a tracked hand
 SETTLED = 5

@@ -60,13 +60,13 @@ class DepthCamera:
         self._maps_of = None
         if not self.distorted or distortion == 'ignore':
             return
-        told = (
+        described = (
             f'camera_info has distortion {shown(info.distortion_model)} with D = '
             f'{[float(f"{value:.4g}") for value in d]}'
         )
         if distortion == 'refuse':
             raise BadInputError(
-                f'{told}, which parameter distortion says to refuse: publish an undistorted depth '
+                f'{described}, which parameter distortion refuses: publish an undistorted depth '
                 f'image, or set '
                 'it to undistort'
             )
@@ -76,7 +76,7 @@ class DepthCamera:
                 for model, counts in COEFFICIENTS.items()
             )
             raise BadInputError(
-                f'{told}, expected finite coefficients of one of {known}; set parameter '
+                f'{described}, expected finite coefficients of one of {known}; set parameter '
                 f'distortion to ignore if '
                 'the image is rectified already'
             )

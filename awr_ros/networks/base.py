@@ -11,7 +11,7 @@ from awr_ros.offset_field import decode
 
 @dataclass(frozen=True)
 class ReadOut:
-    """What B crops say of their hands: tensors, in single precision."""
+    """Outputs for B crops: tensors, in single precision."""
 
     joints_uvdn: torch.Tensor  # (B,J,3)
     # (B,J) [0,1] probability that a joint is within 10 mm; without refiner and calibration the

@@ -36,7 +36,7 @@ TABLE = (
     Setting(
         'frame',
         '',
-        'common frame of the fused hands; empty: the frame of the first tracker that is heard',
+        'common frame of the fused hands; empty: the frame of the first tracker that publishes',
         AT_START,
     ),
     Setting(

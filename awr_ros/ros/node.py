@@ -420,21 +420,8 @@ class TrackerNode(LifecycleNode):
         self._health.processed(
             len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s
         )
-        timings = self._tracker.timings
-        self._stats_pub.publish(
-            TrackerStats(
-                header=header,
-                input_age_ms=frame.age_s * 1e3,
-                decode_ms=(decoded_s - start_s) * 1e3,
-                find_ms=float(timings.find_ms),
-                inference_ms=float(timings.inference_ms),
-                postprocess_ms=float(timings.postprocess_ms),
-                latency_ms=(done_s - frame.arrived_s) * 1e3,
-                frames_received=frame.received,
-                frames_processed=self._health.counts.tracked,
-                frames_dropped=dropped + self._health.counts.late,
-            )
-        )
+        if self._stats_pub.get_subscription_count():
+            self._publish_stats(frame, dropped, start_s, decoded_s, done_s)
         # building markers takes as long as everything else but the network
         if self._markers_pub.get_subscription_count():
             self._markers_pub.publish(self._markers.update(message))
@@ -451,6 +438,24 @@ class TrackerNode(LifecycleNode):
             self._debug_pub.publish(
                 self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header)
             )
+
+    def _publish_stats(self, frame, dropped, start_s, decoded_s, done_s):
+        """Publish durations and counts of an image. The times are of the monotonic clock [s]."""
+        timings = self._tracker.timings
+        self._stats_pub.publish(
+            TrackerStats(
+                header=frame.image.header,
+                input_age_ms=frame.age_s * 1e3,
+                decode_ms=(decoded_s - start_s) * 1e3,
+                find_ms=float(timings.find_ms),
+                inference_ms=float(timings.inference_ms),
+                postprocess_ms=float(timings.postprocess_ms),
+                latency_ms=(done_s - frame.arrived_s) * 1e3,
+                frames_received=frame.received,
+                frames_processed=self._health.counts.tracked,
+                frames_dropped=dropped + self._health.counts.late,
+            )
+        )
 
     def _note_depth(self, depth_mm, now):
         """Note a possible reason in the depth of an image without hands."""

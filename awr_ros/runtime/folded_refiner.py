@@ -52,11 +52,11 @@ class FoldedRefiner(nn.Module):
             *(_of_votes(stage.embed, refiner.pooled_votes) for stage in refiner.stages)
         )
         self.votes = _Joints(torch.cat(weights, 2), torch.cat(biases, 2))
-        gather = [layer for stage in refiner.stages for layer in stage.to_hidden]
+        mixing = [layer for stage in refiner.stages for layer in stage.to_hidden]
         units = self.global_features[0].out_features
         self.seen = _linear(
-            torch.cat([layer.weight[:, -units - 3 : -3] for layer in gather]),
-            torch.cat([layer.bias for layer in gather]),
+            torch.cat([layer.weight[:, -units - 3 : -3] for layer in mixing]),
+            torch.cat([layer.bias for layer in mixing]),
         )
 
     def forward(self, joints_uvdn, closeness, pooled_votes, crop_features, depth):

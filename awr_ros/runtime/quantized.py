@@ -16,7 +16,7 @@ from awr_ros.weight_files import sealed_onnx
 CALIBRATION = Path(__file__).parents[1] / 'weights' / 'calibration.npz'
 STEPS = 255  # quantisation steps of the stored depth
 CALIBRATING = 128  # crops for the activation ranges; the others measure the error
-MOST_LOST_MM = 0.3  # largest accepted increase of the mean joint error on these
+MAX_LOSS_MM = 0.3  # largest accepted increase of the mean joint error on these
 KEPT = '/stem/stem.0'  # layer of the network in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
 # The refiner's largest layers (runtime.folded_refiner), bound by memory bandwidth.
@@ -50,7 +50,7 @@ def quantized(model: bytes, cube_mm: float) -> bytes:
     """Return an exported ONNX model (runtime.onnx_engine) in 8 bits, sealed.
 
     cube_mm: side of its crops' cube [mm]. Raise ValueError when its graph is not the expected one,
-    or when the mean joint error grows by more than MOST_LOST_MM.
+    or when the mean joint error grows by more than MAX_LOSS_MM.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -88,7 +88,7 @@ def quantized(model: bytes, cube_mm: float) -> bytes:
         ].mean()
         for one in (model, small)
     )
-    if not after - before <= MOST_LOST_MM:
+    if not after - before <= MAX_LOSS_MM:
         raise ValueError(f'in 8 bits its mean joint error is {after - before:.2f} mm larger')
     return sealed_onnx(small)
 

@@ -8,6 +8,7 @@ import functools
 
 import torch
 
+from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.synthetic.hand import rotation
 from awr_ros.synthetic.poses import random_rotations
 from awr_ros.synthetic.render import chunk_size, fused
@@ -70,7 +71,7 @@ def random_clutter(
             cols_at.clamp(0, size - 1)[:, None],
         ]
         lift = (uniform(n, 1, 1) - 0.4) * 0.8
-        moved = torch.where(ok & (moved < 0.99), moved + lift, torch.ones_like(moved))
+        moved = torch.where(ok & (moved < BACKGROUND_FROM), moved + lift, torch.ones_like(moved))
         result[other, 0] = torch.minimum(result[other, 0], moved)
     chunks = zip(*(crops.split(chunk_size(crops)) for crops in (depth, result)))
     return torch.cat([fused(_spare_hands, compiled)(*chunk, hidden) for chunk in chunks])
@@ -80,7 +81,7 @@ def _spare_hands(depth, result, hidden):
     """Return result where it hides no more of the hand in depth than the share `hidden`, else
     depth. All (B,1,S,S).
     """
-    hand = depth < 0.99
+    hand = depth < BACKGROUND_FROM
     covered = ((result < depth - 0.01) & hand).sum((1, 2, 3)) > hidden * hand.sum((1, 2, 3))
     return torch.where(covered[:, None, None, None], depth, result).clamp(-1, 1)
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.skeleton import PALM, in_plane_rotation, palm_centre
 from awr_ros.synthetic.clutter import random_clutter, random_heads, random_objects
 from awr_ros.synthetic.hand import (
@@ -449,7 +450,7 @@ def _stereo_view(
         z_mm + half_mm * 0.8 + rng.exponential(700.0) + slope[0] * axis + slope[1] * axis[:, None]
     )
     behind = np.maximum(behind, z_mm + 0.3 * half_mm) if rng.random() < 0.8 else np.inf
-    depth = np.where(uvdn < 0.99, z_mm + half_mm * uvdn, behind).astype(np.float32)
+    depth = np.where(uvdn < BACKGROUND_FROM, z_mm + half_mm * uvdn, behind).astype(np.float32)
     measured = stereo_depth(depth, random_stereo_camera(rng, focal), rng, rng)
     if rng.random() < 0.5:
         measured[

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 
+from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.synthetic.sensor import DRAWS, apply_sensor, of_kind
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
@@ -76,7 +77,7 @@ class FrameSensor:
         noisy = apply_sensor(
             image, distance, torch.tensor([2 * half]), self._draws, **self._noise, bridges=True
         )[0, 0]
-        return torch.where(noisy < 0.99, noisy * half, 0).numpy()
+        return torch.where(noisy < BACKGROUND_FROM, noisy * half, 0).numpy()
 
     def _start_stereo(self, shape, focal_px):
         self._rng = np.random.default_rng(self._seed())

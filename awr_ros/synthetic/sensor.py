@@ -8,6 +8,7 @@ fattened outlines, lost thin fingers, blobs of missing depth, axial noise that g
 import torch
 import torch.nn.functional as nn_f
 
+from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.synthetic.render import chunk_size, fused, pad_by_one, window3
 
 DRAWS = 20  # random numbers per sensor
@@ -211,7 +212,7 @@ def _foreground_around(depth):
     """Return (B,1,H,W) uint8: amount of foreground around each pixel, the 3x3 sum of 3x3 sums, at
     most 81.
     """
-    near = window3(nn_f.pad((depth < 0.99).to(torch.uint8), (1, 1, 1, 1)), torch.add)
+    near = window3(nn_f.pad((depth < BACKGROUND_FROM).to(torch.uint8), (1, 1, 1, 1)), torch.add)
     return window3(nn_f.pad(near, (1, 1, 1, 1)), torch.add)
 
 
@@ -226,7 +227,7 @@ def _grow(depth, padded, half, swells):
 
 def _blur(depth, padded, edge):
     """Blur corners as stereo does. padded: (B,1,H+2,W+2) the same with zeros around."""
-    return torch.where((depth < 0.99) & ~edge, window3(padded, torch.add) / 9, depth)
+    return torch.where((depth < BACKGROUND_FROM) & ~edge, window3(padded, torch.add) / 9, depth)
 
 
 def _flight(depth, padded, half, aside, fine, flying):
@@ -265,10 +266,10 @@ def _measure(
     # Half of the axial noise is correlated over a few pixels.
     sigma = axial * (0.35 + 2.6 * metres**2) / half * (1 + (step / 40).clamp(max=1.5))
     noisy = depth + sigma * (0.75 * white.float() + 0.5 * coarse.float())
-    noisy = torch.where(depth < 0.99, noisy, depth)  # background has no noise
-    measured = torch.where(noisy < 0.99, (noisy / grain).round() * grain, noisy)
+    noisy = torch.where(depth < BACKGROUND_FROM, noisy, depth)  # background has no noise
+    measured = torch.where(noisy < BACKGROUND_FROM, (noisy / grain).round() * grain, noisy)
     lost = ((step > EDGE_MM) & (aside > ragged)) | (coarse > blobs) | (fine > specks)
-    return measured, torch.where(lost | (measured >= 0.99), 1.0, measured.clamp_min(-1))
+    return measured, torch.where(lost | (measured >= BACKGROUND_FROM), 1.0, measured.clamp_min(-1))
 
 
 def _shade(noisy, depth, half, left):

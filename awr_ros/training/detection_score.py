@@ -12,10 +12,10 @@ from awr_ros.evaluation.scenes import FOUND_MM, VISIBLE, is_target
 from awr_ros.finders.palm_detector import PalmDetector
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.synthetic.seeds import DETECTION_SEED
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.logistic import fit_logistic
 
-DETECTION_SEED = 3_500_000_011  # seed of scenes, not used by networks and evaluation
 MIN_FITTED_SCORE = 0.02  # [0,1] minimum finder score of the candidates in the fit
 THRESHOLDS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 

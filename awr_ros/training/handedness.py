@@ -16,6 +16,7 @@ from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_ch
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.seeds import HANDEDNESS_SEED
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import fresh_crops
@@ -26,7 +27,6 @@ from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 128
-HANDEDNESS_SEED = 3_000_000_019  # seed of crops, not used to train networks
 HELD_OUT = 0.1  # share of the crops held out for the figures
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 

@@ -16,17 +16,16 @@ from awr_ros.estimator import HandPose, HandPoseEstimator
 from awr_ros.finders.palm_detector import Candidate, PalmDetector
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import Scene, SceneSource
+from awr_ros.synthetic.seeds import HARD_NEGATIVES_SEED, NEGATIVES_SEED
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.negatives import (
     CLEAR_MM,
     FARTHEST_MM,
-    NEGATIVES_SEED,
     limb_centres,
     render_negatives,
 )
 
-HARD_NEGATIVES_SEED = 2_200_000_013
 MIN_HAND_SCORE = 0.2  # minimum hand score of a hard negative
 CANDIDATES_A_SCENE = 10  # most candidates of the palm detector per scene
 LIMB_SCORE = 0.1  # detector score assigned to candidates on limbs

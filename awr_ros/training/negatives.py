@@ -16,10 +16,10 @@ from awr_ros.finders.palm_detector import BELOW_SKIN_MM, PalmDetector
 from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import Scene, SceneSource
+from awr_ros.synthetic.seeds import NEGATIVES_SEED
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import save_whole
 
-NEGATIVES_SEED = 2_000_000_011
 # [px] finer cameras give the same crops
 COARSE = ((320, 240), (424, 240), (512, 424), (640, 480))
 CLEAR_MM, LIMB_CLEAR_MM = 110.0, 130.0  # minimum distance of a negative's centre from every palm

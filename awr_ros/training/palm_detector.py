@@ -12,10 +12,10 @@ from torch import nn
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
 from awr_ros.networks.palm_detector import FinderNetwork, write_finder
+from awr_ros.synthetic.seeds import PALM_DETECTOR_SEED
 from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
     IGNORED,
-    SCENES_SEED,
     TARGET,
     FinderBatch,
     FinderScenes,
@@ -97,7 +97,7 @@ def _rendered(folder, number):
                     yield i
                     bar.update()
 
-            render_finder_scenes(SCENES_A_FILE, SCENES_SEED + number, shown).save(path)
+            render_finder_scenes(SCENES_A_FILE, PALM_DETECTOR_SEED + number, shown).save(path)
     return FinderScenes.load(path)
 
 
@@ -151,9 +151,9 @@ def finder_loss(
         * target
     )
     weight = nearness / nearness.sum().clamp_min(1)
-    place = (output[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
+    offset = (output[:, 1:3] - values[:, :2]).abs().sum(1, keepdim=True)
     depth = (output[:, 3:] - values[:, 2:]).abs()
-    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * place + 10 * depth)).sum()
+    return -palms.sum() / middle.sum().clamp_min(1) + (weight * (0.5 * offset + 10 * depth)).sum()
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ from awr_ros.finders.palm_detector import COLUMNS, FAR_MM, ROWS, coarse_frame
 from awr_ros.networks.checkpoint import load_tensors
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.synthetic.seeds import PALM_DETECTOR_SEED
 from awr_ros.training.run import save_whole
 
-SCENES_SEED = 2_500_000_003  # seed of scenes, another one than that of the evaluation
 # finer cameras give the same image at 160x128
 RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))
 CLEAR = 0.6  # minimum visible share of a hand; hands below it are ignored
@@ -66,7 +66,7 @@ class FinderScenes:
 
 
 def render_finder_scenes(
-    count: int, seed: int = SCENES_SEED, progress: Callable = iter
+    count: int, seed: int = PALM_DETECTOR_SEED, progress: Callable = iter
 ) -> FinderScenes:
     """Render `count` scenes. progress: wraps their range, as tqdm does."""
     source = SceneSource(seed, RESOLUTIONS)

@@ -24,6 +24,7 @@ from awr_ros.networks.refiner import pool_votes
 from awr_ros.offset_field import remove_isolated, vote
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.seeds import REFINER_SEED
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import fresh_crops, load_skins
 from awr_ros.training.hard_negatives import mixed_negatives
@@ -37,7 +38,6 @@ from awr_ros.training.run import (
 from awr_ros.training.train import chosen_device, load_compact
 
 HIDDEN = 256
-REFINER_SEED = 4_000_000_007  # seed of crops, not used to train networks
 HELD_OUT = 0.02  # share of the crops held out for the figures
 PREDICT_BATCH = 64  # crops rendered and predicted at once on a CPU
 BATCH_ON_DEVICE = 512  # crops predicted at once on a GPU
@@ -394,14 +394,14 @@ def fit_refiner(
                     )
     refiner.eval()
     with torch.no_grad():
-        off_mm = torch.cat(
+        errors_mm = torch.cat(
             [
                 refine(*(tensor.to(device) for tensor in part))[1].cpu()
                 for part in zip(*(tensor.split(BATCH) for tensor in held_out))
             ],
             1,
         )
-    return (off_mm.sum(1) / held_out[-1].sum()).tolist()
+    return (errors_mm.sum(1) / held_out[-1].sum()).tolist()
 
 
 def _beside_the_weights(samples, device):

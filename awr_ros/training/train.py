@@ -27,6 +27,7 @@ from awr_ros.offset_field import decode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES
 from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
+from awr_ros.synthetic.seeds import VALIDATION_SEED
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import crop_stream, load_skins
 from awr_ros.training.graphed_step import GraphedStep
@@ -37,7 +38,6 @@ from awr_ros.training.run import Run, keep_memory, log, progress_bar
 
 # share of upright crops, the same as in CropSource
 NETWORKS = {'s': replace(COMPACT_S, upright=True), 'm': replace(COMPACT_M, upright=True)}
-VALIDATION_SEED = 1_000_000_007
 
 
 def train(folder: str | Path, config: TrainConfig) -> None:

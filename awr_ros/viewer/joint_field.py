@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from awr_ros.camera import Intrinsics, looking_at
-from awr_ros.crop import Crop
+from awr_ros.crop import BACKGROUND_FROM, Crop
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.runtime.readout import EngineConfig
 from awr_ros.skeleton import JOINT_NAMES, hand_centre, in_plane_rotation
@@ -63,7 +63,7 @@ class JointField:
         Return (512,512,3) uint8 RGB; the crop is shown as input of the network.
         """
         size = PICTURE_PX
-        grey = np.where(self.depth < 0.99, 200 - 70 * self.depth, 20).astype(np.uint8)
+        grey = np.where(self.depth < BACKGROUND_FROM, 200 - 70 * self.depth, 20).astype(np.uint8)
         image = cv2.resize(grey, (size, size), interpolation=cv2.INTER_NEAREST)
         image = np.repeat(image[..., None], 3, -1).astype(np.float32)
         close = cv2.resize(self.closeness.astype(np.float32), (size, size))

@@ -190,5 +190,5 @@ class Page:
                 lambda name: scene.add_line_segments(name, outline, colour, thickness=0.002),
             )
         if self.show['label'].value and known[0]:
-            text, place = f'{hand.id} {hand.side} {hand.score:.2f}', joints[0] + (0, 0.03, 0)
-            yield f'{root}/label', lambda name: scene.add_label(name, text, position=place)
+            text, position = f'{hand.id} {hand.side} {hand.score:.2f}', joints[0] + (0, 0.03, 0)
+            yield f'{root}/label', lambda name: scene.add_label(name, text, position=position)

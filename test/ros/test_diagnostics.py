@@ -10,7 +10,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from awr_ros.ros import diagnostics
-from awr_ros.ros.diagnostics import Health, Situation, StampGaps
+from awr_ros.ros.diagnostics import Health, Situation
+from awr_ros.ros.stamp_gaps import StampGaps
 
 ACTIVE = Situation(
     state='active',

@@ -210,7 +210,7 @@ def test_distortion_is_undone_ignored_or_refused_as_the_parameter_says(
     np.testing.assert_array_equal(tracker.calls[1][0], ramp)
     node.set_parameters([Parameter('distortion', value='refuse')])
     camera.image(message)
-    diagnostics.until('parameter distortion says to refuse', 'input', DiagnosticStatus.ERROR)
+    diagnostics.until('parameter distortion refuses', 'input', DiagnosticStatus.ERROR)
 
 
 def test_a_rectified_image_with_the_lens_of_the_raw_one_is_named(bench, tracker, diagnostics):

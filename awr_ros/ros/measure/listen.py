@@ -35,12 +35,12 @@ def listen(topic: str, seconds: float) -> list[Frame]:
     node = rclpy.create_node('openxr_conformance')
     frames = []
 
-    def heard(message: OpenXRHandArray) -> None:
+    def receive(message: OpenXRHandArray) -> None:
         age_s = node.get_clock().now().nanoseconds * 1e-9 - stamp_seconds(message.header.stamp)
         hands = tuple(hand_from_message(hand) for hand in message.hands)
         frames.append(Frame(stamp_seconds(message.header.stamp), time.monotonic(), age_s, hands))
 
-    node.create_subscription(OpenXRHandArray, topic, heard, 10)
+    node.create_subscription(OpenXRHandArray, topic, receive, 10)
     end_s = None
     give_up_s = time.monotonic() + 30
     while end_s is None or time.monotonic() < end_s:

@@ -217,12 +217,14 @@ class Session:
         self.monitor = Monitor()
         record = self.monitor.recording
         # One after the other: both at once would compete for the cores while loading.
-        for name, heard in (('camera', self.monitor.truths), ('tracker', record.stats)):
+        for name, received in (('camera', self.monitor.truths), ('tracker', record.stats)):
             print(f'starting the {name} (domain {os.environ["ROS_DOMAIN_ID"]}) ...', flush=True)
             started = time.monotonic()
             self.processes[name] = start(*self._parameters[name])
-            if not self.monitor.spin_until(lambda heard=heard: heard, START_UP_S, self.processes):
-                raise SystemExit(f'nothing heard from the {name} within {START_UP_S:.0f} s')
+            if not self.monitor.spin_until(
+                lambda received=received: received, START_UP_S, self.processes
+            ):
+                raise SystemExit(f'nothing received from the {name} within {START_UP_S:.0f} s')
         if self.monitor.spin_until(
             lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes
         ):

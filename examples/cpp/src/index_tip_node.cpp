@@ -8,7 +8,7 @@ int main(int argc, char ** argv)
 {
   rclcpp::init(argc, argv);
   auto node = std::make_shared<rclcpp::Node>("index_tip");
-  // Depth 1: an older image's hands are not worth having.
+  // Depth 1: older hands are useless.
   auto subscription = node->create_subscription<awr_ros::msg::HandArray>(
     "tracker/hands", rclcpp::QoS(1),
     [&node](const awr_ros::msg::HandArray & message) {
