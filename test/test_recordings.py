@@ -1,5 +1,6 @@
 """Recordings in: what a bag, a folder or an image says of its frames."""
 
+import gc
 from types import SimpleNamespace
 
 import cv2
@@ -181,6 +182,18 @@ def test_a_damaged_bag_is_named_and_leaves_nothing(tmp_path, storage):
             Outputs(str(out / 'o.jsonl'), str(out / 'o.mp4'), str(out / 'o')),
         )
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_bag_left_in_the_middle_prints_nothing(tmp_path, storage, monkeypatch):
+    ignored = []
+    monkeypatch.setattr('sys.unraisablehook', ignored.append)
+    with opened(Recording(usual(tmp_path / 'b', storage=storage))) as images:
+        messages = iter(images)
+        next(messages)
+    del messages
+    gc.collect()
+    assert not ignored
 
 
 def test_a_damaged_message_in_the_middle_leaves_nothing(tmp_path):

@@ -187,11 +187,14 @@ class _Db3:
 
     def messages(self, ids):
         marks = ','.join('?' * len(ids))
-        yield from self._database.execute(
+        rows = self._database.execute(
             f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
             'ORDER BY timestamp, id',
             tuple(ids),
         )
+        # Not `yield from`: left in the middle, that closes the rows after the database, an error.
+        for row in rows:  # noqa: UP028
+            yield row
 
 
 def _opened(path):
