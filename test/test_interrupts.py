@@ -19,6 +19,7 @@ class Finalized:
         os.kill(os.getpid(), signal.{name})
         time.sleep(0.01)
 
+signal.signal(signal.{name}, signal.SIG_DFL)  # tests may run where it is ignored, as by nohup
 try:
     with stoppable():
         print(sys.unraisablehook is sys.__unraisablehook__)
