@@ -1,5 +1,7 @@
 """Fused networks say what plain ones do; what cannot be fused stays as it is and says so."""
 
+import linecache
+
 import numpy as np
 import pytest
 import torch
@@ -129,6 +131,44 @@ def test_the_shipped_weights_read_alike_when_folded():
     np.testing.assert_allclose(got.hand_scores, expected[2], atol=1e-3)
 
 
+def test_folding_changes_no_tensor_of_the_network():
+    network = trained(CompactNetwork(TINY))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    trunk, _ = folded(network)
+    assert kinds(network).count('BatchNorm2d') > 4
+    torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+    # What is not folded is there once.
+    assert trunk.network.hand.weight is network.hand.weight
+
+
+def test_a_convolution_that_is_used_twice_is_not_folded():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.norm = (
+                torch.nn.Conv2d(1, 1, 3, padding=1),
+                torch.nn.BatchNorm2d(1),
+            )
+
+        def forward_features(self, depth):
+            return self.norm(self.convolution(self.norm(self.convolution(depth))))
+
+    network, depth = Twice().eval(), torch.rand(1, 1, 8, 8)
+    torch.nn.init.constant_(network.norm.running_var, 3)
+    trunk, note = folded(network)
+    assert note == '' and 'BatchNorm2d' in kinds(trunk)
+    torch.testing.assert_close(trunk(depth), network.forward_features(depth))
+
+
+def test_loading_weights_leaves_no_source_in_a_cache():
+    network = trained(CompactNetwork(TINY))
+    TorchEngine(network)
+    before = len(linecache.cache)
+    for _ in range(3):
+        TorchEngine(network)
+    assert len(linecache.cache) == before
+
+
 def test_where_cudnn_is_not_the_network_stays_and_says_so():
     network = trained(CompactNetwork(TINY))
     depth = torch.rand(2, 1, 32, 32)
@@ -150,12 +190,11 @@ def test_a_network_that_cannot_be_traced_stays_and_says_so(monkeypatch):
     def untraceable(trunk):
         raise torch.fx.proxy.TraceError('control flow\nmany lines')
 
-    monkeypatch.setattr(fused_network, 'fuse', untraceable)
+    monkeypatch.setattr(fused_network, '_traced', untraceable)
     network = trained(CompactNetwork(TINY))
     readout, note = fused_readout(network, 'cpu', half=False)
     assert note == (
-        'batch norms are not folded: control flow; '
-        'convolutions are not fused: their graph is not known'
+        'batch norms are not folded: control flow; convolutions are not fused: control flow'
     )
     assert 'control flow' in TorchEngine(network).description
     readout(torch.rand(1, 1, 32, 32))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny_make_weights
 
 from awr_ros.__main__ import main
 from awr_ros.estimator import HandPoseEstimator
@@ -16,51 +17,13 @@ from awr_ros.training import make_weights as making
 from awr_ros.training.make_weights import for_minutes, make_weights, model_card
 from awr_ros.training.weights_config import WeightsConfig, differences
 
-# Kills itself after a certain note, if one is given.
-PROGRAM = """
-import os, signal, sys
-import torch
-import awr_ros.training.crop_stream as streams
-import awr_ros.training.refiner as refiner
-import awr_ros.training.train as training
-from awr_ros.networks.checkpoint import ModelConfig
-from awr_ros.synthetic.crops import CropConfig, CropSource
-from awr_ros.training import handedness, make_weights as making
-from awr_ros.training.weights_config import WeightsConfig
-folder, kill_at = sys.argv[1:]
-SMALL = CropConfig(size=64, negative_share=0.25)
-training.NETWORKS['s'] = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
-for module in (training, streams, refiner, handedness):
-    module.CropSource = lambda seed, config=SMALL, *rest, **other: CropSource(seed, SMALL, *rest, **other)
-refiner.NEGATIVES, refiner.PROGRESS_EVERY, refiner.SAVE_EVERY, refiner.HIDDEN = 1, 1, 1, 8
-save, note, save_state = training.Run.save, refiner._save_progress, refiner.save_whole
-
-def happened(event):
-    with open(folder + '/events', 'a') as file:
-        file.write(event + '\\n')
-    if event == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-training.Run.save = lambda run: (save(run), happened(f'network {run.seen}'))
-refiner._save_progress = lambda folder, done: (note(folder, done), happened(f'read {done["predicted"]}'))
-refiner.save_whole = lambda state, path: (save_state(state, path), happened(f'fitted {state["step"]}'))
-config = WeightsConfig(samples=16, batch=8, validate_every=8, validation=0, negatives=0, scenes=1, evaluated_crops=0,
-                       evaluated_scenes=0, evaluated_sequences=0, evaluated_seconds=0.0, workers=0, device='cpu')
-torch.set_num_threads(1)
-making.make_weights(folder, config)
-"""
-
 
 @pytest.mark.timeout(300)  # four short processes
 def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_path):
     folder = tmp_path / 'run'
     folder.mkdir()
     for kill_at in ('network 8', 'read 128', 'fitted 3', ''):
-        done = subprocess.run(
-            [sys.executable, '-c', PROGRAM, str(folder), kill_at],
-            capture_output=True,
-            text=True,
-            timeout=140,
-        )
+        done = tiny_make_weights.run(folder, kill_at)
         assert done.returncode == (-signal.SIGKILL if kill_at else 0), (
             kill_at,
             done.stderr[-3000:],
@@ -105,7 +68,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_weights_that_load(tmp_pa
 def test_two_processes_make_one_checkpoint_also_after_a_kill(tmp_path):
     """By torchrun, as with several GPUs; gloo exchanges the gradients."""
     program, folder = tmp_path / 'program.py', tmp_path / 'run'
-    program.write_text(PROGRAM)
+    program.write_text(tiny_make_weights.PROGRAM)
     folder.mkdir()
 
     def torchrun(kill_at):

@@ -5,14 +5,16 @@ shortcut and ReLU in the convolution's kernel. Neither needs a compiler. Whateve
 stays unchanged, and the reason is returned as a text.
 """
 
+import copy
 import operator
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as nn_f
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from awr_ros.networks.base import AwrNetwork
 from awr_ros.runtime.readout import readout_module
@@ -38,12 +40,44 @@ class Trunk(nn.Module):
 def folded(network: AwrNetwork) -> tuple[nn.Module, str]:
     """Return the trunk of a network in eval mode without batch norms, and '' or the reason why it
     has them.
+
+    The network is not changed; the trunk shares all other tensors with it.
     """
-    trunk = Trunk(network).eval()
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    trunk = copy.deepcopy(Trunk(network).eval(), shared)
     try:
-        return fuse(trunk), ''
+        _fold(trunk)
     except (fx.proxy.TraceError, RuntimeError, TypeError, ValueError) as error:
-        return trunk, f'batch norms are not folded: {_reason(error)}'
+        return Trunk(network).eval(), f'batch norms are not folded: {_reason(error)}'
+    return trunk, ''
+
+
+def _fold(trunk):
+    """Fold each batch norm into the convolution before it, which nothing else may read.
+
+    torch.fx.experimental.optimization.fuse would do it, but the source of each GraphModule stays in
+    a cache of torch.fx until the process ends: some kB each time that weights are loaded.
+    """
+    graph, modules = _traced(trunk), dict(trunk.named_modules())
+    called = Counter(node.target for node in graph.nodes if node.op == 'call_module')
+    for node in graph.nodes:
+        if node.op != 'call_module' or type(modules[node.target]) is not nn.BatchNorm2d:
+            continue
+        source = node.args[0]
+        if (
+            source.op == 'call_module'
+            and type(modules[source.target]) is nn.Conv2d
+            and len(source.users) == called[source.target] == called[node.target] == 1
+        ):
+            fused = fuse_conv_bn_eval(modules[source.target], modules[node.target])
+            for target, module in ((source.target, fused), (node.target, nn.Identity())):
+                parent, _, name = target.rpartition('.')
+                setattr(trunk.get_submodule(parent), name, module)
+
+
+def _traced(trunk):
+    """Return the graph of a trunk. Raises TraceError where it is not the same for all inputs."""
+    return fx.Tracer().trace(trunk)
 
 
 def with_fused_convolutions(
@@ -55,8 +89,6 @@ def with_fused_convolutions(
     trunk: of `folded`, on its device and in its precision; probe: depth (B,1,S,S) there, on which
     both must agree; make: replacement of a convolution, by default CudnnConvolution.
     """
-    if not isinstance(trunk, fx.GraphModule):
-        return trunk, 'convolutions are not fused: their graph is not known'
     try:
         changed = _fuse_relu(trunk, make or CudnnConvolution)
         with torch.inference_mode():
@@ -70,7 +102,7 @@ def with_fused_convolutions(
                 )
                 if off > DIFFERENCE * (1 + size):
                     return trunk, f'convolutions are not fused: they are {off:.3g} off'
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (fx.proxy.TraceError, RuntimeError, TypeError, ValueError) as error:
         return trunk, f'convolutions are not fused: {_reason(error)}'
     return changed, ''
 
@@ -134,8 +166,11 @@ class CudnnConvolution(nn.Module):
 
 def _fuse_relu(trunk, make):
     """Return a copy with make(convolution) for each convolution that is followed by a ReLU."""
-    graph, modules = fx.Graph(), dict(trunk.named_modules())
-    graph.output(graph.graph_copy(trunk.graph, {}))
+    graph, modules = _traced(trunk), dict(trunk.named_modules())
+    for node in graph.nodes:
+        if node.op == 'call_module' and type(modules[node.target]) is nn.Identity:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
     changed = fx.GraphModule(trunk, graph)
 
     def convolution(node):
