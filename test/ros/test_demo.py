@@ -1,5 +1,6 @@
 """The demo's arithmetic on made-up recordings, then the real thing: three processes over DDS."""
 
+import gc
 import math
 import os
 import re
@@ -10,6 +11,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,6 +166,23 @@ def test_the_monitor_keeps_messages_serialised_until_they_are_read(bench, monkey
         assert len(decoded) == 2
     finally:
         listener.close()
+
+
+def test_a_measurement_keeps_the_garbage_collector_off_what_was_loaded():
+    frozen = []
+    measured = session.Session()
+    measured.processes = {'tracker': SimpleNamespace(pid=os.getpid())}
+    measured.monitor = SimpleNamespace(
+        recording=recording(),
+        read=lambda: None,
+        spin_until=lambda *_: frozen.append(gc.get_freeze_count()),
+    )
+    gc.unfreeze()
+    try:
+        measured.measure(1.0)
+        assert len(frozen) == 3 and min(frozen) > 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_error_is_the_mean_distance():
