@@ -1,5 +1,7 @@
 """The demo's arithmetic on made-up recordings, then the real thing: three processes over DDS."""
 
+import gc
+import math
 import os
 import re
 import signal
@@ -9,6 +11,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +21,10 @@ from fakes import hand, open_hand_xyz
 from std_msgs.msg import Header
 
 from awr_ros.dependencies import CONFIGURATION_REFUSED
-from awr_ros.msg import TrackerStats
+from awr_ros.msg import HandArray, TrackerStats
 from awr_ros.ros import synthetic_camera
 from awr_ros.ros.conversions import hand_array
-from awr_ros.ros.measure import demo, session
+from awr_ros.ros.measure import demo, latency, monitor, session
 
 MS = 1_000_000
 
@@ -114,6 +117,72 @@ def test_not_good_enough(changes):
 
 def test_a_new_id_is_counted_once():
     assert evaluate(recording(new_id=6)).id_changes == 1 and evaluate(recording()).id_changes == 0
+
+
+def test_stalls_are_counted_where_most_of_their_time_passed():
+    record = recording(images=8, latency_ms=100)
+    parts = [(90, 5), (90, 5), (5, 90), (5, 5), (5, 5), (5, 5), (math.nan, 5)]
+    for stats, (before_ms, within_ms) in zip(list(record.stats.values())[1:], parts, strict=True):
+        stats.input_age_ms, stats.latency_ms = float(before_ms), float(within_ms)
+    result = evaluate(record)
+    assert result.parts_ms[0] == pytest.approx((90, 5, 5))
+    assert latency.stalls_by_part(result) == (2, 1, 3)
+    assert latency.stalls_by_part(evaluate(recording(latency_ms=39))) == (0, 0, 0)
+
+
+def test_the_monitor_keeps_messages_serialised_until_they_are_read(bench, monkeypatch):
+    # objects of thousands of messages would make the garbage collector pause the measurement
+    monkeypatch.setattr('rclpy.init', lambda **_: None)
+    monkeypatch.setattr('rclpy.try_shutdown', lambda: None)
+    listener = monitor.Monitor()
+    try:
+        publishers = [
+            bench.client.create_publisher(HandArray, topic, 10)
+            for topic in ('tracker/hands', 'synthetic_camera/truth')
+        ]
+        bench.until(
+            lambda: all(publisher.get_subscription_count() for publisher in publishers),
+            'the monitor to be found',
+        )
+        made = monitor.Recording()
+        decoded = []
+        monkeypatch.setattr(
+            monitor,
+            '_hand_array',
+            lambda data, f=monitor._hand_array: decoded.append(data) or f(data),
+        )
+        header = Header(stamp=Time(sec=1, nanosec=5))
+        before_ns = time.time_ns()
+        for publisher in publishers:
+            publisher.publish(hand_array([hand()], header, 640, 480))
+        assert listener.spin_until(lambda: listener.truths and listener._hands, 20, {})
+        assert listener.recording == made and not decoded
+        listener.read()
+        ((stamp, (message, arrival)),) = listener.recording.hands.items()
+        assert stamp == 10**9 + 5 and message.hands[0].id == hand().id
+        assert before_ns < arrival < time.time_ns()
+        assert list(listener.recording.truth) == [stamp] and len(decoded) == 2
+        listener.read()
+        assert len(decoded) == 2
+    finally:
+        listener.close()
+
+
+def test_a_measurement_keeps_the_garbage_collector_off_what_was_loaded():
+    frozen = []
+    measured = session.Session()
+    measured.processes = {'tracker': SimpleNamespace(pid=os.getpid())}
+    measured.monitor = SimpleNamespace(
+        recording=recording(),
+        read=lambda: None,
+        spin_until=lambda *_: frozen.append(gc.get_freeze_count()),
+    )
+    gc.unfreeze()
+    try:
+        measured.measure(1.0)
+        assert len(frozen) == 3 and min(frozen) > 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_error_is_the_mean_distance():

@@ -550,6 +550,15 @@ def test_deactivate_frees_the_network_and_activate_loads_it_again(bench):
     assert state(bench) == State.PRIMARY_STATE_FINALIZED
 
 
+def test_what_a_node_has_loaded_is_out_of_reach_of_the_garbage_collector(bench):
+    gc.unfreeze()
+    node = bench.add(TrackerNode(tracker_factory=lambda values: FakeTracker()))
+    assert gc.get_freeze_count() == 0
+    node.autostart()
+    # a full collection goes through the others alone, and so pauses the node for no image
+    assert gc.get_freeze_count() > 10 * len(gc.get_objects())
+
+
 def test_two_hands_and_one_that_leaves(bench, node, camera, hands, tracker):
     markers = bench.listen(MarkerArray, 'tracker/markers')
     bench.until(

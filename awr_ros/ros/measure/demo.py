@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.ros.measure.session import Result, Session, exit_on_endings, nanoseconds
+from awr_ros.ros.measure.monitor import nanoseconds
+from awr_ros.ros.measure.session import Result, Session, exit_on_endings
 
 PICTURE_S = 10.0  # [s] timeout
 # Limits of a good result.
@@ -89,7 +90,7 @@ def picture(session: Session, path: str | Path) -> bool:
     images.registerCallback(lambda m: record.images.update({nanoseconds(m.header): m}))
 
     def complete():
-        monitor.read_truths()
+        monitor.read()
         return [
             s
             for s in record.images

@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from awr_ros.ros.measure.session import STAGES, Session, exit_on_endings
+from awr_ros.ros.measure.session import STAGES, Result, Session, exit_on_endings
 
 HANDS = (1, 2)
 STALL_MS = 40.0  # longer latencies are counted as stalls
 REPEAT_S = 2.0  # [s] rendered beforehand, so that rendering takes no CPU during the measurement
 SHOWN = 30  # [Hz] rate for the table of stages
+
+
+def stalls_by_part(result: Result) -> tuple[int, int, int]:
+    """Count the stalls by the part of the latency that took longest: before the tracker had the
+    image, in it, after it published the hands.
+    """
+    stalled = result.parts_ms[result.latencies_ms > STALL_MS]
+    longest = stalled[~np.isnan(stalled).any(axis=1)].argmax(axis=1)
+    before, within, after = np.bincount(longest, minlength=3)
+    return int(before), int(within), int(after)
 
 
 def bench_messages(
@@ -27,7 +37,9 @@ def bench_messages(
         'Camera and tracker as two processes over DDS, best effort, 640 x 480, '
         f'{seconds:g} s each; a third process listens. Latency: from the stamp of the image, taken '
         'before it is published, to the arrival of its hands; stalls are latencies above '
-        f"{STALL_MS:g} ms. Dropped: a newer image came before this one's turn. Lost: never "
+        f'{STALL_MS:g} ms, each counted where most of its time passed: before the tracker had the '
+        'image, in the tracker, or between its publication of the hands and their arrival. '
+        "Dropped: a newer image came before this one's turn. Lost: never "
         "arrived. CPU: of the tracker's process, 100 % is one core. Start: of that process, to its "
         'first hand. Stolen: of all cores, what the host of a virtual machine gave to others; p99 '
         'is theirs as soon as it is not 0.',
@@ -52,6 +64,7 @@ def bench_messages(
             'p99 [ms]',
             'longest [ms]',
             'stalls',
+            'before, in, after the tracker',
             'published',
             'dropped',
             'lost',
@@ -73,6 +86,7 @@ def bench_messages(
             float(p99),
             float(longest),
             int((latencies_ms > STALL_MS).sum()),
+            ', '.join(map(str, stalls_by_part(result))),
             result.published,
             result.dropped,
             result.lost,

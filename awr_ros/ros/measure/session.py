@@ -9,30 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from awr_ros.ros.measure.monitor import Monitor, Recording
 from awr_ros.ros.middleware import missing_profile, profile_path
 
 WARM_UP_S, START_UP_S, SETTLE_S = 2.0, 120.0, 0.5  # [s]
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # of TrackerStats
 STAGES = ('input_age_ms', 'decode_ms', 'find_ms', 'inference_ms', 'postprocess_ms', 'latency_ms')
-
-
-@dataclass
-class Recording:
-    """Messages received by the monitor, by stamp [ns]."""
-
-    truth: dict = field(default_factory=dict)  # HandArray
-    hands: dict = field(default_factory=dict)  # (HandArray, time of arrival [ns])
-    stats: dict = field(default_factory=dict)  # TrackerStats
-    images: dict = field(default_factory=dict)  # Image
 
 
 @dataclass(frozen=True)
@@ -45,6 +36,8 @@ class Result:
     dropped: int
     seconds: float
     latencies_ms: np.ndarray  # (N,) from image stamp to the arrival of the hands
+    # (N,3) the parts of each latency: before the tracker has the image, in it, after it published
+    parts_ms: np.ndarray
     found: float  # [0,1] share of true hands with a tracked hand of the same side
     errors_mm: np.ndarray  # (M,) mean joint error of each tracked hand
     id_changes: int  # number of id switches
@@ -66,11 +59,6 @@ class Usage:
     stolen: float = math.nan
 
 
-def nanoseconds(header: Any) -> int:
-    """Return the stamp of a std_msgs/Header [ns]."""
-    return header.stamp.sec * 10**9 + header.stamp.nanosec
-
-
 def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
     """Return the Result of the images after stamp first_ns up to last_ns; both must be stamps of
     TrackerStats.
@@ -80,6 +68,7 @@ def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
     stamps = sorted(stamp for stamp in recording.truth if first_ns < stamp <= last_ns)
     first, last = recording.stats[first_ns], recording.stats[last_ns]
     latencies: list[float] = []
+    parts: list[tuple[float, float, float]] = []
     errors: list[float] = []
     ids: dict[str, list[str]] = {}  # ids of the tracked hands of each side
     true_hands = 0
@@ -88,6 +77,7 @@ def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
             continue  # lost or dropped: counted elsewhere
         message, arrival = recording.hands[stamp]
         latencies.append((arrival - stamp) * 1e-6)
+        parts.append(_parts_ms(latencies[-1], recording.stats.get(stamp)))
         tracked = {hand.side: hand for hand in message.hands}
         for true_hand in recording.truth[stamp].hands:
             true_hands += 1
@@ -106,6 +96,7 @@ def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
         dropped=last.frames_dropped - first.frames_dropped,
         seconds=(last_ns - first_ns) * 1e-9,
         latencies_ms=np.array(latencies),
+        parts_ms=np.array(parts).reshape(-1, 3),
         found=len(errors) / max(true_hands, 1),
         errors_mm=np.array(errors),
         id_changes=sum(
@@ -117,72 +108,12 @@ def evaluate(recording: Recording, first_ns: int, last_ns: int) -> Result:
     )
 
 
-class Monitor:
-    """Third participant: records truth, hands and stats."""
-
-    def __init__(self):
-        import rclpy
-
-        from awr_ros.msg import HandArray, TrackerStats
-        from awr_ros.ros.spin import make_executor
-
-        rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-        self.recording = Recording()
-        self.node = rclpy.create_node('demo_monitor')
-        self._executor = make_executor()
-        self._executor.add_node(self.node)
-        record = self.recording
-        self.truths = []  # serialised, see read_truths
-        self._subscribe(HandArray, 'synthetic_camera/truth', self.truths.append, raw=True)
-        self._subscribe(
-            HandArray,
-            'tracker/hands',
-            lambda m: record.hands.update({nanoseconds(m.header): (m, time.time_ns())}),
-        )
-        self._subscribe(
-            TrackerStats, 'tracker/stats', lambda m: record.stats.update({nanoseconds(m.header): m})
-        )
-
-    def _subscribe(self, message_type, topic, callback, raw=False):
-        self.node.create_subscription(message_type, topic, callback, 100, raw=raw)
-
-    def read_truths(self) -> None:
-        """Deserialise the received truth. Not on arrival: that takes 0.5 ms per hand, while the
-        tracker works.
-        """
-        from rclpy.serialization import deserialize_message
-
-        from awr_ros.msg import HandArray
-
-        while self.truths:
-            message = deserialize_message(self.truths.pop(), HandArray)
-            self.recording.truth[nanoseconds(message.header)] = message
-
-    def spin_until(
-        self,
-        done: Callable,
-        seconds: float,
-        processes: Mapping[str, subprocess.Popen],
-        progress: Callable = lambda left_s: None,
-    ) -> bool:
-        """Spin until done() or the end of the time; return done(). The end of a process is an
-        error.
-        """
-        end = time.monotonic() + seconds
-        while not done() and (left := end - time.monotonic()) > 0:
-            for name, process in processes.items():
-                if process.poll() is not None:
-                    raise SystemExit(f'the {name} ended with status {process.returncode}')
-            progress(left)
-            self._executor.spin_once(timeout_sec=min(left, 0.1))
-        return done()
-
-    def close(self) -> None:
-        """Destroy node and context."""
-        import rclpy
-
-        self.node.destroy_node()
-        rclpy.try_shutdown()
+def _parts_ms(latency_ms, stats):
+    """Split a latency by the TrackerStats of its image; NaN without them."""
+    if stats is None:
+        return math.nan, math.nan, math.nan
+    before, within = stats.input_age_ms, stats.latency_ms
+    return before, within, latency_ms - before - within
 
 
 class Session:
@@ -225,9 +156,12 @@ class Session:
                 lambda received=received: received, START_UP_S, self.processes
             ):
                 raise SystemExit(f'nothing received from the {name} within {START_UP_S:.0f} s')
-        if self.monitor.spin_until(
-            lambda: any(m.hands for m, _ in list(record.hands.values())), WARM_UP_S, self.processes
-        ):
+
+        def found() -> bool:
+            self.monitor.read_hands()
+            return any(message.hands for message, _ in record.hands.values())
+
+        if self.monitor.spin_until(found, WARM_UP_S, self.processes):
             # [s] from the start of the tracker's process to the first hand
             self.cold_start_s = time.monotonic() - started
 
@@ -237,7 +171,10 @@ class Session:
         """Return (Result, Usage) of the next seconds [s], after a warm-up. progress(text,
         seconds)(left_s) is called meanwhile.
         """
+        from awr_ros.ros.spin import spare_garbage_collector
+
         record, spin = self.monitor.recording, self.monitor.spin_until
+        spare_garbage_collector()  # of this process: a pause of it would look like a late hand
         spin(lambda: False, WARM_UP_S, self.processes, progress('warming up', WARM_UP_S))
         first_ns, cpu_s, began = (
             max(record.stats),
@@ -255,7 +192,7 @@ class Session:
         )
         # results of these images may still arrive
         spin(lambda: False, SETTLE_S, self.processes)
-        self.monitor.read_truths()
+        self.monitor.read()
         return evaluate(record, first_ns, last_ns), usage
 
     def __exit__(self, *_: object) -> None:
