@@ -1,7 +1,7 @@
 """Paths and checksums of weights. Needs no PyTorch.
 
 Checkpoints have a .sha256 beside them. Exported networks are sealed: the file itself contains a
-checksum of the rest, which stays with it when it is copied.
+checksum of the rest, which stays with it when it is copied; without it they are not loaded.
 """
 
 import hashlib
@@ -68,12 +68,18 @@ def sealed_onnx(model: bytes) -> bytes:
     return model + _onnx_seal(model)
 
 
-def check_onnx(model: bytes, path: str | Path) -> None:
-    """Raise DamagedFile, which names the path, when the checksum of a sealed model is wrong; others
-    pass.
+def check_onnx(model: bytes, path: str | Path, vouched: bool = False) -> None:
+    """Raise DamagedFile, which names the path, when the checksum of a sealed model is wrong or an
+    ONNX file is not sealed. Of a file of another kind its reader gives the reason.
+
+    vouched: the file may be unsealed, for its .sha256 was checked. Libraries crash on damaged
+    models.
     """
     length = len(_onnx_seal(b''))
-    if ONNX_KEY in model[-length:] and model[-length:] != _onnx_seal(model[:-length]):
+    if ONNX_KEY not in model[-length:]:
+        if not vouched:
+            _refuse_unsealed(path, ONNX)
+    elif model[-length:] != _onnx_seal(model[:-length]):
         raise DamagedFile(f'{path} is damaged: its contents do not have the SHA-256 that it says')
 
 
@@ -94,9 +100,20 @@ def sealed_xml(model: bytes, weights: bytes) -> bytes:
 def check_xml(model: bytes, weights: bytes, path: str | Path) -> None:
     """Raise DamagedFile as `check_onnx` does."""
     start = model.rfind(b'<!-- sha256 ')
-    if start >= 0 and model[start:] != _xml_seal(model[:start], weights):
+    if start < 0:
+        _refuse_unsealed(path, OPENVINO)
+    elif model[start:] != _xml_seal(model[:start], weights):
         raise DamagedFile(
             f'{path} and its .bin are damaged: their contents do not have the SHA-256 that it says'
+        )
+
+
+def _refuse_unsealed(path, expected):
+    """Raise DamagedFile for a file of the expected or of no known kind."""
+    if describe_file(path) in ('', expected):
+        raise DamagedFile(
+            f'{path} was not exported by this package, or is damaged: it lacks the SHA-256 that '
+            'exported files end with'
         )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 import zipfile
 
 import cv2
@@ -11,11 +12,11 @@ import torch
 from fuzz_files import TINY
 
 from awr_ros.file_kinds import describe_file
-from awr_ros.finders.palm_detector import PalmDetector
+from awr_ros.finders.palm_detector import DEFAULT_FINDER, PalmDetector
 from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.runtime.export import export
 from awr_ros.runtime.select import load_engine
-from awr_ros.weight_files import checksum
+from awr_ros.weight_files import ONNX_KEY, checksum
 
 
 def saved(value, **options):
@@ -115,6 +116,42 @@ def test_weights_of_one_kind_named_as_another(tmp_path, capfd):
     with pytest.raises(ValueError, match='another network'):
         PalmDetector(tmp_path / 'finder.onnx')
     assert capfd.readouterr().err == ''  # OpenCV has a page to say of it
+
+
+def test_exported_files_without_their_checksum_never_reach_a_library(tmp_path, monkeypatch):
+    """OpenCV ends the process on some damaged models, OpenVINO runs some for ever."""
+    save_checkpoint(tmp_path / 'a.pt', CompactNetwork(TINY).eval(), 1, {})
+    for file_format in ('onnx', 'openvino'):
+        export(tmp_path / 'a.pt', tmp_path / 'a', file_format)
+    shutil.copy(DEFAULT_FINDER, tmp_path / 'finder.onnx')
+    monkeypatch.setattr(cv2.dnn, 'readNetFromONNX', lambda _: pytest.fail('OpenCV was asked'))
+    for name, read, part in (
+        ('a.onnx', load_engine, b''),
+        ('a.xml', load_engine, b'<!-- sha256'),
+        ('finder.onnx', PalmDetector, b''),
+    ):
+        whole = (tmp_path / name).read_bytes()
+        for cut in (
+            whole[: whole.rfind(part)] if part else whole[:-90],
+            whole[:-1],
+            whole[: len(whole) // 2],
+        ):
+            (tmp_path / name).write_bytes(cut)
+            with pytest.raises(ValueError, match=f'{name} .*SHA-256'):
+                read(tmp_path / name)
+
+
+def test_a_finder_from_elsewhere_has_its_checksum_beside_it(tmp_path):
+    unsealed = DEFAULT_FINDER.read_bytes()
+    unsealed = unsealed[: unsealed.rfind(ONNX_KEY) - 4]
+    (tmp_path / 'finder.onnx').write_bytes(unsealed)
+    with pytest.raises(ValueError, match='finder.onnx was not exported .* lacks the SHA-256'):
+        PalmDetector(tmp_path / 'finder.onnx')
+    (tmp_path / 'finder.sha256').write_text(f'{checksum(tmp_path / "finder.onnx")}  finder.onnx\n')
+    PalmDetector(tmp_path / 'finder.onnx')
+    (tmp_path / 'finder.onnx').write_bytes(unsealed[:-1])
+    with pytest.raises(ValueError, match='damaged'):
+        PalmDetector(tmp_path / 'finder.onnx')
 
 
 def test_any_damage_to_a_zip_is_one_kind(tmp_path):

@@ -33,8 +33,8 @@ def test_a_leak_is_told_from_a_jump():
 
 def test_what_is_kept_is_measured():
     before = memory()
-    kept = bytearray(b'1' * 20_000_000)
-    assert memory().allocated - before.allocated > 19
-    assert memory().anonymous - before.anonymous > 19
+    kept = bytearray(b'1' * 64_000_000)
+    assert memory().allocated - before.allocated > 63
+    assert memory().anonymous - before.anonymous > 40  # less where a hole in the heap was filled
     del kept
     assert memory().allocated - before.allocated < 1
