@@ -1,6 +1,8 @@
 """Recordings in: what a bag, a folder or an image says of its frames."""
 
 import gc
+import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import cv2
@@ -194,6 +196,34 @@ def test_a_bag_left_in_the_middle_prints_nothing(tmp_path, storage, monkeypatch)
     del messages
     gc.collect()
     assert not ignored
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_bag_that_is_written_while_it_is_read_is_no_damaged_one(tmp_path, storage):
+    folder = usual(tmp_path / 'b', depths=range(400, 9400, 3), storage=storage)
+    file = next(path for path in folder.iterdir() if path.suffix in ('.mcap', '.db3'))
+    with opened(Recording(folder)) as images:
+        frames = iter(images)
+        next(frames)
+        with file.open('r+b') as part:
+            part.seek(file.stat().st_size // 3)
+            part.write(b'\xff' * (file.stat().st_size // 2))
+        with pytest.raises(ValueError, match='/b changed while it was read: wait until'):
+            list(frames)
+
+
+def test_a_recorder_that_goes_on_is_named(tmp_path):
+    folder = usual(tmp_path / 'b', depths=range(400, 9400, 3), storage='sqlite3')
+    with opened(Recording(folder)) as images:
+        frames = iter(images)
+        next(frames)
+        with closing(sqlite3.connect(next(folder.glob('*.db3')))) as recorder, recorder:
+            recorder.execute(
+                'INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, timestamp + 9, '
+                'data FROM messages'
+            )
+        with pytest.raises(ValueError, match='/b changed while it was read: wait until'):
+            list(frames)
 
 
 def test_a_damaged_message_in_the_middle_leaves_nothing(tmp_path):

@@ -102,7 +102,9 @@ class BagFiles:
             stack.enter_context(_lenient_rosbags())
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._files = []
-            for number, path in enumerate(bag_files(self._path)):
+            paths = bag_files(self._path)
+            self._states = {path: _state(path) for path in paths}
+            for number, path in enumerate(paths):
                 storage = _opened(_unpacked(path, temporary / str(number)))
                 stack.callback(storage.close)
                 self._files.append(storage)
@@ -118,6 +120,10 @@ class BagFiles:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def changed(self) -> bool:
+        """Whether a file was written, removed or replaced since it was opened."""
+        return any(_state(path) != state for path, state in self._states.items())
 
     def messages(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, int, bytes]]:
         """Yield (channel, time of recording [ns], serialised message) in the order of recording,
@@ -212,8 +218,8 @@ def _opened(path):
     except ReaderError as error:
         if 'end magic' in str(error):
             raise ValueError(
-                f'{printable(path.name)} was not written to its end, as when a recorder is '
-                f'killed: mcap recover '
+                f'{printable(path.name)} was not written to its end, as when a recorder '
+                f'still runs or was killed: mcap recover '
                 f'{printable(path.name)} -o NEW.mcap'
             ) from error
         raise
@@ -298,6 +304,15 @@ def _listed(metadata):
         return [Path(name).name for name in names]
     except (OSError, LookupError, TypeError, ValueError, RecursionError, yaml.YAMLError):
         return []
+
+
+def _state(path):
+    """Return what changes when a file is written or replaced; None for a missing one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _begins_with(path, magic):

@@ -117,6 +117,11 @@ class BagImages:
             except StopIteration:
                 return
             except Exception as error:  # as in __enter__
+                if self._files.changed():
+                    raise ValueError(
+                        f'{printable(self._path)} changed while it was read: wait until it is '
+                        'recorded or copied'
+                    ) from error
                 raise self._unreadable(error) from error
             yield channel, logged_ns, message
 
