@@ -108,7 +108,7 @@ def check_xml(model: bytes, weights: bytes, path: str | Path) -> None:
         )
 
 
-def _refuse_unsealed(path, expected):
+def _refuse_unsealed(path: str | Path, expected: str) -> None:
     """Raise DamagedFile for a file of the expected or of no known kind."""
     if describe_file(path) in ('', expected):
         raise DamagedFile(
