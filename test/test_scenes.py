@@ -2,6 +2,8 @@
 them.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from awr_ros.skeleton import JOINT_NAMES, palm_centre
 from awr_ros.synthetic.camera import TrueHand
 from awr_ros.synthetic.frame_sensor import KIND_SHARES
 from awr_ros.synthetic.people import LostHead
-from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.synthetic.scenes import Scene, SceneSource
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.negatives import (
@@ -407,13 +409,15 @@ def test_hands_are_asked_for_where_the_tracker_looks_and_enough_of_them_shows():
     camera = Intrinsics(fx=300.0, fy=300.0, cx=160.0, cy=120.0, width=320, height=240)
     joints = np.tile(np.float32([0, 0, 1600]), (21, 1))
     hand = TrueHand('left', joints, camera.xyz_to_uvd(joints))
+    scene = Scene((), camera, (), (), False)
     near, far = TrackerConfig(max_depth_mm=1500), TrackerConfig(max_depth_mm=2000)
-    assert evaluation.is_target(hand, 0.9, camera, far) and not evaluation.is_target(
-        hand, 0.9, camera, near
-    )
-    assert not evaluation.is_target(hand, 0.5, camera, far)
+    assert evaluation.is_target(hand, 0.9, scene, far)
+    assert not evaluation.is_target(hand, 0.9, scene, near)
+    assert not evaluation.is_target(hand, 0.5, scene, far)
+    assert evaluation.is_target(hand, 0.9, replace(scene, nearest_mm=1500.0), far)
+    assert not evaluation.is_target(hand, 0.9, replace(scene, nearest_mm=1700.0), far)
     aside = TrueHand('left', joints, hand.joints_uvd + np.float32([200, 0, 0]))
-    assert not evaluation.is_target(aside, 0.9, camera, far)
+    assert not evaluation.is_target(aside, 0.9, scene, far)
 
 
 def test_sequences_are_counted_by_camera_and_distance(sources, capsys):

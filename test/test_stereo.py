@@ -4,10 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from awr_ros.synthetic.crops import TRAINING, CropSource
-from awr_ros.synthetic.frame_sensor import KIND_SHARES, FrameSensor
+from awr_ros.synthetic.frame_sensor import (
+    KIND_SHARES,
+    MATCHED_FOCAL,
+    STEREO,
+    FrameSensor,
+)
 from awr_ros.synthetic.stereo import (
+    BASELINES,
+    NEAREST_MM,
     StereoCamera,
     colour_aligned_cracks,
     random_stereo_camera,
@@ -134,11 +142,39 @@ def test_joints_of_stereo_crops_lie_on_or_behind_the_measured_hand():
 
 @pytest.mark.parametrize('kind', KIND_SHARES)
 def test_frames_of_every_kind_measure_a_wall_behind_a_box(kind):
-    import torch
-
     generator, later = torch.Generator().manual_seed(7), torch.Generator().manual_seed(8)
     depth = torch.from_numpy(wall_with_box().astype(np.float32))
     sensor = FrameSensor(tuple(depth.shape), 400.0, 2450.0, generator, later, kind)
     first, second = sensor.measure(depth), sensor.measure(depth)
     assert sensor.kind == kind and first.dtype == np.uint16 and (first != second).any()
     assert abs(np.median(first[60:100, 90:120][first[60:100, 90:120] > 0]) - 500) < 12
+
+
+@pytest.mark.parametrize('shape, focal_px', [((60, 80), 60.0), ((240, 320), 240.0)])
+def test_small_depth_images_are_matched_at_the_focal_length_of_a_stereo_camera(shape, focal_px):
+    # Matched at their own size, fingers at arm's length would be narrower than a block.
+    depth = torch.full(shape, 700.0)
+    for seed in range(6):
+        generators = (torch.Generator().manual_seed(seed + i) for i in range(2))
+        sensor = FrameSensor(shape, focal_px, 2450.0, *generators, STEREO)
+        low, high = MATCHED_FOCAL
+        assert min(BASELINES) * low <= 128 * sensor.nearest_mm <= 128 * NEAREST_MM
+        assert min(BASELINES) * high < 128 * NEAREST_MM
+        assert sensor.measure(depth).shape == shape
+
+
+def test_nothing_nearer_than_the_cameras_nearest_depth_is_measured():
+    camera = replace(GOOD, focal_px=800.0, baseline_mm=75.0)
+    depth = wall_with_box(box_mm=0.7 * camera.nearest_mm, wall_mm=2 * camera.nearest_mm)
+    box = measure(depth, camera)[60:100, 90:120]
+    assert not (np.abs(box - 0.7 * camera.nearest_mm) < 50).any()
+    measurable = wall_with_box(box_mm=1.1 * camera.nearest_mm, wall_mm=2 * camera.nearest_mm)
+    box = measure(measurable, camera)[60:100, 90:120]
+    assert abs(np.median(box[box > 0]) - 1.1 * camera.nearest_mm) < 20
+
+
+def test_wide_baselines_come_with_short_focal_lengths():
+    rng = np.random.default_rng(0)
+    near = [random_stereo_camera(rng, 400.0).baseline_mm for _ in range(200)]
+    far = [random_stereo_camera(rng, 800.0).baseline_mm for _ in range(50)]
+    assert set(near) == {50.0, 55.0, 75.0, 95.0} and set(far) == {50.0}

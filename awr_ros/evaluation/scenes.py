@@ -12,7 +12,7 @@ from awr_ros.camera import Intrinsics
 from awr_ros.estimator import HandPoseEstimator
 from awr_ros.skeleton import PALM, TIPS, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera, TrueHand
-from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.synthetic.scenes import Scene, SceneSource
 from awr_ros.synthetic.seeds import SCENES_SEED, SEQUENCES_SEED
 from awr_ros.tracker import HandTracker
 from awr_ros.tracker_config import TrackerConfig
@@ -67,7 +67,7 @@ def scene_figures(
             matched = match(hands, scene.hands)
             false |= len(hands) > sum(hand is not None for hand in matched)
         for truth, visible, hand in zip(scene.hands, scene.visible, matched):
-            if not is_target(truth, visible, scene.intrinsics, config):
+            if not is_target(truth, visible, scene, config):
                 continue
             figures.found.append(hand is not None)
             if hand is not None:
@@ -132,7 +132,7 @@ def sequence_figures(
             false = len(hands) - sum(hand is not None for hand in matched)
             (figures.empty if empty else figures.beside).append((scene.kind, false))
             for truth, visible, hand in zip(scene.hands, scene.visible, matched):
-                if number >= SETTLED and is_target(truth, visible, scene.intrinsics, config):
+                if number >= SETTLED and is_target(truth, visible, scene, config):
                     figures.targets.append(
                         (
                             scene.kind,
@@ -181,16 +181,15 @@ def print_sequences(figures: SequenceFigures) -> None:
         )
 
 
-def is_target(
-    truth: TrueHand, visible: float, intrinsics: Intrinsics, config: TrackerConfig
-) -> bool:
-    """Whether a hand has to be found: enough of it is visible, its palm is in the image and neither
-    too far nor too near.
+def is_target(truth: TrueHand, visible: float, scene: Scene, config: TrackerConfig) -> bool:
+    """Whether a hand has to be found: enough of it is visible, its palm is in the image and within
+    the tracker's range, and no joint is nearer than the camera measures.
     """
     return bool(
         visible >= VISIBLE
-        and in_image(truth.joints_uvd[list(PALM)], intrinsics)
+        and in_image(truth.joints_uvd[list(PALM)], scene.intrinsics)
         and config.min_depth_mm <= palm_centre(truth.joints_xyz)[2] <= config.max_depth_mm
+        and truth.joints_uvd[:, 2].min() >= scene.nearest_mm
     )
 
 

@@ -34,10 +34,10 @@ BEHIND_ARM = -0.85  # z of the unit vector to the elbow below which a forearm hi
 # Stereo is matched in a window wider than the crop, from which the crop is cut after rotation.
 STEREO_WINDOW = 1.5
 # Side of the cube in the matched image [px], its share, and the hand's distance [mm], for focal
-# lengths of 330 to 650 px.
+# lengths of 380 to 750 px.
 STEREO_PX = (240, 176, 128, 96, 72)
 STEREO_SHARE = (0.3, 0.25, 0.2, 0.15, 0.1)
-STEREO_MM = ((230.0, 750.0), (450.0, 1020.0), (720.0, 1400.0), (960.0, 1800.0), (1280.0, 2000.0))
+STEREO_MM = ((270.0, 860.0), (520.0, 1180.0), (830.0, 1600.0), (1100.0, 2000.0), (1470.0, 2000.0))
 ARM_CLOSING = 0.03  # as a share of the cube's side: an arm's points are farther apart than a hand's
 
 

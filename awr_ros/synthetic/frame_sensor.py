@@ -13,9 +13,10 @@ from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera
 
 STEREO, STRUCTURED_LIGHT, TIME_OF_FLIGHT = 'stereo', 'structured light', 'time of flight'
 KIND_SHARES = {STEREO: 0.45, STRUCTURED_LIGHT: 0.25, TIME_OF_FLIGHT: 0.3}
-# [px] largest width for stereo matching; larger images are enlarged afterwards, like depth aligned
-# to colour
-MATCHED_WIDTH = 640
+# [px] Stereo cameras match images of these focal lengths, whatever the size of the depth image: a
+# small one is made of every second pixel, depth aligned to colour is enlarged.
+MATCHED_FOCAL = (380.0, 650.0)
+MATCHED_WIDTH = 1000  # [px] largest width of the matched images
 
 
 class FrameSensor:
@@ -42,6 +43,7 @@ class FrameSensor:
         )
         self.kind, self.far_mm = kind or kinds[drawn], far_mm
         self._generator, self._later, self._frames = generator, later, 0
+        self.nearest_mm = 0.0  # least depth that it measures
         if self.kind == STEREO:
             self._start_stereo(shape, focal_px)
         else:
@@ -82,12 +84,14 @@ class FrameSensor:
     def _start_stereo(self, shape, focal_px):
         self._rng = np.random.default_rng(self._seed())
         height, width = shape
-        scale = min(1.0, MATCHED_WIDTH / width) * float(self._rng.choice([1.0, 0.8], p=[0.7, 0.3]))
+        matched_px = float(np.exp(self._rng.uniform(*np.log(MATCHED_FOCAL))))
+        scale = min(matched_px / focal_px, MATCHED_WIDTH / width)
         self._matched = round(width * scale), round(height * scale)
         self._camera, self._surface = (
             random_stereo_camera(self._rng, focal_px * scale),
             self._seed(),
         )
+        self.nearest_mm = self._camera.nearest_mm
         self._align_mm_px = focal_px * float(self._rng.choice([0, 0, -15.0, 15.0, 30.0, 60.0]))
 
     def _seed(self):

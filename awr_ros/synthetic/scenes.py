@@ -67,6 +67,7 @@ class Scene:
     kind: str = ANY_KIND  # of camera
     # (n,3) float32 [mm] each: points on the axes of arms and legs, visible or not, without hands
     limbs: tuple = ()
+    nearest_mm: float = 0.0  # least depth that the camera measures
 
     @property
     def depth_mm(self) -> np.ndarray:
@@ -186,8 +187,8 @@ class SceneSource:
         """
         layout = self._layout(num_hands, arms)
         depth, hands, visible = self._render(layout, layout.groups)
-        seen, kind = self._sense([depth] * frames, layout.intrinsics.fx)
-        return _scene(layout, layout.groups, tuple(seen), hands, visible, kind)
+        seen, sensor = self._sense([depth] * frames, layout.intrinsics.fx)
+        return _scene(layout, layout.groups, tuple(seen), hands, visible, sensor)
 
     @torch.no_grad()
     def sequence(
@@ -210,9 +211,9 @@ class SceneSource:
             ):
                 break
         rendered = [self._render(layout, groups) for groups in moments]
-        seen, kind = self._sense([depth for depth, _, _ in rendered], layout.intrinsics.fx)
+        seen, sensor = self._sense([depth for depth, _, _ in rendered], layout.intrinsics.fx)
         return tuple(
-            _scene(layout, groups, (frame,), hands, visible, kind)
+            _scene(layout, groups, (frame,), hands, visible, sensor)
             for groups, frame, (_, hands, visible) in zip(moments, seen, rendered)
         )
 
@@ -658,19 +659,28 @@ class SceneSource:
 
     # ---- the sensor
 
-    def _sense(self, depths: Sequence[torch.Tensor], focal_px: float) -> tuple[list, str]:
-        """Return measured depths, a list of (H,W) uint16 [mm], and the kind of the camera.
+    def _sense(self, depths: Sequence[torch.Tensor], focal_px: float) -> tuple[list, FrameSensor]:
+        """Return measured depths, a list of (H,W) uint16 [mm], and the camera that measured them.
 
         depths: (H,W) [mm] each, inf where nothing is; focal_px: of the camera.
         """
         height, width = depths[0].shape
         sensor = FrameSensor((height, width), focal_px, FAR_MM, self.generator, self._later)
-        return [sensor.measure(depth) for depth in depths], sensor.kind
+        return [sensor.measure(depth) for depth in depths], sensor
 
 
-def _scene(layout, groups, frames, hands, visible, kind):
+def _scene(layout, groups, frames, hands, visible, sensor):
     limbs = tuple(limb.numpy() for group in groups for limb in group.limbs)
-    return Scene(frames, layout.intrinsics, hands, visible, layout.objects, kind, limbs)
+    return Scene(
+        frames,
+        layout.intrinsics,
+        hands,
+        visible,
+        layout.objects,
+        sensor.kind,
+        limbs,
+        sensor.nearest_mm,
+    )
 
 
 @dataclass(frozen=True)

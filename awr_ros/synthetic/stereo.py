@@ -17,7 +17,11 @@ import torch
 PATTERN_PX = 1024  # side of the dot pattern, which is tiled
 HARSH_SHARE = 0.3  # share of difficult conditions
 OVEREXPOSED_SHARE = 0.3  # share of cameras that overexpose what is near
-MAX_DISPARITIES = 128  # limits the nearest measured depth, as in real cameras
+MAX_DISPARITIES = 128  # [px] limits the nearest measured depth, as in real cameras
+# [mm], their shares
+BASELINES = {50.0: 0.6, 55.0: 0.15, 75.0: 0.15, 95.0: 0.1}
+# [mm] Cameras with a wide baseline are run at a resolution that measures from about here.
+NEAREST_MM = 320.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,22 @@ class StereoCamera:
     steps: int  # subpixel steps of the disparity in the depth image, up to 16
     dropout: float  # largest share of single pixels without depth, in drifting patches
 
+    @property
+    def nearest_mm(self) -> float:
+        """Least depth that it measures."""
+        return self.focal_px * self.baseline_mm / MAX_DISPARITIES
+
 
 def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCamera:
     """Draw a camera like those on robots. focal_px: of the matched images."""
     harsh = rng.random() < HARSH_SHARE  # dim, noisy, badly tuned
+    shares = np.array(
+        [
+            share
+            * (baseline == min(BASELINES) or focal_px * baseline <= MAX_DISPARITIES * NEAREST_MM)
+            for baseline, share in BASELINES.items()
+        ]
+    )
     contrast, noise, smoothness = (
         float(np.exp(rng.uniform(*np.log(limits))))
         for limits in (
@@ -56,7 +72,7 @@ def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCam
     )
     return StereoCamera(
         focal_px=focal_px,
-        baseline_mm=float(rng.choice([50.0, 55.0, 75.0, 95.0], p=[0.6, 0.15, 0.15, 0.1])),
+        baseline_mm=float(rng.choice(list(BASELINES), p=shares / shares.sum())),
         projector=float(rng.uniform(0.2, 0.8)),
         dot_px=float(rng.uniform(0.6, 1.3 if harsh else 1.0)),
         contrast=contrast,
@@ -96,7 +112,8 @@ def stereo_depth(
     if not matched.size:
         return np.zeros_like(depth_mm)
     lowest = max(0, math.floor(float(matched.min())) - 2)
-    count = min(MAX_DISPARITIES, 16 * math.ceil((float(matched.max()) - lowest + 4) / 16))
+    highest = min(float(matched.max()) + 4, MAX_DISPARITIES)
+    count = 16 * max(1, math.ceil((highest - lowest) / 16))  # in whole sixteens, as OpenCV has them
     pad = lowest + count  # the matcher has no result for the left columns: they are padding
     disparity = cv2.copyMakeBorder(  # type: ignore[assignment]
         disparity, 0, 0, pad, 0, cv2.BORDER_REPLICATE

@@ -47,7 +47,7 @@ def detection_examples(
         peopled.append(bool(scene.hands))
         names = []
         for truth, visible in zip(scene.hands, scene.visible):
-            counts = is_target(truth, visible, scene.intrinsics, config)
+            counts = is_target(truth, visible, scene, config)
             names.append(len(targets) if counts else -2)
             targets += [index] * counts
         candidates = finder.find(
