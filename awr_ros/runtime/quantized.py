@@ -1,10 +1,13 @@
 """Static 8-bit quantisation of the compact network for ONNX Runtime.
 
 Weights per channel, activations per tensor, their ranges from rendered crops that come with the
-package. The first and the last convolution of the network stay in single precision, because 8 bits
+package: percentiles, because the rare largest values would make the steps of all others coarse. The
+first and the last convolution of the network stay in single precision, because 8 bits
 cost most accuracy there; so do the votes and all but the largest layers of the refiner.
 """
 
+import contextlib
+import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from awr_ros.weight_files import sealed_onnx
 CALIBRATION = Path(__file__).parents[1] / 'weights' / 'calibration.npz'
 STEPS = 255  # quantisation steps of the stored depth
 CALIBRATING = 128  # crops for the activation ranges; the others measure the error
+PERCENTILE = 99.99  # of the activations, the end of their range
 MAX_LOSS_MM = 0.3  # largest accepted increase of the mean joint error on these
 KEPT = '/stem/stem.0'  # layer of the network in single precision
 DENSE = ('Conv', 'Add', 'Relu', 'Resize')  # operators of the network
@@ -53,7 +57,7 @@ def quantized(model: bytes, cube_mm: float) -> bytes:
     or when the mean joint error grows by more than MAX_LOSS_MM.
     """
     import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     depth, truth, hand = calibration_crops()
@@ -63,16 +67,19 @@ def quantized(model: bytes, cube_mm: float) -> bytes:
         )
         exact.write_bytes(model)
         quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(output),
-            _Crops(depth[:CALIBRATING]),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=_chosen(onnx.load(str(prepared)).graph.node),
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+            quantize_static(
+                str(prepared),
+                str(output),
+                _Crops(depth[:CALIBRATING]),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_quantize=_chosen(onnx.load(str(prepared)).graph.node),
+                calibrate_method=CalibrationMethod.Percentile,
+                extra_options={'CalibPercentile': PERCENTILE},
+            )
         small = onnx.load(str(output))
     del small.metadata_props[:]
     small.metadata_props.extend(
