@@ -10,6 +10,7 @@ from awr_ros.synthetic.hand import (
     KNUCKLES,
     HandPose,
     forward_kinematics,
+    gloved,
     mean_shapes,
     procedural_skin,
     random_shapes,
@@ -165,6 +166,22 @@ def test_skin_stays_near_the_bones_and_covers_them():
             along /= np.linalg.norm(along)
             own = points[b, skin.weights[:, tip].numpy() > 0.5]
             assert 2 < ((own - joints[b, tip]) @ along).max() < 12
+
+
+def test_gloves_thicken_the_skin_and_leave_the_joints():
+    generator = torch.Generator().manual_seed(2)
+    skin, bare = procedural_skin(2.5), random_shapes(8, generator)
+    worn = gloved(bare, torch.full((8,), 3.0))
+    poses, still = random_poses(8, generator), torch.eye(4).repeat(8, 1, 1)
+    (frames, joints), (same_frames, same_joints) = (
+        forward_kinematics(shape, poses) for shape in (bare, worn)
+    )
+    assert torch.equal(joints, same_joints) and torch.equal(frames, same_frames)
+    moved = (skin.posed(worn, frames, still) - skin.posed(bare, frames, still)).norm(dim=1)
+    fingers = skin.weights[:, [7, 11, 15, 19]].sum(1) > 0.9
+    assert 2.0 < moved[:, fingers].median() < 4.0
+    none = gloved(bare, torch.zeros(8))
+    assert torch.equal(none.thickness, bare.thickness)
 
 
 def test_every_posture_has_a_finite_skin():

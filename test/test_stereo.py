@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,6 +34,7 @@ GOOD = StereoCamera(
     overexposed=0.0,
     bright_mm=1000.0,
     gloss=0.0,
+    lamp=0.0,
     block_px=7,
     smoothness=1.0,
     uniqueness=5,
@@ -94,6 +96,17 @@ def test_of_an_overexposed_arm_the_outlines_are_left():
     assert (middle == 0).mean() > 0.6 and (sides > 0).mean() > 0.7
     far = measure(np.tile(arm + 500, (160, 1)), bright)
     assert (far[30:130, 92:109] == 0).mean() < 0.1
+
+
+def test_a_lamp_saturates_whole_parts_of_a_hand():
+    lit = replace(GOOD, overexposed=0.4, lamp=3.0, bright_mm=1000.0)
+    patchy = replace(lit, lamp=0.0)
+    sizes = []
+    for camera in (lit, patchy):
+        lost = (measure(np.full((160, 200), 600.0), camera) == 0).astype(np.uint8)
+        assert 0.15 < lost.mean() < 0.5
+        sizes.append(cv2.connectedComponentsWithStats(lost)[2][1:, cv2.CC_STAT_AREA].max())
+    assert sizes[0] > 1.5 * sizes[1]
 
 
 def test_what_reflects_nothing_leaves_islands_only():

@@ -12,6 +12,7 @@ from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.clutter import (
     boxes,
     ellipsoids,
+    held_things,
     random_clutter,
     random_heads,
     random_objects,
@@ -209,7 +210,7 @@ def test_heads_fill_crops_without_covering_all_of_them():
 
 @pytest.fixture(scope='module')
 def clean():
-    """48 hands without surroundings: depth, distance, cube."""
+    """48 hands without surroundings: depth, distance, cube, joints."""
     generator = torch.Generator().manual_seed(7)
     shapes = random_shapes(48, generator)
     frames, joints = forward_kinematics(shapes, random_poses(48, generator))
@@ -222,11 +223,12 @@ def clean():
         splat_crops(procedural_skin(2.5).posed(shapes, frames, pose), centre, cube, 128),
         centre[:, 2],
         cube,
+        xyz_to_uvdn(joints, centre, cube),
     )
 
 
 def test_sensor_noise_keeps_most_of_the_hand_and_its_depth(clean):
-    depth, z, cube = clean
+    depth, z, cube, _ = clean
     generator = torch.Generator().manual_seed(0)
     noisy = random_sensor(depth, z, cube, generator, NoiseBank(128, generator, images=64))
     assert (
@@ -247,7 +249,7 @@ def test_sensor_noise_keeps_most_of_the_hand_and_its_depth(clean):
 
 
 def test_clutter_hides_at_most_a_quarter_of_a_hand(clean):
-    depth, _, _ = clean
+    depth, *_ = clean
     seen = random_clutter(depth, torch.Generator().manual_seed(0), hidden=0.25)
     assert torch.isfinite(seen).all() and seen.min() >= -1 and seen.max() <= 1
     assert (seen <= depth).all()
@@ -256,6 +258,22 @@ def test_clutter_hides_at_most_a_quarter_of_a_hand(clean):
     assert share.max() <= 0.25 and share.max() > 0
     changed = (seen != depth).flatten(1).any(1).float().mean()
     assert 0.2 < changed < 0.9  # some have surroundings, some have none
+
+
+def test_held_things_are_in_the_hand_and_hide_less_than_half_of_it(clean):
+    depth, _, _, joints = clean
+    seen = held_things(depth, joints, torch.Generator().manual_seed(0), share=0.7)
+    assert torch.isfinite(seen).all() and (seen <= depth).all()
+    held = (seen < depth - 0.01)[:, 0]
+    hand = (depth < 0.99)[:, 0]
+    assert ((held & hand).sum((1, 2)) <= 0.45 * hand.sum((1, 2))).all()
+    chosen = held.flatten(1).any(1)
+    assert 0.4 < chosen.float().mean() < 0.75
+    assert (held & ~hand).flatten(1).any(1)[chosen].float().mean() > 0.3  # reaches beyond the hand
+    for mask, of_hand in zip(held[chosen], joints[chosen]):
+        y, x = (2 * (i.float() + 0.5) / len(mask) - 1 for i in mask.nonzero().unbind(1))
+        apart = torch.stack([x, y], 1)[:, None] - of_hand[None, :, :2]
+        assert apart.norm(dim=2).min() < 0.25  # 35 mm
 
 
 def test_things_without_a_hand_are_finite_and_not_empty():

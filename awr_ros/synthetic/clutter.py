@@ -7,8 +7,10 @@ millimetres.
 import functools
 
 import torch
+import torch.nn.functional as nn_f
 
 from awr_ros.crop import BACKGROUND_FROM
+from awr_ros.skeleton import TIPS
 from awr_ros.synthetic.hand import rotation
 from awr_ros.synthetic.poses import random_rotations
 from awr_ros.synthetic.render import chunk_size, fused
@@ -75,6 +77,61 @@ def random_clutter(
         result[other, 0] = torch.minimum(result[other, 0], moved)
     chunks = zip(*(crops.split(chunk_size(crops)) for crops in (depth, result)))
     return torch.cat([fused(_spare_hands, compiled)(*chunk, hidden) for chunk in chunks])
+
+
+HELD_HIDDEN = 0.45  # largest share of a hand that what it holds covers
+
+
+def held_things(
+    depth: torch.Tensor,
+    joints_uvdn: torch.Tensor,
+    generator: torch.Generator,
+    share: float,
+    compiled: bool = False,
+) -> torch.Tensor:
+    """Put boxes and round things into some of the hands.
+
+    depth: (B,1,S,S) float uvdn of right hands; joints_uvdn: (B,21,3) in its coordinates; share: of
+    the hands that hold something. A pinched thing is between the tips of thumb and index, a grasped
+    one between fingers and palm, or before the palm of a flat hand. Return (B,1,S,S).
+    """
+    batch, device = len(depth), depth.device
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+
+    chosen = (uniform(batch) < share).nonzero()[:, 0]
+    n = len(chosen)
+    if not n:
+        return depth
+    joints = joints_uvdn[chosen]
+    knuckles, tips = joints[:, [5, 9, 13, 17]].mean(1), joints[:, list(TIPS[1:])].mean(1)
+    along, across = joints[:, 9] - joints[:, 0], joints[:, 5] - joints[:, 17]
+    size = along.norm(dim=1, keepdim=True)  # about 90 mm
+    before_palm = nn_f.normalize(torch.linalg.cross(across, along), dim=1)
+    straight = ((tips - knuckles).norm(dim=1, keepdim=True) / (0.85 * size)).clamp(max=1)
+    between = (4 * knuckles + 4 * tips + joints[:, TIPS[:1]].mean(1)) / 9
+    grasped_half = (0.6 * (between - joints[:, 9]).norm(dim=1, keepdim=True) / size).clamp(0.1, 0.4)
+    grasped = between + (grasped_half + 0.1) * size * straight**2 * before_palm
+    gap = joints[:, TIPS[0]] - joints[:, TIPS[1]]
+    pinched = (joints[:, TIPS[0]] + joints[:, TIPS[1]]) / 2
+    pinched_half = (0.5 * gap.norm(dim=1, keepdim=True) / size - 0.07).clamp(0.04, 0.3)
+    pinch = uniform(n, 1) < 0.4
+    half = torch.where(pinch, pinched_half, grasped_half) * size
+    half = half * (0.6 + 0.6 * uniform(n, 3))
+    half[:, :1] *= 6 ** uniform(n, 1)
+    # its long side: across the palm, or any direction
+    any_turn = random_rotations(n, generator, device)
+    first = nn_f.normalize(across + 0.4 * size * any_turn[:, 0], dim=1)
+    second = nn_f.normalize(torch.linalg.cross(first, any_turn[:, 1]), dim=1)
+    turn = torch.stack([first, second, torch.linalg.cross(first, second)], 2)
+    turn = torch.where((uniform(n, 1) < 0.3)[..., None], any_turn, turn)
+    centre = torch.where(pinch, pinched, grasped)
+    things = solids(depth.shape[-1], uniform(n) < 0.5, centre, half, turn, compiled)
+    result = depth.clone()
+    held = torch.minimum(depth[chosen], things[:, None])
+    result[chosen] = _spare_hands(depth[chosen], held, HELD_HIDDEN)
+    return result
 
 
 def _spare_hands(depth, result, hidden):

@@ -11,12 +11,13 @@ import torch
 
 from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.skeleton import PALM, in_plane_rotation, palm_centre
-from awr_ros.synthetic.clutter import random_clutter, random_heads, random_objects
+from awr_ros.synthetic.clutter import held_things, random_clutter, random_heads, random_objects
 from awr_ros.synthetic.hand import (
     FOREARM,
     HandPose,
     HandSkin,
     forward_kinematics,
+    gloved,
     procedural_skin,
     random_shapes,
     rotation,
@@ -38,6 +39,7 @@ STEREO_WINDOW = 1.5
 STEREO_PX = (240, 176, 128, 96, 72)
 STEREO_SHARE = (0.3, 0.25, 0.2, 0.15, 0.1)
 STEREO_MM = ((270.0, 860.0), (520.0, 1180.0), (830.0, 1600.0), (1100.0, 2000.0), (1470.0, 2000.0))
+GLOVE_MM = (1.0, 4.0)  # thickness of gloves
 ARM_CLOSING = 0.03  # as a share of the cube's side: an arm's points are farther apart than a hand's
 
 
@@ -58,6 +60,9 @@ class CropConfig:
     # share of upright crops, as in the tracker after the first pass
     upright: float = 0.8
     clutter: bool = True  # add objects beside the hand
+    hidden: float = 0.25  # largest share of a hand that these cover
+    held: float = 0.0  # share of hands that hold something
+    gloves: float = 0.0  # share of hands in gloves
     # error of the hand's direction in upright crops, per axis of a vector of about 90 mm
     rotation_error_mm: float = 7.0
     # share of crops from simulated block matching (stereo.py); the others have modelled noise
@@ -176,7 +181,8 @@ class CropSource:
         depth = splat_crops(views.points, views.centre, views.cube, size, self.compiled)
         if size != config.size:
             depth = torch.nn.functional.interpolate(depth, size=config.size, mode='nearest')
-        depth = self._surround(depth, views)
+        joints = xyz_to_uvdn(views.joints, views.centre, views.cube)
+        depth = self._surround(depth, views, joints)
         depth = random_sensor(
             depth,
             views.centre[:, 2],
@@ -187,7 +193,6 @@ class CropSource:
             config.bridges,
             config.sensor,
         )
-        joints = xyz_to_uvdn(views.joints, views.centre, views.cube)
         if config.cut:
             depth = torch.where(self._beyond_border(joints, views.hand), 1.0, depth)
         return self._finished(depth, joints, views)
@@ -209,8 +214,9 @@ class CropSource:
         )
         window, wide_cube = round(side * STEREO_WINDOW), STEREO_WINDOW * wide.cube
         depth = self._splat_wide(wide.points, wide.centre, wide_cube, window)
-        depth = self._surround(depth, views, compiled=False)
         joints = xyz_to_uvdn(wide.joints, wide.centre, wide.cube)
+        in_window = joints @ rotation('z', angle).mT / STEREO_WINDOW
+        depth = self._surround(depth, views, in_window.to(depth.device), compiled=False)
         beyond = self._beyond_border(joints, views.hand) if config.cut else None
         crops = torch.empty(batch, 1, config.size, config.size)
         for i in range(batch):
@@ -252,6 +258,10 @@ class CropSource:
         ]
         self._arm = skin.weights[:, FOREARM] > 0.5
         shape = random_shapes(batch, generator, device)
+        if config.gloves:
+            worn = self._uniform(batch) < config.gloves
+            low, high = GLOVE_MM
+            shape = gloved(shape, worn * (low + (high - low) * self._uniform(batch)))
         sleeve = torch.where(self._uniform(batch) < 0.3, 1.1 + 0.4 * self._uniform(batch), 1.0)
         shape.thickness[:, FOREARM] *= sleeve
         frames, joints = forward_kinematics(shape, self._poses(batch))
@@ -289,9 +299,9 @@ class CropSource:
             else views
         )
 
-    def _surround(self, depth, views, compiled=None):
-        """Add the forearm, objects and heads beside the hands or instead of them. depth:
-        (B,1,S,S).
+    def _surround(self, depth, views, joints_uvdn, compiled=None):
+        """Add what hands hold, objects and heads beside the hands or instead of them. depth:
+        (B,1,S,S); joints_uvdn: (B,21,3) in its coordinates.
         """
         generator, device, (batch, _, size, _) = self.generator, depth.device, depth.shape
         compiled = self.compiled if compiled is None else compiled
@@ -304,7 +314,11 @@ class CropSource:
             depth[objects] = random_objects(len(objects), size, generator, device, compiled)
         if len(heads):
             depth[heads] = random_heads(views.cube[heads], size, generator, compiled)
-        return random_clutter(depth, generator, compiled=compiled) if self.config.clutter else depth
+        if self.config.held:
+            depth = held_things(depth, joints_uvdn, generator, self.config.held, compiled)
+        if not self.config.clutter:
+            return depth
+        return random_clutter(depth, generator, self.config.hidden, compiled)
 
     def _beyond_border(self, joints_uvdn, hand):
         """Return (B,1,S,S) bool: pixels of the crops beyond the image border. For many crops of
@@ -485,5 +499,8 @@ TRAINING = CropConfig(
     far_mm=1600.0,
     bridges=True,
     stretch=0.015,
+    hidden=0.4,
+    held=0.12,
+    gloves=0.08,
     negatives=0.55,
 )

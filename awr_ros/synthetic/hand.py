@@ -50,6 +50,17 @@ RADII = (
     (10.4, 8.7, 7.4, 6.0),
     (9.2, 7.6, 6.6, 5.4),
 )
+# [mm] Skin radius of each bone: of the carpus, then from the thumb to the little finger the
+# metacarpal and the three segments, of the forearm.
+BONE_RADII = (
+    16.0,
+    *(
+        radius
+        for metacarpal, radii in zip((12.0, 13.0, 13.0, 13.0, 12.0), RADII)
+        for radius in (metacarpal, *((a + b) / 2 for a, b in zip(radii, radii[1:])))
+    ),
+    24.0,
+)
 ARM_SPACING = 1.5  # spacing of the forearm's points relative to the hand's
 
 
@@ -115,6 +126,15 @@ def random_shapes(
     )
     thickness = size[:, 0] * normal(batch, 1, sigma=0.10) * normal(batch, NUM_BONES, sigma=0.04)
     return HandShape(knuckles, segments, thickness)
+
+
+def gloved(shape: HandShape, glove_mm: torch.Tensor) -> HandShape:
+    """Return hands in gloves, which leave the joints where they are. glove_mm: (B,) [mm] thickness
+    of each glove, 0: none.
+    """
+    radii = torch.tensor(BONE_RADII, device=glove_mm.device)
+    thickness = shape.thickness + glove_mm[:, None] / radii
+    return HandShape(shape.knuckles, shape.segments, thickness)
 
 
 def forward_kinematics(shape: HandShape, pose: HandPose) -> tuple[torch.Tensor, torch.Tensor]:

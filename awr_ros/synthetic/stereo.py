@@ -16,7 +16,8 @@ import torch
 
 PATTERN_PX = 1024  # side of the dot pattern, which is tiled
 HARSH_SHARE = 0.3  # share of difficult conditions
-OVEREXPOSED_SHARE = 0.3  # share of cameras that overexpose what is near
+OVEREXPOSED_SHARE = 0.4  # share of cameras that overexpose what is near
+LIGHT_PX = 80  # the light on a scene varies over this distance
 MAX_DISPARITIES = 128  # [px] limits the nearest measured depth, as in real cameras
 # [mm], their shares
 BASELINES = {50.0: 0.6, 55.0: 0.15, 75.0: 0.15, 95.0: 0.1}
@@ -39,6 +40,8 @@ class StereoCamera:
     bright_mm: float
     # weight of the angle: surfaces that face the camera saturate first, and outlines are left
     gloss: float
+    # weight of the light: a lamp or the sun saturates a palm and an arm, and leaves the fingers
+    lamp: float
     block_px: int  # side of the matched blocks, odd
     smoothness: float  # penalty of disparity steps, relative to OpenCV's recommendation
     uniqueness: int  # [%] by which the best match must beat the second
@@ -78,9 +81,10 @@ def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCam
         contrast=contrast,
         noise=noise,
         patchiness=float(rng.uniform(0.1, 0.8 if harsh else 0.5)),
-        overexposed=float(rng.uniform(0, 0.5) * (rng.random() < OVEREXPOSED_SHARE)),
+        overexposed=float(rng.uniform(0, 0.6) * (rng.random() < OVEREXPOSED_SHARE)),
         bright_mm=float(rng.uniform(500, 1400)),
         gloss=float(rng.uniform(0, 6)),
+        lamp=float(rng.uniform(0, 3)),
         block_px=int(
             rng.choice([3, 5, 7, 9], p=[0.15, 0.4, 0.3, 0.15] if harsh else [0, 0.3, 0.35, 0.35])
         ),
@@ -185,7 +189,7 @@ def _images(
     )
     reflect = np.exp(camera.patchiness * patches)
     reference = camera.focal_px * camera.baseline_mm / 500  # [px] disparity at 0.5 m
-    saturated = _saturated(disparity, patches, camera)
+    saturated = _saturated(disparity, patches, camera, surface)
     reflect[saturated] = 0
     views = []
     for d, across in ((disparity, 0.0), (seen_right, 1.0)):
@@ -210,7 +214,12 @@ def _images(
     return views[0], views[1], saturated
 
 
-def _saturated(disparity: np.ndarray, patches: np.ndarray, camera: StereoCamera) -> np.ndarray:
+def _saturated(
+    disparity: np.ndarray,
+    patches: np.ndarray,
+    camera: StereoCamera,
+    surface: np.random.Generator,
+) -> np.ndarray:
     """(H,W) bool where a near surface reflects more than the camera can tell apart. patches: (H,W)
     how brightly it reflects, about standard normal.
     """
@@ -218,6 +227,7 @@ def _saturated(disparity: np.ndarray, patches: np.ndarray, camera: StereoCamera)
     if not camera.overexposed or not near.any():
         return np.zeros(disparity.shape, bool)
     bright = patches + camera.gloss * _facing(disparity, camera)
+    bright += camera.lamp * _smooth_noise(surface, disparity.shape, LIGHT_PX)
     return near & (bright > np.quantile(bright[near][::8], 1 - camera.overexposed))
 
 
