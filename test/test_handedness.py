@@ -20,7 +20,7 @@ TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, 
 
 
 def hypotheses(count, seed, bend):
-    """Predictions whose last joints lie on one side of the palm."""
+    """Predictions whose last joints lie on one side of the palm, not changed by a refiner."""
     generator = torch.Generator().manual_seed(seed)
     joints = 0.3 * torch.randn(count, 21, 3, generator=generator)
     joints[:, -4:, 2] += bend
@@ -28,7 +28,7 @@ def hypotheses(count, seed, bend):
         0.8 + 0.05 * torch.randn(count, 21, generator=generator),
         3 * torch.randn(count, generator=generator),
     )
-    return joints, scores, logit, torch.rand(count, 8, generator=generator)
+    return joints, scores, logit, torch.rand(count, 8, generator=generator), joints, scores
 
 
 def test_it_learns_which_of_two_readings_is_the_likelier():
@@ -45,6 +45,20 @@ def test_of_two_alike_it_says_nothing():
         HandednessHead(21, 8, 16), hypotheses(2000, 1, 0.0), hypotheses(2000, 2, 0.0)
     )
     assert 0.35 < right < 0.65 and loss > 0.5
+
+
+def test_it_learns_from_what_the_refiner_sees_where_votes_are_alike():
+    as_is, mirrored = hypotheses(2000, 1, 0.0), hypotheses(2000, 2, 0.0)
+    refined = [
+        (*votes[:4], *bent[4:])
+        for votes, bent in zip(
+            (as_is, mirrored), (hypotheses(2000, 1, 0.25), hypotheses(2000, 2, -0.25))
+        )
+    ]
+    for told, learnt in ((True, True), (False, False)):
+        torch.manual_seed(0)
+        right, _ = fit_handedness(HandednessHead(21, 8, 16, refined=told), *refined)
+        assert (right > 0.9) == learnt
 
 
 def test_where_the_hand_is_in_the_crop_does_not_matter():

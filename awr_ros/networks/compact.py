@@ -26,6 +26,7 @@ class ModelConfig(CropSpec):
     virtual_crop: bool = True
     refiner: int = 0  # hidden units of the joint refiner (refiner.py), 0: none
     handedness: int = 0  # hidden units of the handedness head (handedness.py), 0: none
+    handedness_refined: bool = False  # whether this head is given the refined joints too
     # slope and centre of the logistic from closeness to joint score, the probability that the joint
     # is within 10 mm; empty: the score is the closeness
     calibration: tuple[float, ...] = ()
@@ -133,7 +134,10 @@ class CompactNetwork(AwrNetwork):
             self.refiner = Refiner(len(config.joint_names), config.widths[-1], config.refiner)
         if config.handedness:
             self.handedness = HandednessHead(
-                len(config.joint_names), config.widths[-1], config.handedness
+                len(config.joint_names),
+                config.widths[-1],
+                config.handedness,
+                config.handedness_refined,
             )
 
     def forward(self, depth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,7 +183,7 @@ class CompactNetwork(AwrNetwork):
             slope, middle = self.config.calibration
             scores = torch.sigmoid(slope * (closeness - middle))
         handedness = (
-            self.handedness(voted, closeness, hand_logits, crop_features)
+            self.handedness(voted, closeness, hand_logits, crop_features, joints_uvdn, scores)
             if self.handedness
             else torch.full_like(hand_logits, torch.nan)
         )

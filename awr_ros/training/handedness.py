@@ -61,7 +61,13 @@ def train_handedness(
         )
         calibration = slope, -constant / slope
     trained = CompactNetwork(
-        replace(network.config, handedness=HIDDEN, calibration=calibration, detection_weights=())
+        replace(
+            network.config,
+            handedness=HIDDEN,
+            handedness_refined=bool(network.refiner),
+            calibration=calibration,
+            detection_weights=(),
+        )
     ).eval()
     trained.load_state_dict(
         {k: v for k, v in network.state_dict().items() if not k.startswith('handedness.')},
@@ -126,7 +132,14 @@ def _predict_both_orientations(network, count, seed, workers=0):
             depth.contiguous(memory_format=torch.channels_last)
         )
         out = network.read_out(field, depth, hand_logit, crop_features)
-        return out.joints_uvdn, (out.voted_uvdn, out.closeness, hand_logit, crop_features)
+        return out.joints_uvdn, (
+            out.voted_uvdn,
+            out.closeness,
+            hand_logit,
+            crop_features,
+            out.joints_uvdn,
+            out.joint_scores,
+        )
 
     hypotheses, errors_mm, seen = ([], []), [], 0
     with progress_bar(total=count, unit='crop') as bar:
@@ -160,8 +173,7 @@ def fit_handedness(
 ) -> tuple[float, float]:
     """Train a handedness head on pairs of hypotheses, as_is for the true side.
 
-    Each is a tuple of joints_uvdn (N,J,3), joint_scores (N,J), hand_logit (N,) and crop_features
-    (N,C). Return (accuracy, mean log loss) on held-out pairs.
+    Each is a tuple of arguments of the head. Return (accuracy, mean log loss) on held-out pairs.
     """
     count = len(as_is[0])
     kept = max(1, round(count * (1 - HELD_OUT)))
