@@ -83,14 +83,22 @@ def test_visible_hands_are_where_the_truth_says(scenes):
     )
 
 
+def measured(layout, rendered, depth):
+    """The Scene of a rendered image of which a camera measured a depth (H,W) [mm]."""
+    frame = np.nan_to_num(depth.numpy(), posinf=0).astype(np.uint16)
+    camera = type('', (), {'kind': 'any', 'nearest_mm': 0.0})
+    return rendered.scene(layout, layout.groups, (frame,), camera)
+
+
 def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     """Where hardly a joint of a hand lies close behind what the camera sees, something hides the
     hand. (One that points at the camera hides its own.)
     """
     source, hidden = SceneSource(6, COARSE), []
     for layout in (source._layout(2, None) for _ in range(60)):
-        depth, hands, shares = source._render(layout, layout.groups)  # as no camera spoils it
-        depth = np.nan_to_num(depth.numpy(), posinf=0)
+        rendered = source._render(layout, layout.groups)
+        depth = np.nan_to_num(rendered.depth.numpy(), posinf=0)  # as no camera spoils it
+        hands, shares = rendered.hands, measured(layout, rendered, rendered.depth).visible
         width, height = layout.intrinsics.width - 2, layout.intrinsics.height - 2
         for hand, visible in zip(hands, shares):
             u, v, d = hand.joints_uvd[
@@ -257,8 +265,24 @@ def test_hands_that_leave_the_image_stay_true_but_are_not_visible():
     source = SceneSource(15, COARSE)
     layout = source._layout(1, 0)
     away = [group.moved(torch.eye(3), torch.tensor([9000.0, 0.0, 0.0])) for group in layout.groups]
-    _, (hand,), (visible,) = source._render(layout, away)
-    assert hand.joints_xyz[:, 0].min() > 5000 and visible == 0
+    rendered = source._render(layout, away)
+    (hand,), scene = rendered.hands, measured(layout, rendered, rendered.depth)
+    assert hand.joints_xyz[:, 0].min() > 5000 and scene.visible == scene.measured == (0,)
+
+
+def test_what_a_camera_measured_of_a_hand_is_counted_without_what_hides_it():
+    source = SceneSource(16, COARSE)
+    layout = source._layout(1, 0)
+    rendered = source._render(layout, layout.groups)
+    (skin,) = rendered.skins
+    seen = measured(layout, rendered, rendered.depth)
+    assert seen.measured[0] > 0.99 and seen.visible[0] > 0.5
+    half = rendered.depth.clone()
+    rows = (skin < torch.inf).nonzero()[:, 0].float()
+    half[: int(rows.median())] = 0
+    assert measured(layout, rendered, half).visible == seen.visible
+    assert 0.35 < measured(layout, rendered, half).measured[0] < 0.65
+    assert measured(layout, rendered, rendered.depth + 60).measured == (0,)
 
 
 def test_left_hands_are_mirrored_right_ones(scenes):
@@ -429,8 +453,8 @@ def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
         false for _, false in figures.empty + figures.beside
     )
     assert (
-        all(right for _, _, found, right in figures.targets if found)
-        and sum(found for _, _, found, _ in figures.targets) > 5
+        all(right for *_, found, right in figures.targets if found)
+        and sum(found for *_, found, _ in figures.targets) > 5
     )
     evaluation.print_sequences(figures)
     printed = capsys.readouterr().out.splitlines()
@@ -443,7 +467,7 @@ def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):
         right for *_, right in figures.targets
     )
     evaluation.print_sequences(evaluation.SequenceFigures())
-    assert capsys.readouterr().out.splitlines()[-1].split() == ['all', *'-----']
+    assert capsys.readouterr().out.splitlines()[-2].split() == ['all', *'-----']
 
 
 def test_a_sheet_shows_as_many_scenes_as_asked_for(tmp_path):

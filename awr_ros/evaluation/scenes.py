@@ -26,6 +26,9 @@ FRAMES_PER_SCENE = 6
 FOUND_MM = 60.0  # largest distance of a palm from the truth for a match
 CENTRE_ERROR_MM = 8.0  # standard deviation per axis of given centres
 VISIBLE = 0.6  # minimum visible share of a hand; hands below it are ignored
+# Of an overexposed or far hand a camera may measure next to nothing: those of which it measures
+# this share are also listed apart.
+MEASURED = 0.5
 RATE = 30.0  # [Hz]
 RIGHT_MM = 10.0  # a joint's score is the probability of an error below this
 
@@ -97,7 +100,7 @@ class SequenceFigures:
     empty: list = field(default_factory=list)
     # (kind of camera, false hands) of each frame with hands
     beside: list = field(default_factory=list)
-    # (kind, distance [mm], found, side correct) of each visible hand in a frame
+    # (kind, distance [mm], share measured, found, side correct) of each visible hand in a frame
     targets: list = field(default_factory=list)
     empty_sequences: int = 0
     sequences: int = 0
@@ -131,12 +134,15 @@ def sequence_figures(
             matched = match(hands, scene.hands)
             false = len(hands) - sum(hand is not None for hand in matched)
             (figures.empty if empty else figures.beside).append((scene.kind, false))
-            for truth, visible, hand in zip(scene.hands, scene.visible, matched):
+            for truth, visible, measured, hand in zip(
+                scene.hands, scene.visible, scene.measured, matched
+            ):
                 if number >= SETTLED and is_target(truth, visible, scene, config):
                     figures.targets.append(
                         (
                             scene.kind,
                             float(palm_centre(truth.joints_xyz)[2]),
+                            measured,
                             hand is not None,
                             hand is not None and hand.side == truth.side,
                         )
@@ -163,8 +169,16 @@ def print_sequences(figures: SequenceFigures) -> None:
         )
     )
     kinds = sorted({kind for kind, *_ in (*figures.empty, *figures.beside)})
-    for name, chosen in (*((kind, (kind,)) for kind in kinds), ('all', kinds)):
-        targets = [entry[1:] for entry in figures.targets if entry[0] in chosen]
+    for name, chosen, least in (
+        *((kind, (kind,), 0.0) for kind in kinds),
+        ('all', kinds, 0.0),
+        (f'{MEASURED:.0%} measured', kinds, MEASURED),
+    ):
+        targets = [
+            (distance, found, right)
+            for kind, distance, measured, found, right in figures.targets
+            if kind in chosen and measured >= least
+        ]
         columns = [[false > 0 for kind, false in figures.empty if kind in chosen]]
         columns += [
             [found for distance, found, _ in targets if low <= distance < high]

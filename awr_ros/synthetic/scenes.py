@@ -51,6 +51,7 @@ APART_MM = 170.0  # least distance of two palms
 OVER_MM = 30.0  # least distance of a palm from tables and walls
 CLEAR_MM = 110.0  # objects added later keep this distance from the line of sight to a palm
 RATE_HZ = 30.0  # frame rate of sequences
+MEASURED_MM = 40.0  # largest error of a pixel that shows a hand
 ANY_KIND = 'any'  # of camera
 
 
@@ -68,6 +69,8 @@ class Scene:
     # (n,3) float32 [mm] each: points on the axes of arms and legs, visible or not, without hands
     limbs: tuple = ()
     nearest_mm: float = 0.0  # least depth that the camera measures
+    # for each hand the share of its visible pixels that the camera measured in the first frame
+    measured: tuple = ()
 
     @property
     def depth_mm(self) -> np.ndarray:
@@ -186,9 +189,9 @@ class SceneSource:
         those of bodies. None: random.
         """
         layout = self._layout(num_hands, arms)
-        depth, hands, visible = self._render(layout, layout.groups)
-        seen, sensor = self._sense([depth] * frames, layout.intrinsics.fx)
-        return _scene(layout, layout.groups, tuple(seen), hands, visible, sensor)
+        rendered = self._render(layout, layout.groups)
+        seen, sensor = self._sense([rendered.depth] * frames, layout.intrinsics.fx)
+        return rendered.scene(layout, layout.groups, tuple(seen), sensor)
 
     @torch.no_grad()
     def sequence(
@@ -211,10 +214,10 @@ class SceneSource:
             ):
                 break
         rendered = [self._render(layout, groups) for groups in moments]
-        seen, sensor = self._sense([depth for depth, _, _ in rendered], layout.intrinsics.fx)
+        seen, sensor = self._sense([one.depth for one in rendered], layout.intrinsics.fx)
         return tuple(
-            _scene(layout, groups, (frame,), hands, visible, sensor)
-            for groups, frame, (_, hands, visible) in zip(moments, seen, rendered)
+            one.scene(layout, groups, (frame,), sensor)
+            for groups, frame, one in zip(moments, seen, rendered)
         )
 
     def _moments(self, layout, frames, most):
@@ -239,30 +242,22 @@ class SceneSource:
         return moments
 
     def _render(self, layout, groups):
-        """Return perfect depth (H,W) [mm], inf where nothing is, the hands, and their visible
-        shares, 0 without the palm.
-        """
-        k = layout.intrinsics
-        rays = Rays(k)
+        rays = Rays(layout.intrinsics)
         depth = rays.empty()
         for group in groups:
             for solid in group.solids:
                 solid.draw(depth, rays)
         skins, hands = [], []
         for hand in (group.hand for group in groups if group.hand):
-            skin = splat_image(hand.skin, k, SKIN_MM)
+            skin = splat_image(hand.skin, layout.intrinsics, SKIN_MM)
             depth = torch.minimum(depth, skin)
-            depth = torch.minimum(depth, splat_image(hand.forearm, k, SKIN_MM * ARM_SPACING))
+            arm = splat_image(hand.forearm, layout.intrinsics, SKIN_MM * ARM_SPACING)
+            depth = torch.minimum(depth, arm)
             joints = hand.joints.numpy()
+            uvd = layout.intrinsics.xyz_to_uvd(joints).astype(np.float32)
             skins.append(skin if layout.sees(hand.palm[None])[0] else None)
-            hands.append(TrueHand(hand.side, joints, k.xyz_to_uvd(joints).astype(np.float32)))
-        visible = tuple(
-            0.0
-            if skin is None
-            else float((depth[skin < torch.inf] == skin[skin < torch.inf]).float().mean())
-            for skin in skins
-        )
-        return depth, tuple(hands), visible
+            hands.append(TrueHand(hand.side, joints, uvd))
+        return _Rendered(depth, tuple(hands), tuple(skins))
 
     # ---- parts of a scene
 
@@ -669,18 +664,39 @@ class SceneSource:
         return [sensor.measure(depth) for depth in depths], sensor
 
 
-def _scene(layout, groups, frames, hands, visible, sensor):
-    limbs = tuple(limb.numpy() for group in groups for limb in group.limbs)
-    return Scene(
-        frames,
-        layout.intrinsics,
-        hands,
-        visible,
-        layout.objects,
-        sensor.kind,
-        limbs,
-        sensor.nearest_mm,
-    )
+@dataclass(frozen=True)
+class _Rendered:
+    """A perfect depth image."""
+
+    depth: torch.Tensor  # (H,W) [mm], inf where nothing is
+    hands: tuple  # of TrueHand
+    skins: tuple  # (H,W) [mm] of each hand alone, inf elsewhere; None where its palm is not seen
+
+    def scene(self, layout, groups, frames, sensor):
+        """Return the Scene with the frames that a sensor measured."""
+        first, visible, measured = torch.from_numpy(frames[0].astype(np.float32)), [], []
+        for skin in self.skins:
+            if skin is None:
+                visible.append(0.0)
+                measured.append(0.0)
+                continue
+            own = skin < torch.inf
+            unhidden = self.depth[own] == skin[own]
+            right = (first[own] - skin[own]).abs()[unhidden] < MEASURED_MM
+            visible.append(float(unhidden.float().mean()))
+            measured.append(float(right.float().mean()) if len(right) else 0.0)
+        limbs = tuple(limb.numpy() for group in groups for limb in group.limbs)
+        return Scene(
+            frames,
+            layout.intrinsics,
+            self.hands,
+            tuple(visible),
+            layout.objects,
+            sensor.kind,
+            limbs,
+            sensor.nearest_mm,
+            tuple(measured),
+        )
 
 
 @dataclass(frozen=True)

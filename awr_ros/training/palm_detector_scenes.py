@@ -17,7 +17,8 @@ from awr_ros.training.run import save_whole
 
 # finer cameras give the same image at 160x128
 RESOLUTIONS = ((320, 240), (320, 180), (424, 240), (512, 424))
-CLEAR = 0.6  # minimum visible share of a hand; hands below it are ignored
+# minimum visible share of a hand, and of what the camera measured of that; others are ignored
+CLEAR, CLEAR_MEASURED = 0.6, 0.4
 HANDS = 2  # most hands in a scene
 FARTHEST_MM = 2000.0  # farthest target palm; after augmentation, palms beyond it are ignored
 # kinds of hands: empty slot, ignored, to be found
@@ -81,10 +82,14 @@ def render_finder_scenes(
         frame, step = coarse_frame(scene.depth_mm, scene.intrinsics)
         scenes.depth[i] = torch.from_numpy(np.rint(frame[0] * 1000).astype(np.uint16))
         scenes.focal[i] = scene.intrinsics.fx / step
-        for j, (hand, visible) in enumerate(zip(scene.hands, scene.visible)):
+        for j, (hand, visible, measured) in enumerate(
+            zip(scene.hands, scene.visible, scene.measured)
+        ):
             u, v, z = scene.intrinsics.xyz_to_uvd(palm_centre(hand.joints_xyz).astype(np.float64))
             scenes.palms[i, j] = torch.tensor([(u + 0.5) / step - 0.5, (v + 0.5) / step - 0.5, z])
-            scenes.kind[i, j] = TARGET if visible >= CLEAR else IGNORED
+            scenes.kind[i, j] = (
+                TARGET if visible >= CLEAR and measured >= CLEAR_MEASURED else IGNORED
+            )
     return scenes
 
 
