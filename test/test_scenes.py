@@ -95,7 +95,7 @@ def test_hidden_hands_do_not_count_as_visible_by_their_arms():
     hand. (One that points at the camera hides its own.)
     """
     source, hidden = SceneSource(6, COARSE), []
-    for layout in (source._layout(2, None) for _ in range(60)):
+    for layout in (source.layouts.draw(2, None) for _ in range(60)):
         rendered = source._render(layout, layout.groups)
         depth = np.nan_to_num(rendered.depth.numpy(), posinf=0)  # as no camera spoils it
         hands, shares = rendered.hands, measured(layout, rendered, rendered.depth).visible
@@ -139,7 +139,7 @@ def test_heads_lose_hair_and_patches_and_bodies_nothing(monkeypatch):
 def test_arms_without_hands_enter_from_all_borders_at_all_distances():
     source, borders, distances = SceneSource(3, COARSE), set(), []
     for _ in range(40):
-        layout = source._layout(0, 2)
+        layout = source.layouts.draw(0, 2)
         for arm in (group.limbs[0] for group in layout.groups[1:] if group.limbs):
             seen, uv = layout.sees(arm), layout.project(arm)
             if seen.any() and not seen.all():
@@ -263,7 +263,7 @@ def test_wrists_whose_hands_are_out_of_the_image_stay_out_of_it():
 
 def test_hands_that_leave_the_image_stay_true_but_are_not_visible():
     source = SceneSource(15, COARSE)
-    layout = source._layout(1, 0)
+    layout = source.layouts.draw(1, 0)
     away = [group.moved(torch.eye(3), torch.tensor([9000.0, 0.0, 0.0])) for group in layout.groups]
     rendered = source._render(layout, away)
     (hand,), scene = rendered.hands, measured(layout, rendered, rendered.depth)
@@ -272,7 +272,7 @@ def test_hands_that_leave_the_image_stay_true_but_are_not_visible():
 
 def test_what_a_camera_measured_of_a_hand_is_counted_without_what_hides_it():
     source = SceneSource(16, COARSE)
-    layout = source._layout(1, 0)
+    layout = source.layouts.draw(1, 0)
     rendered = source._render(layout, layout.groups)
     (skin,) = rendered.skins
     seen = measured(layout, rendered, rendered.depth)
