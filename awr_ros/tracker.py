@@ -32,6 +32,12 @@ MAX_CANDIDATES_IDLE = 8
 MAX_CANDIDATES_TRACKING = 2  # while some hand is tracked
 # [0,1] minimum candidate score while some hand is tracked
 MIN_CANDIDATE_SCORE_TRACKING = 0.15
+# A new hand is looked at in up to this many frames, and its scores averaged; one look is enough
+# where its score, or the mean of two, is that much nearer to 1.
+LOOKS = 3
+SURER = (0.25, 0.6, 1.0)  # (1 - least mean) / (1 - threshold), by the number of looks
+SIGHTING_SHARE = 0.5  # minimum score of a look, as a share of the one that starts a track
+SAME_SIGHTING_MM = 100.0  # looks nearer than this are of one hand
 SURE_LOGIT, MAX_LOGIT = 6.0, 10.0  # of the log odds of the side, summed over frames
 SIDE_CHECK_EVERY = 10  # [frames] between evaluations of both hypotheses once the side is sure
 
@@ -62,6 +68,14 @@ class _Match:
     hypotheses: Hypotheses
     right_logit: float  # log odds of a right hand, this frame's included
     distance_mm: float  # of the palm from the predicted one
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """A hand that is not yet sure enough for a track."""
+
+    palm_xyz: np.ndarray  # (3,) [mm] as last seen
+    scores: tuple[float, ...]  # its detection scores, of one frame each
 
 
 class HandTracker:
@@ -146,6 +160,7 @@ class HandTracker:
     def reset(self) -> None:
         """Drop all tracks. Ids continue to count."""
         self._tracks: list[Track] = []
+        self._sightings: list[_Sighting] = []
         self._frame, self._searches = 0, 0
         self._stamp_s: float | None = None
         self._order = StampOrder()
@@ -185,7 +200,9 @@ class HandTracker:
         del self._tracks[self.config.max_hands :]  # the parameter is live
         self._follow(depth_mm, intrinsics, stamp_s)
         if len(self._tracks) < self.config.max_hands and (
-            not self._tracks or self._frame % self.config.search_every == 0
+            not self._tracks
+            or any(len(sighting.scores) < LOOKS for sighting in self._sightings)
+            or self._frame % self.config.search_every == 0
         ):
             self._search(depth_mm, intrinsics, stamp_s, centres_xyz)
         hands = self._hands = [track.report(self.config, intrinsics) for track in self._tracks]
@@ -260,20 +277,26 @@ class HandTracker:
         centres_xyz: npt.ArrayLike,
     ) -> None:
         """Detect new hands and start their tracks."""
-        candidates = self._candidates(depth_mm, intrinsics, centres_xyz)
+        candidates = self._in_turn(self._candidates(depth_mm, intrinsics, centres_xyz))
+        before, self._sightings = self._sightings, []
         for detection in self.detector.verify(
             depth_mm,
             intrinsics,
-            self._in_turn(candidates),
+            candidates,
             side=self.config.side,
-            min_score=self._min_score(),
+            min_score=SIGHTING_SHARE * self._min_score(),
         ):
             if (
-                detection.score >= self._min_score()
+                detection.score >= SIGHTING_SHARE * self._min_score()
                 and len(self._tracks) < self.config.max_hands
                 and self._is_apart(detection.pose.centre_xyz, SAME_HAND_MM)
             ):
-                self._start(detection, stamp_s)
+                seen = _seen_again(detection, before)
+                looks, mean = len(seen.scores), sum(seen.scores) / len(seen.scores)
+                if 1 - mean <= SURER[looks - 1] * (1 - self._min_score()):
+                    self._start(detection, stamp_s)
+                else:
+                    self._sightings.append(seen)
 
     def _candidates(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, centres_xyz: npt.ArrayLike
@@ -292,14 +315,24 @@ class HandTracker:
         ]
 
     def _in_turn(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return the candidates to verify now: of too many a few, with the next search others."""
+        """Return the candidates to verify now: of too many those sighted before and a few others,
+        with the next search others.
+        """
         at_once = MAX_CANDIDATES_TRACKING if self._tracks else MAX_CANDIDATES_IDLE
-        chosen = list(candidates)
-        if len(chosen) > at_once:
-            first = self._searches * at_once % len(chosen)
-            chosen = (chosen[first:] + chosen[:first])[:at_once]
+        again = [candidate for candidate in candidates if self._is_sighted(candidate)][:at_once]
+        others = [candidate for candidate in candidates if not self._is_sighted(candidate)]
+        left = at_once - len(again)
+        if len(others) > left:
+            first = self._searches * left % len(others)
+            others = (others[first:] + others[:first])[:left]
         self._searches += 1
-        return chosen
+        return again + others
+
+    def _is_sighted(self, candidate: Candidate) -> bool:
+        return any(
+            math.dist(sighting.palm_xyz, candidate.centre_xyz) < SAME_SIGHTING_MM
+            for sighting in self._sightings
+        )
 
     def _start(self, detection: Detection, stamp_s: float) -> None:
         """Start the track of a new hand."""
@@ -327,3 +360,11 @@ class HandTracker:
             if self._tracks
             else self.config.score_threshold
         )
+
+
+def _seen_again(detection: Detection, before: Sequence[_Sighting]) -> _Sighting:
+    """Return the sighting of a detection, with the scores of the earlier one that it belongs to."""
+    palm = detection.pose.centre_xyz
+    near = [s for s in before if math.dist(s.palm_xyz, palm) < SAME_SIGHTING_MM]
+    earlier = min(near, key=lambda s: math.dist(s.palm_xyz, palm)).scores if near else ()
+    return _Sighting(palm, (*earlier, detection.score)[-LOOKS:])

@@ -62,7 +62,8 @@ class TrackerConfig:
     )
     score_threshold: float = setting(
         0.85,
-        'minimum detection score of a new hand; it combines palm detector, hand and joint scores',
+        'minimum detection score of a new hand, the mean of up to three images; it combines palm '
+        'detector, hand and joint scores',
         range=SCORE,
     )
     beside_threshold: float = setting(

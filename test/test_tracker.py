@@ -175,6 +175,61 @@ def test_beside_a_hand_a_second_one_must_score_higher(monkeypatch):
     assert ids(run(HandTracker(scene, TrackerConfig(beside_threshold=0.5)), 12))[-1] == ['0', '1']
 
 
+BY_HAND_SCORE = (0.0, 1.0, 0.0, 0.0)  # weights with which the detection score is the hand score
+
+
+@pytest.mark.parametrize(
+    'scores, started',
+    [
+        ((0.97,), 0),  # sure at once
+        ((0.92, 0.92), 1),
+        ((0.87, 0.87, 0.87), 2),
+        ((0.8, 0.9, 0.93), 2),
+        ((0.95, 0.5, 0.5, 0.5, 0.5), None),  # one look that errs
+        ((0.95, 0.1, 0.95, 0.1, 0.95, 0.1), None),
+        ((0.84,) * 6, None),
+        ((0.5, 0.6, 0.9, 0.9, 0.9), 4),  # the mean is that of the last three looks
+    ],
+)
+def test_a_doubtful_hand_is_looked_at_again_before_it_is_reported(monkeypatch, scores, started):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    scene.config = replace(scene.config, detection_weights=BY_HAND_SCORE)
+
+    def look(i):
+        scene.scores[0] = scores[i]
+        scene.palms[0] += [20, 0, 0]
+
+    frames = run(HandTracker(scene, TrackerConfig(score_threshold=0.85)), len(scores), each=look)
+    assert [bool(hands) for hands in frames] == [
+        started is not None and i >= started for i in range(len(scores))
+    ]
+
+
+def test_scores_of_two_places_are_not_of_one_hand(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    scene.config = replace(scene.config, detection_weights=BY_HAND_SCORE)
+    scene.scores = [0.87]
+
+    def jump(i):
+        scene.palms[0] = np.array([300.0 * (i % 2), 0, 500])
+
+    assert not any(run(HandTracker(scene), 8, each=jump))
+
+
+def test_a_doubtful_second_hand_is_not_kept_waiting_for_the_next_search(monkeypatch):
+    scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
+    scene.config = replace(scene.config, detection_weights=BY_HAND_SCORE)
+    scene.scores, scene.hidden = [0.99, 0.93], {1}
+    config = TrackerConfig(search_every=5, beside_threshold=0.9)
+
+    def appear(i):
+        if i == 6:
+            scene.hidden.clear()
+
+    counts = [len(hands) for hands in run(HandTracker(scene, config), 15, each=appear)]
+    assert counts == [1] * 11 + [2] * 4  # searched in frame 9, then in 10 and 11
+
+
 def test_two_tracks_on_one_hand_become_the_older_one(monkeypatch):
     scene = Scene(monkeypatch, (-100, 0, 500), (100, 0, 500))
     tracker = HandTracker(scene)
