@@ -32,10 +32,10 @@ MAX_CANDIDATES_IDLE = 8
 MAX_CANDIDATES_TRACKING = 2  # while some hand is tracked
 # [0,1] minimum candidate score while some hand is tracked
 MIN_CANDIDATE_SCORE_TRACKING = 0.15
-# A new hand is looked at in up to this many frames, and its scores averaged; one look is enough
-# where its score, or the mean of two, is that much nearer to 1.
-LOOKS = 3
-SURER = (0.25, 0.6, 1.0)  # (1 - least mean) / (1 - threshold), by the number of looks
+# A new hand is looked at in up to three frames, and its scores averaged. One look or two are enough
+# where the odds of their mean are so many times those of the threshold.
+SURER = (4.5, 1.8, 1.0)
+LOOKS = len(SURER)
 SIGHTING_SHARE = 0.5  # minimum score of a look, as a share of the one that starts a track
 SAME_SIGHTING_MM = 100.0  # looks nearer than this are of one hand
 SURE_LOGIT, MAX_LOGIT = 6.0, 10.0  # of the log odds of the side, summed over frames
@@ -293,7 +293,7 @@ class HandTracker:
             ):
                 seen = _seen_again(detection, before)
                 looks, mean = len(seen.scores), sum(seen.scores) / len(seen.scores)
-                if 1 - mean <= SURER[looks - 1] * (1 - self._min_score()):
+                if mean >= _least_mean(self._min_score(), looks):
                     self._start(detection, stamp_s)
                 else:
                     self._sightings.append(seen)
@@ -360,6 +360,12 @@ class HandTracker:
             if self._tracks
             else self.config.score_threshold
         )
+
+
+def _least_mean(threshold: float, looks: int) -> float:
+    """Return the mean score [0,1] of a number of looks that starts a track."""
+    odds = SURER[looks - 1] * threshold
+    return odds / (1 - threshold + odds)
 
 
 def _seen_again(detection: Detection, before: Sequence[_Sighting]) -> _Sighting:
