@@ -199,7 +199,9 @@ class HandTracker:
         self.detector.reset_times()
         del self._tracks[self.config.max_hands :]  # the parameter is live
         self._follow(depth_mm, intrinsics, stamp_s)
-        if len(self._tracks) < self.config.max_hands and (
+        if len(self._tracks) >= self.config.max_hands:
+            self._sightings = []  # too old once there is a search again
+        elif (
             not self._tracks
             or any(len(sighting.scores) < LOOKS for sighting in self._sightings)
             or self._frame % self.config.search_every == 0

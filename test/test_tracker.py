@@ -216,6 +216,23 @@ def test_scores_of_two_places_are_not_of_one_hand(monkeypatch):
     assert not any(run(HandTracker(scene), 8, each=jump))
 
 
+def test_what_was_seen_before_the_searches_stopped_does_not_count(monkeypatch):
+    scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
+    scene.config = replace(scene.config, detection_weights=BY_HAND_SCORE)
+    scene.scores, scene.hidden = [0.99, 0.93], {1}
+    two = TrackerConfig(max_hands=2, search_every=5, beside_threshold=0.9)
+    tracker = HandTracker(scene, two)
+
+    def change(i):
+        if i == 6:
+            scene.hidden.clear()  # searched, and seen, in frame 9
+        elif i in (10, 20):
+            tracker.config = replace(two, max_hands=1) if i == 10 else two
+
+    counts = [len(hands) for hands in run(tracker, 30, each=change)]
+    assert counts == [1] * 26 + [2] * 4  # searched in frames 24, 25 and 26
+
+
 def test_a_doubtful_second_hand_is_not_kept_waiting_for_the_next_search(monkeypatch):
     scene = Scene(monkeypatch, (-150, 0, 500), (150, 0, 500))
     scene.config = replace(scene.config, detection_weights=BY_HAND_SCORE)
