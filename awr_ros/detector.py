@@ -16,6 +16,7 @@ from awr_ros.finders.palm_detector import MIN_SCORE, Candidate
 from awr_ros.hypotheses import Hypotheses, likelier, likelier_side, right_logit
 from awr_ros.skeleton import SIDES, Side
 from awr_ros.tracker_config import TrackerConfig
+from awr_ros.views import merged, rotated
 
 SAME_HAND_MM = 60.0  # two palms nearer than this are one hand
 # [0,1] minimum hand score of the first pass (not centred, not rotated); below it a candidate is
@@ -164,13 +165,24 @@ class HandDetector:
         return sorted(found, key=lambda detection: -detection.score)
 
     def predict(
-        self, depth_mm: np.ndarray, intrinsics: Intrinsics, wanted: Sequence[Mapping[Side, Request]]
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        wanted: Sequence[Mapping[Side, Request]],
+        *,
+        views: int = 1,
     ) -> list[Hypotheses]:
         """Estimate all Requests of each {side: Request} in one batch; return {side: HandPose},
-        without empty crops.
+        without empty crops. views: crops for each Request, whose poses are merged (awr_ros.views).
         """
-        requests = [request for of_hand in wanted for request in of_hand.values()]
-        poses = iter(self._estimate(depth_mm, intrinsics, requests))
+        requests = [
+            view
+            for of_hand in wanted
+            for request in of_hand.values()
+            for view in rotated(request, views)
+        ]
+        found = self._estimate(depth_mm, intrinsics, requests)
+        poses = iter(merged(found[i : i + views], intrinsics) for i in range(0, len(found), views))
         return [
             {side: pose for side in of_hand if (pose := next(poses)) is not None}
             for of_hand in wanted

@@ -19,6 +19,10 @@ from awr_ros.hypotheses import Hypotheses, likelier, likelier_side, right_logit
 from awr_ros.runtime.readout import Engine
 from awr_ros.runtime.select import Device, EngineName, load_engine
 from awr_ros.skeleton import PALM, SIDES, Side, as_21_joints, hand_centre
+from awr_ros.views import MAX_VIEWS, checked_views, merged, rotated
+
+# Where the looks at one hand start [mm], relative to the given centre.
+STARTS_MM = ((0, 0), (25, 0), (-25, 0), (0, 25), (0, -25))
 
 
 @dataclass(frozen=True)
@@ -117,37 +121,61 @@ class HandPoseEstimator:
         side: Side | Literal['auto'] = 'auto',
         *,
         passes: int = 3,
+        views: int = MAX_VIEWS,
     ) -> HandPose | None:
-        """Estimate the pose of the hand at a given centre.
+        """Estimate the pose of the hand at a given centre, from this one frame.
 
         depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within about 40 mm
         of the palm's centre; side: of the hand, 'auto': the likelier one, which takes twice as
         long; a hand of another side than the given one gets a wrong pose; passes: number of crops,
-        each after the first centred on the palm of the one before and rotated like it. Return the
-        HandPose with the highest mean joint score of the passes after the first, None when the cube
-        around the centre is empty. Raise ValueError for a centre that is not a finite point in
-        front of the camera.
+        each after the first centred on the palm of the one before and rotated like it; views: so
+        many times this is done, from starts beside each other, and then in so many views of the
+        best result (awr_ros.views), 1 to MAX_VIEWS: more is more accurate and takes longer in
+        proportion. The best result is the HandPose with the highest mean joint score of the passes
+        after the first. Return None when the cube around the centre is empty. Raise ValueError for
+        a centre that is not a finite point in front of the camera, and for other views.
         """
         centre_xyz = checked_centre(centre_xyz)
+        starts = [centre_xyz + np.array((x, y, 0)) for x, y in STARTS_MM[: checked_views(views)]]
         sides: tuple[Side, ...] = SIDES if side == 'auto' else (side,)
-        requests = [Request(centre_xyz, side) for side in sides]
-        poses: dict[Side, list[HandPose]] = {}
-        for _ in range(passes):
-            found = self.estimate_batch(depth_mm, intrinsics, requests)
-            requests = [pose.request() for pose in found if pose is not None]
-            if not requests:
-                break
-            for pose in filter(None, found):
-                poses.setdefault(pose.side, []).append(pose)
-        hypotheses: Hypotheses = {
-            side: max(each[1:] or each, key=lambda pose: pose.mean_joint_score)
-            for side, each in poses.items()
-        }
+        hypotheses: Hypotheses = {}
+        for each in sides:
+            requests = [Request(start, each) for start in starts]
+            best = self._best_of(depth_mm, intrinsics, requests, passes)
+            if best is not None:
+                others = rotated(best.request(), views)[1:]
+                poses = self.estimate_batch(depth_mm, intrinsics, others) if others else []
+                hypotheses[each] = merged([best, *poses], intrinsics) or best
         if not hypotheses:
             return None
         usual: Side = 'left' if self.config.side == 'left' else 'right'
         logit = right_logit(hypotheses)
         return likelier(hypotheses, logit, likelier_side(logit, usual))
+
+    def _best_of(
+        self,
+        depth_mm: np.ndarray,
+        intrinsics: Intrinsics,
+        requests: Sequence[Request],
+        passes: int,
+    ) -> HandPose | None:
+        """Return the pose with the highest mean joint score of all passes after the first, or of
+        that one if it is the only one; None where every cube is empty.
+        """
+        best: HandPose | None = None
+        for count in range(passes):
+            poses = [
+                pose
+                for pose in self.estimate_batch(depth_mm, intrinsics, requests)
+                if pose is not None
+            ]
+            if not poses:
+                break
+            found = max(poses, key=lambda pose: pose.mean_joint_score)
+            if best is None or count == 1 or found.mean_joint_score > best.mean_joint_score:
+                best = found
+            requests = [pose.request() for pose in poses]
+        return best
 
     def estimate_batch(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, requests: Sequence[Request]

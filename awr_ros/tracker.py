@@ -216,7 +216,12 @@ class HandTracker:
     def _follow(self, depth_mm: np.ndarray, intrinsics: Intrinsics, stamp_s: float) -> None:
         """Estimate every known hand at its predicted position and update its track."""
         expected = [self._expected(track, stamp_s) for track in self._tracks]
-        found = self.detector.predict(depth_mm, intrinsics, [hand.requests for hand in expected])
+        found = self.detector.predict(
+            depth_mm,
+            intrinsics,
+            [hand.requests for hand in expected],
+            views=self.config.views,
+        )
         matches: list[_Match] = []
         for track, hand, hypotheses in zip(self._tracks, expected, found):
             track.seen = False

@@ -7,6 +7,7 @@ from awr_ros.derived.hand_size import NONE, parse_hand_size
 from awr_ros.messages.depth_image import MM_PER_M
 from awr_ros.settings import WHEN_INACTIVE, Setting, setting, settings_of
 from awr_ros.skeleton import SIDES
+from awr_ros.views import MAX_VIEWS, checked_views
 
 FINDERS = ('learned', 'nearest', 'external')
 SCORE = (0.0, 1.0)
@@ -53,6 +54,12 @@ class TrackerConfig:
     )
     finder_weights: str = setting(
         '', 'ONNX file of the palm detector; empty: the default one', change=WHEN_INACTIVE
+    )
+    views: int = setting(
+        1,
+        'crops of a tracked hand in each image, rotated differently, whose joints are averaged; '
+        'more is more accurate and takes longer',
+        range=(1, MAX_VIEWS),
     )
     search_every: int = setting(
         5,
@@ -135,6 +142,7 @@ class TrackerConfig:
                 f'0 < min_depth_mm < max_depth_mm must hold, got {self.min_depth_mm} and '
                 f'{self.max_depth_mm}'
             )
+        checked_views(self.views)
         if self.coast_s < 0 or self.search_every < 1:
             raise ValueError(
                 f'coast_s must be >= 0 and search_every >= 1, got {self.coast_s} and '

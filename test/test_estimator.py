@@ -64,7 +64,9 @@ def test_the_truth_comes_back_in_camera_and_image(camera, index, side):
     depth, hands = camera.frame(0.4)
     hand, centre = hands[index], palm(hands[index]) + [10, -8, 5]
     network = KnowingNetwork([uvdn(depth, hand.joints_xyz, centre, mirror=side == 'left')])
-    pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, centre, side, passes=1)
+    pose = HandPoseEstimator(TorchEngine(network)).estimate(
+        depth, K, centre, side, passes=1, views=1
+    )
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
     np.testing.assert_allclose(pose.joints_uvd, hand.joints_uvd, atol=0.1)
     assert pose.joints_xyz.dtype == pose.joints_uvd.dtype == np.float32 and pose.side == side
@@ -181,7 +183,7 @@ def test_later_passes_look_at_the_palm_that_was_found(camera):
     network = KnowingNetwork(
         [uvdn(depth, hand.joints_xyz, off)], *[[uvdn(depth, hand.joints_xyz, found)]] * 2
     )
-    pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off, 'right')
+    pose = HandPoseEstimator(TorchEngine(network)).estimate(depth, K, off, 'right', views=1)
     np.testing.assert_allclose(pose.joints_xyz, hand.joints_xyz, atol=0.1)
     assert len(network.inputs) == 3
     expected = crop_hand(depth, K, found, 280.0, 128).depth
@@ -208,7 +210,33 @@ def test_of_the_centred_looks_the_surest_counts(camera, monkeypatch, scores, cho
     ]
     estimator, left = HandPoseEstimator(TorchEngine(KnowingNetwork())), list(poses)
     monkeypatch.setattr(estimator, 'estimate_batch', lambda *_: [left.pop(0)])
-    assert estimator.estimate(None, K, (0.0, 0.0, 400.0), 'right') is poses[chosen]
+    assert estimator.estimate(None, K, (0.0, 0.0, 400.0), 'right', views=1) is poses[chosen]
+
+
+def test_the_surest_of_several_starts_is_looked_at_in_other_views(camera, monkeypatch):
+    """From each start the look stays where it began; the surest begins above the given centre."""
+    estimator, asked = HandPoseEstimator(TorchEngine(KnowingNetwork())), []
+
+    def stay(_depth, _intrinsics, requests):
+        asked.append(requests)
+        return [
+            HandPose(
+                np.tile(request.centre_xyz, (21, 1)).astype(np.float32),
+                np.ones((21, 3), np.float32),
+                np.full(21, 0.9 if request.centre_xyz[1] < 0 else 0.5),
+                1.0,
+                'right',
+                (0, 0, 1, 1),
+            )
+            for request in requests
+        ]
+
+    monkeypatch.setattr(estimator, 'estimate_batch', stay)
+    pose = estimator.estimate(None, K, (0.0, 0.0, 400.0), 'right')
+    assert [len(requests) for requests in asked] == [5, 5, 5, 4]
+    assert len({tuple(request.centre_xyz) for request in asked[0]}) == 5
+    assert len({request.roll for request in asked[3]}) == 4
+    np.testing.assert_allclose(pose.joints_xyz, np.tile((0.0, -25.0, 400.0), (21, 1)), atol=1e-3)
 
 
 @pytest.mark.parametrize('direction', [(1, 0, 0), (0, -1, 0), (0, 0, 1), (-0.6, 0.6, -0.53)])

@@ -27,7 +27,7 @@ LAYERS = (
     ('crop', 'offset_field', 'draw', 'smoothing', 'derived'),
     ('messages', 'finders'),
     ('networks', 'runtime'),
-    ('estimator', 'hypotheses'),
+    ('estimator', 'hypotheses', 'views'),
     ('tracker_config', 'detector', 'tracks', 'tracker'),
     ('synthetic',),
     ('training', 'evaluation', 'datasets', 'bench', 'offline', 'viewer'),

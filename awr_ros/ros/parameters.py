@@ -81,6 +81,7 @@ class Parameters:
     side: str
     finder: str
     finder_weights: str
+    views: int
     search_every: int  # [images]
     score_threshold: float  # [0,1]
     beside_threshold: float  # [0,1]
