@@ -19,6 +19,7 @@ from awr_ros.synthetic.clutter import (
 )
 from awr_ros.synthetic.crops import BEHIND_ARM, CropBatch, CropConfig, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
+from awr_ros.synthetic.lost_fingers import lose_fingers
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import (
     _close_padded,
@@ -274,6 +275,38 @@ def test_held_things_are_in_the_hand_and_hide_less_than_half_of_it(clean):
         y, x = (2 * (i.float() + 0.5) / len(mask) - 1 for i in mask.nonzero().unbind(1))
         apart = torch.stack([x, y], 1)[:, None] - of_hand[None, :, :2]
         assert apart.norm(dim=2).min() < 0.25  # 35 mm
+
+
+def test_a_lost_finger_is_gone_and_the_rest_of_the_hand_stays(clean):
+    depth, _, _, joints = clean
+    seen = lose_fingers(depth, joints, torch.Generator().manual_seed(0), share=0.8)
+    hand, gone = (depth < 0.99)[:, 0], (seen != depth)[:, 0]
+    assert (seen[:, 0][gone] == 1).all()
+    chosen = gone.flatten(1).any(1)
+    assert 0.5 < chosen.float().mean() < 0.9
+    assert (gone.sum((1, 2)) < 0.6 * hand.sum((1, 2))).all()
+    fingers = joints[:, 1:].view(-1, 5, 4, 3)
+    for mask, image, of_hand in zip(gone[chosen], depth[chosen], fingers[chosen]):
+        y, x = mask.nonzero().unbind(1)
+        uv = 2 * (torch.stack([x, y], 1).float() + 0.5) / len(mask) - 1
+        points = torch.cat([uv, image[0][mask][:, None]], 1)
+        # Each is near one or two fingers, along which there are points every few millimetres.
+        along = torch.stack(
+            [
+                of_hand[:, i] + part * (of_hand[:, i + 1] - of_hand[:, i])
+                for i in range(3)
+                for part in torch.linspace(0, 1, 12)
+            ],
+            1,
+        )  # (5,36,3)
+        apart = (points[:, None, None] - along).norm(dim=-1).amin(2)  # (n,5)
+        assert apart.amin(1).max() < 0.19  # 27 mm
+        assert len(apart.argmin(1).unique()) <= 2
+
+
+def test_no_finger_is_lost_without_a_share(clean):
+    depth, _, _, joints = clean
+    assert torch.equal(lose_fingers(depth, joints, torch.Generator(), share=0.0), depth)
 
 
 def test_things_without_a_hand_are_finite_and_not_empty():

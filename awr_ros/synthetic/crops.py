@@ -22,6 +22,7 @@ from awr_ros.synthetic.hand import (
     random_shapes,
     rotation,
 )
+from awr_ros.synthetic.lost_fingers import lose_fingers
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import looking_at, splat_crops, uvdn_to_xyz, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
@@ -63,6 +64,7 @@ class CropConfig:
     hidden: float = 0.25  # largest share of a hand that these cover
     held: float = 0.0  # share of hands that hold something
     gloves: float = 0.0  # share of hands in gloves
+    lost: float = 0.0  # share of hands of which the sensor loses a finger or two
     # error of the hand's direction in upright crops, per axis of a vector of about 90 mm
     rotation_error_mm: float = 7.0
     # share of crops from simulated block matching (stereo.py); the others have modelled noise
@@ -343,9 +345,11 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """Return the CropBatch, with hard negatives in place of some of the crops without a
-        hand.
+        """Return the CropBatch, with fingers lost and hard negatives in place of some of the crops
+        without a hand.
         """
+        if self.config.lost:
+            depth = lose_fingers(depth, joints_uvdn, self.generator, self.config.lost)
         if self.negatives is not None:
             chosen = self._uniform(len(depth)) < self.config.negatives
             given = ((~views.hand) & chosen).nonzero()[:, 0]
@@ -502,5 +506,6 @@ TRAINING = CropConfig(
     hidden=0.4,
     held=0.12,
     gloves=0.08,
+    lost=0.1,
     negatives=0.55,
 )
