@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from awr_ros.runtime.quantized import CALIBRATION, STEPS
-from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.crop_config import TRAINING
+from awr_ros.synthetic.crops import CropSource
 
 SEED, CROPS = 5_000_000_011, 192
 

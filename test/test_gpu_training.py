@@ -26,7 +26,8 @@ from awr_ros.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from awr_ros.synthetic.crops import CropBatch, CropConfig
+from awr_ros.synthetic.crop_batch import CropBatch
+from awr_ros.synthetic.crop_config import CropConfig
 from awr_ros.synthetic.render import CHUNK, chunk_size
 from awr_ros.training.config import FinderTrainConfig, TrainConfig
 from awr_ros.training.crop_stream import DeviceCrops, Pool, PoolSizes

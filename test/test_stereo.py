@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.crop_config import TRAINING
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.frame_sensor import (
     KIND_SHARES,
     MATCHED_FOCAL,

@@ -17,7 +17,9 @@ from awr_ros.synthetic.clutter import (
     random_heads,
     random_objects,
 )
-from awr_ros.synthetic.crops import BEHIND_ARM, CropBatch, CropConfig, CropSource
+from awr_ros.synthetic.crop_batch import CropBatch
+from awr_ros.synthetic.crop_config import CropConfig
+from awr_ros.synthetic.crops import BEHIND_ARM, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
 from awr_ros.synthetic.lost_fingers import lose_fingers
 from awr_ros.synthetic.poses import random_poses, random_rotations

@@ -22,7 +22,8 @@ from awr_ros.networks.checkpoint import (
     save_checkpoint,
 )
 from awr_ros.offset_field import encode
-from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.synthetic.crop_config import CropConfig
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.training.crop_stream import RenderedCrops
 from awr_ros.training.losses import LossConfig, losses, validation_figures
 from awr_ros.training.run import Run, log, schedule
@@ -245,7 +246,8 @@ def test_two_processes_learn_the_same_from_other_crops(tmp_path):
 import torch
 import awr_ros.training.crop_stream as streams
 import awr_ros.training.train as training
-from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.synthetic.crop_config import CropConfig
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.networks.checkpoint import ModelConfig
 training.NETWORKS['s'] = ModelConfig(stem=(8, 16), widths=(16, 32), blocks=(1, 1), decoder_width=16, crop_size=64)
 streams.CropSource = lambda seed, config, **other: CropSource(seed, CropConfig(size=64), **other)

@@ -11,7 +11,8 @@ import awr_ros.training.crop_stream as streams
 import awr_ros.training.refiner as refiner
 import awr_ros.training.train as training
 from awr_ros.networks.checkpoint import ModelConfig
-from awr_ros.synthetic.crops import CropConfig, CropSource
+from awr_ros.synthetic.crop_config import CropConfig
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.training import handedness, make_weights as making
 from awr_ros.training.weights_config import WeightsConfig
 folder, kill_at = sys.argv[1:]

@@ -21,7 +21,8 @@ from awr_ros.networks.checkpoint import ResNet, ResNetConfig
 from awr_ros.runtime.cuda_engine import CudaEngine
 from awr_ros.runtime.select import load_network
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.crop_config import TRAINING
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.train import train
 from awr_ros.weight_files import DEFAULT_WEIGHTS

@@ -174,7 +174,8 @@ def _render(arguments: argparse.Namespace) -> None:
         )
         print(f'wrote {arguments.output}')
         return
-    from awr_ros.synthetic.crops import TRAINING, CropSource
+    from awr_ros.synthetic.crop_config import TRAINING
+    from awr_ros.synthetic.crops import CropSource
 
     crop_sheet(arguments.output, CropSource(arguments.seed, TRAINING).draw(arguments.crops))
     print(f'wrote {arguments.output}')

@@ -10,7 +10,7 @@ import torch
 
 from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.draw import TRUTH_COLOUR, grey, skeleton, write_picture
-from awr_ros.synthetic.crops import CropBatch
+from awr_ros.synthetic.crop_batch import CropBatch
 
 TILE = 192  # [px]
 SCENE_TILE = 320, 240

@@ -28,7 +28,9 @@ from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.runtime.readout import readout_module
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES, TIPS
-from awr_ros.synthetic.crops import CropBatch, CropConfig, CropSource
+from awr_ros.synthetic.crop_batch import CropBatch
+from awr_ros.synthetic.crop_config import CropConfig
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.seeds import VALIDATION_SEED
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.run import keep_memory, progress_bar

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +11,8 @@ import torch
 from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.skeleton import PALM, in_plane_rotation, palm_centre
 from awr_ros.synthetic.clutter import held_things, random_clutter, random_heads, random_objects
+from awr_ros.synthetic.crop_batch import CropBatch
+from awr_ros.synthetic.crop_config import CropConfig
 from awr_ros.synthetic.hand import (
     FOREARM,
     HandPose,
@@ -24,7 +25,7 @@ from awr_ros.synthetic.hand import (
 )
 from awr_ros.synthetic.lost_fingers import lose_fingers
 from awr_ros.synthetic.poses import random_poses, random_rotations
-from awr_ros.synthetic.render import looking_at, splat_crops, uvdn_to_xyz, xyz_to_uvdn
+from awr_ros.synthetic.render import looking_at, splat_crops, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
 from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
 
@@ -42,83 +43,6 @@ STEREO_SHARE = (0.3, 0.25, 0.2, 0.15, 0.1)
 STEREO_MM = ((270.0, 860.0), (520.0, 1180.0), (830.0, 1600.0), (1100.0, 2000.0), (1470.0, 2000.0))
 GLOVE_MM = (1.0, 4.0)  # thickness of gloves
 ARM_CLOSING = 0.03  # as a share of the cube's side: an arm's points are farther apart than a hand's
-
-
-@dataclass(frozen=True)
-class CropConfig:
-    """Distribution of the training crops."""
-
-    size: int = 128  # [px] side of the crop
-    cube_mm: float = 280.0  # side of the cube, as in the tracker
-    cube_jitter: float = 0.06  # relative standard deviation of the cube
-    near_mm: float = 200.0  # distance of the hand from the camera, drawn log-uniformly
-    far_mm: float = 1200.0
-    # standard deviation of the error of the crop's centre per axis, while tracking
-    fine_std_mm: float = 8.0
-    coarse_std_mm: float = 24.0  # the same for a candidate of a finder
-    coarse_share: float = 0.3  # share of crops with the latter
-    negative_share: float = 0.14  # share of crops without a centred hand
-    # share of upright crops, as in the tracker after the first pass
-    upright: float = 0.8
-    clutter: bool = True  # add objects beside the hand
-    hidden: float = 0.25  # largest share of a hand that these cover
-    held: float = 0.0  # share of hands that hold something
-    gloves: float = 0.0  # share of hands in gloves
-    lost: float = 0.0  # share of hands of which the sensor loses a finger or two
-    # error of the hand's direction in upright crops, per axis of a vector of about 90 mm
-    rotation_error_mm: float = 7.0
-    # share of crops from simulated block matching (stereo.py); the others have modelled noise
-    stereo: float = 0.0
-    cut: float = 0.0  # share of crops that reach beyond the image's border
-    arms: float = 0.6  # share of the negatives centred on the arm of the hand
-    arm_mm: float = 80.0  # length of the part of the arm for these, beginning 130 mm from the palm
-    objects: float = 0.25  # share of the negatives with objects instead
-    heads: float = 0.4  # the same with heads
-    # share of the negatives that are hard negatives, if there are any
-    negatives: float = 0.5
-    sensor: str = 'any'  # noise models, one of sensor.KINDS
-    bridges: bool = False  # time of flight fills gaps between fingers
-    # standard deviation of the error of focal length and depth scale, relative
-    stretch: float = 0.0
-
-
-@dataclass(frozen=True)
-class CropBatch:
-    """B training samples, all right hands. Joints are valid only where `hand` is set."""
-
-    depth: torch.Tensor  # (B,1,S,S) float uvdn
-    joints_uvdn: torch.Tensor  # (B,21,3) float
-    hand: torch.Tensor  # (B,) bool: whether a hand is centred in the crop
-    centre_xyz: torch.Tensor  # (B,3) float [mm] centre of the cube, camera optical frame
-    cube_mm: torch.Tensor  # (B,) float
-
-    def errors_mm(self, joints_uvdn: torch.Tensor) -> torch.Tensor:
-        """Return the distances [mm] (B,J) of predicted joints (B,J,3) uvdn from the true ones, in
-        space.
-        """
-        predicted, true = (
-            uvdn_to_xyz(uvdn, self.centre_xyz, self.cube_mm)
-            for uvdn in (joints_uvdn, self.joints_uvdn)
-        )
-        return (predicted - true).norm(dim=-1)
-
-    def __getitem__(self, chosen: Any) -> 'CropBatch':
-        """Return some of them. chosen: an index of tensors."""
-        return CropBatch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
-
-    @classmethod
-    def join(cls, parts: Sequence['CropBatch']) -> 'CropBatch':
-        """Concatenate several."""
-        return cls(
-            *(
-                torch.cat([getattr(part, name) for part in parts])
-                for name in cls.__dataclass_fields__
-            )
-        )
-
-    def to(self, device: str | torch.device) -> 'CropBatch':
-        """Return the batch on a device."""
-        return CropBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 class CropSource:
@@ -489,23 +413,3 @@ def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.nda
     return cv2.warpAffine(
         image, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     )
-
-
-# Configuration of training; the defaults are those of older weights, kept for comparisons.
-TRAINING = CropConfig(
-    stereo=0.45,
-    cut=0.06,
-    arms=0.75,
-    arm_mm=150.0,
-    objects=0.3,
-    heads=0.15,
-    negative_share=0.25,
-    far_mm=1600.0,
-    bridges=True,
-    stretch=0.015,
-    hidden=0.4,
-    held=0.12,
-    gloves=0.08,
-    lost=0.1,
-    negatives=0.55,
-)

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from awr_ros.synthetic.crops import TRAINING, CropBatch, CropConfig, CropSource
+from awr_ros.synthetic.crop_batch import CropBatch
+from awr_ros.synthetic.crop_config import TRAINING, CropConfig
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.hand import HandSkin, procedural_skin
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.run import keep_memory

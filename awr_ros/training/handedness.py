@@ -15,7 +15,8 @@ from awr_ros.evaluation.scenes import RIGHT_MM
 from awr_ros.networks.checkpoint import CompactNetwork, load_checkpoint, save_checkpoint
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.crop_config import TRAINING
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.seeds import HANDEDNESS_SEED
 from awr_ros.tracker_config import TrackerConfig
 from awr_ros.training.config import TrainConfig

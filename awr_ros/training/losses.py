@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as nn_f
 
 from awr_ros.offset_field import decode, encode, field_points
-from awr_ros.synthetic.crops import CropBatch
+from awr_ros.synthetic.crop_batch import CropBatch
 
 
 @dataclass(frozen=True)

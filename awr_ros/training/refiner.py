@@ -23,7 +23,8 @@ from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
 from awr_ros.networks.refiner import pool_votes
 from awr_ros.offset_field import remove_isolated, vote
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.synthetic.crops import TRAINING, CropSource
+from awr_ros.synthetic.crop_config import TRAINING
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.seeds import REFINER_SEED
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import fresh_crops, load_skins

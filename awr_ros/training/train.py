@@ -26,7 +26,9 @@ from awr_ros.networks.compact import ModelConfig
 from awr_ros.offset_field import decode
 from awr_ros.runtime.torch_engine import TorchEngine
 from awr_ros.skeleton import JOINT_NAMES
-from awr_ros.synthetic.crops import TRAINING, CropBatch, CropSource
+from awr_ros.synthetic.crop_batch import CropBatch
+from awr_ros.synthetic.crop_config import TRAINING
+from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.seeds import VALIDATION_SEED
 from awr_ros.training.config import TrainConfig
 from awr_ros.training.crop_stream import crop_stream, load_skins
