@@ -25,6 +25,7 @@ from awr_ros.synthetic.crops import CropSource
 from awr_ros.tracker import HandTracker, TrackerConfig
 from awr_ros.training.losses import losses
 from awr_ros.training.run import keep_memory
+from awr_ros.views import MAX_VIEWS
 
 COLD_START = """
 from awr_ros.synthetic.camera import DEFAULT_INTRINSICS as K
@@ -72,16 +73,31 @@ def bench_frame(report: Report, weights: str | Path | None, repeats: int) -> Non
         'finder: nearest',
         median_ms(lambda: find_candidates(depth_mm, camera.intrinsics, 150, 1500), repeats),
     )
+    for views in (1, MAX_VIEWS):
+        row(
+            f'estimate of one hand of a known side: {views} view{"s" * (views > 1)}',
+            median_ms(
+                lambda n=views: estimator.estimate(
+                    depth_mm,
+                    camera.intrinsics,
+                    requests[0].centre_xyz,
+                    requests[0].side,
+                    views=n,
+                ),
+                repeats,
+            ),
+        )
     calls = []
-    for count in (1, 2):
-        tracker = HandTracker(estimator, TrackerConfig(max_hands=count))
+    for count, views in ((1, 1), (2, 1), (1, 3), (1, MAX_VIEWS)):
+        tracker = HandTracker(estimator, TrackerConfig(max_hands=count, views=views))
         stamps = iter(range(10**9))
 
         def step(tracker=tracker, stamps=stamps):
             i = next(stamps)
             tracker.update(frames[i % 30][0], camera.intrinsics, i / 30)
 
-        row(f'tracker: a frame, up to {count} hand{"s" * (count - 1)}', median_ms(step, repeats))
+        what = f'tracker: a frame, up to {count} hand{"s" * (count - 1)}'
+        row(what if views == 1 else f'{what}, {views} views', median_ms(step, repeats))
         calls.append(python_calls(step))
     report.remark(
         f'Calls of Python functions in a frame: {calls[0]} with one hand, {calls[1]} with two.'
