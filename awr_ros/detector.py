@@ -175,14 +175,13 @@ class HandDetector:
         """Estimate all Requests of each {side: Request} in one batch; return {side: HandPose},
         without empty crops. views: crops for each Request, whose poses are merged (awr_ros.views).
         """
-        requests = [
-            view
-            for of_hand in wanted
-            for request in of_hand.values()
-            for view in rotated(request, views)
-        ]
+        requests = [request for of_hand in wanted for request in of_hand.values()]
+        if views > 1:
+            requests = [view for request in requests for view in rotated(request, views)]
         found = self._estimate(depth_mm, intrinsics, requests)
-        poses = iter(merged(found[i : i + views], intrinsics) for i in range(0, len(found), views))
+        if views > 1:
+            found = [merged(found[i : i + views], intrinsics) for i in range(0, len(found), views)]
+        poses = iter(found)
         return [
             {side: pose for side in of_hand if (pose := next(poses)) is not None}
             for of_hand in wanted

@@ -458,7 +458,10 @@ def test_sequences_are_counted_by_camera_and_distance(sources, capsys):
     )
     evaluation.print_sequences(figures)
     printed = capsys.readouterr().out.splitlines()
-    assert 'evaluated to 2 m' in printed[0] and len(printed) >= 4 and '0.0% of' in printed[-1]
+    assert 'evaluated to 2 m' in printed[0] and len(printed) >= 4
+    tables = [line for line in printed if 'joints mean' not in line]
+    assert '0.0% of' in tables[-1] and printed[-1].startswith('all')
+    assert 'joints mean 0.00 mm' in printed[-1] and f'{len(figures.errors)} hands' in printed[-1]
 
 
 def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):
@@ -466,6 +469,7 @@ def test_false_hands_of_sequences_are_counted_and_wrong_sides(sources, capsys):
     assert any(false for _, false in figures.empty) and not any(
         right for *_, right in figures.targets
     )
+    assert not figures.errors
     evaluation.print_sequences(evaluation.SequenceFigures())
     assert capsys.readouterr().out.splitlines()[-2].split() == ['all', *'-----']
 

@@ -11,7 +11,13 @@ from awr_ros.files import check_output
 from awr_ros.settings import add_settings, config_from, number_from
 from awr_ros.tracker_config import TRACKER_SETTINGS, TrackerConfig
 
-TRACKER_OPTIONS = ('finder_weights', 'score_threshold', 'beside_threshold', 'max_depth')
+TRACKER_OPTIONS = (
+    'finder_weights',
+    'views',
+    'score_threshold',
+    'beside_threshold',
+    'max_depth',
+)
 
 
 def add_commands(verbs: Any) -> None:

@@ -102,6 +102,8 @@ class SequenceFigures:
     beside: list = field(default_factory=list)
     # (kind, distance [mm], share measured, found, side correct) of each visible hand in a frame
     targets: list = field(default_factory=list)
+    # (kind, (21,) errors of the joints [mm]) of each of these that is found, its side right
+    errors: list = field(default_factory=list)
     empty_sequences: int = 0
     sequences: int = 0
     max_depth_mm: float = TrackerConfig.max_depth_mm  # hands beyond it are ignored
@@ -147,6 +149,9 @@ def sequence_figures(
                             hand is not None and hand.side == truth.side,
                         )
                     )
+                    if hand is not None and hand.side == truth.side:
+                        errors_mm = np.linalg.norm(hand.joints_xyz - truth.joints_xyz, axis=1)
+                        figures.errors.append((scene.kind, errors_mm))
         figures.sequences, figures.empty_sequences = (
             figures.sequences + 1,
             figures.empty_sequences + empty,
@@ -155,7 +160,9 @@ def sequence_figures(
 
 
 def print_sequences(figures: SequenceFigures) -> None:
-    """Print the table of `sequence_figures`, by kind of camera and by distance."""
+    """Print the tables of `sequence_figures`, by kind of camera: shares of frames, also by
+    distance, and the errors of the joints where the side is right.
+    """
     print(
         f'sequences of {SEQUENCE_FRAMES} frames: {figures.empty_sequences} of arms without a hand, '
         f'{figures.sequences - figures.empty_sequences} with hands, evaluated to '
@@ -193,6 +200,14 @@ def print_sequences(figures: SequenceFigures) -> None:
                 for flags in columns
             )
         )
+    for name, chosen in (*((kind, (kind,)) for kind in kinds), ('all', kinds)):
+        errors_mm = np.array([each for kind, each in figures.errors if kind in chosen])
+        if len(errors_mm):
+            print(
+                f'{name:18}joints mean {errors_mm.mean():.2f} mm, median '
+                f'{np.median(errors_mm):.2f} mm, fingertips mean '
+                f'{errors_mm[:, TIPS].mean():.2f} mm, {len(errors_mm)} hands'
+            )
 
 
 def is_target(truth: TrueHand, visible: float, scene: Scene, config: TrackerConfig) -> bool:
