@@ -47,6 +47,11 @@ class CropSpec:
     virtual_crop: bool = False  # crops by crop_hand, else crop_along_axes
     upright: bool = False  # trained on crops rotated so that the fingers point up
 
+    @property
+    def uses_roll(self) -> bool:
+        """Whether `cut` rotates crops by the roll."""
+        return self.upright and not self.authors_crop
+
     def check(self, step: int = 1) -> None:
         """Raise ValueError for crops that cannot be cut. step: divisor of crop_size."""
         if not self.joint_names:
@@ -73,7 +78,7 @@ class CropSpec:
         if self.authors_crop:
             return crop_as_authors(depth_mm, intrinsics, centre_xyz, self.cube_mm, self.crop_size)
         cut = crop_hand if self.virtual_crop else crop_along_axes
-        roll = roll if self.upright else 0.0
+        roll = roll if self.uses_roll else 0.0
         return cut(depth_mm, intrinsics, centre_xyz, self.cube_mm, self.crop_size, roll)
 
 

@@ -176,6 +176,8 @@ class HandDetector:
         without empty crops. views: crops for each Request, whose poses are merged (awr_ros.views).
         """
         requests = [request for of_hand in wanted for request in of_hand.values()]
+        if not self.estimator.config.uses_roll:
+            views = 1  # they would all be the same crop
         if views > 1:
             requests = [view for request in requests for view in rotated(request, views)]
         found = self._estimate(depth_mm, intrinsics, requests)

@@ -1,4 +1,4 @@
-"""Hand pose of one crop: cut the crop, run the engine (network and read-out), map back to the
+"""Hand poses from crops: cut the crops, run the engine (network and read-out), map back to the
 camera.
 """
 
@@ -21,13 +21,18 @@ from awr_ros.runtime.select import Device, EngineName, load_engine
 from awr_ros.skeleton import PALM, SIDES, Side, as_21_joints, hand_centre
 from awr_ros.views import MAX_VIEWS, checked_views, merged, rotated
 
-# Where the looks at one hand start [mm], relative to the given centre.
+# (x, y) offsets [mm] from the given centre at which the passes start, one for each view.
 STARTS_MM = ((0, 0), (25, 0), (-25, 0), (0, 25), (0, -25))
+assert len(STARTS_MM) == MAX_VIEWS
+# A palm farther than this from the given centre is that of another hand, if there is a nearer one.
+OTHER_HAND_MM = 60.0
 
 
 @dataclass(frozen=True)
 class HandPose:
-    """Hand pose estimated from one crop. Joints that the network lacks are NaN."""
+    """Hand pose estimated from one crop, or merged from several (awr_ros.views). Joints that the
+    network lacks are NaN.
+    """
 
     joints_xyz: np.ndarray  # (21,3) float32 [mm] camera optical frame
     joints_uvd: np.ndarray  # (21,3) float32 [px, px, mm] full image
@@ -128,12 +133,14 @@ class HandPoseEstimator:
         depth_mm: (H,W) float32 or uint16 [mm], 0 invalid; centre_xyz: (3,) [mm] within about 40 mm
         of the palm's centre; side: of the hand, 'auto': the likelier one, which takes twice as
         long; a hand of another side than the given one gets a wrong pose; passes: number of crops,
-        each after the first centred on the palm of the one before and rotated like it; views: so
-        many times this is done, from starts beside each other, and then in so many views of the
-        best result (awr_ros.views), 1 to MAX_VIEWS: more is more accurate and takes longer in
-        proportion. The best result is the HandPose with the highest mean joint score of the passes
-        after the first. Return None when the cube around the centre is empty. Raise ValueError for
-        a centre that is not a finite point in front of the camera, and for other views.
+        each after the first centred on the palm of the one before and rotated like it; views: 1 to
+        MAX_VIEWS. So many times the passes are made, from starts beside each other; of the poses
+        after the first pass the one with the highest mean joint score is kept, and merged with the
+        poses of so many rotated crops less one (awr_ros.views). That makes passes * views + views -
+        1 crops of each side.
+
+        Return None when the cubes around all starts are empty. Raise ValueError for a centre that
+        is not a finite point in front of the camera, and for other numbers of views.
         """
         centre_xyz = checked_centre(centre_xyz)
         starts = [centre_xyz + np.array((x, y, 0)) for x, y in STARTS_MM[: checked_views(views)]]
@@ -142,10 +149,13 @@ class HandPoseEstimator:
         for each in sides:
             requests = [Request(start, each) for start in starts]
             best = self._best_of(depth_mm, intrinsics, requests, passes)
-            if best is not None:
+            if best is not None and views > 1 and self.config.uses_roll:
                 others = rotated(best.request(), views)[1:]
-                poses = self.estimate_batch(depth_mm, intrinsics, others) if others else []
-                hypotheses[each] = merged([best, *poses], intrinsics) or best
+                best = merged(
+                    [best, *self.estimate_batch(depth_mm, intrinsics, others)], intrinsics
+                )
+            if best is not None:
+                hypotheses[each] = best
         if not hypotheses:
             return None
         usual: Side = 'left' if self.config.side == 'left' else 'right'
@@ -160,9 +170,11 @@ class HandPoseEstimator:
         passes: int,
     ) -> HandPose | None:
         """Return the pose with the highest mean joint score of all passes after the first, or of
-        that one if it is the only one; None where every cube is empty.
+        that one if it is the only one; None where every cube is empty. requests: around one hand,
+        the first one at its centre.
         """
         best: HandPose | None = None
+        centre = requests[0].centre_xyz
         for count in range(passes):
             poses = [
                 pose
@@ -171,7 +183,8 @@ class HandPoseEstimator:
             ]
             if not poses:
                 break
-            found = max(poses, key=lambda pose: pose.mean_joint_score)
+            own = [pose for pose in poses if math.dist(pose.centre_xyz, centre) < OTHER_HAND_MM]
+            found = max(own or poses, key=lambda pose: pose.mean_joint_score)
             if best is None or count == 1 or found.mean_joint_score > best.mean_joint_score:
                 best = found
             requests = [pose.request() for pose in poses]

@@ -48,7 +48,7 @@ class Timings:
 
     find_ms: float = 0.0  # finder: candidates of new hands
     inference_ms: float = 0.0  # crops and pose network, for known and new hands
-    postprocess_ms: float = 0.0  # everything else, mainly association
+    postprocess_ms: float = 0.0  # everything else: mainly association, and merging of views
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class TrackerConfig:
     )
     views: int = setting(
         1,
-        'crops of a tracked hand in each image, rotated differently, whose joints are averaged; '
+        'crops of a tracked hand in each image, rotated differently, whose joints are merged; '
         'more is more accurate and takes longer',
         range=(1, MAX_VIEWS),
     )

@@ -136,7 +136,8 @@ def test_the_command_measures_and_writes(tmp_path):
     assert main(['bench', '--only', 'frame', '--repeats', '1', '--output', str(output)]) == 0
     rows = re.findall(r'^\| (.+) \| ([\d.]+) \|$', output.read_text(), re.M)
     assert len(rows) == 11 and all(float(value) > 0 for _, value in rows)
-    assert {'crop of one hand', 'tracker: a frame, up to 1 hand, 3 views'} <= {name for name, _ in rows}
+    names = {name for name, _ in rows}
+    assert {'crop of one hand', 'tracker: a frame, up to 1 hand, 3 views'} <= names
 
 
 # ---- the figures of the documents

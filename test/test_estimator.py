@@ -214,14 +214,18 @@ def test_of_the_centred_looks_the_surest_counts(camera, monkeypatch, scores, cho
 
 
 def test_the_surest_of_several_starts_is_looked_at_in_other_views(camera, monkeypatch):
-    """From each start the look stays where it began; the surest begins above the given centre."""
-    estimator, asked = HandPoseEstimator(TorchEngine(KnowingNetwork())), []
+    """From each start the look stays where it began; the surest begins above the given centre. The
+    other views of it are 20 mm farther.
+    """
+    network = KnowingNetwork(config=ModelConfig(upright=True, virtual_crop=True))
+    estimator, asked = HandPoseEstimator(TorchEngine(network)), []
 
     def stay(_depth, _intrinsics, requests):
         asked.append(requests)
+        farther = [0, 0, 20.0 * (len(requests) == 4)]
         return [
             HandPose(
-                np.tile(request.centre_xyz, (21, 1)).astype(np.float32),
+                np.tile(request.centre_xyz + farther, (21, 1)).astype(np.float32),
                 np.ones((21, 3), np.float32),
                 np.full(21, 0.9 if request.centre_xyz[1] < 0 else 0.5),
                 1.0,
@@ -236,7 +240,57 @@ def test_the_surest_of_several_starts_is_looked_at_in_other_views(camera, monkey
     assert [len(requests) for requests in asked] == [5, 5, 5, 4]
     assert len({tuple(request.centre_xyz) for request in asked[0]}) == 5
     assert len({request.roll for request in asked[3]}) == 4
-    np.testing.assert_allclose(pose.joints_xyz, np.tile((0.0, -25.0, 400.0), (21, 1)), atol=1e-3)
+    expected = np.tile((0.0, -25.0, 420.0), (21, 1))
+    np.testing.assert_allclose(pose.joints_xyz, expected, atol=0.5)
+
+
+@pytest.mark.parametrize('there, chosen', [((0, 0), 0), ((500, 500), 1)])
+def test_a_surer_hand_beside_is_another_one(monkeypatch, there, chosen):
+    """Half of the starts find a surer hand 90 mm aside; the given one may be too far away, too."""
+    estimator = HandPoseEstimator(TorchEngine(KnowingNetwork()))
+    hands = np.array([(*there, 400.0), (90.0, 0.0, 400.0)])
+
+    def either(_depth, _intrinsics, requests):
+        found = [int(request.centre_xyz[0] > 10) for request in requests]
+        return [
+            HandPose(
+                np.tile(hands[i], (21, 1)).astype(np.float32),
+                np.ones((21, 3), np.float32),
+                np.full(21, (0.5, 0.9)[i]),
+                1.0,
+                'right',
+                (0, 0, 1, 1),
+            )
+            for i in found
+        ]
+
+    monkeypatch.setattr(estimator, 'estimate_batch', either)
+    pose = estimator.estimate(None, K, (0.0, 0.0, 400.0), 'right')
+    np.testing.assert_allclose(pose.centre_xyz, hands[chosen], atol=1e-3)
+
+
+@pytest.mark.parametrize('upright, crops', [(True, 5 * 3 + 4), (False, 5 * 3)])
+def test_networks_of_crops_that_are_not_turned_have_one_view(camera, monkeypatch, upright, crops):
+    network = KnowingNetwork(config=ModelConfig(upright=upright, virtual_crop=True))
+    estimator, asked = HandPoseEstimator(TorchEngine(network)), []
+
+    def look(_depth, _intrinsics, requests):
+        asked.extend(requests)
+        return [
+            HandPose(
+                np.full((21, 3), 400, np.float32),
+                np.ones((21, 3), np.float32),
+                np.ones(21),
+                1.0,
+                'right',
+                (0, 0, 1, 1),
+            )
+            for _ in requests
+        ]
+
+    monkeypatch.setattr(estimator, 'estimate_batch', look)
+    estimator.estimate(None, K, (0.0, 0.0, 400.0), 'right')
+    assert len(asked) == crops
 
 
 @pytest.mark.parametrize('direction', [(1, 0, 0), (0, -1, 0), (0, 0, 1), (-0.6, 0.6, -0.53)])

@@ -1,5 +1,7 @@
 """Rendered crops and frames: the same picture in training as at run time, noisy as sensors do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -281,7 +283,9 @@ def test_held_things_are_in_the_hand_and_hide_less_than_half_of_it(clean):
 
 def test_a_lost_finger_is_gone_and_the_rest_of_the_hand_stays(clean):
     depth, _, _, joints = clean
-    seen = lose_fingers(depth, joints, torch.Generator().manual_seed(0), share=0.8)
+    seen = lose_fingers(
+        depth, joints, torch.Generator().manual_seed(0), torch.full((len(depth),), 0.8)
+    )
     hand, gone = (depth < 0.99)[:, 0], (seen != depth)[:, 0]
     assert (seen[:, 0][gone] == 1).all()
     chosen = gone.flatten(1).any(1)
@@ -308,7 +312,44 @@ def test_a_lost_finger_is_gone_and_the_rest_of_the_hand_stays(clean):
 
 def test_no_finger_is_lost_without_a_share(clean):
     depth, _, _, joints = clean
-    assert torch.equal(lose_fingers(depth, joints, torch.Generator(), share=0.0), depth)
+    assert torch.equal(
+        lose_fingers(depth, joints, torch.Generator(), torch.zeros(len(depth))), depth
+    )
+
+
+def test_one_finger_is_lost_or_two_whole_or_in_part(clean):
+    depth, _, _, joints = (part.repeat_interleave(8, 0) for part in clean)
+    share = torch.ones(len(depth))
+    gone = (lose_fingers(depth, joints, torch.Generator().manual_seed(1), share) != depth)[:, 0]
+    fingers = joints[:, 1:].view(-1, 5, 4, 3)
+    middles = (fingers[:, :, :-1] + fingers[:, :, 1:]) / 2  # of the bones (B,5,3,3)
+    counts, parts = [], []
+    for mask, image, of_hand in zip(gone, depth, middles):
+        y, x = mask.nonzero().unbind(1)
+        uv = 2 * (torch.stack([x, y], 1).float() + 0.5) / len(mask) - 1
+        points = torch.cat([uv, image[0][mask][:, None]], 1)
+        apart = (points[:, None, None] - of_hand).norm(dim=-1)  # (n,5,3)
+        bones = torch.bincount(apart.flatten(1).argmin(1), minlength=15).view(5, 3) > 12
+        counts.append(int(bones.any(1).sum()))
+        parts += bones[bones.any(1)].sum(1).tolist()
+    # A point near a neighbour's bone may be taken for one of the neighbour.
+    assert counts.count(1) > counts.count(2) > 20 and max(counts) <= 3 and counts.count(3) < 10
+    assert {1, 2, 3} <= set(parts)
+
+
+@pytest.mark.parametrize('stereo', [0.0, 1.0])
+def test_training_hands_lose_fingers_and_nothing_else_does(stereo):
+    config = CropConfig(size=64, stereo=stereo, negative_share=0.5, clutter=False)
+    whole, lost = (CropSource(3, replace(config, lost=share)).draw(16) for share in (0.0, 1.0))
+    whole, lost = (batch[batch.cube_mm.argsort()] for batch in (whole, lost))  # in one order
+    assert torch.equal(whole.joints_uvdn, lost.joints_uvdn)
+    gone = (whole.depth != lost.depth)[:, 0]
+    assert not gone[~whole.hand].any() and (lost.depth[:, 0][gone] == 1).all()
+    assert gone[whole.hand].flatten(1).any(1).float().mean() > 0.7
+    for mask, joints in zip(gone[whole.hand], whole.joints_uvdn[whole.hand]):
+        y, x = (2 * (i.float() + 0.5) / len(mask) - 1 for i in mask.nonzero().unbind(1))
+        apart = torch.stack([x, y], 1)[:, None] - joints[None, 1:, :2]
+        assert not len(x) or apart.norm(dim=2).amin(1).max() < 0.3  # near joints of fingers
 
 
 def test_things_without_a_hand_are_finite_and_not_empty():

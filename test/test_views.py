@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from awr_ros.camera import Intrinsics
+from awr_ros.detector import HandDetector
 from awr_ros.estimator import HandPose, HandPoseEstimator, Request
+from awr_ros.runtime.readout import EngineConfig
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.tracker import HandTracker, TrackerConfig
 from awr_ros.views import MAX_VIEWS, VIEW_ROLLS, geometric_median, merged, rotated
@@ -95,6 +97,42 @@ def test_other_numbers_of_views_are_refused(views):
     estimator = HandPoseEstimator.from_pretrained(device='cpu')
     with pytest.raises(ValueError, match=f'views must be 1 to {MAX_VIEWS}, got {views}'):
         estimator.estimate(np.zeros((480, 640), np.float32), K, (0, 0, 500), views=views)
+
+
+class Looks:
+    """Estimator whose joints tell the crop: x is its centre's, y its roll; a roll below -0.2 has no
+    pose.
+    """
+
+    def __init__(self, uses_roll=True):
+        self.config, self.asked = EngineConfig(upright=uses_roll), []
+
+    def estimate_batch(self, _depth, _intrinsics, requests):
+        self.asked += requests
+        return [
+            None
+            if request.roll < -0.2
+            else pose([request.centre_xyz[0], request.roll, 400], side=request.side)
+            for request in requests
+        ]
+
+
+@pytest.mark.parametrize('uses_roll, crops', [(True, 12), (False, 4)])
+def test_each_hypothesis_is_merged_from_its_own_views(uses_roll, crops):
+    looks = Looks(uses_roll)
+    wanted = [
+        {side: Request(np.array([x, 0, 400.0]), side) for side in ('left', 'right')}
+        for x in (-50.0, 80.0)
+    ]
+    found = HandDetector(looks).predict(None, K, wanted, views=3)
+    assert len(looks.asked) == crops
+    for hypotheses, x in zip(found, (-50, 80), strict=True):
+        assert list(hypotheses) == ['left', 'right']
+        for side, each in hypotheses.items():
+            assert each.side == side
+            # of the rolls 0, 0.25 and -0.25, which has no pose, the mean
+            expected = [x, 0.125 if uses_roll else 0, 400]
+            np.testing.assert_allclose(each.joints_xyz, np.tile(expected, (21, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize('views', [1, 3, MAX_VIEWS])

@@ -98,7 +98,8 @@ def bench_frame(report: Report, weights: str | Path | None, repeats: int) -> Non
 
         what = f'tracker: a frame, up to {count} hand{"s" * (count - 1)}'
         row(what if views == 1 else f'{what}, {views} views', median_ms(step, repeats))
-        calls.append(python_calls(step))
+        if views == 1:
+            calls.append(python_calls(step))
     report.remark(
         f'Calls of Python functions in a frame: {calls[0]} with one hand, {calls[1]} with two.'
     )

@@ -68,7 +68,9 @@ def _add_evaluate(verbs: Any) -> None:
         help='measure only the errors by the angle between hand and optical axis, for a number of '
         'rendered hands (default: %(const)s)',
     )
-    tracker = evaluate.add_argument_group('tracker, for the scenes and the synthetic camera')
+    tracker = evaluate.add_argument_group(
+        'tracker, for the scenes, the sequences and the synthetic camera'
+    )
     add_settings(tracker, [each for each in TRACKER_SETTINGS if each.name in TRACKER_OPTIONS])
     extend_evaluate(evaluate)
     evaluate.set_defaults(run=_evaluate)

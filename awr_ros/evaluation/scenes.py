@@ -102,7 +102,7 @@ class SequenceFigures:
     beside: list = field(default_factory=list)
     # (kind, distance [mm], share measured, found, side correct) of each visible hand in a frame
     targets: list = field(default_factory=list)
-    # (kind, (21,) errors of the joints [mm]) of each of these that is found, its side right
+    # (kind, (21,) errors of the joints [mm]) of each target that was found with the right side
     errors: list = field(default_factory=list)
     empty_sequences: int = 0
     sequences: int = 0

@@ -269,11 +269,12 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """Return the CropBatch, with fingers lost and hard negatives in place of some of the crops
+        """Return the CropBatch. Some hands lose fingers; hard negatives replace some of the crops
         without a hand.
         """
         if self.config.lost:
-            depth = lose_fingers(depth, joints_uvdn, self.generator, self.config.lost)
+            share = self.config.lost * views.hand
+            depth = lose_fingers(depth, joints_uvdn, self.generator, share)
         if self.negatives is not None:
             chosen = self._uniform(len(depth)) < self.config.negatives
             given = ((~views.hand) & chosen).nonzero()[:, 0]

@@ -27,7 +27,7 @@ from awr_ros.training.refiner import BATCH_ON_DEVICE
 from awr_ros.training.run import keep_memory, progress_bar
 from awr_ros.training.train import chosen_device, load_compact
 
-HIDDEN = 128
+HIDDEN = 256
 HELD_OUT = 0.1  # share of the crops held out for the figures
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 30, 128, 2e-3, 0.3
 
