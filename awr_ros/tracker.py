@@ -19,7 +19,7 @@ from awr_ros.runtime.select import Device, EngineName
 from awr_ros.skeleton import SIDES, Side
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
-from awr_ros.tracks import Track, TrackedHand
+from awr_ros.tracks import MAX_SPEED_MM_S, Track, TrackedHand
 
 __all__ = ('HandTracker', 'Timings', 'TrackedHand', 'TrackerConfig')
 
@@ -199,10 +199,12 @@ class HandTracker:
         self.detector.reset_times()
         del self._tracks[self.config.max_hands :]  # the parameter is live
         self._follow(depth_mm, intrinsics, stamp_s)
-        if len(self._tracks) >= self.config.max_hands:
+        lost = any(not track.seen for track in self._tracks)
+        if len(self._tracks) >= self.config.max_hands and not lost:
             self._sightings = []  # too old once there is a search again
         elif (
             not self._tracks
+            or lost
             or any(len(sighting.scores) < LOOKS for sighting in self._sightings)
             or self._frame % self.config.search_every == 0
         ):
@@ -283,7 +285,9 @@ class HandTracker:
         stamp_s: float,
         centres_xyz: npt.ArrayLike,
     ) -> None:
-        """Detect new hands and start their tracks."""
+        """Detect hands that are not followed: lost ones that come back, and new ones, whose tracks
+        start.
+        """
         candidates = self._in_turn(self._candidates(depth_mm, intrinsics, centres_xyz))
         before, self._sightings = self._sightings, []
         for detection in self.detector.verify(
@@ -293,10 +297,20 @@ class HandTracker:
             side=self.config.side,
             min_score=SIGHTING_SHARE * self._min_score(),
         ):
+            palm = detection.pose.centre_xyz
+            if detection.score < SIGHTING_SHARE * self._min_score() or not self._is_apart(
+                palm, SAME_HAND_MM, lost=False
+            ):
+                continue
+            lost = self._lost_track(detection.pose, stamp_s)
             if (
-                detection.score >= SIGHTING_SHARE * self._min_score()
-                and len(self._tracks) < self.config.max_hands
-                and self._is_apart(detection.pose.centre_xyz, SAME_HAND_MM)
+                lost is not None
+                and detection.score >= self.config.score_threshold
+                and detection.pose.hand_score >= self.config.lose_threshold
+            ):
+                self._regain(lost, detection, stamp_s)
+            elif len(self._tracks) < self.config.max_hands and self._is_apart(
+                palm, SAME_HAND_MM, lost=True
             ):
                 seen = _seen_again(detection, before)
                 looks, mean = len(seen.scores), sum(seen.scores) / len(seen.scores)
@@ -308,7 +322,7 @@ class HandTracker:
     def _candidates(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, centres_xyz: npt.ArrayLike
     ) -> list[Candidate]:
-        """Find candidates away from the known hands."""
+        """Find candidates away from the hands that are seen in this frame."""
         if self.config.finder == 'learned' and self.detector.finder is None:
             self._load_finder(self.config, at_once=True)
         min_score = MIN_CANDIDATE_SCORE_TRACKING if self._tracks else MIN_SCORE
@@ -318,7 +332,7 @@ class HandTracker:
         return [
             candidate
             for candidate in candidates
-            if self._is_apart(candidate.centre_xyz, 1.5 * SAME_HAND_MM)
+            if self._is_apart(candidate.centre_xyz, 1.5 * SAME_HAND_MM, lost=False)
         ]
 
     def _in_turn(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -356,9 +370,35 @@ class HandTracker:
         )
         self._next_id += 1
 
-    def _is_apart(self, palm_xyz: np.ndarray, distance_mm: float) -> bool:
-        """Whether a palm (3,) [mm] is farther than this from every known hand."""
-        return all(math.dist(palm_xyz, track.palm) > distance_mm for track in self._tracks)
+    def _lost_track(self, pose: HandPose, stamp_s: float) -> Track | None:
+        """Return the nearest coasting track that this hand may be: at the same place, or of the
+        same side and no farther than a hand moves meanwhile.
+        """
+        lost = [
+            track
+            for track in self._tracks
+            if not track.seen
+            and math.dist(pose.centre_xyz, track.palm)
+            <= SAME_HAND_MM
+            + (pose.side == track.pose.side) * MAX_SPEED_MM_S * (stamp_s - track.stamp_s)
+        ]
+        return min(lost, key=lambda track: math.dist(pose.centre_xyz, track.palm), default=None)
+
+    def _regain(self, track: Track, detection: Detection, stamp_s: float) -> None:
+        """Go on with a lost hand where it was detected again."""
+        logit = min(max(track.right_logit + detection.right_logit, -MAX_LOGIT), MAX_LOGIT)
+        track.finder_score = detection.candidate.score
+        track.accept(detection.pose, detection.hypotheses, logit, detection.score, stamp_s)
+
+    def _is_apart(self, palm_xyz: np.ndarray, distance_mm: float, *, lost: bool) -> bool:
+        """Whether a palm (3,) [mm] is farther than this from every hand that is seen in this frame,
+        and with `lost` also from where hands are coasting.
+        """
+        return all(
+            math.dist(palm_xyz, track.palm) > distance_mm
+            for track in self._tracks
+            if track.seen or lost
+        )
 
     def _min_score(self) -> float:
         """Return the detection score that currently starts a track."""

@@ -64,7 +64,7 @@ class TrackerConfig:
     search_every: int = setting(
         5,
         'images between searches for new hands while some, but fewer than max_hands, are tracked; '
-        'without a tracked hand every image is searched',
+        'without a tracked hand, and while one is lost, every image is searched',
         range=(1, 1000),
     )
     score_threshold: float = setting(

@@ -148,6 +148,45 @@ def test_a_hand_that_comes_back_in_time_keeps_its_id_and_later_gets_a_new_one(mo
     assert ids(frames[26:]) == [['1']] * 4
 
 
+@pytest.mark.parametrize('jump, missed, max_hands', [(150, 0, 1), (150, 0, 2), (250, 1, 1)])
+def test_a_hand_that_was_too_fast_is_found_again_as_the_same(monkeypatch, jump, missed, max_hands):
+    """It may have moved at 3 m/s meanwhile; the first jump takes one frame at that, the second
+    two.
+    """
+    scene = Scene(monkeypatch, (0, 0, 500))
+    tracker = HandTracker(scene, TrackerConfig(max_hands=max_hands))
+
+    def leap(i):
+        scene.palms[0][0] += jump * (i == 5)
+
+    frames = run(tracker, 12, each=leap)
+    assert ids(frames) == [['0']] * 12
+    states = [hand.state for (hand,) in frames[5:]]
+    assert states == ['coasting'] * missed + ['ok'] * (7 - missed)
+    np.testing.assert_allclose(palm(frames[-1][0]), scene.palms[0], atol=0.01)
+
+
+def test_a_lost_hand_is_not_found_in_one_of_the_other_side_elsewhere(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500), (250, 0, 500))
+    scene.sides, scene.lead, scene.hidden = ['right', 'left'], 0.2, {1}
+    tracker = HandTracker(scene)
+    run(tracker, 10)
+    scene.hidden = {0}
+    frames = run(tracker, 12, start=10 / 30)
+    assert [hand.id for hand in frames[-1]] == ['1'] and frames[-1][0].side == 'left'
+    assert any([hand.state for hand in hands][0] == 'coasting' for hands in frames[:4])
+
+
+def test_a_lost_hand_is_not_found_in_what_is_hardly_one(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500), (150, 0, 500))
+    scene.hidden = {1}
+    tracker = HandTracker(scene, TrackerConfig(max_hands=1))
+    run(tracker, 5)
+    scene.hidden, scene.joint_score = {0}, 0.5
+    frames = run(tracker, 12, start=5 / 30)
+    assert [hand.state for hand in frames[2]] == ['coasting'] and frames[-1] == []
+
+
 def test_a_low_hand_score_counts_as_not_seen(monkeypatch):
     scene = Scene(monkeypatch, (0, 0, 500))
     tracker = HandTracker(scene)
@@ -417,7 +456,7 @@ def test_the_side_is_not_updated_while_the_hand_is_not_seen(monkeypatch):
     tracker = HandTracker(scene, TrackerConfig(coast_s=1.0))
     before = run(tracker, 10)[-1][0].side_score
     scene.sides, scene.scores = ['left'], [0.1]  # what is there now is no hand
-    coasting = run(tracker, 20, start=10 / 30)[-1][0]
+    (coasting,) = run(tracker, 20, start=10 / 30)[-1]
     assert (coasting.state, coasting.side, coasting.side_score) == ('coasting', 'right', before)
 
 
