@@ -57,8 +57,8 @@ class TrackerConfig:
     )
     views: int = setting(
         1,
-        'crops of a tracked hand in each image, rotated differently, whose joints are merged; '
-        'more is more accurate and takes longer',
+        'crops of a tracked hand in each image, rotated differently, whose joints are merged: more '
+        'accurate, but slower; three are as good as five',
         range=(1, MAX_VIEWS),
     )
     search_every: int = setting(
