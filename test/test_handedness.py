@@ -14,7 +14,7 @@ from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.networks.handedness import HandednessHead
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
-from awr_ros.training.handedness import fit_handedness, train_handedness
+from awr_ros.training.handedness import HIDDEN, fit_handedness, train_handedness
 
 TINY = ModelConfig(stem=(8, 8), widths=(8, 16), blocks=(1, 1), decoder_width=8, crop_size=64)
 
@@ -83,7 +83,7 @@ def test_a_head_is_added_to_a_checkpoint_and_nothing_else_changes(tmp_path):
     right, _ = train_handedness(tmp_path / 'without.pt', tmp_path / 'with.pt', crops=128, scenes=0)
     trained, about = load_checkpoint(tmp_path / 'with.pt')
     assert 0 <= right <= 1 and trained.config == replace(
-        TINY, handedness=128, calibration=trained.config.calibration
+        TINY, handedness=HIDDEN, calibration=trained.config.calibration
     )
     assert len(trained.config.calibration) == 2
     assert (about['step'], about['made_by'], about['metrics']) == (
