@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from awr_ros.synthetic.stereo import OVEREXPOSED
+
 
 @dataclass(frozen=True)
 class CropConfig:
@@ -24,10 +26,14 @@ class CropConfig:
     held: float = 0.0  # share of hands that hold something
     gloves: float = 0.0  # share of hands in gloves
     lost: float = 0.0  # share of hands of which the sensor loses a finger or two
+    # share of crops on which a spot of light hides a part of the palm, or of the arm of a negative
+    spots: float = 0.0
     # error of the hand's direction in upright crops, per axis of a vector of about 90 mm
     rotation_error_mm: float = 7.0
     # share of crops from simulated block matching (stereo.py); the others have modelled noise
     stereo: float = 0.0
+    # largest share of the near surfaces that a stereo camera overexposes
+    overexposed: float = OVEREXPOSED
     cut: float = 0.0  # share of crops that reach beyond the image's border
     arms: float = 0.6  # share of the negatives centred on the arm of the hand
     arm_mm: float = 80.0  # length of the part of the arm for these, beginning 130 mm from the palm
@@ -56,6 +62,8 @@ TRAINING = CropConfig(
     hidden=0.4,
     held=0.12,
     gloves=0.08,
-    lost=0.1,
+    lost=0.15,
+    spots=0.1,
+    overexposed=0.75,
     negatives=0.55,
 )

@@ -23,7 +23,7 @@ from awr_ros.synthetic.hand import (
     random_shapes,
     rotation,
 )
-from awr_ros.synthetic.lost_fingers import lose_fingers
+from awr_ros.synthetic.lost_fingers import lose_fingers, lose_spots
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import looking_at, splat_crops, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
@@ -147,7 +147,9 @@ class CropSource:
         crops = torch.empty(batch, 1, config.size, config.size)
         for i in range(batch):
             z, half = float(wide.centre[i, 2]), float(wide.cube[i]) / 2
-            measured = _stereo_view(depth[i, 0].cpu().numpy(), z, STEREO_WINDOW * half, rng)
+            measured = _stereo_view(
+                depth[i, 0].cpu().numpy(), z, STEREO_WINDOW * half, rng, config.overexposed
+            )
             cut = _turned_cut(measured, side, float(angle[i]), config.size)
             uvdn = (cut - z) / half
             crops[i, 0] = torch.from_numpy(
@@ -269,12 +271,17 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """Return the CropBatch. Some hands lose fingers; hard negatives replace some of the crops
-        without a hand.
+        """Return the CropBatch. Some hands lose fingers, some crops what light hides; hard negatives
+        replace some of the crops without a hand.
         """
         if self.config.lost:
             share = self.config.lost * views.hand
             depth = lose_fingers(depth, joints_uvdn, self.generator, share)
+        if self.config.spots:
+            share = torch.full_like(views.cube, self.config.spots)
+            anywhere = 2 * self._uniform(*joints_uvdn.shape) - 1
+            places = torch.where(views.hand[:, None, None], joints_uvdn, anywhere)
+            depth = lose_spots(depth, places, self.generator, share)
         if self.negatives is not None:
             chosen = self._uniform(len(depth)) < self.config.negatives
             given = ((~views.hand) & chosen).nonzero()[:, 0]
@@ -379,11 +386,11 @@ class _Views:
 
 
 def _stereo_view(
-    uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator
+    uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator, overexposed: float
 ) -> np.ndarray:
     """Return the depth (W,W) float32 [mm], 0 invalid, that a stereo camera measures of a window.
     uvdn: (W,W) float32 true depth around z_mm in units of half_mm, background +1, replaced by a
-    wall or nothing.
+    wall or nothing; overexposed: as random_stereo_camera.
     """
     size = len(uvdn)
     focal = z_mm * size / (2 * half_mm)
@@ -394,7 +401,7 @@ def _stereo_view(
     )
     behind = np.maximum(behind, z_mm + 0.3 * half_mm) if rng.random() < 0.8 else np.inf
     depth = np.where(uvdn < BACKGROUND_FROM, z_mm + half_mm * uvdn, behind).astype(np.float32)
-    measured = stereo_depth(depth, random_stereo_camera(rng, focal), rng, rng)
+    measured = stereo_depth(depth, random_stereo_camera(rng, focal, overexposed), rng, rng)
     if rng.random() < 0.5:
         measured[
             colour_aligned_cracks(

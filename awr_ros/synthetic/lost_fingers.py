@@ -1,15 +1,21 @@
-"""Fingers that a sensor does not measure: too dark, too bright, too steep, or matched elsewhere."""
+"""Parts of hands that a sensor does not measure: too dark, too bright, too steep, or matched
+elsewhere.
+"""
 
 import torch
 
 from awr_ros.crop import BACKGROUND_FROM
-from awr_ros.skeleton import BONES
+from awr_ros.skeleton import BONES, PALM
 from awr_ros.synthetic.hand import KNUCKLES
 
 TWO = 0.3  # share with two neighbouring fingers lost
 # Largest distance of a lost pixel from the bone, in uvdn, where 1 is about 140 mm; skin is about 9
 # mm thick.
 REACH = (0.09, 0.17)
+# A spot of light is an ellipse with these half axes, in uvdn, around a joint of the palm.
+SPOT = (0.15, 0.6)
+RAGGED = 0.35  # standard deviation of its border, as a share of the half axes
+MAX_HIDDEN = 11  # joints in a spot; of hands with more of them too little is left to learn from
 
 
 def lose_fingers(
@@ -58,6 +64,52 @@ def lose_fingers(
     crops[where] = torch.where(of_lost & (nearest < reach[hand]), 1.0, crops[where])
     result = depth.clone()
     result[chosen] = crops
+    return result
+
+
+def lose_spots(
+    depth: torch.Tensor, joints_uvdn: torch.Tensor, generator: torch.Generator, share: torch.Tensor
+) -> torch.Tensor:
+    """Remove what a spot of light hides, of some of the hands: most of a palm or of a forearm, but
+    few fingers.
+
+    depth: (B,1,S,S) float uvdn; joints_uvdn: (B,21,3) in its coordinates; share: (B,) [0,1] the
+    probability that a spot is on this hand. Return (B,1,S,S).
+    """
+    batch, _, size, _ = depth.shape
+    device = depth.device
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, device=device)
+
+    chosen = (uniform(batch) < share).nonzero()[:, 0]
+    n = len(chosen)
+    if not n:
+        return depth
+    palm = torch.tensor(PALM, device=device)
+    joints = joints_uvdn[chosen]
+    centre = joints[range(n), palm[(len(PALM) * uniform(n)).long()], :2]
+    low, high = SPOT
+    half_axes = low + (high - low) * uniform(2, n)
+    angle = torch.pi * uniform(n)
+    axes = torch.stack(
+        [torch.stack([angle.cos(), angle.sin()], -1), torch.stack([-angle.sin(), angle.cos()], -1)],
+        1,
+    ) / half_axes.T[:, :, None]  # (n,2,2)
+    centre = centre + 0.2 * (uniform(n, 2) - 0.5)
+    axis = 2 * (torch.arange(size, device=device) + 0.5) / size - 1
+    pixels = torch.stack(torch.meshgrid(axis, axis, indexing='xy'), -1).view(1, -1, 2)
+
+    def distance(points):
+        return ((points - centre[:, None]) @ axes.mT).norm(dim=-1)
+
+    few = (distance(joints[..., :2]) < 1).sum(1) <= MAX_HIDDEN
+    border = torch.randn(n, 1, size // 16, size // 16, generator=generator, device=device)
+    border = torch.nn.functional.interpolate(border, size=size, mode='bilinear')[:, 0]
+    hidden = distance(pixels).view(n, size, size) + RAGGED * border < 1
+    hidden &= few[:, None, None]
+    result = depth.clone()
+    result[chosen, 0] = torch.where(hidden, 1.0, depth[chosen, 0])
     return result
 
 

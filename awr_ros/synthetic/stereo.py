@@ -17,6 +17,7 @@ import torch
 PATTERN_PX = 1024  # side of the dot pattern, which is tiled
 HARSH_SHARE = 0.3  # share of difficult conditions
 OVEREXPOSED_SHARE = 0.4  # share of cameras that overexpose what is near
+OVEREXPOSED = 0.6  # largest share of the near surfaces that these saturate
 LIGHT_PX = 80  # the light on a scene varies over this distance
 MAX_DISPARITIES = 128  # [px] limits the nearest measured depth, as in real cameras
 # [mm], their shares
@@ -55,8 +56,12 @@ class StereoCamera:
         return self.focal_px * self.baseline_mm / MAX_DISPARITIES
 
 
-def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCamera:
-    """Draw a camera like those on robots. focal_px: of the matched images."""
+def random_stereo_camera(
+    rng: np.random.Generator, focal_px: float, overexposed: float = OVEREXPOSED
+) -> StereoCamera:
+    """Draw a camera like those on robots. focal_px: of the matched images; overexposed: [0,1]
+    largest share of the near surfaces that it saturates.
+    """
     harsh = rng.random() < HARSH_SHARE  # dim, noisy, badly tuned
     shares = np.array(
         [
@@ -81,7 +86,7 @@ def random_stereo_camera(rng: np.random.Generator, focal_px: float) -> StereoCam
         contrast=contrast,
         noise=noise,
         patchiness=float(rng.uniform(0.1, 0.8 if harsh else 0.5)),
-        overexposed=float(rng.uniform(0, 0.6) * (rng.random() < OVEREXPOSED_SHARE)),
+        overexposed=float(rng.uniform(0, overexposed) * (rng.random() < OVEREXPOSED_SHARE)),
         bright_mm=float(rng.uniform(500, 1400)),
         gloss=float(rng.uniform(0, 6)),
         lamp=float(rng.uniform(0, 3)),
