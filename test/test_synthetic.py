@@ -23,7 +23,7 @@ from awr_ros.synthetic.crop_batch import CropBatch
 from awr_ros.synthetic.crop_config import CropConfig
 from awr_ros.synthetic.crops import BEHIND_ARM, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
-from awr_ros.synthetic.lost_fingers import lose_fingers
+from awr_ros.synthetic.lost_parts import lose_fingers
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import (
     _close_padded,

@@ -23,7 +23,7 @@ from awr_ros.synthetic.hand import (
     random_shapes,
     rotation,
 )
-from awr_ros.synthetic.lost_fingers import lose_fingers, lose_spots
+from awr_ros.synthetic.lost_parts import lose_fingers, lose_spots
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import looking_at, splat_crops, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
