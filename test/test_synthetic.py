@@ -9,7 +9,7 @@ import torch
 from awr_ros import camera as pinhole
 from awr_ros.camera import Intrinsics
 from awr_ros.crop import crop_hand
-from awr_ros.skeleton import palm_centre
+from awr_ros.skeleton import PALM, palm_centre
 from awr_ros.synthetic.camera import SyntheticCamera
 from awr_ros.synthetic.clutter import (
     boxes,
@@ -23,7 +23,7 @@ from awr_ros.synthetic.crop_batch import CropBatch
 from awr_ros.synthetic.crop_config import CropConfig
 from awr_ros.synthetic.crops import BEHIND_ARM, CropSource
 from awr_ros.synthetic.hand import FOREARM, forward_kinematics, procedural_skin, random_shapes
-from awr_ros.synthetic.lost_parts import lose_fingers
+from awr_ros.synthetic.lost_parts import lose_fingers, lose_spots
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import (
     _close_padded,
@@ -350,6 +350,38 @@ def test_training_hands_lose_fingers_and_nothing_else_does(stereo):
         y, x = (2 * (i.float() + 0.5) / len(mask) - 1 for i in mask.nonzero().unbind(1))
         apart = torch.stack([x, y], 1)[:, None] - joints[None, 1:, :2]
         assert not len(x) or apart.norm(dim=2).amin(1).max() < 0.3  # near joints of fingers
+
+
+def test_a_spot_of_light_hides_a_part_of_the_palm_and_leaves_enough(clean):
+    depth, _, _, joints = (part.repeat_interleave(4, 0) for part in clean)
+    share = torch.full((len(depth),), 0.7)
+    seen = lose_spots(depth, joints, torch.Generator().manual_seed(0), share)
+    gone = (seen != depth)[:, 0]
+    assert (seen[:, 0][gone] == 1).all()
+    chosen = gone.flatten(1).any(1)
+    assert 0.3 < chosen.float().mean() <= 0.7
+    for mask, of_hand in zip(gone[chosen], joints[chosen]):
+        y, x = (2 * (i.float() + 0.5) / len(mask) - 1 for i in mask.nonzero().unbind(1))
+        apart = (torch.stack([x, y], 1)[:, None] - of_hand[None, PALM, :2]).norm(dim=2)
+        assert apart.min() < 0.35  # around a joint of the palm
+    hidden = gone.sum((1, 2)) / (depth < 0.99)[:, 0].sum((1, 2))
+    assert hidden.max() > 0.3 and hidden[chosen].mean() < 0.6
+
+
+def test_a_hand_whose_joints_are_all_in_the_spot_is_left_whole(clean):
+    depth, _, _, joints = clean
+    share, generator = torch.ones(len(depth)), torch.Generator().manual_seed(2)
+    assert not torch.equal(lose_spots(depth, joints, generator, share), depth)
+    near = joints[:, :1] + 0.01 * joints  # all within a few millimetres
+    assert torch.equal(lose_spots(depth, near, generator, share), depth)
+
+
+def test_spots_are_on_hands_and_on_crops_without_one():
+    config = CropConfig(size=64, negative_share=0.5, clutter=False)
+    whole, lit = (CropSource(3, replace(config, spots=share)).draw(64) for share in (0.0, 1.0))
+    assert torch.equal(whole.joints_uvdn, lit.joints_uvdn)
+    gone = (whole.depth != lit.depth).flatten(1).any(1)
+    assert gone[whole.hand].float().mean() > 0.3 and gone[~whole.hand].float().mean() > 0.2
 
 
 def test_things_without_a_hand_are_finite_and_not_empty():

@@ -116,6 +116,7 @@ def evaluate_crops(
         ('turned, nothing beside the hand', replace(turned, clutter=False), crops // 4),
         ('turned, something in the hand', replace(turned, held=1.0), crops // 4),
         ('turned, a finger lost', replace(turned, lost=1.0), crops // 4),
+        ('turned, a part of the palm lost', replace(turned, spots=1.0), crops // 4),
         ('turned, in a glove', replace(turned, gloves=1.0), crops // 4),
         ('turned, stereo by block matching', replace(turned, stereo=1.0), crops // 4),
         ('turned, structured light', replace(turned, sensor='structured light'), crops // 4),
