@@ -10,7 +10,7 @@ from awr_ros.__main__ import COMMANDS, main
 from awr_ros.tracker_config import TRACKER_SETTINGS
 
 VERBS = (
-    'track train train-refiner train-handedness train-judge train-finder make-weights evaluate '
+    'track train average train-refiner train-handedness train-judge train-finder make-weights evaluate '
     'render import export bench conformance view'
 ).split()
 

@@ -271,8 +271,8 @@ class CropSource:
         return (along > at[:, None, None])[:, None]
 
     def _finished(self, depth, joints_uvdn, views):
-        """Return the CropBatch. Some hands lose fingers, some crops what light hides; hard negatives
-        replace some of the crops without a hand.
+        """Return the CropBatch. Some hands lose fingers, and some crops what light hides; hard
+        negatives replace some of the crops without a hand.
         """
         if self.config.lost:
             share = self.config.lost * views.hand

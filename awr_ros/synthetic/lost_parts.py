@@ -92,10 +92,16 @@ def lose_spots(
     low, high = SPOT
     half_axes = low + (high - low) * uniform(2, n)
     angle = torch.pi * uniform(n)
-    axes = torch.stack(
-        [torch.stack([angle.cos(), angle.sin()], -1), torch.stack([-angle.sin(), angle.cos()], -1)],
-        1,
-    ) / half_axes.T[:, :, None]  # (n,2,2)
+    axes = (
+        torch.stack(
+            [
+                torch.stack([angle.cos(), angle.sin()], -1),
+                torch.stack([-angle.sin(), angle.cos()], -1),
+            ],
+            1,
+        )
+        / half_axes.T[:, :, None]
+    )  # (n,2,2)
     centre = centre + 0.2 * (uniform(n, 2) - 0.5)
     axis = 2 * (torch.arange(size, device=device) + 0.5) / size - 1
     pixels = torch.stack(torch.meshgrid(axis, axis, indexing='xy'), -1).view(1, -1, 2)

@@ -14,3 +14,4 @@ PALM_DETECTOR_SEED = 2_500_000_003  # scenes: training and validation of the pal
 HANDEDNESS_SEED = 3_000_000_019  # crops: handedness head
 DETECTION_SEED = 3_500_000_011  # scenes: fit of the detection score
 REFINER_SEED = 4_000_000_007  # crops: joint refiner
+AVERAGE_SEED = 4_500_000_007  # crops: normalisation of averaged weights

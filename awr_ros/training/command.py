@@ -1,4 +1,4 @@
-"""Command-line verbs of training: train, train-refiner, train-handedness, train-finder,
+"""Command-line verbs of training: train, average, train-refiner, train-handedness, train-finder,
 make-weights.
 """
 
@@ -69,6 +69,7 @@ MAKE_HELP = {
 def add_commands(verbs: Any) -> None:
     """Add the verbs to argparse's subparsers."""
     _add_train(verbs)
+    _add_average(verbs)
     _add_train_refiner(verbs)
     _add_train_handedness(verbs)
     _add_train_finder(verbs)
@@ -103,6 +104,47 @@ def _train(arguments: argparse.Namespace) -> None:
     from awr_ros.training.train import train
 
     train(arguments.folder, config)
+
+
+def _add_average(verbs: Any) -> None:
+    average = verbs.add_parser(
+        'average', help='average the weights of training runs that began from each other'
+    )
+    average.add_argument('output', type=Path, help='checkpoint to write')
+    average.add_argument('weights', type=Path, nargs='+', help='weights.pt of two or more runs')
+    average.add_argument(
+        '--shares',
+        type=number_from(0, float),
+        nargs='+',
+        default=(),
+        help='share of each of them (default: equal)',
+    )
+    average.add_argument(
+        '--crops',
+        type=number_from(1, int),
+        default=4096,
+        help='rendered crops from which the normalisation is taken (default: 4096)',
+    )
+    average.add_argument('--skin', default='', help=TRAIN_HELP['skin'])
+    average.set_defaults(run=_average)
+
+
+def _average(arguments: argparse.Namespace) -> None:
+    from functools import partial
+
+    from awr_ros.training.average import average_weights
+    from awr_ros.training.run import progress_bar
+
+    check_output(arguments.output)
+    average_weights(
+        arguments.weights,
+        arguments.output,
+        arguments.shares,
+        crops=arguments.crops,
+        skin=arguments.skin,
+        progress=partial(progress_bar, unit='batch'),
+    )
+    print(f'wrote {arguments.output}')
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
