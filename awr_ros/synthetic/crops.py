@@ -1,6 +1,5 @@
 """Training samples: crops of random hands, poses, views, objects and sensors."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,6 @@ import cv2
 import numpy as np
 import torch
 
-from awr_ros.crop import BACKGROUND_FROM
 from awr_ros.skeleton import PALM, in_plane_rotation, palm_centre
 from awr_ros.synthetic.clutter import held_things, random_clutter, random_heads, random_objects
 from awr_ros.synthetic.crop_batch import CropBatch
@@ -27,7 +25,7 @@ from awr_ros.synthetic.lost_parts import lose_fingers, lose_spots
 from awr_ros.synthetic.poses import random_poses, random_rotations
 from awr_ros.synthetic.render import looking_at, splat_crops, xyz_to_uvdn
 from awr_ros.synthetic.sensor import NoiseBank, random_sensor
-from awr_ros.synthetic.stereo import colour_aligned_cracks, random_stereo_camera, stereo_depth
+from awr_ros.synthetic.stereo_crop import stereo_view, turned_cut
 
 POSE_POOL_SIZE = 512  # poses in a pool
 # draws from a large noise bank until it is replaced; a draw of crops takes four
@@ -147,10 +145,10 @@ class CropSource:
         crops = torch.empty(batch, 1, config.size, config.size)
         for i in range(batch):
             z, half = float(wide.centre[i, 2]), float(wide.cube[i]) / 2
-            measured = _stereo_view(
+            measured = stereo_view(
                 depth[i, 0].cpu().numpy(), z, STEREO_WINDOW * half, rng, config.overexposed
             )
-            cut = _turned_cut(measured, side, float(angle[i]), config.size)
+            cut = turned_cut(measured, side, float(angle[i]), config.size)
             uvdn = (cut - z) / half
             crops[i, 0] = torch.from_numpy(
                 np.where((cut > 0) & (uvdn < 1), np.maximum(uvdn, -1), 1).astype(np.float32)
@@ -383,41 +381,3 @@ class _Views:
             self.cube,
             self.hand,
         )
-
-
-def _stereo_view(
-    uvdn: np.ndarray, z_mm: float, half_mm: float, rng: np.random.Generator, overexposed: float
-) -> np.ndarray:
-    """Return the depth (W,W) float32 [mm], 0 invalid, that a stereo camera measures of a window.
-    uvdn: (W,W) float32 true depth around z_mm in units of half_mm, background +1, replaced by a
-    wall or nothing; overexposed: as random_stereo_camera.
-    """
-    size = len(uvdn)
-    focal = z_mm * size / (2 * half_mm)
-    slope = rng.normal(0, 0.3, 2)
-    axis = np.linspace(-half_mm, half_mm, size)
-    behind = (
-        z_mm + half_mm * 0.8 + rng.exponential(700.0) + slope[0] * axis + slope[1] * axis[:, None]
-    )
-    behind = np.maximum(behind, z_mm + 0.3 * half_mm) if rng.random() < 0.8 else np.inf
-    depth = np.where(uvdn < BACKGROUND_FROM, z_mm + half_mm * uvdn, behind).astype(np.float32)
-    measured = stereo_depth(depth, random_stereo_camera(rng, focal, overexposed), rng, rng)
-    if rng.random() < 0.5:
-        measured[
-            colour_aligned_cracks(
-                measured, focal * rng.uniform(1.0, 1.6) * rng.choice([-15.0, 15.0, 30.0, 60.0])
-            )
-        ] = 0
-    return measured
-
-
-def _turned_cut(image: np.ndarray, side: int, angle: float, size: int) -> np.ndarray:
-    """Return the central `side` pixels of a square image as (size,size), rotated back by angle
-    [rad], nearest neighbour.
-    """
-    c, s, scale = math.cos(angle), math.sin(angle), side / size
-    matrix = scale * np.array([[c, -s, 0], [s, c, 0]])
-    matrix[:, 2] = (len(image) - 1) / 2 - matrix[:, :2].sum(1) * (size - 1) / 2
-    return cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    )
