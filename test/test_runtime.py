@@ -127,14 +127,21 @@ def test_8_bits_cost_little_accuracy(reference, crops):
     assert mean_difference_mm(expected, got, reference.config) <= 1.5
     np.testing.assert_allclose(got.hand_scores, expected.hand_scores, atol=0.05)
     depth, truth, hand = calibration_crops()
-    depth, truth = depth[hand][:48], truth[hand][:48]
-    lost = [
-        np.linalg.norm(engine.predict(depth).joints_uvdn - truth, axis=-1).mean()
-        * reference.config.cube_mm
-        / 2
+    single, eight = (
+        np.concatenate(
+            [
+                np.linalg.norm(engine.predict(part).joints_uvdn - of_part, axis=-1).mean(1)
+                for part, of_part in zip(
+                    np.array_split(depth[hand], 18), np.array_split(truth[hand], 18)
+                )
+            ]
+        )
+        * (reference.config.cube_mm / 2)
         for engine in (reference, loaded)
-    ]
-    assert lost[1] - lost[0] <= 0.3, lost
+    )
+    # A hand of which the network is unsure may change wholly, which is 0.15 mm of this mean.
+    lost = eight - single
+    assert np.median(lost) <= 0.1 and lost.mean() <= 0.4 and (lost > 10).mean() <= 0.02, lost.mean()
 
 
 @pytest.mark.parametrize('hidden', [8, 256])
