@@ -139,9 +139,9 @@ def test_8_bits_cost_little_accuracy(reference, crops):
         * (reference.config.cube_mm / 2)
         for engine in (reference, loaded)
     )
-    # A hand of which the network is unsure may change wholly, which is 0.15 mm of this mean.
+    # All hands: one of which the network is unsure may change wholly, 0.15 mm of this mean.
     lost = eight - single
-    assert np.median(lost) <= 0.1 and lost.mean() <= 0.4 and (lost > 10).mean() <= 0.02, lost.mean()
+    assert np.median(lost) <= 0.1 and lost.mean() <= 0.3 and (lost > 10).mean() <= 0.02, lost.mean()
 
 
 @pytest.mark.parametrize('hidden', [8, 256])
