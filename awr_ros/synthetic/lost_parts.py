@@ -2,6 +2,8 @@
 elsewhere.
 """
 
+from functools import partial
+
 import torch
 
 from awr_ros.crop import BACKGROUND_FROM
@@ -26,13 +28,8 @@ def lose_fingers(
     depth: (B,1,S,S) float uvdn; joints_uvdn: (B,21,3) in its coordinates; share: (B,) [0,1] the
     probability that this hand loses one. Return (B,1,S,S).
     """
-    batch, _, size, _ = depth.shape
-    device = depth.device
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator, device=device)
-
-    chosen = (uniform(batch) < share).nonzero()[:, 0]
+    size, device, uniform = depth.shape[-1], depth.device, _uniform(generator, depth.device)
+    chosen = (uniform(len(depth)) < share).nonzero()[:, 0]
     n = len(chosen)
     if not n:
         return depth
@@ -76,13 +73,8 @@ def lose_spots(
     depth: (B,1,S,S) float uvdn; joints_uvdn: (B,21,3) in its coordinates; share: (B,) [0,1] the
     probability that a spot is on this hand. Return (B,1,S,S).
     """
-    batch, _, size, _ = depth.shape
-    device = depth.device
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator, device=device)
-
-    chosen = (uniform(batch) < share).nonzero()[:, 0]
+    size, device, uniform = depth.shape[-1], depth.device, _uniform(generator, depth.device)
+    chosen = (uniform(len(depth)) < share).nonzero()[:, 0]
     n = len(chosen)
     if not n:
         return depth
@@ -117,6 +109,11 @@ def lose_spots(
     result = depth.clone()
     result[chosen, 0] = torch.where(hidden, 1.0, depth[chosen, 0])
     return result
+
+
+def _uniform(generator, device):
+    """Return a function that draws numbers in [0,1) of a given shape."""
+    return partial(torch.rand, generator=generator, device=device)
 
 
 def _distance(points, start, end):
