@@ -26,6 +26,7 @@ from awr_ros.networks.palm_detector import FinderNetwork, write_finder
 from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
+from awr_ros.training import palm_detector_scenes
 from awr_ros.training.config import FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
     IGNORED,
@@ -317,6 +318,39 @@ def test_varied_scenes_reach_farther_with_things_of_their_size():
     assert (batch.kind[:, 0][palm > 2000] != TARGET).all() and (
         batch.kind[:, 0][palm < 1900] == TARGET
     ).float().mean() > 0.9
+
+
+def test_light_hides_a_hand_and_not_the_wall_behind(monkeypatch):
+    """Hands of which it leaves less than two fifths need not be found."""
+    depth = torch.full((300, ROWS, COLUMNS), 1500, dtype=torch.uint16)
+    depth[:, 34:94, 50:110] = 700
+    scenes = FinderScenes(
+        depth,
+        torch.full((300,), 150.0),
+        torch.tensor([79.5, 63.5, 700.0]).expand(300, 2, 3),
+        torch.tensor([TARGET, NONE], dtype=torch.uint8).expand(300, 2),
+    )
+
+    def batch_of(share):
+        monkeypatch.setattr(palm_detector_scenes, 'SPOT_SHARE', share)
+        return varied(scenes, torch.arange(300), torch.Generator().manual_seed(0))
+
+    plain, lit = batch_of(0.0), batch_of(1.0)
+    lost = (plain.frame[:, 1] > 0) & (lit.frame[:, 1] == 0)
+    assert ((lit.frame[:, 1] > 0) <= (plain.frame[:, 1] > 0)).all()
+    assert (lost.any((1, 2))).float().mean() > 0.95
+    of_hand = plain.frame[:, 0] < 1.15 * plain.palms[:, 0, 2, None, None] / 1000
+    assert lost[of_hand].any() and not lost[~of_hand].any()
+    rows, columns = torch.meshgrid(torch.arange(ROWS), torch.arange(COLUMNS), indexing='ij')
+    aside = (columns - plain.palms[:, 0, 0, None, None]) ** 2 + (
+        rows - plain.palms[:, 0, 1, None, None]
+    ) ** 2
+    near = of_hand & (aside.sqrt() * (plain.palms[:, 0, 2] / plain.focal)[:, None, None] < 90)
+    left = 1 - (near & lost).sum((1, 2)) / (near & (plain.frame[:, 1] > 0)).sum((1, 2))
+    was_target = plain.kind[:, 0] == TARGET
+    kind = lit.kind[was_target, 0]
+    assert set(kind.tolist()) == {IGNORED, TARGET}
+    assert (kind == IGNORED).tolist() == (left[was_target] < 0.4).tolist()
 
 
 # What it is to say

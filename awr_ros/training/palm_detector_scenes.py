@@ -23,6 +23,12 @@ HANDS = 2  # most hands in a scene
 FARTHEST_MM = 2000.0  # farthest target palm; after augmentation, palms beyond it are ignored
 # kinds of hands: empty slot, ignored, to be found
 NONE, IGNORED, TARGET = (0, 1, 2)
+# Light on a palm or on the arm beside it saturates a camera: share of hands with such a spot, half
+# axes [mm] of the ellipse, largest distance of its middle from the palm's centre along each axis,
+# standard deviation of its border as a share of the half axes, and depth [mm] before and behind the
+# palm that it reaches.
+SPOT_SHARE, SPOT_MM, SPOT_OFF_MM, SPOT_RAGGED, SPOT_DEEP_MM = 0.2, (25.0, 100.0), 70.0, 0.35, 150.0
+HAND_MM = 90.0  # what is nearer to a palm's centre counts as its hand
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,8 @@ def as_rendered(scenes: FinderScenes, chosen: torch.Tensor) -> FinderBatch:
 def varied(scenes: FinderScenes, chosen: torch.Tensor, generator: torch.Generator) -> FinderBatch:
     """Return a FinderBatch of some scenes with random augmentation. chosen: (B,) long.
 
-    Mirrored, upside down, shifted, zoomed, resized, moved in depth, with additional loss of pixels.
-    Scenes moved in depth keep their size in pixels: they correspond to a camera with a
+    Mirrored, upside down, shifted, zoomed, resized, moved in depth, with additional loss of pixels
+    anywhere and on hands. Scenes moved in depth keep their size in pixels: they correspond to a camera with a
     proportionally longer focal length.
     """
     batch = len(chosen)
@@ -169,7 +175,38 @@ def varied(scenes: FinderScenes, chosen: torch.Tensor, generator: torch.Generato
     )
     kind = torch.where(inside, scenes.kind[chosen], NONE)
     kind = torch.where((palms[..., 2] > FARTHEST_MM) & (kind == TARGET), IGNORED, kind)
-    return FinderBatch.of(depth, scenes.focal[chosen] * zoom * farther, palms, kind)
+    focal = scenes.focal[chosen] * zoom * farther
+    depth, kind = _with_spots(depth, focal, palms, kind, uniform)
+    return FinderBatch.of(depth, focal, palms, kind)
+
+
+def _with_spots(depth, focal, palms, kind, uniform):
+    """Remove what spots of light hide of some hands. Return depth, and kind, where hands of which
+    too little is left are ignored. Arguments as FinderBatch.of; uniform: draws numbers by shape.
+    """
+    hands = palms.shape[:2]
+    z = palms[..., 2].clamp_min(100)[..., None, None]
+    rows, columns = torch.meshgrid(
+        *(torch.arange(side, device=depth.device) for side in (ROWS, COLUMNS)), indexing='ij'
+    )
+    mm = z / focal[:, None, None, None]  # size of a pixel
+    x, y = ((axis - palms[..., i, None, None]) * mm for i, axis in enumerate((columns, rows)))
+    angle = torch.pi * uniform(*hands, 1, 1)
+    x0, y0 = (SPOT_OFF_MM * (2 * uniform(*hands, 1, 1) - 1) for _ in range(2))
+    low, high = SPOT_MM
+    a, b = (low + (high - low) * uniform(*hands, 1, 1) for _ in range(2))
+    along = ((x - x0) * angle.cos() + (y - y0) * angle.sin()) / a
+    across = ((y - y0) * angle.cos() - (x - x0) * angle.sin()) / b
+    # The sum of four uniform numbers is nearly normal; its standard deviation is 0.58.
+    border = sum(uniform(*hands, ROWS // 4, COLUMNS // 4) for _ in range(4)) - 2
+    border = nn_f.interpolate(border, scale_factor=4, mode='bilinear') * SPOT_RAGGED / 0.58
+    near = ((depth[:, None] - z).abs() < SPOT_DEEP_MM) & (depth[:, None] > 0)
+    lit = (uniform(*hands) < SPOT_SHARE) & (kind != NONE)
+    hidden = near & ((along**2 + across**2).sqrt() + border < 1) & lit[..., None, None]
+    of_hand = near & (x**2 + y**2 < HAND_MM**2)
+    left = (of_hand & ~hidden).sum((2, 3)) / of_hand.sum((2, 3)).clamp_min(1)
+    kind = torch.where((left < CLEAR_MEASURED) & (kind == TARGET), IGNORED, kind)
+    return depth.masked_fill(hidden.any(1), 0), kind
 
 
 def _sources(middle, shift, slope, side):
