@@ -16,6 +16,7 @@ from awr_ros.estimator import HandPose, HandPoseEstimator, Request
 from awr_ros.finders.palm_detector import MIN_SCORE, Candidate, PalmDetector
 from awr_ros.hypotheses import Hypotheses, likelier, other_hypothesis, right_logit
 from awr_ros.runtime.select import Device, EngineName
+from awr_ros.sightings import SIGHTING_SHARE, Sighting, is_sighted, seen_again
 from awr_ros.skeleton import SIDES, Side
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 from awr_ros.tracker_config import TrackerConfig
@@ -32,12 +33,6 @@ MAX_CANDIDATES_IDLE = 8
 MAX_CANDIDATES_TRACKING = 2  # while some hand is tracked
 # [0,1] minimum candidate score while some hand is tracked
 MIN_CANDIDATE_SCORE_TRACKING = 0.15
-# A new hand is looked at in up to three frames, and its scores averaged. One look or two are enough
-# where the odds of their mean are so many times those of the threshold.
-SURER = (4.5, 1.8, 1.0)
-LOOKS = len(SURER)
-SIGHTING_SHARE = 0.5  # minimum score of a look, as a share of the one that starts a track
-SAME_SIGHTING_MM = 100.0  # looks nearer than this are of one hand
 SURE_LOGIT, MAX_LOGIT = 6.0, 10.0  # of the log odds of the side, summed over frames
 SIDE_CHECK_EVERY = 10  # [frames] between evaluations of both hypotheses once the side is sure
 
@@ -68,14 +63,6 @@ class _Match:
     hypotheses: Hypotheses
     right_logit: float  # log odds of a right hand, this frame's included
     distance_mm: float  # of the palm from the predicted one
-
-
-@dataclass(frozen=True)
-class _Sighting:
-    """A hand that is not yet sure enough for a track."""
-
-    palm_xyz: np.ndarray  # (3,) [mm] as last seen
-    scores: tuple[float, ...]  # its detection scores, of one frame each
 
 
 class HandTracker:
@@ -160,7 +147,7 @@ class HandTracker:
     def reset(self) -> None:
         """Drop all tracks. Ids continue to count."""
         self._tracks: list[Track] = []
-        self._sightings: list[_Sighting] = []
+        self._sightings: list[Sighting] = []
         self._frame, self._searches = 0, 0
         self._stamp_s: float | None = None
         self._order = StampOrder()
@@ -205,7 +192,7 @@ class HandTracker:
         elif (
             not self._tracks
             or lost
-            or any(len(sighting.scores) < LOOKS for sighting in self._sightings)
+            or any(sighting.wants_another_look for sighting in self._sightings)
             or self._frame % self.config.search_every == 0
         ):
             self._search(depth_mm, intrinsics, stamp_s, centres_xyz)
@@ -312,9 +299,8 @@ class HandTracker:
             elif len(self._tracks) < self.config.max_hands and self._is_apart(
                 palm, SAME_HAND_MM, lost=True
             ):
-                seen = _seen_again(detection, before)
-                looks, mean = len(seen.scores), sum(seen.scores) / len(seen.scores)
-                if mean >= _least_mean(self._min_score(), looks):
+                seen = seen_again(detection, before)
+                if seen.is_sure(self._min_score()):
                     self._start(detection, stamp_s)
                 else:
                     self._sightings.append(seen)
@@ -340,20 +326,14 @@ class HandTracker:
         with the next search others.
         """
         at_once = MAX_CANDIDATES_TRACKING if self._tracks else MAX_CANDIDATES_IDLE
-        again = [candidate for candidate in candidates if self._is_sighted(candidate)][:at_once]
-        others = [candidate for candidate in candidates if not self._is_sighted(candidate)]
+        again = [each for each in candidates if is_sighted(each, self._sightings)][:at_once]
+        others = [each for each in candidates if not is_sighted(each, self._sightings)]
         left = at_once - len(again)
         if len(others) > left:
             first = self._searches * left % len(others)
             others = (others[first:] + others[:first])[:left]
         self._searches += 1
         return again + others
-
-    def _is_sighted(self, candidate: Candidate) -> bool:
-        return any(
-            math.dist(sighting.palm_xyz, candidate.centre_xyz) < SAME_SIGHTING_MM
-            for sighting in self._sightings
-        )
 
     def _start(self, detection: Detection, stamp_s: float) -> None:
         """Start the track of a new hand."""
@@ -407,17 +387,3 @@ class HandTracker:
             if self._tracks
             else self.config.score_threshold
         )
-
-
-def _least_mean(threshold: float, looks: int) -> float:
-    """Return the mean score [0,1] of a number of looks that starts a track."""
-    odds = SURER[looks - 1] * threshold
-    return odds / (1 - threshold + odds)
-
-
-def _seen_again(detection: Detection, before: Sequence[_Sighting]) -> _Sighting:
-    """Return the sighting of a detection, with the scores of the earlier one that it belongs to."""
-    palm = detection.pose.centre_xyz
-    near = [s for s in before if math.dist(s.palm_xyz, palm) < SAME_SIGHTING_MM]
-    earlier = min(near, key=lambda s: math.dist(s.palm_xyz, palm)).scores if near else ()
-    return _Sighting(palm, (*earlier, detection.score)[-LOOKS:])

@@ -134,8 +134,8 @@ def varied(scenes: FinderScenes, chosen: torch.Tensor, generator: torch.Generato
     """Return a FinderBatch of some scenes with random augmentation. chosen: (B,) long.
 
     Mirrored, upside down, shifted, zoomed, resized, moved in depth, with additional loss of pixels
-    anywhere and on hands. Scenes moved in depth keep their size in pixels: they correspond to a camera with a
-    proportionally longer focal length.
+    anywhere and on hands. Scenes moved in depth keep their size in pixels: they correspond to a
+    camera with a proportionally longer focal length.
     """
     batch = len(chosen)
 
