@@ -1,5 +1,6 @@
 """What a refiner learns, and how it goes along with a network."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from awr_ros.networks.compact import CompactNetwork, ModelConfig
 from awr_ros.networks.refiner import Refiner
 from awr_ros.networks.resnet import ResNet, ResNetConfig
 from awr_ros.runtime.torch_engine import TorchEngine
+from awr_ros.training.config import RefinerTrainConfig
 from awr_ros.training.refiner import fit_refiner, predict_crops, train_refiner
 
 TINY = ModelConfig(
@@ -173,6 +175,30 @@ def test_a_refiner_goes_on_from_another(tmp_path, monkeypatch):
         train_refiner(
             tmp_path / 'new.pt', tmp_path / 'out.pt', crops=64, workers=0, init=tmp_path / 'new.pt'
         )
+
+
+def test_the_mean_of_a_refiner_and_the_one_it_began_from():
+    torch.manual_seed(0)
+    network = CompactNetwork(replace(TINY, refiner=training.HIDDEN)).eval()
+    samples = predict_crops(network, 96, seed=4, workers=0)
+    old = network.refiner.state_dict()
+
+    def trained(init_share):
+        torch.manual_seed(1)  # of the order of the samples
+        refiner = deepcopy(network.refiner)
+        fit_refiner(refiner, samples, epochs=8, init_share=init_share)
+        return refiner.state_dict()
+
+    new, mean = trained(0.0), trained(0.25)
+    assert any((old[name] - new[name]).abs().max() > 1e-3 for name in old)
+    for name, value in mean.items():
+        torch.testing.assert_close(value, 0.25 * old[name] + 0.75 * new[name])
+
+
+def test_a_mean_needs_a_refiner_to_begin_with():
+    for wrong in ({'init_share': 0.5}, {'init_share': 1.0, 'init': 'old.pt'}):
+        with pytest.raises(ValueError, match='init_share must be in'):
+            RefinerTrainConfig(**wrong)
 
 
 def test_other_networks_are_refused(tmp_path):

@@ -63,7 +63,7 @@ TRAINING = CropConfig(
     held=0.12,
     gloves=0.08,
     lost=0.15,
-    spots=0.1,
+    spots=0.2,
     overexposed=0.75,
     negatives=0.55,
 )

@@ -43,6 +43,7 @@ TRAIN_REFINER_HELP = {
     **TRAIN_HELP,
     'crops': 'rendered crops, kept in memory, 21 kB each',
     'init': 'checkpoint with the refiner to start from (default: random weights)',
+    'init_share': 'share of that refiner in its mean with the trained one, which is written',
 }
 TRAIN_HANDEDNESS_HELP = {
     'device': TRAIN_HELP['device'],

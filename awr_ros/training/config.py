@@ -97,12 +97,18 @@ class RefinerTrainConfig:
     compiled: bool = False
     bfloat16: bool = False
     init: str = ''  # checkpoint with the refiner to start from; empty: random weights
+    init_share: float = 0.0  # share of that refiner in its mean with the trained one
     device: str = 'auto'
 
     def __post_init__(self) -> None:
         if self.crops < 1 or self.workers < 0:
             raise ValueError(
                 f'crops >= 1 and workers >= 0 must hold, got {self.crops} and {self.workers}'
+            )
+        if not 0 <= self.init_share < 1 or self.init_share and not self.init:
+            raise ValueError(
+                f'init_share must be in [0,1), and above 0 only with init, got {self.init_share} '
+                f'and {self.init!r}'
             )
 
 
