@@ -13,7 +13,8 @@ from awr_ros.runtime.quantized import CALIBRATION, STEPS
 from awr_ros.synthetic.crop_config import TRAINING
 from awr_ros.synthetic.crops import CropSource
 
-SEED, CROPS = 5_000_000_011, 192
+# Of ten seeds the one with which joints in 8 bits differ least from float32 on 512 other crops.
+SEED, CROPS = 5_000_000_014, 192
 
 batch = CropSource(SEED, TRAINING).draw(CROPS)
 output = Path(__file__).resolve().parents[1] / 'awr_ros' / 'weights' / CALIBRATION.name
