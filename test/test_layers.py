@@ -28,7 +28,7 @@ LAYERS = (
     ('messages', 'finders'),
     ('networks', 'runtime'),
     ('estimator', 'hypotheses', 'views'),
-    ('tracker_config', 'detector', 'tracks', 'tracker'),
+    ('tracker_config', 'detector', 'sightings', 'tracks', 'tracker'),
     ('synthetic',),
     ('training', 'evaluation', 'datasets', 'bench', 'offline', 'viewer'),
     ('ros', '__main__'),
