@@ -6,27 +6,36 @@ import csv
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 import awr_ros.training.palm_detector as training
+from awr_ros.__main__ import main
 from awr_ros.camera import Intrinsics
 from awr_ros.finders.palm_detector import (
     BELOW_SKIN_MM,
     CELL,
     COLUMNS,
+    DEFAULT_FINDER,
     ROWS,
     PalmDetector,
     coarse_frame,
     palm_depth,
 )
 from awr_ros.networks.compact import CompactNetwork, ModelConfig
-from awr_ros.networks.palm_detector import FinderNetwork, write_finder
+from awr_ros.networks.palm_detector import (
+    FinderConfig,
+    FinderNetwork,
+    measure_normalisation,
+    read_finder,
+    write_finder,
+)
 from awr_ros.runtime.onnx_engine import write_onnx
 from awr_ros.skeleton import palm_centre
 from awr_ros.synthetic.scenes import SceneSource
-from awr_ros.training import palm_detector_scenes
+from awr_ros.training import average, palm_detector_scenes
 from awr_ros.training.config import FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
     IGNORED,
@@ -34,6 +43,7 @@ from awr_ros.training.palm_detector_scenes import (
     TARGET,
     FinderScenes,
     as_rendered,
+    augmented,
     render_finder_scenes,
     varied,
 )
@@ -411,6 +421,82 @@ def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
         PalmDetector(tmp_path / 'finder.onnx').find(np.zeros((480, 640), np.uint16), VGA, 150, 1500)
         == []
     )
+
+
+def outputs(path, frames):
+    """What a palm detector's file gives for frames (n,3,128,160)."""
+    session = onnxruntime.InferenceSession(path)
+    return np.concatenate([session.run(None, {'frame': frame[None]})[0] for frame in frames])
+
+
+def test_a_file_is_read_as_the_network_that_it_holds(scenes):
+    frames = as_rendered(scenes, torch.arange(4)).frame
+    expected = outputs(DEFAULT_FINDER, frames.numpy())
+    network = read_finder(DEFAULT_FINDER)
+    with torch.no_grad():
+        assert np.abs(network(frames).numpy() - expected).max() < 1e-4
+        measure_normalisation(network, [frames[:2], frames[2:]])
+        assert np.abs(network(frames).numpy() - expected).max() < 1e-4
+        # the inputs of each layer have the means and variances that it says
+        stem = network.stem[0]
+        inputs = stem[0](frames)
+        assert torch.allclose(inputs.mean((0, 2, 3)), stem[1].running_mean, atol=1e-5)
+        assert torch.allclose(
+            inputs.var((0, 2, 3), unbiased=False), stem[1].running_var, rtol=1e-3, atol=1e-6
+        )
+        # so a step of training sees nearly the same network
+        learning = network.train()(frames)
+    assert np.abs(learning.numpy() - expected).mean() < 0.02 * np.abs(expected).mean()
+
+
+def test_files_of_other_networks_are_no_palm_detectors(tmp_path):
+    with pytest.raises(FileNotFoundError, match='none.onnx'):
+        read_finder(tmp_path / 'none.onnx')
+    pose = tmp_path / 'pose.onnx'
+    small = ModelConfig(stem=(4, 8), widths=(8,), blocks=(1,), crop_size=32)
+    write_onnx(CompactNetwork(small).eval(), '', pose)
+    with pytest.raises(ValueError, match='pose.onnx is no palm detector of this package'):
+        read_finder(pose)
+    wider = tmp_path / 'wider.onnx'
+    write_finder(FinderNetwork(FinderConfig(decoder_width=40)), wider)
+    with pytest.raises(ValueError, match=r'wider.onnx is no palm .* expected \[32, '):
+        read_finder(wider)
+
+
+def test_a_run_goes_on_from_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'NORMALISED', 256)
+    monkeypatch.setattr(
+        training,
+        'render_finder_scenes',
+        lambda count, seed, progress: render_finder_scenes(6, seed, progress),
+    )
+    config = FinderTrainConfig(
+        scenes=1500, samples=4, batch=4, learning_rate=1e-9, init=str(DEFAULT_FINDER)
+    )
+    training.train_finder(tmp_path, config)
+    frames = np.stack([frame for frame in augmented(render_finder_scenes(6, 3), 32, 1)][0])[:4]
+    expected, learnt = outputs(DEFAULT_FINDER, frames), outputs(tmp_path / 'finder.onnx', frames)
+    assert np.abs(learnt - expected).mean() < 0.1 * np.abs(expected).mean()
+
+
+def test_palm_detectors_are_averaged_by_shares(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(average, 'NORMALISED', 128)
+    network = read_finder(DEFAULT_FINDER)
+    with torch.no_grad():  # a shift of the last layer passes through the average as it is
+        network.output.bias += torch.tensor([1.0, 0.0, 0.0, 0.0])
+    other, mean = tmp_path / 'other.onnx', tmp_path / 'mean.onnx'
+    write_finder(network, other)
+    arguments = ['average', str(mean), str(DEFAULT_FINDER), str(other), '--shares', '1', '3']
+    assert main([*arguments, '--scenes', '8']) == 0
+    assert f'wrote {mean}' in capsys.readouterr().out
+    moved = read_finder(mean).output.bias - read_finder(DEFAULT_FINDER).output.bias
+    assert torch.allclose(moved, torch.tensor([0.75, 0.0, 0.0, 0.0]), atol=1e-5)
+    frames = next(augmented(render_finder_scenes(8, 3), 32, 1)).numpy()[:4]
+    expected = outputs(DEFAULT_FINDER, frames)
+    expected[:, 0] += 0.75
+    assert np.abs(outputs(mean, frames) - expected).mean() < 0.1 * np.abs(expected).mean()
+    with pytest.raises(ValueError, match='two or more weights'):
+        average.average_finders([other], mean)
 
 
 def test_the_folder_of_another_run_is_named(tmp_path):

@@ -2,8 +2,10 @@
 
 import io
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as nn_f
@@ -11,7 +13,7 @@ from torch import nn
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, OUTPUTS, ROWS
 from awr_ros.networks.compact import ResidualBlock
-from awr_ros.weight_files import save_with_checksum, sealed_onnx
+from awr_ros.weight_files import check_onnx, check_whole, save_with_checksum, sealed_onnx
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,93 @@ def write_finder(network: nn.Module, path: str | Path) -> None:
             dynamo=False,
         )
     save_with_checksum(path, lambda part: part.write_bytes(sealed_onnx(model.getvalue())))
+
+
+def read_finder(path: str | Path) -> FinderNetwork:
+    """Read the network of a file that `write_finder` wrote, to train it further. Needs the package
+    onnx.
+
+    In the file the normalisation is part of the convolutions: here its means are 0 and its
+    variances 1, see `measure_normalisation`. Raise FileNotFoundError, and ValueError for other
+    files.
+    """
+    from onnx import load_model_from_string, numpy_helper
+
+    model = Path(path).read_bytes()
+    check_whole(path)
+    check_onnx(model, path)
+    graph = load_model_from_string(model).graph
+    values = {each.name: torch.tensor(numpy_helper.to_array(each)) for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == 'Identity' and node.input[0] in values:  # of equal biases one is stored
+            values[node.output[0]] = values[node.input[0]]
+    convolutions = [node for node in graph.node if node.op_type == 'Conv']
+    network = FinderNetwork().eval()
+    modules = _in_order_of_use(network)
+    expected = [i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    if len(convolutions) != len(expected):
+        raise ValueError(
+            f'{path} is no palm detector of this package: it has {len(convolutions)} convolutions, '
+            f'expected {len(expected)}'
+        )
+    for i, node in zip(expected, convolutions):
+        weight, bias = (values[name] for name in node.input[1:])
+        if weight.shape != modules[i].weight.shape:
+            raise ValueError(
+                f'{path} is no palm detector of this package: a convolution has weights of '
+                f'{list(weight.shape)}, expected {list(modules[i].weight.shape)}'
+            )
+        modules[i].weight.data.copy_(weight)
+        if modules[i].bias is not None:
+            modules[i].bias.data.copy_(bias)
+        else:
+            norm = modules[i + 1]
+            norm.bias.data.copy_(bias)
+            norm.running_var.fill_(1 - norm.eps)
+    return network
+
+
+def _in_order_of_use(network: nn.Module) -> list[Any]:
+    """Return the convolutions and normalisations in the order in which `forward` uses them."""
+    used: list[Any] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _: used.append(module))
+        for module in network.modules()
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))
+    ]
+    with torch.no_grad():
+        network(torch.zeros(1, 3, ROWS, COLUMNS))
+    for hook in hooks:
+        hook.remove()
+    return used
+
+
+@torch.no_grad()
+def measure_normalisation(network: nn.Module, frames: Iterable[torch.Tensor]) -> None:
+    """Set means and variances of the normalisation to those of its inputs, and its weights and
+    biases so that the network predicts the same as before. frames: batches (B,3,128,160).
+    """
+    sums: dict[Any, list[torch.Tensor]] = {}
+
+    def add(norm, inputs):
+        x = inputs[0].double()
+        part = torch.stack([x.sum((0, 2, 3)), (x**2).sum((0, 2, 3))])
+        total, count = sums.get(norm, (0, 0))
+        sums[norm] = [total + part, count + x[:, 0].numel()]
+
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
+    network.eval()
+    device = next(network.parameters()).device
+    for batch in frames:
+        network(batch.to(device))
+    for hook in hooks:
+        hook.remove()
+    for norm, (total, count) in sums.items():
+        mean, square = total / count
+        variance = (square - mean**2).clamp_min(1e-8)
+        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+        norm.bias.copy_(norm.bias + scale * (mean - norm.running_mean))
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)

@@ -8,13 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from awr_ros.networks.checkpoint import CompactNetwork, save_checkpoint
+from awr_ros.networks.palm_detector import measure_normalisation, read_finder, write_finder
 from awr_ros.synthetic.crop_config import TRAINING
 from awr_ros.synthetic.crops import CropSource
 from awr_ros.synthetic.seeds import AVERAGE_SEED
 from awr_ros.training.crop_stream import load_skins
+from awr_ros.training.palm_detector import NORMALISED
+from awr_ros.training.palm_detector_scenes import augmented, render_finder_scenes
 from awr_ros.training.train import load_compact
 
 BATCH = 128
@@ -38,14 +42,7 @@ def average_weights(
     batches. Raise ValueError for networks of different settings or with a refiner or a handedness
     head, which belong to one network, and for shares that are not positive.
     """
-    shares = list(shares) or [1.0] * len(paths)
-    if len(paths) < 2 or len(shares) != len(paths):
-        raise ValueError(
-            f'two or more weights and a share of each are needed, got {len(paths)} and '
-            f'{len(shares)} shares'
-        )
-    if not min(shares) > 0:
-        raise ValueError(f'shares must be above 0, got {min(shares)}')
+    shares = _checked_shares(paths, shares)
     loaded = [load_compact(path, 'average') for path in paths]
     network, about = loaded[-1]
     for path, (other, _) in zip(paths, loaded):
@@ -58,7 +55,47 @@ def average_weights(
     save_checkpoint(Path(output), network, about['step'], {})
 
 
-def _mean(networks: Sequence[CompactNetwork], shares: Sequence[float]) -> dict[str, torch.Tensor]:
+def average_finders(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    shares: Sequence[float] = (),
+    *,
+    scenes: int = 640,
+    progress: Callable = iter,
+) -> None:
+    """Write the average of palm detectors, with the normalisation of rendered scenes.
+
+    paths: ONNX files of runs that began from each other, at least two; output: ONNX file to write;
+    shares: of each of them, in any unit (default: equal); scenes: rendered ones from which, with
+    the augmentation of training, the means and variances of the normalisation are taken; progress:
+    wraps the range of scenes. Raise ValueError for other files, and for shares that are not
+    positive. Needs the package onnx.
+    """
+    shares = _checked_shares(paths, shares)
+    networks = [read_finder(path) for path in paths]
+    rendered = render_finder_scenes(scenes, AVERAGE_SEED, progress)
+    frames = list(augmented(rendered, NORMALISED, AVERAGE_SEED))
+    for network in networks:  # weights of files are comparable only for inputs of one scale
+        measure_normalisation(network, frames)
+    network = networks[-1]
+    network.load_state_dict(_mean(networks, shares))
+    update_bn(frames, network)
+    write_finder(network, output)
+
+
+def _checked_shares(paths: Sequence[str | Path], shares: Sequence[float]) -> list[float]:
+    shares = list(shares) or [1.0] * len(paths)
+    if len(paths) < 2 or len(shares) != len(paths):
+        raise ValueError(
+            f'two or more weights and a share of each are needed, got {len(paths)} and '
+            f'{len(shares)} shares'
+        )
+    if not min(shares) > 0:
+        raise ValueError(f'shares must be above 0, got {min(shares)}')
+    return shares
+
+
+def _mean(networks: Sequence[nn.Module], shares: Sequence[float]) -> dict[str, torch.Tensor]:
     """Return the mean of their weights, and all else of the last one."""
     states = [network.state_dict() for network in networks]
     return {

@@ -38,6 +38,7 @@ TRAIN_FINDER_HELP = {
     'samples': 'training frames in total',
     'batch': 'frames per step',
     'validate_every': 'frames between validations and checkpoints',
+    'init': 'finder.onnx of a palm detector to start from (default: random weights)',
 }
 TRAIN_REFINER_HELP = {
     **TRAIN_HELP,
@@ -111,8 +112,15 @@ def _add_average(verbs: Any) -> None:
     average = verbs.add_parser(
         'average', help='average the weights of training runs that began from each other'
     )
-    average.add_argument('output', type=Path, help='checkpoint to write')
-    average.add_argument('weights', type=Path, nargs='+', help='weights.pt of two or more runs')
+    average.add_argument(
+        'output', type=Path, help='checkpoint to write, or FILE.onnx for palm detectors'
+    )
+    average.add_argument(
+        'weights',
+        type=Path,
+        nargs='+',
+        help='weights.pt of two or more runs, or finder.onnx of palm detectors',
+    )
     average.add_argument(
         '--shares',
         type=number_from(0, float),
@@ -126,6 +134,12 @@ def _add_average(verbs: Any) -> None:
         default=4096,
         help='rendered crops from which the normalisation is taken (default: 4096)',
     )
+    average.add_argument(
+        '--scenes',
+        type=number_from(1, int),
+        default=640,
+        help='the same for palm detectors: rendered scenes (default: 640)',
+    )
     average.add_argument('--skin', default='', help=TRAIN_HELP['skin'])
     average.set_defaults(run=_average)
 
@@ -133,18 +147,28 @@ def _add_average(verbs: Any) -> None:
 def _average(arguments: argparse.Namespace) -> None:
     from functools import partial
 
-    from awr_ros.training.average import average_weights
+    from awr_ros.training.average import average_finders, average_weights
     from awr_ros.training.run import progress_bar
 
     check_output(arguments.output)
-    average_weights(
-        arguments.weights,
-        arguments.output,
-        arguments.shares,
-        crops=arguments.crops,
-        skin=arguments.skin,
-        progress=partial(progress_bar, unit='batch'),
-    )
+    if arguments.output.suffix == '.onnx':
+        arguments.extra = 'engines'
+        average_finders(
+            arguments.weights,
+            arguments.output,
+            arguments.shares,
+            scenes=arguments.scenes,
+            progress=partial(progress_bar, unit='scene'),
+        )
+    else:
+        average_weights(
+            arguments.weights,
+            arguments.output,
+            arguments.shares,
+            crops=arguments.crops,
+            skin=arguments.skin,
+            progress=partial(progress_bar, unit='batch'),
+        )
     print(f'wrote {arguments.output}')
 
 

@@ -73,6 +73,7 @@ class FinderTrainConfig:
     validate_every: int = 12_000  # frames between validations
     seed: int = 0
     device: str = 'auto'
+    init: str = ''  # ONNX file of a palm detector to start from; empty: random weights
 
     def __post_init__(self) -> None:
         if self.scenes < SCENES_A_FILE:

@@ -11,7 +11,12 @@ import torch.nn.functional as nn_f
 from torch import nn
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, ROWS
-from awr_ros.networks.palm_detector import FinderNetwork, write_finder
+from awr_ros.networks.palm_detector import (
+    FinderNetwork,
+    measure_normalisation,
+    read_finder,
+    write_finder,
+)
 from awr_ros.synthetic.seeds import PALM_DETECTOR_SEED
 from awr_ros.training.config import SCENES_A_FILE, FinderTrainConfig
 from awr_ros.training.palm_detector_scenes import (
@@ -20,6 +25,7 @@ from awr_ros.training.palm_detector_scenes import (
     FinderBatch,
     FinderScenes,
     as_rendered,
+    augmented,
     render_finder_scenes,
     varied,
 )
@@ -32,6 +38,7 @@ PALM_MM = 28.0  # standard deviation of the target around a palm's centre
 FOUND_MM = 60.0
 FOUND_SHARE = 0.1
 FAR_PALM_MM = 1000.0  # palms beyond this distance are also evaluated apart
+NORMALISED = 2560  # augmented frames from which a network's normalisation is measured
 
 
 def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
@@ -46,12 +53,14 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     keep_memory()
     torch.manual_seed(config.seed)
     device = chosen_device(config.device)
-    network: Any = FinderNetwork()
+    network: Any = read_finder(config.init) if config.init else FinderNetwork()
     network = network.to(device, memory_format=torch.channels_last)
     run = Run(folder, network, config)
     # the first is for validation
     files = [_rendered(folder, i) for i in range(-1, config.scenes // SCENES_A_FILE)]
     validation, scenes = files[0], FinderScenes.join(files[1:])
+    if config.init and not run.seen:
+        measure_normalisation(network, augmented(scenes, NORMALISED, config.seed))
     if device.type != 'cpu':
         scenes = scenes.to(device)
     generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + run.seen)

@@ -1,6 +1,6 @@
 """Rendered training scenes of the palm detector, stored in files, and their random augmentation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,6 +178,14 @@ def varied(scenes: FinderScenes, chosen: torch.Tensor, generator: torch.Generato
     focal = scenes.focal[chosen] * zoom * farther
     depth, kind = _with_spots(depth, focal, palms, kind, uniform)
     return FinderBatch.of(depth, focal, palms, kind)
+
+
+def augmented(scenes: FinderScenes, frames: int, seed: int) -> Iterator[torch.Tensor]:
+    """Yield batches (32,3,128,160) of randomly chosen and augmented frames, on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(-(-frames // 32)):
+        chosen = torch.randint(len(scenes), (32,), generator=generator)
+        yield varied(scenes, chosen, generator).frame
 
 
 def _with_spots(depth, focal, palms, kind, uniform):
