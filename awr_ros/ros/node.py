@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy import get_rmw_implementation_identifier
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
@@ -24,28 +23,19 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
-from visualization_msgs.msg import MarkerArray
 
-try:
-    from cv_bridge import CvBridge
-except ImportError:  # ROS from wheels
-    from awr_ros.ros.compat import CvBridge
-
-from awr_ros.messages.markers import HandMarkers
-from awr_ros.msg import HandArray, TrackerStats
-from awr_ros.ros import conversions, message_types as messages, parameters, reach
+from awr_ros.msg import TrackerStats
+from awr_ros.ros import conversions, parameters, reach
 from awr_ros.ros.adaptive_subscription import STEADY
 from awr_ros.ros.camera_input import CameraInput, NoCameraInfo
 from awr_ros.ros.conversions import BadInputError
-from awr_ros.ros.derived_topics import DerivedTopics
-from awr_ros.ros.detections import DetectionPublishers
 from awr_ros.ros.diagnostics import SILENCE_S, Health, Situation
 from awr_ros.ros.endpoints import PublisherEventCallbacks, unserved_subscribers
 from awr_ros.ros.external_candidates import ExternalCandidates
 from awr_ros.ros.middleware import lost_images_advice
+from awr_ros.ros.outputs import Outputs
 from awr_ros.ros.spin import return_free_memory, run, spare_garbage_collector
 from awr_ros.ros.worker import NewestWorker
-from awr_ros.ros.wrist_frames import WristFrames
 from awr_ros.stamps import JUMPED_BACK, LATE, StampOrder
 
 REPEAT_S = 10.0  # least interval between repeated log messages
@@ -109,25 +99,18 @@ class TrackerNode(LifecycleNode):
         self._state, self._failure, self._enabled = 'unconfigured', '', True
         self._tracker = self._worker = None
         self._engine = 'not loaded'
-        self._input = self._external = self._frames = None  # while listening
-        self._bridge = CvBridge()
+        self._input = self._external = None  # while listening
         parameters.declare(self)
         # the latter: last values given to the tracker
         self._values, self._values_taken = parameters.read(self), None
         self.add_on_set_parameters_callback(self._on_parameters)
         self._reset_wanted = threading.Event()
-        self._forget()
 
         # last value of the ROS clock, and when it last changed
         self._clock_ns, self._clock_moved_s = 0, time.monotonic()
         self._unserved: set = set()  # publishers with a subscriber of incompatible QoS
-        self._hands_pub = self._publisher(HandArray, '~/hands')
-        self._markers_pub = self._publisher(MarkerArray, '~/markers')
-        self._poses_pub = self._publisher(PoseArray, '~/poses')
-        self._debug_pub = self._publisher(Image, '~/debug/image', depth=1)
-        self._stats_pub = self._publisher(TrackerStats, '~/stats')
-        self._detections = DetectionPublishers(self._publisher)
-        self._derived = DerivedTopics(self._publisher)
+        self._outputs = Outputs(self, self._publisher)
+        self._forget()
         self._diagnostics_pub = self._publisher(DiagnosticArray, '/diagnostics')
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
@@ -250,16 +233,16 @@ class TrackerNode(LifecycleNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
-            self._markers_pub.publish(self._markers.update(HandArray()))
-        for part in filter(None, (self._input, self._external, self._frames)):
+            self._outputs.stop()
+        for part in filter(None, (self._input, self._external)):
             part.destroy()
-        self._input = self._external = self._frames = None
+        self._input = self._external = None
 
     def _forget(self):
         self._info = None
         self._order = StampOrder()
         self._health = Health(time.monotonic())
-        self._markers = HandMarkers(self._values.marker_lifetime, messages)
+        self._outputs.start(self._values.marker_lifetime)
         self._reset_wanted.clear()
 
     # ---- callbacks: short, without computation
@@ -412,37 +395,21 @@ class TrackerNode(LifecycleNode):
         if self._values.finder == 'external':
             centres_xyz = self._external.centres(header.frame_id, depth_mm, intrinsics, decoded_s)
         hands = self._tracker.update(depth_mm, intrinsics, time_s, centres_xyz)
-        message = conversions.hand_array(hands, header, intrinsics.width, intrinsics.height)
-        self._hands_pub.publish(message)
+        message = self._outputs.publish_hands(hands, header, intrinsics.width, intrinsics.height)
         done_s = time.monotonic()
         if not hands:  # scanning the pixels takes time: only for images without hands
             self._note_depth(depth_mm, done_s)
         self._health.processed(
             len(hands), dropped, (done_s - start_s) * 1e3, (done_s - frame.arrived_s) * 1e3, done_s
         )
-        if self._stats_pub.get_subscription_count():
+        if self._outputs.stats_pub.get_subscription_count():
             self._publish_stats(frame, dropped, start_s, decoded_s, done_s)
-        # building markers takes as long as everything else but the network
-        if self._markers_pub.get_subscription_count():
-            self._markers_pub.publish(self._markers.update(message))
-        if self._values.tf:
-            self._frames = self._frames or WristFrames(self)
-            self._frames.publish(message, self._values.tf_prefix)
-        if self._poses_pub.get_subscription_count():
-            self._poses_pub.publish(conversions.pose_array(message))
-        self._detections.publish(message)
-        self._derived.publish(hands, header, time_s, self._values)
-        if self._debug_pub.get_subscription_count():
-            from awr_ros.draw import overlay
-
-            self._debug_pub.publish(
-                self._bridge.cv2_to_imgmsg(overlay(depth_mm, hands), 'bgr8', header)
-            )
+        self._outputs.publish_others(hands, message, depth_mm, time_s, self._values)
 
     def _publish_stats(self, frame, dropped, start_s, decoded_s, done_s):
         """Publish durations and counts of an image. The times are of the monotonic clock [s]."""
         timings = self._tracker.timings
-        self._stats_pub.publish(
+        self._outputs.stats_pub.publish(
             TrackerStats(
                 header=frame.image.header,
                 input_age_ms=frame.age_s * 1e3,
@@ -490,7 +457,7 @@ class TrackerNode(LifecycleNode):
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._tracker.reset()
-            self._derived.reset()
+            self._outputs.derived.reset()
 
 
 def main() -> int:

@@ -123,7 +123,9 @@ def camera(bench, node):
 @pytest.fixture
 def hands(bench, node):
     heard = bench.listen(HandArray, 'tracker/hands')
-    bench.until(lambda: node._hands_pub.get_subscription_count(), 'the hands to have a listener')
+    bench.until(
+        lambda: node._outputs.hands_pub.get_subscription_count(), 'the hands to have a listener'
+    )
     return heard
 
 

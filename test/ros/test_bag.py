@@ -64,7 +64,8 @@ def replayed(bench, path):
     )
     bench.until(
         lambda: (
-            node._hands_pub.get_subscription_count() and node._stats_pub.get_subscription_count()
+            node._outputs.hands_pub.get_subscription_count()
+            and node._outputs.stats_pub.get_subscription_count()
         ),
         'listeners',
     )

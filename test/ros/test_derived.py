@@ -78,7 +78,7 @@ def test_the_node_publishes_openxr_while_somebody_listens(bench, node, camera, h
     camera.image()
     bench.until(lambda: hands, 'hands')  # nobody listens to ~/openxr yet: this must work as ever
     heard = bench.listen(OpenXRHandArray, 'tracker/openxr')
-    bench.until(lambda: node._derived._openxr_pub.get_subscription_count(), 'a listener')
+    bench.until(lambda: node._outputs.derived._openxr_pub.get_subscription_count(), 'a listener')
     sent = camera.image()
     bench.until(lambda: heard, 'OpenXR hands')
     assert heard[0].header == sent.header and [h.id for h in heard[0].hands] == ['hand_1']
@@ -99,7 +99,7 @@ def test_constants_of_the_gesture_message_are_the_names():
 
 def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera, hands, tracker):
     heard = bench.listen(HandGestureArray, 'tracker/gestures')
-    bench.until(lambda: node._derived._gestures_pub.get_subscription_count(), 'a listener')
+    bench.until(lambda: node._outputs.derived._gestures_pub.get_subscription_count(), 'a listener')
     for number in range(1, 7):
         sent = camera.image()
         bench.until(lambda: len(heard) == number, f'gestures {number}')
@@ -112,7 +112,7 @@ def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera
     tracker.hands = []
     camera.image()
     bench.until(lambda: len(heard) == 7, 'an empty array')
-    assert list(heard[-1].gestures) == [] and len(node._derived._recognizers._by_id) == 0
+    assert list(heard[-1].gestures) == [] and len(node._outputs.derived._recognizers._by_id) == 0
 
 
 # ---- motion --------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_the_node_recognizes_gestures_while_somebody_listens(bench, node, camera
 
 def test_the_node_predicts_joints_while_somebody_listens(bench, node, camera, hands, tracker):
     heard = bench.listen(HandMotionArray, 'tracker/motion')
-    bench.until(lambda: node._derived._motion_pub.get_subscription_count(), 'a listener')
+    bench.until(lambda: node._outputs.derived._motion_pub.get_subscription_count(), 'a listener')
     node.set_parameters([Parameter('predict_ms', value=50.0)])
     start = open_hand_xyz()
     for number in range(1, 16):

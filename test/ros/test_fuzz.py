@@ -258,7 +258,7 @@ class Victim:
         )
         node._worker.stop()
         node._worker = SimpleNamespace(put=lambda frame: node._process(frame, 0), stop=lambda: None)
-        track, publish = node._track, node._hands_pub.publish
+        track, publish = node._track, node._outputs.hands_pub.publish
 
         def watched(frame, dropped):
             try:
@@ -271,7 +271,10 @@ class Victim:
                 raise
 
         node._track = watched
-        node._hands_pub.publish = lambda message: (self.published.append(message), publish(message))
+        node._outputs.hands_pub.publish = lambda message: (
+            self.published.append(message),
+            publish(message),
+        )
 
     def send(self, message):
         """One message; bytes as the middleware would: what it cannot decode it drops, but for

@@ -54,7 +54,9 @@ def test_a_node_tracks_with_weights_of_a_resumed_run(
     bench.until(camera.connected, 'the node to find the camera')
     camera.info()
     bench.until(lambda: node._info, 'camera_info')
-    bench.until(lambda: node._hands_pub.get_subscription_count(), 'the hands to have a listener')
+    bench.until(
+        lambda: node._outputs.hands_pub.get_subscription_count(), 'the hands to have a listener'
+    )
     depth_mm = np.full((HEIGHT, WIDTH), 1500, np.uint16)
     depth_mm[8:18, 12:22] = 500  # as large as a hand
     for number in range(IMAGES):

@@ -78,7 +78,9 @@ def test_every_depth_encoding_is_millimetres_inside(bench, camera, hands, tracke
 
 def test_stats_count_and_time(bench, node, camera):
     stats = bench.listen(TrackerStats, 'tracker/stats')
-    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    bench.until(
+        lambda: node._outputs.stats_pub.get_subscription_count(), 'the stats to have a listener'
+    )
     for number in range(1, 4):
         sent = camera.image()
         bench.until(lambda: len(stats) == number, f'stats {number}')
@@ -95,7 +97,8 @@ def test_poses_and_debug_image_have_the_header(bench, node, camera, tracker):
     pictures = bench.listen(Image, 'tracker/debug/image')
     bench.until(
         lambda: (
-            node._poses_pub.get_subscription_count() and node._debug_pub.get_subscription_count()
+            node._outputs.poses_pub.get_subscription_count()
+            and node._outputs.debug_pub.get_subscription_count()
         ),
         'listeners',
     )
@@ -109,7 +112,9 @@ def test_poses_and_debug_image_have_the_header(bench, node, camera, tracker):
 
 def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
     stats = bench.listen(TrackerStats, 'tracker/stats')
-    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    bench.until(
+        lambda: node._outputs.stats_pub.get_subscription_count(), 'the stats to have a listener'
+    )
     tracker.gate.clear()
     sent = []
     for number in range(1, 7):  # the first is being tracked, 2 to 5 give way to 6
@@ -131,7 +136,9 @@ def test_newest_image_wins_and_nothing_queues(bench, node, camera, tracker):
 def test_images_that_come_at_once_are_dropped_and_not_lost(bench, node, camera, tracker):
     """A busy CPU lets several wait for the node's thread."""
     stats = bench.listen(TrackerStats, 'tracker/stats')
-    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    bench.until(
+        lambda: node._outputs.stats_pub.get_subscription_count(), 'the stats to have a listener'
+    )
     infos = node._health._infos
     for _ in range(4):
         camera.info()
@@ -408,7 +415,7 @@ def test_disable_is_silent_and_clears_markers_and_enable_goes_on(
 ):
     markers = bench.listen(MarkerArray, 'tracker/markers')
     bench.until(
-        lambda: node._markers_pub.get_subscription_count(), 'the markers to have a listener'
+        lambda: node._outputs.markers_pub.get_subscription_count(), 'the markers to have a listener'
     )
     camera.image()
     bench.until(lambda: hands and markers, 'hands and markers')
@@ -469,7 +476,9 @@ def test_two_clocks_on_a_topic_are_named_and_flood_no_log(
 
 def test_a_late_image_is_left_out_and_counted_as_dropped(bench, node, camera, hands, tracker):
     stats = bench.listen(TrackerStats, 'tracker/stats')
-    bench.until(lambda: node._stats_pub.get_subscription_count(), 'the stats to have a listener')
+    bench.until(
+        lambda: node._outputs.stats_pub.get_subscription_count(), 'the stats to have a listener'
+    )
     for stamp_s in (200.0, 200.1, 200.05, 200.15):
         done = node._health.counts.processed
         camera.image(image(stamp_s))
@@ -562,7 +571,7 @@ def test_what_a_node_has_loaded_is_out_of_reach_of_the_garbage_collector(bench):
 def test_two_hands_and_one_that_leaves(bench, node, camera, hands, tracker):
     markers = bench.listen(MarkerArray, 'tracker/markers')
     bench.until(
-        lambda: node._markers_pub.get_subscription_count(), 'the markers to have a listener'
+        lambda: node._outputs.markers_pub.get_subscription_count(), 'the markers to have a listener'
     )
     tracker.hands = [hand(id='a', side='left'), hand(id='b')]
     camera.image()

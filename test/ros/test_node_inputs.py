@@ -482,7 +482,9 @@ def test_smoothing_reaches_the_tracker_while_it_runs(bench, node, camera, hands,
 def test_the_picture_shows_what_the_tracker_saw(bench, compressed_camera):
     node, _, publisher = compressed_camera
     pictures = bench.listen(Image, 'tracker/debug/image')
-    bench.until(lambda: node._debug_pub.get_subscription_count(), 'the picture to have a listener')
+    bench.until(
+        lambda: node._outputs.debug_pub.get_subscription_count(), 'the picture to have a listener'
+    )
     publisher.publish(compressed(np.full((HEIGHT, WIDTH), 500, np.uint16)))
     bench.until(lambda: pictures, 'a picture')
     assert (pictures[0].width, pictures[0].height, pictures[0].header.frame_id) == (
@@ -505,7 +507,7 @@ def test_before_the_first_clock_the_age_of_an_image_is_not_known(bench, tracker)
     stats = bench.listen(TrackerStats, 'tracker/stats')
     camera = Camera(bench.client)
     bench.until(
-        lambda: camera.connected() and node._stats_pub.get_subscription_count(),
+        lambda: camera.connected() and node._outputs.stats_pub.get_subscription_count(),
         'the node to find the camera',
     )
     camera.info()

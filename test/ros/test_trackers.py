@@ -45,7 +45,7 @@ class Rig:
             self.start_driver(side)
             self.hands[side] = bench.listen(HandArray, f'{side}/tracker/hands')
             bench.until(
-                lambda node=node: node._hands_pub.get_subscription_count(),
+                lambda node=node: node._outputs.hands_pub.get_subscription_count(),
                 'the hands to have a listener',
             )
 
