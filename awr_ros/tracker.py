@@ -301,7 +301,7 @@ class HandTracker:
             ):
                 seen = seen_again(detection, before)
                 if seen.is_sure(self._min_score()):
-                    self._start(detection, stamp_s)
+                    self._start(self.detector.surer(depth_mm, intrinsics, detection), stamp_s)
                 else:
                     self._sightings.append(seen)
 

@@ -10,7 +10,7 @@ import awr_ros.tracker
 from awr_ros.camera import Intrinsics
 from awr_ros.derived.hand_size import bone_lengths
 from awr_ros.detector import DEFAULT_DETECTION_WEIGHTS, detection_score
-from awr_ros.estimator import HandPose
+from awr_ros.estimator import HandPose, Request
 from awr_ros.finders.palm_detector import Candidate
 from awr_ros.networks.checkpoint import load_checkpoint
 from awr_ros.runtime.readout import EngineConfig
@@ -41,6 +41,7 @@ class Scene:
             [],
         )
         self.lead, self.joint_score, self.candidates = 0.03, 0.8, None
+        self.surer = None  # mean joint score of what several starts lead to; None: nothing
         self.description, self.config = 'a scene', EngineConfig(JOINT_NAMES, 128, 280.0)
         monkeypatch.setattr(awr_ros.tracker, 'PalmDetector', lambda path='': self)
 
@@ -53,6 +54,12 @@ class Scene:
     def estimate_batch(self, depth_mm, intrinsics, requests):
         self.requests.append(requests)
         return [self.look(r) for r in requests]
+
+    def estimate(self, depth_mm, intrinsics, centre_xyz, side):
+        self.requests.append(['several starts'])
+        return self.surer and replace(
+            self.look(Request(centre_xyz, side)), joint_scores=np.full(21, self.surer, np.float32)
+        )
 
     def look(self, request):
         near = [
@@ -358,6 +365,40 @@ def test_what_the_network_calls_a_hand_without_finding_its_joints_starts_no_trac
     run(tracker, 2)
     scene.joint_score = 0.5  # once known, a hand may be hard to read
     assert ids(run(tracker, 5, start=0.1))[-1] == ['0']
+
+
+@pytest.mark.parametrize(
+    'own, surer, taken',
+    [(0.5, 0.7, True), (0.5, 0.52, False), (0.5, None, False), (0.7, 0.9, None)],
+)
+def test_a_new_hand_that_is_read_poorly_is_estimated_from_several_starts(
+    monkeypatch, own, surer, taken
+):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    scene.joint_score, scene.surer = own, surer
+    tracker = HandTracker(scene, TrackerConfig(score_threshold=0.1))
+    ((hand,),) = run(tracker, 1)
+    assert scene.requests.count(['several starts']) == (taken is not None)
+    assert hand.joint_scores[0] == pytest.approx(surer if taken else own)
+    run(tracker, 3, start=0.1)  # once known, it is followed
+    assert scene.requests.count(['several starts']) == (taken is not None)
+
+
+def test_a_surer_pose_of_another_hand_is_not_taken(monkeypatch):
+    scene = Scene(monkeypatch, (0, 0, 500))
+    scene.joint_score = 0.5
+
+    def beside(depth_mm, intrinsics, centre_xyz, side):
+        pose = scene.look(Request(centre_xyz, side))
+        return replace(
+            pose,
+            joints_xyz=pose.joints_xyz + np.float32([70, 0, 0]),
+            joint_scores=np.full(21, 0.9, np.float32),
+        )
+
+    scene.estimate = beside
+    ((hand,),) = run(HandTracker(scene, TrackerConfig(score_threshold=0.1)), 1)
+    assert abs(palm(hand)[0]) < 1
 
 
 def test_a_track_ends_that_stops_looking_like_a_hand(monkeypatch):
