@@ -24,8 +24,8 @@ SAME_HAND_MM = 60.0  # two palms nearer than this are one hand
 MIN_FIRST_PASS_SCORE = 0.03
 # minimum detection score after the second pass, as a share of the one that starts a track
 MIN_SECOND_PASS_RATIO = 0.25
-# A new hand with a mean joint score below this is estimated from several starts, and that result
-# taken where its joints score so much higher.
+# A new hand with a mean joint score below the first is estimated from several starts, too; that
+# pose is taken if its mean joint score is higher by the second.
 POOR_JOINT_SCORE, CLEARLY_HIGHER = 0.6, 0.05
 # weights of `detection_score` for networks without fitted ones
 DEFAULT_DETECTION_WEIGHTS = (0.60, 0.41, 17.0, -11.5)
@@ -170,8 +170,8 @@ class HandDetector:
     def surer(
         self, depth_mm: np.ndarray, intrinsics: Intrinsics, detection: Detection
     ) -> Detection:
-        """Return the detection of a new hand with another pose where its own is poor and several
-        starts around the candidate lead to a surer one.
+        """Return the detection of a new hand, with another pose where its own is poor and several
+        starts around the candidate lead to a surer one. depth_mm: (H,W) [mm], 0 or NaN invalid.
 
         A track goes on from its last pose, so fingers taken for one another would stay so.
         """
@@ -183,14 +183,14 @@ class HandDetector:
             depth_mm, intrinsics, detection.candidate.centre_xyz, pose.side
         )
         self.estimating_s += time.perf_counter() - start
-        if (
-            best is None
-            or best.mean_joint_score < pose.mean_joint_score + CLEARLY_HIGHER
-            or math.dist(best.centre_xyz, pose.centre_xyz) > SAME_HAND_MM
-        ):
+        if best is None or best.mean_joint_score < pose.mean_joint_score + CLEARLY_HIGHER:
             return detection
-        hypotheses = {**detection.hypotheses, pose.side: best}
-        return replace(detection, pose=best, hypotheses=hypotheses)
+        return replace(
+            detection,
+            pose=best,
+            hypotheses={**detection.hypotheses, pose.side: best},
+            score=self.score(detection.candidate.score, best),
+        )
 
     def predict(
         self,

@@ -301,7 +301,7 @@ class HandTracker:
             ):
                 seen = seen_again(detection, before)
                 if seen.is_sure(self._min_score()):
-                    self._start(self.detector.surer(depth_mm, intrinsics, detection), stamp_s)
+                    self._start(self._surer(depth_mm, intrinsics, detection), stamp_s)
                 else:
                     self._sightings.append(seen)
 
@@ -334,6 +334,15 @@ class HandTracker:
             others = (others[first:] + others[:first])[:left]
         self._searches += 1
         return again + others
+
+    def _surer(
+        self, depth_mm: np.ndarray, intrinsics: Intrinsics, detection: Detection
+    ) -> Detection:
+        """Return what `HandDetector.surer` makes of a new hand, unless that is another hand."""
+        surer = self.detector.surer(depth_mm, intrinsics, detection)
+        palm = surer.pose.centre_xyz
+        same = math.dist(palm, detection.pose.centre_xyz) <= SAME_HAND_MM
+        return surer if same and self._is_apart(palm, SAME_HAND_MM, lost=True) else detection
 
     def _start(self, detection: Detection, stamp_s: float) -> None:
         """Start the track of a new hand."""

@@ -47,6 +47,7 @@ from awr_ros.training.palm_detector_scenes import (
     render_finder_scenes,
     varied,
 )
+from awr_ros.weight_files import checksum
 
 VGA = Intrinsics(fx=600.0, fy=600.0, cx=320.0, cy=240.0, width=640, height=480)
 
@@ -457,6 +458,13 @@ def test_files_of_other_networks_are_no_palm_detectors(tmp_path):
     write_onnx(CompactNetwork(small).eval(), '', pose)
     with pytest.raises(ValueError, match='pose.onnx is no palm detector of this package'):
         read_finder(pose)
+    for name in ('none.pt', 'none.onnx'):
+        (tmp_path / name).write_bytes(b'PK\x03\x04 no model')
+        with pytest.raises(ValueError, match=name):
+            read_finder(tmp_path / name)
+    (tmp_path / 'none.sha256').write_text(checksum(tmp_path / 'none.onnx'))  # whole, but no model
+    with pytest.raises(ValueError, match='none.onnx is no ONNX file'):
+        read_finder(tmp_path / 'none.onnx')
     wider = tmp_path / 'wider.onnx'
     write_finder(FinderNetwork(FinderConfig(decoder_width=40)), wider)
     with pytest.raises(ValueError, match=r'wider.onnx is no palm .* expected \[32, '):
@@ -474,9 +482,17 @@ def test_a_run_goes_on_from_a_file(tmp_path, monkeypatch):
         scenes=1500, samples=4, batch=4, learning_rate=1e-9, init=str(DEFAULT_FINDER)
     )
     training.train_finder(tmp_path, config)
-    frames = np.stack([frame for frame in augmented(render_finder_scenes(6, 3), 32, 1)][0])[:4]
+    frames = next(augmented(render_finder_scenes(6, 3), 32, 1)).numpy()[:4]
     expected, learnt = outputs(DEFAULT_FINDER, frames), outputs(tmp_path / 'finder.onnx', frames)
     assert np.abs(learnt - expected).mean() < 0.1 * np.abs(expected).mean()
+
+    def anew(*_):
+        raise AssertionError('a run that goes on has its normalisation')
+
+    monkeypatch.setattr(training, 'measure_normalisation', anew)
+    training.train_finder(tmp_path, replace(config, samples=8, validate_every=4))
+    rows = list(csv.DictReader((tmp_path / 'log.csv').open()))
+    assert [row['seen'] for row in rows] == ['4', '8']
 
 
 def test_palm_detectors_are_averaged_by_shares(tmp_path, capsys, monkeypatch):

@@ -384,21 +384,26 @@ def test_a_new_hand_that_is_read_poorly_is_estimated_from_several_starts(
     assert scene.requests.count(['several starts']) == (taken is not None)
 
 
-def test_a_surer_pose_of_another_hand_is_not_taken(monkeypatch):
-    scene = Scene(monkeypatch, (0, 0, 500))
-    scene.joint_score = 0.5
+@pytest.mark.parametrize('known', [False, True])
+def test_a_surer_pose_of_another_hand_is_not_taken(monkeypatch, known):
+    """Another one: 70 mm off, or where a known hand is."""
+    scene = Scene(monkeypatch, *[(-100, 0, 500)] * known, (0, 0, 500))
+    scene.hidden = {len(scene.palms) - 1}
+    tracker = HandTracker(scene, TrackerConfig(score_threshold=0.1, beside_threshold=0.1))
+    run(tracker, 3)
+    scene.hidden, scene.joint_score = set(), 0.5
 
     def beside(depth_mm, intrinsics, centre_xyz, side):
-        pose = scene.look(Request(centre_xyz, side))
+        pose = scene.look(Request(np.zeros(3) + (0, 0, 500), side))
         return replace(
             pose,
-            joints_xyz=pose.joints_xyz + np.float32([70, 0, 0]),
+            joints_xyz=pose.joints_xyz + np.float32([-55 if known else 70, 0, 0]),
             joint_scores=np.full(21, 0.9, np.float32),
         )
 
     scene.estimate = beside
-    ((hand,),) = run(HandTracker(scene, TrackerConfig(score_threshold=0.1)), 1)
-    assert abs(palm(hand)[0]) < 1
+    hands = run(tracker, 10, start=0.1)[-1]
+    assert len(hands) == 1 + known and abs(palm(hands[-1])[0]) < 1
 
 
 def test_a_track_ends_that_stops_looking_like_a_hand(monkeypatch):

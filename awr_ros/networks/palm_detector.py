@@ -13,7 +13,13 @@ from torch import nn
 
 from awr_ros.finders.palm_detector import CELL, COLUMNS, OUTPUTS, ROWS
 from awr_ros.networks.compact import ResidualBlock
-from awr_ros.weight_files import check_onnx, check_whole, save_with_checksum, sealed_onnx
+from awr_ros.weight_files import (
+    check_onnx,
+    check_whole,
+    reason_unreadable,
+    save_with_checksum,
+    sealed_onnx,
+)
 
 
 @dataclass(frozen=True)
@@ -106,30 +112,17 @@ def read_finder(path: str | Path) -> FinderNetwork:
     onnx.
 
     In the file the normalisation is part of the convolutions: here its means are 0 and its
-    variances 1, see `measure_normalisation`. Raise FileNotFoundError, and ValueError for other
-    files.
+    variances 1, see `measure_normalisation`. Raise FileNotFoundError, and ValueError that names the
+    path for other files.
     """
-    from onnx import load_model_from_string, numpy_helper
-
-    model = Path(path).read_bytes()
+    path = Path(path)
     check_whole(path)
-    check_onnx(model, path)
-    graph = load_model_from_string(model).graph
-    values = {each.name: torch.tensor(numpy_helper.to_array(each)) for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type == 'Identity' and node.input[0] in values:  # of equal biases one is stored
-            values[node.output[0]] = values[node.input[0]]
-    convolutions = [node for node in graph.node if node.op_type == 'Conv']
+    model = path.read_bytes()
+    check_onnx(model, path, vouched=path.with_suffix('.sha256').is_file())
     network = FinderNetwork().eval()
     modules = _in_order_of_use(network)
-    expected = [i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
-    if len(convolutions) != len(expected):
-        raise ValueError(
-            f'{path} is no palm detector of this package: it has {len(convolutions)} convolutions, '
-            f'expected {len(expected)}'
-        )
-    for i, node in zip(expected, convolutions):
-        weight, bias = (values[name] for name in node.input[1:])
+    wanted = [i for i, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    for i, (weight, bias) in zip(wanted, _convolutions(model, path, len(wanted))):
         if weight.shape != modules[i].weight.shape:
             raise ValueError(
                 f'{path} is no palm detector of this package: a convolution has weights of '
@@ -143,6 +136,34 @@ def read_finder(path: str | Path) -> FinderNetwork:
             norm.bias.data.copy_(bias)
             norm.running_var.fill_(1 - norm.eps)
     return network
+
+
+def _convolutions(model: bytes, path: Path, count: int) -> list[list[torch.Tensor]]:
+    """Return [weights, bias] of the convolutions of an ONNX model, in the order of their use.
+    Raise ValueError where there are not `count` of them.
+    """
+    from google.protobuf.message import DecodeError
+    from onnx import load_model_from_string, numpy_helper
+
+    try:
+        graph = load_model_from_string(model).graph
+    except DecodeError as error:
+        raise ValueError(f'{path} is no ONNX file: {reason_unreadable(path, error)}') from error
+    values = {each.name: torch.tensor(numpy_helper.to_array(each)) for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == 'Identity' and node.input[0] in values:  # of equal biases one is stored
+            values[node.output[0]] = values[node.input[0]]
+    found = [
+        [values[name] for name in node.input[1:]]
+        for node in graph.node
+        if node.op_type == 'Conv' and len(node.input) == 3 and values.keys() >= {*node.input[1:]}
+    ]
+    if len(found) != count:
+        raise ValueError(
+            f'{path} is no palm detector of this package: it has {len(found)} convolutions, '
+            f'expected {count}'
+        )
+    return found
 
 
 def _in_order_of_use(network: nn.Module) -> list[Any]:

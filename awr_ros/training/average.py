@@ -68,18 +68,21 @@ def average_finders(
     paths: ONNX files of runs that began from each other, at least two; output: ONNX file to write;
     shares: of each of them, in any unit (default: equal); scenes: rendered ones from which, with
     the augmentation of training, the means and variances of the normalisation are taken; progress:
-    wraps the range of scenes. Raise ValueError for other files, and for shares that are not
-    positive. Needs the package onnx.
+    wraps the range of scenes. Raise FileNotFoundError, and ValueError for other files and for
+    shares that are not positive. Needs the package onnx.
     """
     shares = _checked_shares(paths, shares)
     networks = [read_finder(path) for path in paths]
     rendered = render_finder_scenes(scenes, AVERAGE_SEED, progress)
-    frames = list(augmented(rendered, NORMALISED, AVERAGE_SEED))
-    for network in networks:  # weights of files are comparable only for inputs of one scale
-        measure_normalisation(network, frames)
+
+    def frames():
+        return augmented(rendered, NORMALISED, AVERAGE_SEED)
+
+    for network in networks:  # the files have no normalisation that could be taken anew
+        measure_normalisation(network, frames())
     network = networks[-1]
     network.load_state_dict(_mean(networks, shares))
-    update_bn(frames, network)
+    update_bn(frames(), network)
     write_finder(network, output)
 
 

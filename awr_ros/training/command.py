@@ -132,15 +132,15 @@ def _add_average(verbs: Any) -> None:
         '--crops',
         type=number_from(1, int),
         default=4096,
-        help='rendered crops from which the normalisation is taken (default: 4096)',
+        help='rendered crops for the normalisation of pose networks (default: 4096)',
     )
     average.add_argument(
         '--scenes',
         type=number_from(1, int),
         default=640,
-        help='the same for palm detectors: rendered scenes (default: 640)',
+        help='rendered scenes for that of palm detectors (default: 640)',
     )
-    average.add_argument('--skin', default='', help=TRAIN_HELP['skin'])
+    average.add_argument('--skin', default='', help=TRAIN_HELP['skin'] + ' (pose networks)')
     average.set_defaults(run=_average)
 
 

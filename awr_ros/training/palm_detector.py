@@ -45,7 +45,8 @@ def train_finder(folder: str | Path, config: FinderTrainConfig) -> None:
     """Train for `config.samples` frames, resuming from `folder`/last.pt if it exists.
 
     Writes scenes_*.pt (rendered once), last.pt, finder.onnx (the averaged weights, as the package
-    loads them) and log.csv. Raise ModuleNotFoundError when the package onnx is not installed.
+    loads them) and log.csv. Raise ModuleNotFoundError when the package onnx is not installed,
+    FileNotFoundError or ValueError for an init that is no palm detector.
     """
     import_module('onnx')  # fail now, not after an hour of rendering
     folder = Path(folder)
