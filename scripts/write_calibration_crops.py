@@ -13,8 +13,9 @@ from awr_ros.runtime.quantized import CALIBRATION, STEPS
 from awr_ros.synthetic.crop_config import TRAINING
 from awr_ros.synthetic.crops import CropSource
 
-# Of ten seeds the one with which joints in 8 bits differ least from float32 on 512 other crops.
-SEED, CROPS = 5_000_000_014, 192
+# Of nine seeds two have joints in 8 bits that differ least from float32 on 768 other crops; of
+# these two the one that errs less on its own held out crops.
+SEED, CROPS = 5_000_000_024, 192
 
 batch = CropSource(SEED, TRAINING).draw(CROPS)
 output = Path(__file__).resolve().parents[1] / 'awr_ros' / 'weights' / CALIBRATION.name
