@@ -400,14 +400,19 @@ def test_the_loss_is_least_for_who_says_the_truth(scenes):
 # Its training
 
 
-def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch):
-    # half of what a file holds: one for validation, two to learn from
-    monkeypatch.setattr(training, 'SCENES_A_FILE', 750)
+@pytest.fixture
+def few_scenes(monkeypatch):
+    """Six scenes a file."""
     monkeypatch.setattr(
         training,
         'render_finder_scenes',
         lambda count, seed, progress: render_finder_scenes(6, seed, progress),
     )
+
+
+def test_a_run_renders_once_learns_and_goes_on(tmp_path, monkeypatch, few_scenes):
+    # half of what a file holds: one for validation, two to learn from
+    monkeypatch.setattr(training, 'SCENES_A_FILE', 750)
     config = FinderTrainConfig(scenes=1500, samples=8, batch=4, validate_every=8)
     training.train_finder(tmp_path, config)
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob('scenes_*.pt')}
@@ -471,13 +476,8 @@ def test_files_of_other_networks_are_no_palm_detectors(tmp_path):
         read_finder(wider)
 
 
-def test_a_run_goes_on_from_a_file(tmp_path, monkeypatch):
+def test_a_run_goes_on_from_a_file(tmp_path, monkeypatch, few_scenes):
     monkeypatch.setattr(training, 'NORMALISED', 256)
-    monkeypatch.setattr(
-        training,
-        'render_finder_scenes',
-        lambda count, seed, progress: render_finder_scenes(6, seed, progress),
-    )
     config = FinderTrainConfig(
         scenes=1500, samples=4, batch=4, learning_rate=1e-9, init=str(DEFAULT_FINDER)
     )
